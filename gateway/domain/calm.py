@@ -1,0 +1,92 @@
+"""Calm set points: what must fall falls at once, everything else waits, moves in steps and ignores trifles.
+
+```
+ target  ______            ________________
+               |          |
+ set point ____|          |  wait  /-------   ramp
+               |__________|_______/
+               at once     stability
+```
+
+A difference smaller than the deadband is left alone. Who starts from nothing starts at its minimum and ramps from there.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CalmRules:
+    """How patient the dispatcher is."""
+
+    stability_s: float = 60.0
+    """The reason for a change must have lasted so long."""
+    restore_spread_s: float = 0.0
+    """Increases of different chargers are spread over so much more, at random."""
+    deadband_kw: float = 0.5
+    """Smaller differences are left alone."""
+    deadband_share: float = 0.02
+    """And differences below this share of the set point."""
+    ramp_kw_per_s: float = 0.1
+    """How fast a charger's set point rises."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Marks:
+    """Which chargers are exempt from waiting, shape (C,) each."""
+
+    urgent: BoolArray
+    """Reductions that are taken at once."""
+    prompt: BoolArray
+    """Increases that need not wait: a car that has just arrived."""
+
+
+class CalmState:
+    """Since when each charger's target has differed from its set point, and in which direction."""
+
+    def __init__(self, count: int, share: FloatArray) -> None:
+        """Begin with no difference.
+
+        Args:
+            count: Number of chargers.
+            share: Place of each charger in the random spread of increases, 0 to 1, shape (count,).
+        """
+        self.share = share
+        self._direction = np.zeros(count, dtype=np.int8)
+        self._since = np.full(count, np.inf)
+        self._last_step = np.nan
+
+    def step(
+        self, current: FloatArray, target: FloatArray, min_kw: FloatArray, marks: Marks, *, rules: CalmRules, now: float
+    ) -> FloatArray:
+        """Return the set points to go to now, each between the current one and the target.
+
+        Args:
+            current: Set points in force in kW.
+            target: Where they should end.
+            min_kw: Least at which each charges.
+            marks: Who need not wait.
+            rules: How patient to be.
+            now: Seconds of the clock.
+        """
+        elapsed = 0.0 if np.isnan(self._last_step) else max(0.0, now - self._last_step)
+        self._last_step = now
+        band = np.maximum(rules.deadband_kw, rules.deadband_share * current)
+        # Stopping, starting and reaching the target's end points are never trifles.
+        differs = (np.abs(target - current) > band) | ((target != current) & ((target <= 0.0) | (current <= 0.0)))
+        direction = np.where(differs, np.sign(target - current), 0).astype(np.int8)
+        is_new = direction != self._direction
+        self._since = np.where(direction == 0, np.inf, np.where(is_new, now, self._since))
+        self._direction = direction
+        waited = now - self._since
+        patience = rules.stability_s + rules.restore_spread_s * self.share
+        falls = (target < current) & (marks.urgent | ((direction < 0) & (waited >= rules.stability_s)))
+        ramped = current + rules.ramp_kw_per_s * np.clip(waited - patience, 0.0, elapsed)
+        raised = np.minimum(target, np.maximum(np.where(marks.prompt, target, ramped), min_kw))
+        rises = (direction > 0) & (marks.prompt | (waited >= patience))
+        return np.where(falls, target, np.where(rises, raised, current))

@@ -1,0 +1,229 @@
+"""The commands in force: per charger what was sent, accepted, applied and followed, and what it may therefore draw.
+
+The live counterpart of `DispatchBatch` and `DispatchOutcome` rows, rebuilt from them after a restart. All arrays have shape (C,);
+instants are seconds since 1970-01-01 UTC. Acknowledgements of an older sequence than the newest never change a state.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.domain.dispatch import DispatchState
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+IndexArray = npt.NDArray[np.int64]
+
+_SETTLED = (DispatchState.ACCEPTED, DispatchState.APPLIED, DispatchState.FOLLOWED, DispatchState.NOT_FOLLOWING)
+_TROUBLED = (DispatchState.REJECTED, DispatchState.TIMED_OUT, DispatchState.NOT_FOLLOWING)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FollowRules:
+    """When a charger counts as not following."""
+
+    tolerance_kw: float = 0.3
+    tolerance_share: float = 0.05
+    """More than limit plus the larger of both is over-drawing."""
+    settle_s: float = 15.0
+    """Measurements so soon after a command say nothing yet."""
+    samples: int = 2
+    """So many measurements in a row over the limit, or ..."""
+    not_following_after_s: float = 60.0
+    """... one, and nothing better for so long."""
+    ack_timeout_s: float = 30.0
+    """A platform must acknowledge within this time."""
+    silent_after_s: float = 300.0
+    """A charger with a car that sends no measurement for so long is silent."""
+    taper_after_s: float = 120.0
+    """A car that draws less than its limit for so long leaves the rest to others."""
+
+    def tolerance(self, limit_kw: FloatArray) -> FloatArray:
+        """Return the tolerance per charger in kW."""
+        return np.maximum(self.tolerance_kw, self.tolerance_share * limit_kw)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Sent:
+    """One command on its way: which chargers, what, and for how long."""
+
+    batch: str
+    sequence: int
+    at: float
+    lease_until: float
+    index: IndexArray
+    """Chargers, as positions in the tree."""
+    limit_kw: FloatArray
+    fallback_kw: FloatArray
+
+
+class CommandBook:
+    """The newest command of every charger of a tenant and what became of it."""
+
+    def __init__(self, charger_ids: tuple[str, ...]) -> None:
+        """Begin without any command."""
+        count = len(charger_ids)
+        self.charger_ids = charger_ids
+        self.batch: list[str] = [""] * count
+        self.sequence = np.zeros(count, dtype=np.int64)
+        self.limit_kw = np.zeros(count)
+        self.issued_at = np.full(count, -np.inf)
+        self.lease_until = np.full(count, -np.inf)
+        self.acked_sequence = np.zeros(count, dtype=np.int64)
+        self.accepted_kw = np.zeros(count)
+        self.accepted_until = np.full(count, -np.inf)
+        self.state = np.zeros(count, dtype=np.int8)
+        self.state_since = np.full(count, -np.inf)
+        self.changed = np.zeros(count, dtype=bool)
+        """State changed since somebody last asked."""
+        self.must_resend = np.zeros(count, dtype=bool)
+        self.reasons: dict[int, str] = {}
+        self._limit_since = np.full(count, -np.inf)
+        self._sampled_at = np.full(count, -np.inf)
+        self._over_count = np.zeros(count, dtype=np.int8)
+        self._over_since = np.full(count, np.inf)
+        self._under_since = np.full(count, np.inf)
+        self._was_applied = np.zeros(count, dtype=bool)
+
+    def carry_over(self, older: "CommandBook") -> None:
+        """Take over the commands of chargers that were there before the tree changed."""
+        places = {charger: i for i, charger in enumerate(older.charger_ids)}
+        new = np.array([i for i, c in enumerate(self.charger_ids) if c in places], dtype=np.int64)
+        old = np.array([places[self.charger_ids[i]] for i in new], dtype=np.int64)
+        for name, values in vars(older).items():
+            if isinstance(values, np.ndarray):
+                getattr(self, name)[new] = values[old]
+        for i, j in zip(new.tolist(), old.tolist(), strict=True):
+            self.batch[i] = older.batch[j]
+            if j in older.reasons:
+                self.reasons[i] = older.reasons[j]
+
+    def send(self, sent: Sent) -> None:
+        """Remember a command that goes out now; the same limit again is a renewal and keeps its state."""
+        index = sent.index
+        is_new = (self.limit_kw[index] != sent.limit_kw) | (self.state[index] == DispatchState.NONE)
+        is_retry = np.isin(self.state[index], (DispatchState.REJECTED, DispatchState.TIMED_OUT))
+        self.sequence[index] = sent.sequence
+        self.limit_kw[index] = sent.limit_kw
+        self.issued_at[index] = sent.at
+        self.lease_until[index] = sent.lease_until
+        self.must_resend[index] = False
+        for i in index.tolist():
+            self.batch[i] = sent.batch
+        fresh = index[is_new]
+        self._limit_since[fresh] = sent.at
+        self._over_count[fresh] = 0
+        self._over_since[fresh] = np.inf
+        self._under_since[fresh] = np.inf
+        self._was_applied[fresh] = False
+        self._move(index[is_new & ~is_retry], DispatchState.SENT, sent.at)
+
+    def hand_over(self, index: IndexArray, sequence: int, lease_until: float) -> None:
+        """Remember the sequence and lease under which coalesced commands left for the platform."""
+        self.sequence[index] = sequence
+        self.lease_until[index] = np.minimum(self.lease_until[index], lease_until)
+
+    def accept(self, index: IndexArray, limit_kw: FloatArray, *, sequence: int, lease_until: float, now: float) -> None:
+        """Take a platform's word that it holds a command; older words than the newest only extend what was accepted."""
+        is_newer = self.acked_sequence[index] < sequence
+        index, limit_kw = index[is_newer], limit_kw[is_newer]
+        self.acked_sequence[index] = sequence
+        self.accepted_kw[index] = limit_kw
+        self.accepted_until[index] = lease_until
+        waiting = (DispatchState.SENT, DispatchState.REJECTED, DispatchState.TIMED_OUT)
+        newest = index[(self.sequence[index] == sequence) & np.isin(self.state[index], waiting)]
+        self._move(newest, DispatchState.ACCEPTED, now)
+
+    def report(self, index: IndexArray, states: npt.NDArray[np.int8], *, sequence: int, now: float) -> None:
+        """Take what became of a command at the chargers: APPLIED, REJECTED or TIMED_OUT; old sequences are ignored."""
+        is_newest = self.sequence[index] == sequence
+        for state in (DispatchState.APPLIED, DispatchState.REJECTED, DispatchState.TIMED_OUT):
+            at = index[is_newest & (states == state)]
+            if state is DispatchState.APPLIED:
+                self._was_applied[at] = True
+                at = at[~np.isin(self.state[at], (DispatchState.FOLLOWED, DispatchState.NOT_FOLLOWING))]
+            self._move(at, state, now)
+
+    def time_out(self, now: float, rules: FollowRules) -> None:
+        """Give up waiting for acknowledgements that are overdue."""
+        is_late = (self.sequence > self.acked_sequence) & (now - self.issued_at >= rules.ack_timeout_s)
+        is_open = ~np.isin(self.state, (DispatchState.REJECTED, DispatchState.TIMED_OUT, DispatchState.NONE))
+        self._move(np.flatnonzero(is_late & is_open), DispatchState.TIMED_OUT, now)
+
+    def observe(self, power_kw: FloatArray, power_at: FloatArray, now: float, rules: FollowRules) -> None:
+        """Compare measurements with the limits in force.
+
+        Args:
+            power_kw: Measured power per charger; NaN unknown.
+            power_at: Instant of the measurement.
+            now: Seconds of the clock.
+            rules: Tolerances and times.
+        """
+        is_fresh = ~np.isnan(power_kw) & (power_at > self._sampled_at)
+        is_fresh &= (power_at >= self._limit_since + rules.settle_s) & np.isin(self.state, _SETTLED)
+        self._sampled_at = np.where(is_fresh, power_at, self._sampled_at)
+        tolerance = rules.tolerance(self.limit_kw)
+        over = is_fresh & (power_kw > self.limit_kw + tolerance)
+        under = is_fresh & ~over
+        self._over_count = np.where(
+            over, np.minimum(self._over_count + 1, 100), np.where(under, 0, self._over_count)
+        ).astype(np.int8)
+        self._over_since = np.where(
+            over & np.isinf(self._over_since), power_at, np.where(under, np.inf, self._over_since)
+        )
+        takes_less = is_fresh & (power_kw < self.limit_kw - tolerance)
+        self._under_since = np.where(
+            takes_less, np.minimum(self._under_since, power_at), np.where(is_fresh, np.inf, self._under_since)
+        )
+        is_over_long = (self._over_count >= rules.samples) | (now - self._over_since >= rules.not_following_after_s)
+        self._move(np.flatnonzero(is_over_long & np.isin(self.state, _SETTLED[:3])), DispatchState.NOT_FOLLOWING, now)
+        ends = (DispatchState.ACCEPTED, DispatchState.APPLIED, DispatchState.NOT_FOLLOWING)
+        self._move(np.flatnonzero(under & np.isin(self.state, ends)), DispatchState.FOLLOWED, now)
+
+    def in_force_kw(self, lapsed_kw: FloatArray, now: float) -> FloatArray:
+        """Return the set points that our commands stand for: the newest limit while its lease runs, else the fallback."""
+        return np.where(self.lease_until > now, self.limit_kw, lapsed_kw)
+
+    def counted_kw(self, lapsed_kw: FloatArray, power_kw: FloatArray, now: float, rules: FollowRules) -> FloatArray:
+        """Return the most that each charger may be drawing as far as can be known, shape (C,).
+
+        What is acknowledged counts as it is; what is under way counts at the larger of old and new; what was refused counts at
+        the last accepted limit while that lease runs; then the fallback. A measurement above all that counts as measured.
+        """
+        accepted = np.where(self.accepted_until > now, self.accepted_kw, lapsed_kw)
+        newest = np.where(self.lease_until > now, self.limit_kw, lapsed_kw)
+        is_settled = (self.acked_sequence == self.sequence) & np.isin(self.state, _SETTLED)
+        under_way = np.where(self.state == DispatchState.REJECTED, accepted, np.maximum(accepted, newest))
+        counted = np.where(is_settled, newest, under_way)
+        over = power_kw > counted + rules.tolerance(counted)
+        return np.where(over, power_kw, counted)
+
+    def unused_kw(self, power_kw: FloatArray, now: float, rules: FollowRules) -> FloatArray:
+        """Return what cars have left of their limits for long enough to give it to others, shape (C,)."""
+        is_long = now - self._under_since >= rules.taper_after_s
+        return np.where(is_long & ~np.isnan(power_kw), np.maximum(self.limit_kw - np.nan_to_num(power_kw), 0.0), 0.0)
+
+    @property
+    def is_troubled(self) -> BoolArray:
+        """Chargers that refused, did not answer or draw too much."""
+        return np.isin(self.state, _TROUBLED)
+
+    @property
+    def was_applied(self) -> BoolArray:
+        """Chargers whose platform reported the newest limit as applied."""
+        return self._was_applied
+
+    def take_changed(self) -> IndexArray:
+        """Return the chargers whose state changed since the last call."""
+        index = np.flatnonzero(self.changed)
+        self.changed[index] = False
+        return index
+
+    def _move(self, index: IndexArray, state: DispatchState, now: float) -> None:
+        index = index[self.state[index] != state]
+        self.state[index] = state
+        self.state_since[index] = now
+        self.changed[index] = True
+        for i in index.tolist() if self.reasons else ():
+            self.reasons.pop(i, None)

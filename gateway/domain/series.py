@@ -1,0 +1,267 @@
+"""Values over time that come from outside: prices and carbon intensity, each a belief with source, time and quality.
+
+A gap is `None` in its slot and is never filled silently. Two auctions, two currencies, or average and marginal carbon never
+mix: they are different series. What is modelled, shifted or a stand-in says so in `quality` or `note`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.domain.errors import InvalidInput
+from gateway.domain.evidence import content_hash
+from gateway.domain.timegrid import DeliveryDay, TimeGrid, require_utc
+
+
+class Quality(StrEnum):
+    """How far a value may be trusted."""
+
+    FINAL = "final"
+    PRELIMINARY = "preliminary"
+    ESTIMATED = "estimated"
+    SUBSTITUTED = "substituted"
+    """Not this day or place: a stand-in, labelled so wherever it is shown."""
+
+
+class PriceProduct(StrEnum):
+    """What a price is the price of."""
+
+    DAY_AHEAD_SDAC = "day-ahead-sdac"
+    DAY_AHEAD_EXAA = "day-ahead-exaa"
+    IMBALANCE = "imbalance"
+    TARIFF_ENERGY = "tariff-energy"
+
+
+class CarbonKind(StrEnum):
+    """Average and marginal intensity answer different questions and never mix."""
+
+    AVERAGE = "average"
+    MARGINAL = "marginal"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PriceSeries:
+    """Prices of one product in one zone on one grid."""
+
+    id: str
+    zone: str
+    """Bidding zone, imbalance area or tariff, for example `BE`."""
+    product: PriceProduct
+    currency: str
+    """ISO 4217 code."""
+    grid: TimeGrid
+    prices_per_mwh: tuple[Decimal | None, ...]
+    """One price per slot in `currency` per MWh; None is a gap."""
+    source: str
+    published_at: datetime | None
+    """When the source says it published; None when it does not say."""
+    fetched_at: datetime
+    quality: Quality
+    licence: str
+    note: str = ""
+    """For people: what is special about this series (shifted, stand-in...)."""
+
+    def __post_init__(self) -> None:
+        """Reject a length that differs from the grid, non-finite prices and naive times."""
+        if len(self.prices_per_mwh) != self.grid.count:
+            raise InvalidInput("prices_per_mwh", f"has {len(self.prices_per_mwh)} values, the grid {self.grid.count}")
+        for index, price in enumerate(self.prices_per_mwh):
+            if price is not None and not price.is_finite():
+                raise InvalidInput(f"prices_per_mwh[{index}]", "must be a finite number")
+        if len(self.currency) != 3:
+            raise InvalidInput("currency", "must be an ISO 4217 code")
+        require_utc("fetched_at", self.fetched_at)
+
+    @property
+    def gaps(self) -> tuple[datetime, ...]:
+        """Begins of the slots without a price."""
+        return tuple(self.grid.slot_start(i) for i, price in enumerate(self.prices_per_mwh) if price is None)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every slot has a price."""
+        return all(price is not None for price in self.prices_per_mwh)
+
+    def as_array(self) -> npt.NDArray[np.float64]:
+        """Return the prices as floats in currency per MWh, shape (count,).
+
+        Raises:
+            InvalidInput: The series has a gap; an optimisation never sees one.
+        """
+        return _complete_array("prices_per_mwh", self.prices_per_mwh)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CarbonSeries:
+    """Carbon intensity of electricity in one zone on one grid."""
+
+    id: str
+    zone: str
+    kind: CarbonKind
+    grid: TimeGrid
+    intensity_g_per_kwh: tuple[float | None, ...]
+    """One value per slot in g CO2(eq) per kWh; None is a gap."""
+    source: str
+    fetched_at: datetime
+    quality: Quality
+    licence: str
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        """Reject a length that differs from the grid and values that are not finite or are negative."""
+        if len(self.intensity_g_per_kwh) != self.grid.count:
+            raise InvalidInput(
+                "intensity_g_per_kwh", f"has {len(self.intensity_g_per_kwh)} values, the grid {self.grid.count}"
+            )
+        for index, value in enumerate(self.intensity_g_per_kwh):
+            if value is not None and not (np.isfinite(value) and value >= 0.0):
+                raise InvalidInput(f"intensity_g_per_kwh[{index}]", "must be a finite number of at least 0")
+        require_utc("fetched_at", self.fetched_at)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every slot has a value."""
+        return all(value is not None for value in self.intensity_g_per_kwh)
+
+    def as_array(self) -> npt.NDArray[np.float64]:
+        """Return the intensities as floats in g/kWh, shape (count,).
+
+        Raises:
+            InvalidInput: The series has a gap.
+        """
+        return _complete_array("intensity_g_per_kwh", self.intensity_g_per_kwh)
+
+
+def _complete_array(field: str, values: Sequence[Decimal | float | None]) -> npt.NDArray[np.float64]:
+    out = np.empty(len(values))
+    for index, value in enumerate(values):
+        if value is None:
+            raise InvalidInput(f"{field}[{index}]", "is a gap")
+        out[index] = float(value)
+    return out
+
+
+class DayState(StrEnum):
+    """How far the market data of a delivery day have come."""
+
+    WAITING = "waiting"
+    PARTIAL = "partial"
+    COMPLETE = "complete"
+    LATE = "late"
+    FALLBACK = "fallback"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MarketDayStatus:
+    """What is known about the prices of one zone and delivery day."""
+
+    id: str
+    """`{zone}:{product}:{day}`."""
+    tenant: str
+    zone: str
+    product: PriceProduct
+    day: str
+    """Delivery day as ISO date in the market's time zone."""
+    state: DayState
+    missing_count: int
+    series_id: str | None
+    checked_at: datetime
+    note: str = ""
+
+
+DELIVERY_STEPS = frozenset({timedelta(minutes=15), timedelta(minutes=30), timedelta(minutes=60)})
+"""Lengths of a delivery period that markets use."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublicationRule:
+    """When the values of a delivery day come out, in the market's local time."""
+
+    day_offset: int
+    """Day of publication relative to the delivery day: -1 is the day before."""
+    first_poll: time
+    """Before it nobody asks."""
+    late: time
+    """From it on, a day that is not complete is LATE: people are told."""
+    fallback: time | None
+    """From it on, a stand-in is used; None when there is none for this product."""
+
+    def opens_at(self, day: DeliveryDay) -> datetime:
+        """Return from when on asking makes sense."""
+        return day.next(self.day_offset).at(self.first_poll)
+
+    def late_at(self, day: DeliveryDay) -> datetime:
+        """Return from when on missing values are late."""
+        return day.next(self.day_offset).at(self.late)
+
+    def fallback_at(self, day: DeliveryDay) -> datetime | None:
+        """Return from when on a stand-in is used; None for never."""
+        return None if self.fallback is None else day.next(self.day_offset).at(self.fallback)
+
+
+PUBLICATION: dict[PriceProduct, PublicationRule] = {
+    PriceProduct.DAY_AHEAD_SDAC: PublicationRule(
+        day_offset=-1, first_poll=time(12, 45), late=time(14), fallback=time(20)
+    ),
+    PriceProduct.DAY_AHEAD_EXAA: PublicationRule(
+        day_offset=-1, first_poll=time(10, 20), late=time(11, 30), fallback=None
+    ),
+    PriceProduct.IMBALANCE: PublicationRule(day_offset=1, first_poll=time(0, 5), late=time(12), fallback=None),
+    PriceProduct.TARIFF_ENERGY: PublicationRule(day_offset=-7, first_poll=time(0), late=time(20), fallback=None),
+}
+"""Results of the day-ahead coupling come from 12:45, late from 14:00; after 20:00 the same day last week stands in."""
+
+
+def judge_day(product: PriceProduct, series: PriceSeries | None, day: DeliveryDay, now: datetime) -> DayState:
+    """Return how far the prices of a delivery day have come: complete only when every period of the day has one.
+
+    Args:
+        product: What the prices are of.
+        series: The best series so far; None when nothing is published.
+        day: The delivery day.
+        now: The instant of judgement.
+    """
+    if series is not None and series.is_complete and series.quality is not Quality.SUBSTITUTED:
+        return DayState.COMPLETE
+    rule = PUBLICATION[product]
+    fallback_at = rule.fallback_at(day)
+    if fallback_at is not None and now >= fallback_at:
+        return DayState.FALLBACK
+    if now >= rule.late_at(day):
+        return DayState.LATE
+    return DayState.WAITING if series is None else DayState.PARTIAL
+
+
+def require_day(grid: TimeGrid, day: DeliveryDay) -> None:
+    """Check that a grid covers exactly one delivery day: 92, 96 or 100 quarter-hours, or as many longer periods.
+
+    Raises:
+        InvalidInput: It begins or ends elsewhere, or its step is not one of a market.
+    """
+    if grid.step not in DELIVERY_STEPS:
+        raise InvalidInput("series.grid.step", "must be 15, 30 or 60 minutes")
+    if grid.start != day.interval.start or grid.end != day.interval.end:
+        expected = day.grid(grid.step)
+        raise InvalidInput("series.grid", f"must cover {day.day} in {day.zone}: {expected.count} periods")
+
+
+def price_series_id(series: PriceSeries, day: DeliveryDay) -> str:
+    """Return an id that is the same for the same prices and another one for a revision: `{zone}:{product}:{day}:{hash}`."""
+    content = [series.currency, series.grid, series.prices_per_mwh, series.source, series.quality, series.note]
+    return f"{series.zone}:{series.product.value}:{day.day.isoformat()}:{content_hash(content)[:16]}"
+
+
+def carbon_series_id(series: CarbonSeries, day: DeliveryDay) -> str:
+    """Return an id that is the same for the same intensities and another one for a revision."""
+    content = [series.grid, series.intensity_g_per_kwh, series.source, series.quality, series.note]
+    return f"{series.zone}:carbon-{series.kind.value}:{day.day.isoformat()}:{content_hash(content)[:16]}"
+
+
+def market_day_id(zone: str, product: PriceProduct, day: DeliveryDay) -> str:
+    """Return the id of the status row of a zone, product and delivery day."""
+    return f"{zone}:{product.value}:{day.day.isoformat()}"

@@ -1,0 +1,248 @@
+"""The site tree, connection points, market parties and routes.
+
+```
+tenant > portfolio (VPP) > site > circuit (feeder, transformer, panel) > charger (EVSE)
+```
+
+A node's rating is physical: it binds always. A connection point belongs to a site and is where bids, nominations and imbalance
+are measured; what flows there is the chargers plus the site's other load.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.domain.errors import InvalidInput
+
+
+class NodeKind(StrEnum):
+    """Level of a node in the site tree."""
+
+    PORTFOLIO = "portfolio"
+    SITE = "site"
+    CIRCUIT = "circuit"
+    CHARGER = "charger"
+
+
+class EnforcementClass(StrEnum):
+    """Who enforces lease and fallback of a target when we are gone, proven by test."""
+
+    A = "A"
+    """The charger does."""
+    B = "B"
+    """The CSMS does."""
+    C = "C"
+    """Nobody does: counted at the worst it could draw."""
+
+
+class Route(StrEnum):
+    """How an order reaches the market."""
+
+    OWN_MEMBER = "own-member"
+    VIA_BRP = "via-BRP"
+    TARIFF_ONLY = "tariff-only"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Node:
+    """One node of the site tree."""
+
+    id: str
+    tenant: str
+    parent: str | None
+    """Id of the node above; None for a portfolio."""
+    kind: NodeKind
+    name: str
+    max_import_kw: float
+    """Physical rating, total over phases; never exceeded whatever anybody asks."""
+    max_export_kw: float = 0.0
+    fail_safe_import_kw: float
+    """What applies when every authority of the node is lost: never more than the rating; zero is a choice, not an absence."""
+    phases: int = 3
+    voltage_v: float = 230.0
+    """Nominal line-to-neutral voltage."""
+
+    def __post_init__(self) -> None:
+        """Reject ratings that are negative or not finite and a fail-safe above the rating."""
+        for field in ("max_import_kw", "max_export_kw", "fail_safe_import_kw"):
+            value = getattr(self, field)
+            if not np.isfinite(value) or value < 0.0:
+                raise InvalidInput(f"node.{field}", "must be a finite number of at least 0")
+        if self.fail_safe_import_kw > self.max_import_kw:
+            raise InvalidInput("node.fail_safe_import_kw", "must not exceed max_import_kw")
+        if (self.parent is None) != (self.kind is NodeKind.PORTFOLIO):
+            raise InvalidInput("node.parent", "only a portfolio has no parent")
+        if self.phases not in {1, 3}:
+            raise InvalidInput("node.phases", "must be 1 or 3")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Charger:
+    """A charge point connector (EVSE), a leaf of the site tree."""
+
+    id: str
+    tenant: str
+    csms: str
+    """The charging platform that commands it."""
+    parent: str
+    """Node it hangs on (a site or circuit)."""
+    max_import_kw: float
+    min_import_kw: float
+    """Lowest power at which it charges at all (6 A per phase for AC); below it the only valid set point is 0."""
+    phases: int
+    fallback_kw: float
+    """What it does on its own when its lease runs out."""
+    enforcement: EnforcementClass = EnforcementClass.B
+
+    def __post_init__(self) -> None:
+        """Reject powers that are negative, not finite or in the wrong order."""
+        for field in ("max_import_kw", "min_import_kw", "fallback_kw"):
+            value = getattr(self, field)
+            if not np.isfinite(value) or value < 0.0:
+                raise InvalidInput(f"charger.{field}", "must be a finite number of at least 0")
+        if self.min_import_kw > self.max_import_kw:
+            raise InvalidInput("charger.min_import_kw", "must not exceed max_import_kw")
+        if self.fallback_kw > self.max_import_kw:
+            raise InvalidInput("charger.fallback_kw", "must not exceed max_import_kw")
+        if self.phases not in {1, 3}:
+            raise InvalidInput("charger.phases", "must be 1 or 3")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConnectionPoint:
+    """A grid connection with a settlement meter (EAN, MaLo, MPAN)."""
+
+    id: str
+    """Its EAN (GSRN, 18 digits) or other official code."""
+    tenant: str
+    site: str
+    """Site node behind it."""
+    bidding_zone: str
+    time_zone: str
+    """IANA zone of the market, which decides what a delivery day is."""
+    dso: str
+    brp: str | None
+    """Balance responsible party; None means no order may leave for it."""
+    loss_factor: float = 1.0
+    site_class: str = "public"
+    """Kind of place for forecasts: `home`, `public` or `workplace`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Portfolio:
+    """What is bid together: a virtual power plant in one bidding zone with one route to the market."""
+
+    id: str
+    """Id of its node in the tree."""
+    tenant: str
+    bidding_zone: str
+    time_zone: str
+    currency: str
+    route: Route
+    brp: str | None
+    exchange_portfolio: str
+    """Name of the portfolio at the exchange."""
+    max_order_mw: str
+    """Pre-trade limit: the largest volume of one delivery period, decimal text in MW."""
+    max_day_mwh: str
+    """Pre-trade limit: the largest energy of one delivery day, decimal text in MWh."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CapacityGroup:
+    """The name under which a grid partner knows a node."""
+
+    id: str
+    """`{authority}:{name}`."""
+    tenant: str
+    authority: str
+    name: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class SiteTree:
+    """The nodes in arrays, parents before children, for vectorised work over chargers.
+
+    Shapes: `N` nodes, `C` chargers. `parent[n]` is the index of the node above (-1 for a portfolio); `charger_node[c]` the
+    index of the node a charger hangs on. `level[n]` is the depth (portfolio 0).
+    """
+
+    node_ids: tuple[str, ...]
+    parent: npt.NDArray[np.int32]
+    level: npt.NDArray[np.int32]
+    rating_kw: npt.NDArray[np.float64]
+    charger_ids: tuple[str, ...]
+    charger_node: npt.NDArray[np.int32]
+
+    @classmethod
+    def build(cls, nodes: Iterable[Node], chargers: Iterable[Charger]) -> "SiteTree":
+        """Order nodes and chargers into arrays.
+
+        Raises:
+            InvalidInput: A parent is unknown, an id appears twice, or the tree has a cycle.
+        """
+        by_id: dict[str, Node] = {}
+        for node in nodes:
+            if node.id in by_id:
+                raise InvalidInput("node.id", f"{node.id} appears twice")
+            by_id[node.id] = node
+        ordered = sorted(by_id.values(), key=lambda node: (_depth(node, by_id), node.id))
+        index = {node.id: i for i, node in enumerate(ordered)}
+        leaves = sorted(chargers, key=lambda charger: (index.get(charger.parent, -1), charger.id))
+        for charger in leaves:
+            if charger.parent not in index:
+                raise InvalidInput("charger.parent", f"{charger.parent} is not a node")
+        if len({charger.id for charger in leaves}) != len(leaves):
+            raise InvalidInput("charger.id", "appears twice")
+        return cls(
+            node_ids=tuple(node.id for node in ordered),
+            parent=np.array([-1 if n.parent is None else index[n.parent] for n in ordered], dtype=np.int32),
+            level=np.array([_depth(n, by_id) for n in ordered], dtype=np.int32),
+            rating_kw=np.array([n.max_import_kw for n in ordered]),
+            charger_ids=tuple(charger.id for charger in leaves),
+            charger_node=np.array([index[charger.parent] for charger in leaves], dtype=np.int32),
+        )
+
+    def node_index(self, node_id: str) -> int:
+        """Return the index of a node.
+
+        Raises:
+            InvalidInput: The node is not in the tree.
+        """
+        try:
+            return self.node_ids.index(node_id)
+        except ValueError as error:
+            raise InvalidInput("node", f"{node_id} is not in the tree") from error
+
+    def sum_up(self, per_charger: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Add a value per charger up the tree: shape (C,) in, (N,) out."""
+        total = np.bincount(self.charger_node, weights=per_charger, minlength=len(self.node_ids)).astype(np.float64)
+        for depth in range(int(self.level.max(initial=0)), 0, -1):
+            at = np.flatnonzero(self.level == depth)
+            np.add.at(total, self.parent[at], total[at])
+        return total
+
+    def below(self, node_id: str) -> npt.NDArray[np.bool_]:
+        """Return which chargers hang anywhere below a node, shape (C,)."""
+        inside = np.zeros(len(self.node_ids), dtype=bool)
+        inside[self.node_index(node_id)] = True
+        for i, up in enumerate(self.parent):
+            if up >= 0 and inside[up]:
+                inside[i] = True
+        return inside[self.charger_node]
+
+
+def _depth(node: Node, by_id: dict[str, Node]) -> int:
+    depth = 0
+    while node.parent is not None:
+        if node.parent not in by_id:
+            raise InvalidInput("node.parent", f"{node.parent} is not a node")
+        node = by_id[node.parent]
+        depth += 1
+        if depth > len(by_id):
+            raise InvalidInput("node.parent", f"{node.id} is part of a cycle")
+    return depth
