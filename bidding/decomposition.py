@@ -1,0 +1,201 @@
+"""Dantzig-Wolfe decomposition: the exact optimum of a coupled fleet from a hundred price responses.
+
+The master mixes columns (schedules the fleet can follow); its duals say what a kWh costs in each slot beyond the energy
+price; the price response at that price is the best new column, found exactly by the greedy rule. Wentges smoothing damps
+the duals. Every iterate is feasible, can be disaggregated, and carries a certified distance to the optimum, because each
+price response also gives a Lagrangian lower bound. The work does not grow with the number of sessions.
+
+Phases: first with a price on overflow of the cap. If overflow remains, the least overflow is found: when that is above zero
+nothing fits and its duals name the slots (`least_overflow` is certified too); otherwise the search goes on with overflow
+forbidden.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bidding.arrays import FloatArray
+from bidding.coupling import Coupling, CouplingPrices, lagrangian_bound
+from bidding.flexibility import FlexibilityTable, power_bounds
+from bidding.greedy import PriceResponse
+from bidding.restricted_master import MasterSolution, Phase, RestrictedMaster
+
+SMOOTHING = 0.5
+"""Share of the best duals so far in the price of a response (Wentges 1997)."""
+REDUCED_COST_TOLERANCE = 1e-9
+OVERFLOW_TOLERANCE = 1e-7
+"""Overflow below this share of the fleet's highest draw is the solver's rounding."""
+OVERFLOW_PRICE_FACTOR = 10.0
+SMALL_SHARE = 1e-3
+"""Gaps are relative to the objective, but at least to this share of what the energy turns over: costs near 0 exist."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchLimits:
+    """When to stop."""
+
+    relative_gap: float = 1e-6
+    """Certified gap, relative to the objective, that counts as proved."""
+    iteration_limit: int = 2000
+    """Master solves; there is no clock here, a worker process can be killed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ColumnSet:
+    """The columns of a solution: schedules, each with the price whose greedy response it is.
+
+    The price is what makes a column tell every single session what to do (`disaggregation`).
+    """
+
+    price: FloatArray
+    """Shape (K, T)."""
+    schedule_kwh: FloatArray
+    """Shape (K, T)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Mixture:
+    """What the search came to: columns, their weights and the certificates."""
+
+    columns: ColumnSet
+    weights: FloatArray
+    objective_eur: float
+    lower_bound_eur: float
+    is_proved: bool
+    """Whether the certified gap is within the limits asked for."""
+    overflow_kwh: float
+    """Draw above the cap over all slots in the present mix; 0.0 when it respects the cap."""
+    least_overflow_kwh: float
+    """Lower bound on the overflow of any schedule; above 0.0 proves that nothing fits."""
+    overflow_prices: FloatArray | None
+    """Duals of the least overflow, in [0, 1] per slot; None when that phase was not needed."""
+    iteration_count: int
+
+
+def generate_columns(
+    table: FlexibilityTable,
+    price_eur_per_kwh: FloatArray,
+    coupling: Coupling,
+    *,
+    limits: SearchLimits = SearchLimits(),
+) -> Mixture:
+    """Return the cheapest mixture of schedules under the coupling.
+
+    Args:
+        table: What the fleet can do.
+        price_eur_per_kwh: Energy price per slot, shape (T,).
+        coupling: Cap per slot and demand charge.
+        limits: When to stop.
+    """
+    search = _Search(table, price_eur_per_kwh, coupling, limits)
+    search.respond(price_eur_per_kwh)
+    return search.run()
+
+
+class _Search:
+    """One column generation: the master, the bound and the best duals so far."""
+
+    def __init__(self, table: FlexibilityTable, price: FloatArray, coupling: Coupling, limits: SearchLimits) -> None:
+        _, power_max = power_bounds(table)
+        self.price = price
+        self.coupling = coupling
+        self.limits = limits
+        self.response = PriceResponse(table)
+        highest = float(np.max(np.abs(price)))
+        charge = 0.0 if coupling.demand_charge is None else coupling.demand_charge.eur_per_peak_kwh
+        overflow_price = max(1.0, OVERFLOW_PRICE_FACTOR * (highest + charge))
+        self.master = RestrictedMaster(coupling, power_max, overflow_price)
+        self.column_prices: list[FloatArray] = []
+        self.iteration_count = 0
+        turnover = float(np.mean(np.abs(price))) * float(table.major.sum())
+        self.reference_eur = max(SMALL_SHARE * turnover, 1e-9)
+        self.reference_kwh = max(float(np.max(power_max, initial=0.0)), 1e-9)
+
+    def respond(self, price: FloatArray) -> FloatArray:
+        """Add the fleet's response to a price as a column and return it."""
+        schedule = self.response.schedule(price)
+        self.master.add(schedule, float(self.price @ schedule))
+        self.column_prices.append(price)
+        return schedule
+
+    def run(self) -> Mixture:
+        """Go through the phases."""
+        solution, bound, proved = self.descend(Phase.PENALTY)
+        if self.fits(solution):
+            return self.mixture(solution, bound, proved=proved)
+        self.master.enter(Phase.LEAST_OVERFLOW)
+        least, least_bound, _ = self.descend(Phase.LEAST_OVERFLOW)
+        prices = least.prices.cap
+        if not self.fits(least):
+            mixture = self.mixture(least, -np.inf, proved=False)
+            surely = least_bound if least_bound > OVERFLOW_TOLERANCE * self.reference_kwh else 0.0
+            return replace(mixture, least_overflow_kwh=surely, overflow_prices=prices)
+        self.master.enter(Phase.EXACT)
+        solution, bound, proved = self.descend(Phase.EXACT)
+        return replace(self.mixture(solution, bound, proved=proved), overflow_prices=prices)
+
+    def descend(self, phase: Phase) -> tuple[MasterSolution, float, bool]:
+        """Add columns until the gap of this phase is closed; return the mix, its bound and whether it is proved."""
+        bound, centre = -np.inf, None
+        while True:
+            solution = self.master.solve()
+            self.iteration_count += 1
+            if phase is Phase.LEAST_OVERFLOW and self.fits(solution):
+                return solution, 0.0, True
+            improved = False
+            for prices in self.prices_to_try(solution, centre):
+                base = np.zeros_like(self.price) if phase is Phase.LEAST_OVERFLOW else self.price
+                schedule = self.response.schedule(base + prices.total)
+                found = self.bound_of(phase, prices, schedule)
+                if found > bound:
+                    bound, centre = found, prices
+                priced = float((base + solution.prices.total) @ schedule)
+                if priced < solution.mix_dual - REDUCED_COST_TOLERANCE * self.reference(phase, solution):
+                    self.respond(base + prices.total)
+                    improved = True
+                    break
+            gap = solution.objective_eur - bound
+            closed = gap <= self.limits.relative_gap * self.reference(phase, solution)
+            if closed or not improved or self.iteration_count >= self.limits.iteration_limit:
+                return solution, bound, closed
+
+    def prices_to_try(self, solution: MasterSolution, centre: CouplingPrices | None) -> tuple[CouplingPrices, ...]:
+        """Return the duals to respond to: smoothed towards the best so far first, the master's own if that fails."""
+        if centre is None:
+            return (solution.prices,)
+        return (solution.prices.towards(centre, SMOOTHING), solution.prices)
+
+    def bound_of(self, phase: Phase, prices: CouplingPrices, schedule: FloatArray) -> float:
+        """Return the Lagrangian bound of this phase at some prices, given the fleet's response to them."""
+        if phase is Phase.LEAST_OVERFLOW:
+            priced = prices.cap > 0.0
+            return float(prices.cap[priced] @ (schedule - self.coupling.cap_kwh)[priced])
+        return lagrangian_bound(self.coupling, prices, float((self.price + prices.total) @ schedule))
+
+    def reference(self, phase: Phase, solution: MasterSolution) -> float:
+        """Return what gaps are relative to."""
+        searching = phase is Phase.LEAST_OVERFLOW
+        smallest = OVERFLOW_TOLERANCE * self.reference_kwh if searching else self.reference_eur
+        return max(abs(solution.objective_eur), smallest)
+
+    def fits(self, solution: MasterSolution) -> bool:
+        """Tell whether the mix respects the cap up to the solver's rounding."""
+        return float(solution.overflow_kwh.max()) <= OVERFLOW_TOLERANCE * self.reference_kwh
+
+    def mixture(self, solution: MasterSolution, bound: float, *, proved: bool) -> Mixture:
+        """Return the mix with its columns, weights cleaned of the solver's rounding."""
+        used = np.flatnonzero(solution.weights > 0.0)
+        weights = solution.weights[used] / solution.weights[used].sum()
+        schedules = self.master.columns[used]
+        prices = np.array(self.column_prices).reshape(len(self.column_prices), -1)[used]
+        return Mixture(
+            columns=ColumnSet(price=prices, schedule_kwh=schedules),
+            weights=weights,
+            objective_eur=self.coupling.cost_eur(self.price, weights @ schedules),
+            lower_bound_eur=bound,
+            is_proved=proved,
+            overflow_kwh=0.0 if self.fits(solution) else float(solution.overflow_kwh.sum()),
+            least_overflow_kwh=0.0,
+            overflow_prices=None,
+            iteration_count=self.iteration_count,
+        )

@@ -1,0 +1,164 @@
+"""The optimisation models in cvxpy: one function per family of constraints, named for the physics.
+
+Two models share the families. The *column model* mixes the columns that `decomposition` found; needs and departures are in
+the columns by construction. The *session model* has a variable per session and slot and is the faster one for a few hundred
+sessions. Both are solved with HiGHS. Anything convex in the schedule can be added as one more function.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cvxpy as cp
+import numpy as np
+import scipy.sparse as sp
+
+from bidding.arrays import FloatArray, offsets_of, ragged_ranges
+from bidding.coupling import Coupling, CouplingPrices, DemandCharge, legal_prices
+from bidding.decomposition import ColumnSet
+from bidding.disaggregation import SessionSchedule
+from bidding.fleet import SessionArrays
+
+# `solver=` and `threads=` of HiGHS travel in `highs_options`: as plain keywords `solver` would be cvxpy's own.
+HIGHS_OPTIONS = {"threads": 1}
+USABLE_STATUS = frozenset({cp.OPTIMAL, cp.OPTIMAL_INACCURATE})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ModelSolution:
+    """What HiGHS found."""
+
+    variables: FloatArray
+    """Weights of the columns, or energies per session and slot."""
+    prices: CouplingPrices
+    """Duals of cap and peak."""
+
+
+# ---------------------------------------------------------------- constraint families
+
+
+def convexity(weights: cp.Variable) -> list[cp.Constraint]:
+    """Columns are mixed: weights sum to one (they are not negative by their bounds)."""
+    return [weights.sum() == 1.0]
+
+
+def aggregate_of_columns(schedule: cp.Variable, weights: cp.Variable, columns: ColumnSet) -> list[cp.Constraint]:
+    """The fleet's schedule is the mixture of the columns."""
+    return [schedule == columns.schedule_kwh.T @ weights]
+
+
+def aggregate_of_sessions(schedule: cp.Variable, energy: cp.Variable, slot_of: sp.csr_array) -> list[cp.Constraint]:
+    """The fleet's schedule is the sum of its sessions."""
+    return [schedule == slot_of @ energy]
+
+
+def departure_energy(energy: cp.Variable, session_of: sp.csr_array, sessions: SessionArrays) -> list[cp.Constraint]:
+    """Every session has at departure at least what it needs and at most what it may take."""
+    fixed = sessions.energy_min_kwh == sessions.energy_max_kwh
+    charged = session_of @ energy
+    families: list[cp.Constraint] = []
+    if fixed.any():
+        families.append(charged[fixed] == sessions.energy_min_kwh[fixed])
+    if not fixed.all():
+        families.append(charged[~fixed] >= sessions.energy_min_kwh[~fixed])
+        families.append(charged[~fixed] <= sessions.energy_max_kwh[~fixed])
+    return families
+
+
+def site_cap(schedule: cp.Variable, coupling: Coupling) -> list[cp.Constraint]:
+    """The connection point draws at most its limit, in the slots that have one."""
+    limited = np.flatnonzero(np.isfinite(coupling.cap_kwh))
+    return [schedule[limited] <= coupling.cap_kwh[limited]] if limited.size else []
+
+
+def peak_of_period(schedule: cp.Variable, peak: cp.Variable, charge: DemandCharge) -> list[cp.Constraint]:
+    """The charged peak is at least the draw of every slot (and the peak so far, by its bound)."""
+    return [schedule + charge.load_kwh <= peak]
+
+
+# ---------------------------------------------------------------- objective terms
+
+
+def energy_cost(schedule: cp.Variable, price_eur_per_kwh: FloatArray) -> cp.Expression:
+    """Energy at its price."""
+    cost: cp.Expression = schedule @ price_eur_per_kwh
+    return cost
+
+
+def peak_cost(peak: cp.Variable, charge: DemandCharge) -> cp.Expression:
+    """The demand charge on the peak of the billing period."""
+    cost: cp.Expression = peak * charge.eur_per_peak_kwh
+    return cost
+
+
+# ---------------------------------------------------------------- the two models
+
+
+def solve_column_model(columns: ColumnSet, price_eur_per_kwh: FloatArray, coupling: Coupling) -> ModelSolution | None:
+    """Return the best mixture of the columns, or None when HiGHS found none."""
+    schedule = cp.Variable(coupling.slot_count)
+    weights = cp.Variable(len(columns.schedule_kwh), nonneg=True)
+    families = [convexity(weights), aggregate_of_columns(schedule, weights, columns)]
+    return _solve(schedule, weights, families, price_eur_per_kwh, coupling)
+
+
+def solve_session_model(
+    sessions: SessionArrays, price_eur_per_kwh: FloatArray, coupling: Coupling, *, algorithm: str = "choose"
+) -> ModelSolution | None:
+    """Return the best energies per session and slot of its window, or None when HiGHS found none.
+
+    Args:
+        sessions: Sessions fitted to the horizon.
+        price_eur_per_kwh: Energy price per slot.
+        coupling: Cap and demand charge.
+        algorithm: HiGHS's `solver` option; `ipm` beyond some thousand sessions, where simplex takes many times longer.
+    """
+    length = sessions.window_length
+    slot = ragged_ranges(sessions.arrival_slot, length)
+    row = np.repeat(np.arange(len(sessions)), length)
+    entry = np.arange(len(slot))
+    ones = np.ones(len(slot))
+    slot_of = sp.csr_array((ones, (slot, entry)), shape=(coupling.slot_count, len(slot)))
+    session_of = sp.csr_array((ones, (row, entry)), shape=(len(sessions), len(slot)))
+    schedule = cp.Variable(coupling.slot_count)
+    energy = cp.Variable(len(slot), bounds=[np.zeros(len(slot)), sessions.rate_kwh_per_slot[row]])
+    families = [departure_energy(energy, session_of, sessions), aggregate_of_sessions(schedule, energy, slot_of)]
+    return _solve(schedule, energy, families, price_eur_per_kwh, coupling, algorithm)
+
+
+def session_schedule(sessions: SessionArrays, energy_kwh: FloatArray) -> SessionSchedule:
+    """Return the session model's variables as a schedule, cleaned of the solver's rounding at the bounds."""
+    length = sessions.window_length
+    highest = np.repeat(sessions.rate_kwh_per_slot, length)
+    return SessionSchedule(
+        offset=offsets_of(length),
+        slot=ragged_ranges(sessions.arrival_slot, length),
+        energy_kwh=np.clip(energy_kwh, 0.0, highest),
+    )
+
+
+def _solve(
+    schedule: cp.Variable,
+    variables: cp.Variable,
+    families: Sequence[list[cp.Constraint]],
+    price_eur_per_kwh: FloatArray,
+    coupling: Coupling,
+    algorithm: str = "choose",
+) -> ModelSolution | None:
+    caps = site_cap(schedule, coupling)
+    peaks: list[cp.Constraint] = []
+    cost = energy_cost(schedule, price_eur_per_kwh)
+    charge = coupling.demand_charge
+    if charge is not None:
+        peak = cp.Variable(bounds=[charge.peak_so_far_kwh, None])
+        peaks = peak_of_period(schedule, peak, charge)
+        cost += peak_cost(peak, charge)
+    problem = cp.Problem(cp.Minimize(cost), [one for family in families for one in family] + caps + peaks)
+    options = {**HIGHS_OPTIONS, "solver": algorithm}
+    problem.solve(solver=cp.HIGHS, highs_options=options)  # type: ignore[no-untyped-call]  # not annotated in cvxpy
+    if problem.status not in USABLE_STATUS:
+        return None
+    cap_prices = np.zeros(coupling.slot_count)
+    if caps:
+        cap_prices[np.isfinite(coupling.cap_kwh)] = caps[0].dual_value
+    peak_prices = np.asarray(peaks[0].dual_value) if peaks else np.zeros(coupling.slot_count)
+    return ModelSolution(variables=np.asarray(variables.value), prices=legal_prices(coupling, cap_prices, peak_prices))

@@ -1,0 +1,183 @@
+"""The additive table says exactly what the fleet can do."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bidding.fleet import SessionArrays, join_sessions
+from bidding.flexibility import FlexibilityTable, power_bounds, window_layout
+from bidding.greedy import outer_bound, respond_to_price
+from gateway.domain.errors import InvalidInput
+
+SLOTS = 6
+
+
+@st.composite
+def fleets(draw: st.DrawFn, *, with_range: bool = True) -> SessionArrays:
+    """Up to six sessions in six slots, amounts in eighths so that sums are exact in floating point."""
+    rows = []
+    for _ in range(draw(st.integers(0, 6))):
+        arrival = draw(st.integers(0, SLOTS - 1))
+        departure = draw(st.integers(arrival + 1, SLOTS))
+        rate = draw(st.integers(1, 16))
+        need = draw(st.integers(0, rate * (departure - arrival)))
+        most = draw(st.integers(need, rate * (departure - arrival))) if with_range else need
+        rows.append((arrival, departure, rate / 8, need / 8, most / 8))
+    columns = np.array(rows, dtype=float).reshape(-1, 5).T
+    return SessionArrays(
+        arrival_slot=columns[0].astype(np.int64),
+        departure_slot=columns[1].astype(np.int64),
+        rate_kwh_per_slot=columns[2],
+        energy_min_kwh=columns[3],
+        energy_max_kwh=columns[4],
+    )
+
+
+def assert_same(left: FlexibilityTable, right: FlexibilityTable) -> None:
+    np.testing.assert_allclose(left.major, right.major, atol=1e-12)
+    np.testing.assert_allclose(left.minor, right.minor, atol=1e-12)
+    np.testing.assert_array_equal(left.session_count, right.session_count)
+
+
+def test_the_layout_has_one_row_per_window() -> None:
+    layout = window_layout(96)
+    assert layout.window_count == 96 * 97 // 2
+    assert layout.cell_count == 152_096
+    windows = layout.window_of(layout.arrival, layout.departure)
+    np.testing.assert_array_equal(windows, np.arange(layout.window_count))
+    with pytest.raises(InvalidInput, match="slot_count"):
+        window_layout(0)
+
+
+@given(fleets())
+def test_most_and_least_of_every_set_equal_their_definitions(sessions: SessionArrays) -> None:
+    from_definition = _definition(sessions)
+    table = FlexibilityTable.build(sessions, SLOTS)
+    for slots, most, least in from_definition:
+        assert table.most_kwh(slots) == pytest.approx(most, abs=1e-12)
+        assert table.least_kwh(slots) == pytest.approx(least, abs=1e-12)
+
+
+def _definition(sessions: SessionArrays) -> list[tuple[np.ndarray, float, float]]:
+    slot = np.arange(SLOTS)
+    window = (slot >= sessions.arrival_slot[:, None]) & (slot < sessions.departure_slot[:, None])
+    found = []
+    for bits in range(2**SLOTS):
+        slots = np.array([(bits >> t) & 1 for t in range(SLOTS)], dtype=bool)
+        most = np.minimum(sessions.rate_kwh_per_slot * (window & slots).sum(axis=1), sessions.energy_max_kwh)
+        outside = sessions.rate_kwh_per_slot * (window & ~slots).sum(axis=1)
+        found.append((slots, float(most.sum()), float(np.maximum(sessions.energy_min_kwh - outside, 0).sum())))
+    return found
+
+
+@given(fleets(), fleets())
+def test_r6_tables_add_up(one: SessionArrays, other: SessionArrays) -> None:
+    together = FlexibilityTable.build(join_sessions([one, other]), SLOTS)
+    assert_same(FlexibilityTable.build(one, SLOTS) + FlexibilityTable.build(other, SLOTS), together)
+
+
+@given(fleets(), fleets())
+def test_r6_adding_and_removing_is_the_identity(one: SessionArrays, other: SessionArrays) -> None:
+    table = FlexibilityTable.build(one, SLOTS)
+    table.add(other)
+    assert_same(table, FlexibilityTable.build(join_sessions([one, other]), SLOTS))
+    table.remove(other)
+    assert_same(table, FlexibilityTable.build(one, SLOTS))
+    table.remove(one)
+    assert not table.major.any()
+    assert not table.minor.any()
+
+
+@given(fleets(), st.randoms(use_true_random=False))
+def test_r8_order_and_splitting_do_not_matter(sessions: SessionArrays, shuffle: object) -> None:
+    order = list(range(len(sessions)))
+    shuffle.shuffle(order)  # type: ignore[attr-defined]
+    table = FlexibilityTable.build(sessions, SLOTS)
+    shuffled = sessions.select(np.array(order, dtype=np.int64))
+    assert_same(FlexibilityTable.build(shuffled, SLOTS), table)
+    half = SessionArrays(
+        arrival_slot=sessions.arrival_slot,
+        departure_slot=sessions.departure_slot,
+        rate_kwh_per_slot=sessions.rate_kwh_per_slot / 2,
+        energy_min_kwh=sessions.energy_min_kwh / 2,
+        energy_max_kwh=sessions.energy_max_kwh / 2,
+    )
+    split = FlexibilityTable.build(join_sessions([half, half]), SLOTS)
+    np.testing.assert_allclose(split.major, table.major, atol=1e-12)
+    np.testing.assert_allclose(split.minor, table.minor, atol=1e-12)
+
+
+@given(fleets())
+def test_the_outer_bound_holds_what_it_says(sessions: SessionArrays) -> None:
+    bound = outer_bound(FlexibilityTable.build(sessions, SLOTS))
+    for slots, most, least in _definition(sessions):
+        members = np.flatnonzero(slots)
+        if members.size == 1:
+            assert bound.power_max_kwh[members[0]] == pytest.approx(most, abs=1e-12)
+            assert bound.power_min_kwh[members[0]] == pytest.approx(least, abs=1e-12)
+        if members.size and members.tolist() == list(range(members.size)):
+            assert bound.energy_max_kwh[members[-1]] == pytest.approx(most, abs=1e-12)
+            assert bound.energy_min_kwh[members[-1]] == pytest.approx(least, abs=1e-12)
+
+
+@pytest.mark.parametrize("slot_count", [92, 96, 100, 184, 200])
+def test_r7_days_of_any_length(
+    city_sessions: Callable[..., SessionArrays], evening_prices: Callable[..., np.ndarray], slot_count: int
+) -> None:
+    sessions = city_sessions(300, slot_count)
+    table = FlexibilityTable.build(sessions, slot_count)
+    total = respond_to_price(table, evening_prices(slot_count)).sum()
+    assert total == pytest.approx(sessions.energy_min_kwh.sum(), rel=1e-12)
+
+
+def test_power_bounds_of_nobody_are_zero(sessions_of: Callable[..., SessionArrays]) -> None:
+    least, most = power_bounds(FlexibilityTable.build(sessions_of((0, 1, 1, 1)).select(np.zeros(0, dtype=int)), 4))
+    assert not least.any()
+    assert not most.any()
+
+
+def test_what_does_not_belong_is_refused(sessions_of: Callable[..., SessionArrays]) -> None:
+    table = FlexibilityTable.build(sessions_of((0, 2, 1, 1)), 4)
+    with pytest.raises(InvalidInput, match="sessions"):
+        table.remove(sessions_of((0, 2, 1, 1), (0, 3, 1, 1)))
+    assert table.session_count.sum() == 1
+    with pytest.raises(InvalidInput, match="slot_count"):
+        _ = table + FlexibilityTable(5)
+    with pytest.raises(InvalidInput, match="fit_to_horizon"):
+        FlexibilityTable.build(sessions_of((0, 9, 1, 1)), 4)
+
+
+def test_many_cars_do_not_blur_the_small_ones(random_sessions: Callable[..., SessionArrays]) -> None:
+    rng = np.random.default_rng(6)
+    crowd = random_sessions(rng, 3000, 24)
+    huge = SessionArrays(
+        arrival_slot=crowd.arrival_slot,
+        departure_slot=crowd.departure_slot,
+        rate_kwh_per_slot=crowd.rate_kwh_per_slot * 1e9 / 3,
+        energy_min_kwh=crowd.energy_min_kwh * 1e9 / 3,
+        energy_max_kwh=crowd.energy_max_kwh * 1e9 / 3,
+    )
+    window = (huge.arrival_slot == 20) & (huge.departure_slot == 23)
+    small = SessionArrays(
+        arrival_slot=np.array([20]),
+        departure_slot=np.array([23]),
+        rate_kwh_per_slot=np.array([0.001]),
+        energy_min_kwh=np.array([0.0015]),
+        energy_max_kwh=np.array([0.0015]),
+    )
+    table = FlexibilityTable.build(join_sessions([huge.select(~window), small]), 24)
+    number = int(table.layout.window_of(np.array([20]), np.array([23]))[0])
+    row = table.major[table.layout.offset[number] : table.layout.offset[number + 1]]
+    np.testing.assert_allclose(row, [0.001, 0.0005, 0.0], rtol=1e-12)
+
+
+def test_the_last_car_leaves_exact_zeros(sessions_of: Callable[..., SessionArrays]) -> None:
+    cars = sessions_of((0, 3, 0.1, 0.17), (0, 3, 0.7, 0.9), (0, 3, 0.3, 0.4, 0.8))
+    table = FlexibilityTable(4)
+    table.add(cars)
+    table.remove(cars)
+    assert not table.major.any()
+    assert not table.minor.any()
