@@ -32,13 +32,19 @@ _REPAIR_ROUNDS = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TreeLevels:
-    """For each level of a site tree, deepest first, which node each charger hangs below.
+    """A site tree by levels, deepest first, for sums and splits.
 
-    Shapes: `N` nodes, `C` chargers. Row `k` of `node` holds indices of nodes; `N` stands for "none at this level".
+    Shapes: `N` nodes, `C` chargers. Row `k` of `node` says which node of that level each charger hangs below; `N` stands for
+    "none at this level". Sums run over the nodes of a level, not over the chargers again.
     """
 
     node: tuple[IntArray, ...]
-    node_count: int
+    nodes_at: tuple[IntArray, ...]
+    """The nodes of each level."""
+    parent: IntArray
+    """Node above each node; -1 for a root."""
+    leaf: IntArray
+    """Node that each charger hangs on."""
 
     @classmethod
     def of(cls, tree: SiteTree) -> "TreeLevels":
@@ -46,27 +52,33 @@ class TreeLevels:
         count = len(tree.node_ids)
         at = tree.charger_node.astype(np.int64)
         rows: list[IntArray] = []
+        nodes_at: list[IntArray] = []
         for depth in range(int(tree.level.max(initial=0)), -1, -1):
             is_here = (at < count) & (tree.level[np.minimum(at, count - 1)] == depth)
             rows.append(np.where(is_here, at, count))
+            nodes_at.append(np.flatnonzero(tree.level == depth))
             up = tree.parent[np.minimum(at, count - 1)].astype(np.int64)
             at = np.where(is_here, np.where(up < 0, count, up), at)
-        return cls(node=tuple(rows), node_count=count)
+        parent = tree.parent.astype(np.int64)
+        return cls(tuple(rows), tuple(nodes_at), parent, tree.charger_node.astype(np.int64))
 
     def totals(self, per_charger: FloatArray) -> FloatArray:
         """Add a value per charger up the tree: shape (C,) in, (N,) out."""
-        total = np.zeros(self.node_count + 1)
-        for node in self.node:
-            total += np.bincount(node, weights=per_charger, minlength=self.node_count + 1)
-        return total[:-1]
+        total = np.bincount(self.leaf, weights=per_charger, minlength=len(self.parent)).astype(np.float64)
+        for nodes in self.nodes_at[:-1]:
+            total += np.bincount(self.parent[nodes], weights=total[nodes], minlength=len(total))
+        return total
 
     def is_below(self, marked: BoolArray) -> BoolArray:
         """Return which chargers hang below any marked node: shape (N,) in, (C,) out."""
-        padded = np.append(marked, False)
-        below = np.zeros(len(self.node[0]), dtype=bool)
-        for node in self.node:
-            below |= padded[node]
-        return below
+        return self.carry_down(np.where(marked, 0.0, 1.0)) <= 0.0
+
+    def carry_down(self, factor: FloatArray) -> FloatArray:
+        """Multiply a factor per node down the tree: shape (N,) in, per charger the product over its ancestors (C,) out."""
+        product = factor.copy()
+        for nodes in self.nodes_at[-2::-1]:
+            product[nodes] *= product[self.parent[nodes]]
+        return np.asarray(product[self.leaf])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -172,15 +184,17 @@ def _active_set(
     """Return the candidates that stay, shape (C,): per node, bottom-up, the highest priorities whose sizes fit its cap."""
     active = candidates.copy()
     caps = np.append(caps_kw, np.inf) + _TOLERANCE_KW
-    for node in levels.node:
-        need = np.bincount(node, weights=np.where(active, size_kw, 0.0), minlength=len(caps))
-        is_tight = need > caps
+    need = levels.totals(np.where(active, size_kw, 0.0))
+    for nodes, node in zip(levels.nodes_at, levels.node, strict=True):
+        is_tight = np.zeros(len(caps), dtype=bool)
+        is_tight[nodes] = need[nodes] > caps[nodes]
         if not is_tight.any():
             continue
         index = np.flatnonzero(active & is_tight[node])
         order = index[_by_node(node[index], -priority[index])]
         keeps = _greedy_runs(node[order], size_kw[order], caps)
         active[order[~keeps]] = False
+        need = levels.totals(np.where(active, size_kw, 0.0))
     return active
 
 
@@ -281,14 +295,17 @@ def _slope(last: IntArray, starts: IntArray, weight: FloatArray, weight_sum: Flo
 
 def _shrink(levels: TreeLevels, caps_kw: FloatArray, setpoints_kw: FloatArray, floor_kw: FloatArray) -> FloatArray:
     """Scale what is above the floor, bottom-up, until every node is within its cap."""
-    caps = np.append(caps_kw, np.inf)
-    for node in levels.node:
-        total = np.bincount(node, weights=setpoints_kw, minlength=len(caps))
-        is_over = total > caps
-        if not is_over.any():
-            continue
-        floors = np.bincount(node, weights=floor_kw, minlength=len(caps))
-        spread = np.where(is_over, total - floors, 1.0)
-        share = np.where(is_over, np.clip((caps - floors) / np.maximum(spread, _TOLERANCE_KW), 0.0, 1.0), 1.0)
-        setpoints_kw = floor_kw + (setpoints_kw - floor_kw) * share[node]
-    return setpoints_kw
+    above_kw = setpoints_kw - floor_kw
+    room = np.maximum(caps_kw - levels.totals(floor_kw), 0.0)
+    load = np.bincount(levels.leaf, weights=above_kw, minlength=len(room))
+    share = np.ones(len(room))
+    for nodes in levels.nodes_at:
+        is_over = load[nodes] > room[nodes]
+        share[nodes[is_over]] = room[nodes[is_over]] / load[nodes[is_over]]
+        up = levels.parent[nodes]
+        has_parent = up >= 0
+        passed_on = np.minimum(load[nodes], room[nodes])[has_parent]
+        load += np.bincount(up[has_parent], weights=passed_on, minlength=len(load))
+    if (share >= 1.0).all():
+        return setpoints_kw
+    return np.asarray(floor_kw + above_kw * levels.carry_down(share))

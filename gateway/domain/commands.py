@@ -79,7 +79,7 @@ class CommandBook:
         """State changed since somebody last asked."""
         self.must_resend = np.zeros(count, dtype=bool)
         self.reasons: dict[int, str] = {}
-        self._limit_since = np.full(count, -np.inf)
+        self.limit_since = np.full(count, -np.inf)
         self._sampled_at = np.full(count, -np.inf)
         self._over_count = np.zeros(count, dtype=np.int8)
         self._over_since = np.full(count, np.inf)
@@ -112,10 +112,9 @@ class CommandBook:
         for i in index.tolist():
             self.batch[i] = sent.batch
         fresh = index[is_new]
-        self._limit_since[fresh] = sent.at
+        self.limit_since[fresh] = sent.at
         self._over_count[fresh] = 0
         self._over_since[fresh] = np.inf
-        self._under_since[fresh] = np.inf
         self._was_applied[fresh] = False
         self._move(index[is_new & ~is_retry], DispatchState.SENT, sent.at)
 
@@ -123,6 +122,18 @@ class CommandBook:
         """Remember the sequence and lease under which coalesced commands left for the platform."""
         self.sequence[index] = sequence
         self.lease_until[index] = np.minimum(self.lease_until[index], lease_until)
+
+    def resume(self, index: IndexArray, applied_sequence: int, now: float) -> None:
+        """Take a reconnecting platform's word: it holds everything up to a sequence, and what is newer must be sent again."""
+        holds = self.sequence[index] <= applied_sequence
+        held, missed = index[holds & (self.sequence[index] > 0)], index[~holds]
+        self.must_resend[missed] = True
+        self.acked_sequence[held] = self.sequence[held]
+        self.accepted_kw[held] = self.limit_kw[held]
+        self.accepted_until[held] = self.lease_until[held]
+        self._move(
+            held[np.isin(self.state[held], (DispatchState.SENT, DispatchState.TIMED_OUT))], DispatchState.ACCEPTED, now
+        )
 
     def accept(self, index: IndexArray, limit_kw: FloatArray, *, sequence: int, lease_until: float, now: float) -> None:
         """Take a platform's word that it holds a command; older words than the newest only extend what was accepted."""
@@ -161,7 +172,7 @@ class CommandBook:
             rules: Tolerances and times.
         """
         is_fresh = ~np.isnan(power_kw) & (power_at > self._sampled_at)
-        is_fresh &= (power_at >= self._limit_since + rules.settle_s) & np.isin(self.state, _SETTLED)
+        is_fresh &= (power_at >= self.limit_since + rules.settle_s) & np.isin(self.state, _SETTLED)
         self._sampled_at = np.where(is_fresh, power_at, self._sampled_at)
         tolerance = rules.tolerance(self.limit_kw)
         over = is_fresh & (power_kw > self.limit_kw + tolerance)

@@ -4,7 +4,7 @@ One owner holds the live arrays (`services.track_fleet`); everybody else reads a
 order of `tree.charger_ids`. Instants inside arrays are seconds since 1970-01-01 UTC; NaN is unknown and never zero.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from gateway.domain.allocation import TreeLevels
 from gateway.domain.errors import InvalidInput
-from gateway.domain.topology import SiteTree
+from gateway.domain.topology import Node, SiteTree
 
 FloatArray = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.int32]
@@ -25,6 +25,8 @@ class FleetView:
     """What is known about every charger of a tenant now."""
 
     tree: SiteTree
+    nodes: Mapping[str, Node]
+    """The tree's nodes by id."""
     levels: TreeLevels
     """The tree's levels, for sums and allocation."""
     power_kw: FloatArray
@@ -33,6 +35,7 @@ class FleetView:
     """Instant of that measurement; NaN when never measured."""
     max_kw: FloatArray
     min_kw: FloatArray
+    """Least at which it charges; smaller for a car that uses fewer phases than the charger has."""
     fallback_kw: FloatArray
     lapsed_kw: FloatArray
     """What it may draw once its lease has run out: its fallback, or its maximum where nobody enforces the fallback."""

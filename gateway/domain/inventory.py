@@ -23,7 +23,7 @@ portfolio = "vpp-be"
 name = "Car park north"
 max_import_kw = 520.0
 fail_safe_import_kw = 430.0
-connection_points = [{ id = "541448820000000019", dso = "dso-demo", brp = "brp-demo", site_class = "home" }]
+connection_points = [{ id = "541448820000000015", dso = "dso-demo", brp = "brp-demo", site_class = "home" }]
 circuits = [{ id = "site-01-c1", name = "Level -1", max_import_kw = 200.0, fail_safe_import_kw = 140.0 }]
 
 [[sites.charger_groups]]                    # `count` equal chargers site-01-c1-001, site-01-c1-002, ...

@@ -1,10 +1,20 @@
 """Delivery in money: what was metered, what it was against, and every euro of the difference."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
 from gateway.domain.errors import InvalidInput
+
+NO_CAUSE = "none"
+FORECAST_CAUSE = "forecast"
+MISSING_METER_CAUSE = "missing-meter"
+TOLERANCE_SHARE = 0.05
+TOLERANCE_KWH = 2.5
+"""A deviation up to 5 % of the position, or 10 kW over a quarter-hour, needs no cause."""
+LEAST_COVERAGE = 0.5
+"""A period measured for less than half of its time counts as not metered."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +55,8 @@ class SettledPeriod:
     imbalance_cash: Decimal
     """(metered - position) times imbalance price; positive is paid."""
     cause: str
-    """Why it deviates: a limit, chargers not following, forecast, or `none` inside the tolerance."""
+    """Why it deviates: `limit:{id}`, `after-limit:{id}` (what the limit held back is charged later), `dispatch:{id}` (chargers
+    did not follow it), `missing-meter` (the position stands in for the reading), `forecast`, or `none` inside the tolerance."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,3 +98,48 @@ class EventPerformance:
     compliance: float
     """Share of the active delivery time at or under the requested power, 0 to 1."""
     found_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PeriodEvidence:
+    """What is known about why a delivery period came out as it did."""
+
+    position_kwh: float
+    metered_kwh: float | None
+    """None when the meter is missing or was read for too little of the period."""
+    limits: tuple[str, ...] = ()
+    """Ids of limits that came after the gate, covered the period and touched the connection point."""
+    not_followed: tuple[str, ...] = ()
+    """Ids of dispatches that chargers of the connection point did not follow in the period."""
+
+
+def causes_of_deviation(evidence: Sequence[PeriodEvidence]) -> tuple[str, ...]:
+    """Return the one main cause per delivery period of a day, in order.
+
+    Less than the position under a limit is the limit's doing; what it held back and is drawn afterwards is too, up to the
+    energy that is owed. More than the position while chargers did not follow is theirs. The rest is the forecast's.
+    """
+    causes: list[str] = []
+    owed_kwh, owed_by = 0.0, ""
+    for period in evidence:
+        cause, deviation = _cause_now(period)
+        if cause.startswith("limit:"):
+            owed_kwh, owed_by = owed_kwh - deviation, cause.removeprefix("limit:")
+        elif cause == FORECAST_CAUSE and deviation > 0.0 and owed_kwh > 0.0:
+            cause, owed_kwh = f"after-limit:{owed_by}", owed_kwh - deviation
+        causes.append(cause)
+    return tuple(causes)
+
+
+def _cause_now(period: PeriodEvidence) -> tuple[str, float]:
+    """Return the cause within a period and its deviation in kWh."""
+    if period.metered_kwh is None:
+        return MISSING_METER_CAUSE, 0.0
+    deviation = period.metered_kwh - period.position_kwh
+    if abs(deviation) <= max(TOLERANCE_SHARE * abs(period.position_kwh), TOLERANCE_KWH):
+        return NO_CAUSE, deviation
+    if deviation < 0.0 and period.limits:
+        return f"limit:{period.limits[0]}", deviation
+    if deviation > 0.0 and period.not_followed:
+        return f"dispatch:{period.not_followed[0]}", deviation
+    return FORECAST_CAUSE, deviation

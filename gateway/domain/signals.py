@@ -56,6 +56,8 @@ class EventInterval:
     instruction: Instruction
     value: float
     signal_id: str
+    baseline_kw: float | None = None
+    """For a reduction: the power it is measured from, fixed when the event was taken in; None when there was no past."""
 
     def __post_init__(self) -> None:
         """Reject values that are not finite or outside what the instruction allows."""
@@ -68,6 +70,11 @@ class EventInterval:
             raise InvalidInput("event.interval.value", "must be a fraction of 0 to 1")
         if self.instruction in {Instruction.IMPORT_LIMIT_KW, Instruction.REDUCTION_KW} and self.value < 0.0:
             raise InvalidInput("event.interval.value", "must be at least 0 kW")
+
+    @property
+    def is_reduction(self) -> bool:
+        """Whether the value is measured from a baseline."""
+        return self.instruction is Instruction.REDUCTION_KW
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

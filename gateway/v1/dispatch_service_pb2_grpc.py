@@ -64,7 +64,7 @@ class DispatchServiceServicer:
     """
 
     def Connect(self, request_iterator, context):
-        """Opens the stream; a newer stream of the same platform ends the older one with ABORTED.
+        """Opens the stream; a newer stream of the same platform ends the older one with FAILED_PRECONDITION, reason SUPERSEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -41,7 +41,7 @@ class DispatchServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> DispatchServiceAsyncStub: ...
     Connect: _grpc.StreamStreamMultiCallable[_dispatch_service_pb2.ConnectRequest, _dispatch_service_pb2.ConnectResponse]
-    """Opens the stream; a newer stream of the same platform ends the older one with ABORTED."""
+    """Opens the stream; a newer stream of the same platform ends the older one with FAILED_PRECONDITION, reason SUPERSEDED."""
     ListDispatchStates: _grpc.UnaryUnaryMultiCallable[_dispatch_service_pb2.ListDispatchStatesRequest, _dispatch_service_pb2.ListDispatchStatesResponse]
     """Lists where the commands to chargers are, for people."""
 
@@ -58,7 +58,7 @@ class DispatchServiceAsyncStub(DispatchServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Connect: _aio.StreamStreamMultiCallable[_dispatch_service_pb2.ConnectRequest, _dispatch_service_pb2.ConnectResponse]  # type: ignore[assignment]
-    """Opens the stream; a newer stream of the same platform ends the older one with ABORTED."""
+    """Opens the stream; a newer stream of the same platform ends the older one with FAILED_PRECONDITION, reason SUPERSEDED."""
     ListDispatchStates: _aio.UnaryUnaryMultiCallable[_dispatch_service_pb2.ListDispatchStatesRequest, _dispatch_service_pb2.ListDispatchStatesResponse]  # type: ignore[assignment]
     """Lists where the commands to chargers are, for people."""
 
@@ -78,7 +78,7 @@ class DispatchServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_dispatch_service_pb2.ConnectRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_dispatch_service_pb2.ConnectResponse], _abc.AsyncIterator[_dispatch_service_pb2.ConnectResponse]]:
-        """Opens the stream; a newer stream of the same platform ends the older one with ABORTED."""
+        """Opens the stream; a newer stream of the same platform ends the older one with FAILED_PRECONDITION, reason SUPERSEDED."""
 
     @_abc_1.abstractmethod
     def ListDispatchStates(

@@ -1,0 +1,93 @@
+"""What falls falls at once, what rises waits and ramps."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.calm import CalmRules, CalmState, Marks
+
+RULES = CalmRules(stability_s=60.0, deadband_kw=0.5, deadband_share=0.02, ramp_kw_per_s=0.1)
+NONE = np.zeros(1, dtype=bool)
+
+
+def step(
+    state: CalmState, current: float, target: float, now: float, *, urgent: bool = False, prompt: bool = False
+) -> float:
+    marks = Marks(urgent=np.array([urgent]), prompt=np.array([prompt]))
+    minimum = np.array([4.14])
+    return float(state.step(np.array([current]), np.array([target]), minimum, marks, rules=RULES, now=now)[0])
+
+
+def test_an_urgent_reduction_is_taken_at_once() -> None:
+    assert step(CalmState(1, np.zeros(1)), 10.0, 5.0, 0.0, urgent=True) == 5.0
+
+
+def test_a_reduction_that_nothing_forces_waits_for_stability() -> None:
+    state = CalmState(1, np.zeros(1))
+    assert step(state, 10.0, 5.0, 0.0) == 10.0
+    assert step(state, 10.0, 5.0, 59.0) == 10.0
+    assert step(state, 10.0, 5.0, 60.0) == 5.0
+
+
+def test_an_increase_waits_then_ramps_and_never_passes_the_target() -> None:
+    state = CalmState(1, np.zeros(1))
+    kw, history = 5.0, []
+    for now in range(0, 200, 10):
+        kw = step(state, kw, 10.0, float(now))
+        history.append(kw)
+    assert history[:7] == [5.0] * 7
+    assert history[7] == pytest.approx(6.0)
+    assert max(np.diff(history)) == pytest.approx(1.0)
+    assert history[-1] == 10.0
+
+
+def test_who_starts_goes_to_its_minimum_at_once() -> None:
+    state = CalmState(1, np.zeros(1))
+    step(state, 0.0, 10.0, 0.0)
+    assert step(state, 0.0, 10.0, 60.0) == pytest.approx(4.14)
+
+
+def test_a_change_of_direction_starts_the_wait_again() -> None:
+    state = CalmState(1, np.zeros(1))
+    step(state, 5.0, 10.0, 0.0)
+    step(state, 5.0, 5.0, 30.0)
+    assert step(state, 5.0, 10.0, 61.0) == 5.0
+
+
+def test_trifles_are_left_alone_but_stopping_is_not_a_trifle() -> None:
+    state = CalmState(1, np.zeros(1))
+    step(state, 5.0, 5.4, 0.0)
+    assert step(state, 5.0, 5.4, 100.0) == 5.0
+    step(state, 0.3, 0.0, 200.0)
+    assert step(state, 0.3, 0.0, 300.0) == 0.0
+
+
+def test_a_car_that_has_just_arrived_need_not_wait() -> None:
+    assert step(CalmState(1, np.zeros(1)), 0.0, 11.0, 0.0, prompt=True) == 11.0
+
+
+def test_increases_of_different_chargers_are_spread() -> None:
+    rules = CalmRules(stability_s=0.0, restore_spread_s=100.0, ramp_kw_per_s=1000.0)
+    state = CalmState(2, np.array([0.1, 0.9]))
+    marks = Marks(urgent=np.zeros(2, dtype=bool), prompt=np.zeros(2, dtype=bool))
+    current, target, low = np.full(2, 5.0), np.full(2, 10.0), np.full(2, 4.14)
+    state.step(current, target, low, marks, rules=rules, now=0.0)
+    assert state.step(current, target, low, marks, rules=rules, now=50.0).tolist() == [10.0, 5.0]
+
+
+@given(
+    current=st.floats(0, 22),
+    target=st.floats(0, 22),
+    gaps=st.lists(st.floats(0, 500), min_size=1, max_size=10),
+    urgent=st.booleans(),
+)
+def test_a_step_stays_between_where_it_is_and_where_it_should_be(
+    current: float, target: float, gaps: list[float], urgent: bool
+) -> None:
+    state, now, kw = CalmState(1, np.zeros(1)), 0.0, current
+    for gap in gaps:
+        now += gap
+        new = step(state, kw, target, now, urgent=urgent)
+        assert min(kw, target) <= new <= max(kw, target)
+        kw = new

@@ -1,0 +1,166 @@
+"""States of commands from acknowledgements, outcomes and measurements."""
+
+import numpy as np
+import pytest
+
+from gateway.domain.commands import CommandBook, FollowRules, Sent
+from gateway.domain.dispatch import DispatchState
+
+RULES = FollowRules(settle_s=10.0, samples=2, not_following_after_s=60.0, ack_timeout_s=30.0, taper_after_s=100.0)
+ALL = np.array([0, 1])
+FALLBACK = np.array([4.0, 4.0])
+
+
+def sent(kw: float, sequence: int, at: float = 0.0, lease: float = 120.0) -> Sent:
+    return Sent(
+        batch=f"dispatch-{sequence}",
+        sequence=sequence,
+        at=at,
+        lease_until=at + lease,
+        index=ALL,
+        limit_kw=np.array([kw, kw]),
+        fallback_kw=FALLBACK,
+    )
+
+
+def book_with(kw: float, sequence: int = 1, *, is_accepted: bool = True) -> CommandBook:
+    book = CommandBook(("a", "b"))
+    book.send(sent(kw, sequence))
+    if is_accepted:
+        book.accept(ALL, np.array([kw, kw]), sequence=sequence, lease_until=120.0, now=1.0)
+    return book
+
+
+def see(book: CommandBook, a: float, at: float) -> DispatchState:
+    book.observe(np.array([a, np.nan]), np.array([at, np.nan]), at, RULES)
+    return DispatchState(int(book.state[0]))
+
+
+def test_states_go_from_sent_to_followed() -> None:
+    book = book_with(8.0, is_accepted=False)
+    assert book.state.tolist() == [DispatchState.SENT] * 2
+    book.accept(ALL, np.array([8.0, 8.0]), sequence=1, lease_until=120.0, now=1.0)
+    assert book.state.tolist() == [DispatchState.ACCEPTED] * 2
+    book.report(ALL, np.full(2, DispatchState.APPLIED, dtype=np.int8), sequence=1, now=2.0)
+    assert book.state.tolist() == [DispatchState.APPLIED] * 2
+    assert see(book, 8.2, 15.0) is DispatchState.FOLLOWED
+    assert book.state[1] == DispatchState.APPLIED, "not measured: unknown is not followed"
+
+
+def test_two_measurements_over_the_limit_are_not_following_and_one_is_not() -> None:
+    book = book_with(8.0)
+    assert see(book, 11.0, 12.0) is DispatchState.ACCEPTED
+    assert see(book, 11.0, 12.0) is DispatchState.ACCEPTED, "the same measurement again is no second one"
+    assert see(book, 11.0, 17.0) is DispatchState.NOT_FOLLOWING
+    assert see(book, 7.0, 22.0) is DispatchState.FOLLOWED
+
+
+def test_one_measurement_over_the_limit_and_nothing_better_for_a_minute_is_not_following() -> None:
+    book = book_with(8.0)
+    see(book, 11.0, 12.0)
+    book.observe(np.array([11.0, np.nan]), np.array([12.0, np.nan]), 73.0, RULES)
+    assert book.state[0] == DispatchState.NOT_FOLLOWING
+
+
+def test_measurements_right_after_a_command_say_nothing() -> None:
+    book = book_with(8.0)
+    see(book, 11.0, 5.0)
+    assert see(book, 11.0, 9.0) is DispatchState.ACCEPTED
+    assert see(book, 11.0, 12.0) is DispatchState.ACCEPTED
+
+
+def test_drawing_less_is_following() -> None:
+    assert see(book_with(8.0), 0.0, 12.0) is DispatchState.FOLLOWED
+
+
+def test_a_renewal_keeps_the_state_and_a_new_limit_does_not() -> None:
+    book = book_with(8.0)
+    see(book, 7.0, 15.0)
+    book.send(sent(8.0, 2, at=40.0))
+    assert book.state[0] == DispatchState.FOLLOWED
+    book.send(sent(6.0, 3, at=50.0))
+    assert book.state[0] == DispatchState.SENT
+
+
+def test_an_unanswered_command_times_out_also_a_renewal() -> None:
+    book = book_with(8.0)
+    book.send(sent(8.0, 2, at=40.0))
+    book.time_out(69.0, RULES)
+    assert book.state[0] == DispatchState.ACCEPTED
+    book.time_out(70.0, RULES)
+    assert book.state[0] == DispatchState.TIMED_OUT
+    book.accept(ALL, np.array([8.0, 8.0]), sequence=2, lease_until=160.0, now=71.0)
+    assert book.state[0] == DispatchState.ACCEPTED
+
+
+def test_words_about_old_sequences_never_change_a_state() -> None:
+    book = book_with(8.0)
+    book.send(sent(6.0, 2, at=20.0))
+    book.accept(ALL, np.array([8.0, 8.0]), sequence=1, lease_until=120.0, now=21.0)
+    book.report(ALL, np.full(2, DispatchState.REJECTED, dtype=np.int8), sequence=1, now=21.0)
+    assert book.state.tolist() == [DispatchState.SENT] * 2
+
+
+def test_what_may_be_drawn_is_the_larger_of_old_and_new_until_acknowledged() -> None:
+    book = book_with(8.0)
+    unknown = np.full(2, np.nan)
+    book.send(sent(5.0, 2, at=20.0))
+    assert book.counted_kw(FALLBACK, unknown, 21.0, RULES).tolist() == [8.0, 8.0]
+    book.accept(ALL, np.array([5.0, 5.0]), sequence=2, lease_until=140.0, now=22.0)
+    assert book.counted_kw(FALLBACK, unknown, 23.0, RULES).tolist() == [5.0, 5.0]
+    assert book.counted_kw(FALLBACK, unknown, 141.0, RULES).tolist() == [4.0, 4.0], "the lease is over"
+
+
+def test_a_refused_limit_counts_at_what_was_accepted_before() -> None:
+    book = book_with(8.0)
+    book.send(sent(5.0, 2, at=20.0))
+    book.report(ALL, np.full(2, DispatchState.REJECTED, dtype=np.int8), sequence=2, now=21.0)
+    assert book.counted_kw(FALLBACK, np.full(2, np.nan), 22.0, RULES).tolist() == [8.0, 8.0]
+    assert book.counted_kw(FALLBACK, np.full(2, np.nan), 130.0, RULES).tolist() == [4.0, 4.0]
+
+
+def test_a_measurement_above_everything_counts_as_measured() -> None:
+    assert book_with(5.0).counted_kw(FALLBACK, np.array([11.0, 4.9]), 2.0, RULES).tolist() == [11.0, 5.0]
+
+
+def test_a_tapering_car_leaves_the_rest_after_a_while() -> None:
+    book = book_with(8.0)
+    power = np.array([5.0, 7.9])
+    for at in (15.0, 60.0, 116.0):
+        book.observe(power, np.full(2, at), at, RULES)
+    assert book.unused_kw(power, 116.0, RULES) == pytest.approx([3.0, 0.0])
+    assert book.unused_kw(power, 100.0, RULES).tolist() == [0.0, 0.0]
+
+
+def test_a_returning_platform_is_sent_what_it_missed_only() -> None:
+    book = book_with(8.0, is_accepted=False)
+    book.send(
+        Sent(
+            batch="d",
+            sequence=2,
+            at=1.0,
+            lease_until=9.0,
+            index=ALL[:1],
+            limit_kw=np.array([6.0]),
+            fallback_kw=FALLBACK[:1],
+        )
+    )
+    book.resume(ALL, 1, 5.0)
+    assert book.must_resend.tolist() == [True, False]
+    assert book.state.tolist() == [DispatchState.SENT, DispatchState.ACCEPTED]
+
+
+def test_commands_move_with_their_chargers_when_the_tree_changes() -> None:
+    book = book_with(8.0)
+    book.reasons[1] = "why"
+    newer = CommandBook(("new", "b"))
+    newer.carry_over(book)
+    assert newer.limit_kw.tolist() == [0.0, 8.0]
+    assert newer.batch == ["", "dispatch-1"]
+    assert newer.reasons == {1: "why"}
+
+
+def test_changes_are_told_once() -> None:
+    book = book_with(8.0)
+    assert book.take_changed().tolist() == [0, 1]
+    assert book.take_changed().tolist() == []
