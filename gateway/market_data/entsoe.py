@@ -1,0 +1,312 @@
+"""Prices from the ENTSO-E Transparency Platform: day-ahead (A44) and imbalance (A85).
+
+One request per delivery day, no paging: a day of one zone is far below the platform's 100 series, and paging is where clients
+hang on servers that ignore the offset. The token goes out as the documented query parameter and comes back nowhere: not in
+errors, not in logs. Source: Transparency Platform RESTful API, implementation guide (documentType, in_Domain, periodStart).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TypeVar, cast
+
+import aiohttp
+
+from gateway.domain.errors import InvalidInput, PeerUnavailable
+from gateway.domain.series import PriceProduct, PriceSeries, Quality
+from gateway.domain.timegrid import DeliveryDay
+from gateway.market_data.areas import area_code
+from gateway.market_data.entsoe_day import AssembledDay, assemble_day, auction_series, require_limits
+from gateway.market_data.entsoe_document import PriceDocument, PriceTimeSeries, read_balancing, read_publication
+from gateway.market_data.entsoe_xml import is_zip, read_zip
+from gateway.market_data.http_fetch import FetchCaps, Reply, checked_url, fetch
+from gateway.market_data.market_rules import MarketRules
+from gateway.market_data.provenance import UNNAMED, joined_note, named_prices
+from gateway.market_data.rate_budget import RateBudget
+from gateway.ports import Clock, Worker
+
+NAME = "entsoe"
+LICENCE = "ENTSO-E Transparency Platform, terms of use; prices are the exchanges'"
+BAN = timedelta(minutes=10)
+"""How long the platform refuses all requests of an address and token after too many."""
+_FINAL = "A02"
+_WITHDRAWN = "A13"
+_WORKER_FROM_BYTES = 250_000
+"""Larger documents take more than about 50 ms to read and go to a worker process."""
+_ZIP_RATIO = 25
+"""Price documents shrink to about a twenty-fifth."""
+_WORKER_DEADLINE_S = 30.0
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EntsoeAccount:
+    """Where the platform is and who we are to it."""
+
+    url: str
+    """Address of the API, for example `https://web-api.tp.entsoe.eu/api`; https except on loopback."""
+    token: str = field(repr=False)
+    """The security token."""
+
+    def __post_init__(self) -> None:
+        """Reject an address that may not be given a token, and an empty token."""
+        checked_url("entsoe.url", self.url)
+        if not self.token:
+            raise InvalidInput("entsoe.token", "must not be empty")
+
+
+class EntsoeEndpoint:
+    """The platform's door: account, budget and caps, shared by all sources behind it.
+
+    Args:
+        account: Address and token.
+        session: HTTP session of the application.
+        clock: For the fetch times and the budget.
+        worker: Where big documents are read; None reads them on the loop.
+        requests_per_minute: Budget; the platform bans for ten minutes above 400.
+        caps: Bounds of one request in real seconds and bytes.
+    """
+
+    def __init__(
+        self,
+        *,
+        account: EntsoeAccount,
+        session: aiohttp.ClientSession,
+        clock: Clock,
+        worker: Worker | None = None,
+        requests_per_minute: int = 60,
+        caps: FetchCaps | None = None,
+    ) -> None:
+        self._account = account
+        self._session = session
+        self._clock = clock
+        self._worker = worker
+        self._caps = FetchCaps() if caps is None else caps
+        self._budget = RateBudget(peer="ENTSO-E", per_minute=requests_per_minute, clock=clock)
+
+    def now(self) -> datetime:
+        """Return the current instant, for `fetched_at`."""
+        return self._clock.now()
+
+    async def ask(self, document_type: str, domains: dict[str, str], day: DeliveryDay) -> Reply:
+        """Ask for one delivery day; the reply's status is 200 or 400 (then an acknowledgement).
+
+        Raises:
+            PeerUnavailable: No answer, a refusal that passes, or the budget is spent.
+            InvalidInput: The platform refuses the token.
+        """
+        self._budget.take()
+        grid = day.grid()
+        params = {
+            "securityToken": self._account.token,
+            "documentType": document_type,
+            **domains,
+            "periodStart": _stamp(grid.start),
+            "periodEnd": _stamp(grid.end),
+        }
+        reply = await fetch(
+            self._session, self._account.url, peer="ENTSO-E", params=params, headers={}, caps=self._caps
+        )
+        if reply.status in {200, 400}:
+            return reply
+        if reply.status in {401, 403}:
+            raise InvalidInput("entsoe.token", "is refused by ENTSO-E")
+        if reply.status == 429:
+            self._budget.hold(BAN)
+            raise PeerUnavailable("ENTSO-E had too many requests; waiting ten minutes")
+        raise PeerUnavailable(f"ENTSO-E answered with status {reply.status}")
+
+    async def read(self, reader: Callable[[bytes, str], _T], body: bytes, area: str) -> _T:
+        """Read a body, in a worker process when it is big, with the token cut out of whatever goes wrong."""
+        try:
+            size = len(body) * (_ZIP_RATIO if is_zip(body) else 1)
+            if self._worker is None or size < _WORKER_FROM_BYTES:
+                return reader(body, area)
+            return cast("_T", await self._worker.run(reader, body, area, deadline_s=_WORKER_DEADLINE_S))
+        except TimeoutError:
+            place, problem = "document", f"takes more than {_WORKER_DEADLINE_S:g} s to read"
+        except InvalidInput as error:
+            place, problem = error.field, error.problem.replace(self._account.token, "***")
+        raise InvalidInput(place, problem)
+
+
+class EntsoePriceSource:
+    """Day-ahead prices of one auction; `ports.PriceSource`.
+
+    Only the auction of `product` is returned, chosen by the zone's rule. The EXAA auction is a hint of the day, never the
+    price that settles: it is always preliminary. `published_at` is the document's creation time, which the platform sets when
+    it answers: the prices were published then or earlier.
+    """
+
+    def __init__(
+        self, *, endpoint: EntsoeEndpoint, rules: MarketRules, product: PriceProduct = PriceProduct.DAY_AHEAD_SDAC
+    ) -> None:
+        self._endpoint = endpoint
+        self._rules = rules
+        self._product = product
+
+    @property
+    def name(self) -> str:
+        """Short name for provenance."""
+        return NAME
+
+    async def fetch(self, zone: str, day: DeliveryDay) -> PriceSeries | None:
+        """Return the prices of a delivery day on its quarter-hours, gaps as None; None when nothing is published yet.
+
+        Raises:
+            PeerUnavailable: The platform does not answer, asks to wait or sends a web page.
+            InvalidInput: The zone is unknown, the platform refuses the request, or the document breaks a rule.
+        """
+        area = area_code(zone)
+        domains = {"in_Domain": area, "out_Domain": area, "contract_MarketAgreement.type": "A01"}
+        reply = await self._endpoint.ask("A44", domains, day)
+        document = await self._endpoint.read(read_prices, reply.body, area)
+        if document is None:
+            return None
+        assembled = assemble_day(auction_series(document, self._rules.zone(zone), self._product), day)
+        if assembled is None:
+            return None
+        require_limits(assembled, self._rules.limits_on(self._product, assembled.currency, day.day))
+        is_certain = self._product is not PriceProduct.DAY_AHEAD_EXAA and not assembled.is_suspicious
+        asked = _Asked(
+            zone=zone,
+            product=self._product,
+            day=day,
+            published_at=document.created_at,
+            fetched_at=self._endpoint.now(),
+            stand_in=reply.stand_in,
+        )
+        return _series(assembled, asked, Quality.FINAL if is_certain else Quality.PRELIMINARY)
+
+
+class EntsoeImbalanceSource:
+    """Imbalance prices where one price holds for long and short, as in Belgium; `ports.PriceSource`.
+
+    A day in progress comes with the quarter-hours that have passed; it is preliminary until the operator's final document.
+    """
+
+    def __init__(self, *, endpoint: EntsoeEndpoint, rules: MarketRules) -> None:
+        self._endpoint = endpoint
+        self._rules = rules
+
+    @property
+    def name(self) -> str:
+        """Short name for provenance."""
+        return NAME
+
+    async def fetch(self, zone: str, day: DeliveryDay) -> PriceSeries | None:
+        """Return the imbalance prices of a delivery day, quarter-hours without one as None; None before the first one.
+
+        Raises:
+            PeerUnavailable: The platform does not answer, asks to wait or sends a web page.
+            InvalidInput: The archive or a document breaks a rule, or long and short have different prices: two prices are
+                two series, and a series that mixed them would settle wrongly.
+        """
+        area = area_code(zone)
+        reply = await self._endpoint.ask("A85", {"controlArea_Domain": area}, day)
+        documents = await self._endpoint.read(read_imbalance, reply.body, area)
+        valid = [document for document in documents if document.status != _WITHDRAWN]
+        final = _single_price([s for d in valid if d.status == _FINAL for s in d.series], day)
+        early = _single_price([s for d in valid if d.status != _FINAL for s in d.series], day)
+        chosen = _first_known(final, early)
+        if chosen is None:
+            return None
+        require_limits(chosen, self._rules.limits_on(PriceProduct.IMBALANCE, chosen.currency, day.day))
+        asked = _Asked(
+            zone=zone,
+            product=PriceProduct.IMBALANCE,
+            day=day,
+            published_at=max(document.created_at for document in valid),
+            fetched_at=self._endpoint.now(),
+            stand_in=reply.stand_in,
+        )
+        is_final = final is not None and chosen.prices_per_mwh == final.prices_per_mwh
+        return _series(chosen, asked, Quality.FINAL if is_final else Quality.PRELIMINARY)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Asked:
+    """What was asked for and what the reply says about itself."""
+
+    zone: str
+    product: PriceProduct
+    day: DeliveryDay
+    published_at: datetime
+    fetched_at: datetime
+    stand_in: str | None
+
+
+def read_prices(body: bytes, area: str) -> PriceDocument | None:
+    """Read the body of an A44 reply; importable by name for a worker process."""
+    return read_publication(body, area=area)
+
+
+def read_imbalance(body: bytes, area: str) -> tuple[PriceDocument, ...]:
+    """Read the body of an A85 reply, an archive or an acknowledgement; empty when there is no matching data yet."""
+    members = read_zip(body) if is_zip(body) else (body,)
+    read = (read_balancing(member, area=area) for member in members)
+    return tuple(document for document in read if document is not None)
+
+
+def _single_price(series: Sequence[PriceTimeSeries], day: DeliveryDay) -> AssembledDay | None:
+    """Return the day when all categories agree on one price per slot."""
+    by_category = [
+        assembled
+        for category in sorted({s.category or "" for s in series})
+        if (assembled := assemble_day([s for s in series if (s.category or "") == category], day)) is not None
+    ]
+    merged: AssembledDay | None = None
+    for assembled in by_category:
+        merged = assembled if merged is None else _merge(merged, assembled, must_agree=True)
+    return merged
+
+
+def _first_known(first: AssembledDay | None, then: AssembledDay | None) -> AssembledDay | None:
+    """Return the first day with its gaps filled from the second, which comes later in rank."""
+    if first is None or then is None:
+        return then if first is None else first
+    return _merge(first, then, must_agree=False)
+
+
+def _merge(first: AssembledDay, then: AssembledDay, *, must_agree: bool) -> AssembledDay:
+    if first.currency != then.currency:
+        raise InvalidInput("currency_Unit.name", f"{first.currency} and {then.currency} do not mix")
+    prices: list[Decimal | None] = []
+    for slot, (left, right) in enumerate(zip(first.prices_per_mwh, then.prices_per_mwh, strict=True)):
+        if must_agree and left is not None and right is not None and left != right:
+            start = first.grid.slot_start(slot).isoformat()
+            raise InvalidInput("imbalance_Price", f"long and short differ at {start}: {left} and {right}")
+        prices.append(right if left is None else left)
+    return AssembledDay(
+        grid=first.grid,
+        currency=first.currency,
+        prices_per_mwh=tuple(prices),
+        expanded_count=max(first.expanded_count, then.expanded_count),
+        repeated_tail=max(first.repeated_tail, then.repeated_tail),
+    )
+
+
+def _series(assembled: AssembledDay, asked: _Asked, quality: Quality) -> PriceSeries:
+    if asked.stand_in is not None:
+        quality = Quality.SUBSTITUTED
+    series = PriceSeries(
+        id=UNNAMED,
+        zone=asked.zone,
+        product=asked.product,
+        currency=assembled.currency,
+        grid=assembled.grid,
+        prices_per_mwh=assembled.prices_per_mwh,
+        source=NAME,
+        published_at=asked.published_at,
+        fetched_at=asked.fetched_at,
+        quality=quality,
+        licence=LICENCE,
+        note=joined_note(assembled.notes(), asked.stand_in),
+    )
+    return named_prices(series, asked.day)
+
+
+def _stamp(instant: datetime) -> str:
+    return instant.astimezone(UTC).strftime("%Y%m%d%H%M")
