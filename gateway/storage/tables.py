@@ -1,0 +1,473 @@
+"""One table per kind of record: typed columns to find rows by, and the whole record as `body`.
+
+A new kind takes three lines and a command:
+
+1. a class below with `@record(Kind, at="its_time_field")` over it,
+2. one line per field that `find(where=...)` may name (same name as in the record; indexed together with tenant and time),
+3. an import of the kind, and then
+   `python -m gateway.storage.migrate "what changed"`, which writes the migration beside the others. Read it, keep it.
+
+`at` is the dotted path of the field that orders the kind in time and that `since` and `until` compare; without one it is the
+time of writing. Kinds that are written often or are large derive from `CompactRow`: their body is compressed. A kind that may
+be deleted after a while says so with `expires`.
+"""
+
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any, SupportsIndex, TypeVar
+
+from sqlalchemy import BigInteger, Boolean, ColumnElement, Index, LargeBinary, Table, Text, exists
+from sqlalchemy.orm import declared_attr
+from sqlmodel import Field, SQLModel
+from typing_extensions import override
+
+from gateway.domain.bids import Award, Bid, Nomination, Order, PlanRun, Residual, Schedule
+from gateway.domain.dispatch import DispatchBatch, DispatchOutcome
+from gateway.domain.errors import InvalidInput
+from gateway.domain.fleet import RegisterReading
+from gateway.domain.identity import Account
+from gateway.domain.limits import Limit
+from gateway.domain.series import CarbonSeries, MarketDayStatus, PriceSeries
+from gateway.domain.sessions import Session
+from gateway.domain.settlement import EventPerformance, MeteredPeriod, Settlement
+from gateway.domain.signals import GridEvent, RawSignal, ReportRequest, SeenNonce, VenRegistration
+from gateway.domain.topology import CapacityGroup, Charger, ConnectionPoint, Node, Portfolio
+from gateway.storage import codec
+
+Values = dict[str, Any]
+"""A row as the driver takes it: column name to plain value."""
+
+ExpiryRule = Callable[[Table], ColumnElement[bool]]
+"""Which rows of a table may be deleted once they are old enough."""
+
+RowT = TypeVar("RowT", bound="Row")
+
+
+class Row(SQLModel):
+    """What every record table has."""
+
+    tenant: str = Field(primary_key=True)
+    id: str = Field(primary_key=True)
+    version: int = Field(sa_type=BigInteger)
+    """1 for the first write, then one more each time."""
+    written_at_us: int = Field(sa_type=BigInteger)
+    """When it was written, microseconds since 1970-01-01 UTC."""
+    at_us: int = Field(sa_type=BigInteger)
+    """The kind's own time, microseconds since 1970-01-01 UTC."""
+
+    @declared_attr.directive
+    @override
+    def __tablename__(cls) -> str:  # noqa: N805 - SQLAlchemy hands in the class
+        """Name the table after the class: `PlanRunRecord` is `plan_run_record`."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
+
+
+class TextRow(Row):
+    """A row whose body is readable JSON."""
+
+    body: str = Field(sa_type=Text)
+
+
+class CompactRow(Row):
+    """A row whose body is zlib-compressed JSON."""
+
+    body: bytes = Field(sa_type=LargeBinary)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableSpec:
+    """How a kind of record is kept.
+
+    Attributes:
+        kind: The record's class.
+        table: Its table.
+        at: Dotted path of its time field; None means the time of writing.
+        columns: Fields that have a column of their own and an index, and the type of value each is compared with.
+        expires: Which old rows may be deleted; None means never any.
+    """
+
+    kind: type
+    table: Table
+    at: str | None
+    columns: dict[str, type]
+    expires: ExpiryRule | None
+
+    def values(self, record: object, tenant: str) -> Values:
+        """Return the row of a record, without version and time of writing, which the writer knows.
+
+        Raises:
+            InvalidInput: A value cannot be stored; the field is named.
+        """
+        body = codec.encode(record)
+        name = self.kind.__name__
+        row: Values = {
+            "tenant": tenant,
+            "id": text(f"{name}.id", operator.attrgetter("id")(record)),
+            "body": codec.pack(body) if self.is_compact else body,
+        }
+        if self.at is not None:
+            row["at_us"] = codec.micros(f"{name}.{self.at}", operator.attrgetter(self.at)(record))
+        for column, python_type in self.columns.items():
+            row[column] = _plain(f"{name}.{column}", getattr(record, column), python_type)
+        return row
+
+    @property
+    def is_compact(self) -> bool:
+        """Whether the body is compressed."""
+        return isinstance(self.table.c.body.type, LargeBinary)
+
+
+RECORDS: dict[type, TableSpec] = {}
+"""Every kind of record that can be stored."""
+
+
+def spec_of(kind: type) -> TableSpec:
+    """Return how a kind is kept.
+
+    Raises:
+        InvalidInput: There is no table for it.
+    """
+    try:
+        return RECORDS[kind]
+    except KeyError:
+        raise InvalidInput("kind", f"{kind.__name__} is not a kind of record") from None
+
+
+def text(field: str, value: object) -> str:
+    """Return a text as both databases can keep it.
+
+    Raises:
+        InvalidInput: It is not text, or holds a NUL or half of a surrogate pair.
+    """
+    if not isinstance(value, str):
+        raise InvalidInput(field, "must be text")
+    plain: str = value.value if isinstance(value, Enum) else value
+    try:
+        plain.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(field, "must not hold half of a surrogate pair") from None
+    if "\x00" in plain:
+        raise InvalidInput(field, "must not hold NUL")
+    return plain
+
+
+def _plain(field: str, value: object, python_type: type) -> str | int | None:
+    """Return a column's value without enums and numpy numbers, which drivers do not know."""
+    if value is None:
+        return None
+    if isinstance(value, datetime):
+        return codec.micros(field, value)
+    if python_type is str:
+        return text(field, value)
+    if not isinstance(value, SupportsIndex):
+        raise InvalidInput(field, f"must be {python_type.__name__}")
+    return bool(value) if python_type is bool else operator.index(value)
+
+
+def record(
+    kind: type, *, at: str | None = None, expires: ExpiryRule | None = None
+) -> Callable[[type[RowT]], type[RowT]]:
+    """Register a table for a kind of record and index its columns."""
+
+    def register(row: type[RowT]) -> type[RowT]:
+        table = SQLModel.metadata.tables[str(row.__tablename__)]
+        names = [column.name for column in table.c if column.name not in CompactRow.model_fields]
+        for name in names:
+            Index(f"ix_{table.name}_{name}", table.c.tenant, table.c[name], table.c.at_us)
+        Index(f"ix_{table.name}_at", table.c.tenant, table.c.at_us, table.c.id)
+        if expires is not None:
+            Index(f"ix_{table.name}_expiry", table.c.at_us)
+        columns = {name: _python_type(table, name) for name in names}
+        RECORDS[kind] = TableSpec(kind=kind, table=table, at=at, columns=columns, expires=expires)
+        return row
+
+    return register
+
+
+def _python_type(table: Table, column: str) -> type:
+    match table.c[column].type:
+        case Boolean():
+            return bool
+        case BigInteger():
+            return int
+        case _:
+            return str
+
+
+def _any_row(table: Table) -> ColumnElement[bool]:
+    return table.c.at_us.is_not(None)
+
+
+def _has_successor(table: Table) -> ColumnElement[bool]:
+    # The newest command to a CSMS is kept for ever: its sequence number must go on growing.
+    newer = table.alias("newer")
+    return exists().where(newer.c.tenant == table.c.tenant, newer.c.csms == table.c.csms, newer.c.at_us > table.c.at_us)
+
+
+# ---------------------------------------------------------------- who, where
+
+
+@record(Account)
+class AccountRecord(TextRow, table=True):
+    """Logins and tokens."""
+
+    actor: str
+    token_sha256: str | None
+    certificate_uri: str | None
+    csms: str | None
+
+
+@record(Node)
+class NodeRecord(TextRow, table=True):
+    """The site tree."""
+
+    parent: str | None
+    kind: str
+
+
+@record(Charger)
+class ChargerRecord(TextRow, table=True):
+    """Charge point connectors."""
+
+    csms: str
+    parent: str
+
+
+@record(ConnectionPoint)
+class ConnectionPointRecord(TextRow, table=True):
+    """Grid connections with a settlement meter."""
+
+    site: str
+    bidding_zone: str
+
+
+@record(Portfolio)
+class PortfolioRecord(TextRow, table=True):
+    """What is bid together."""
+
+    bidding_zone: str
+
+
+@record(CapacityGroup)
+class CapacityGroupRecord(TextRow, table=True):
+    """Names under which grid partners know nodes."""
+
+    authority: str
+    name: str
+    node: str
+
+
+@record(Session, at="arrival")
+class SessionRecord(TextRow, table=True):
+    """Cars at chargers; ordered by arrival."""
+
+    charger: str
+    state: str
+
+
+# ---------------------------------------------------------------- signals and limits
+
+
+@record(RawSignal, at="received_at", expires=_any_row)
+class RawSignalRecord(CompactRow, table=True):
+    """Messages as they came."""
+
+    authority: str
+    protocol: str
+    sha256: str
+
+
+@record(GridEvent, at="active.start")
+class GridEventRecord(TextRow, table=True):
+    """Demand-response events; ordered by the start of their active period."""
+
+    authority: str
+    event_id: str
+    cancelled: bool
+    opt: str | None
+    raw_signal: str
+
+
+@record(VenRegistration, at="registered_at")
+class VenRegistrationRecord(TextRow, table=True):
+    """Our registrations with VTNs."""
+
+    ven_id: str
+    active: bool
+
+
+@record(ReportRequest, at="start")
+class ReportRequestRecord(TextRow, table=True):
+    """Reports that VTNs asked for."""
+
+    authority: str
+    cancelled: bool
+
+
+@record(SeenNonce, at="seen_at", expires=_any_row)
+class SeenNonceRecord(TextRow, table=True):
+    """Nonces that were used."""
+
+    authority: str
+
+
+@record(Limit, at="interval.start")
+class LimitRecord(TextRow, table=True):
+    """Limits of all authorities; ordered by the start of their interval."""
+
+    authority: str
+    node: str
+    kind: str
+    binding: str
+    cause: str
+
+
+@record(DispatchBatch, at="issued_at", expires=_has_successor)
+class DispatchBatchRecord(CompactRow, table=True):
+    """Commands to charging platforms."""
+
+    csms: str
+    sequence: int = Field(sa_type=BigInteger)
+    cause: str
+
+
+@record(DispatchOutcome, at="at", expires=_any_row)
+class DispatchOutcomeRecord(CompactRow, table=True):
+    """What became of the commands."""
+
+    batch: str
+    csms: str
+
+
+# ---------------------------------------------------------------- market data
+
+
+@record(PriceSeries, at="grid.start")
+class PriceSeriesRecord(TextRow, table=True):
+    """Prices; ordered by the first delivery period."""
+
+    zone: str
+    product: str
+    source: str
+
+
+@record(CarbonSeries, at="grid.start")
+class CarbonSeriesRecord(TextRow, table=True):
+    """Carbon intensities; ordered by the first slot."""
+
+    zone: str
+    kind: str
+    source: str
+
+
+@record(MarketDayStatus, at="checked_at")
+class MarketDayStatusRecord(TextRow, table=True):
+    """How far the data of a delivery day have come."""
+
+    zone: str
+    product: str
+    day: str
+    state: str
+
+
+# ---------------------------------------------------------------- bids and money
+
+
+@record(PlanRun, at="made_at")
+class PlanRunRecord(CompactRow, table=True):
+    """Runs of the day-ahead optimisation."""
+
+    portfolio: str
+    delivery_day: str
+    outcome: str
+
+
+@record(Bid, at="drafted_at")
+class BidRecord(TextRow, table=True):
+    """Bids, one row per immutable version."""
+
+    portfolio: str
+    delivery_day: str
+    auction: str
+    plan: str
+    state: str
+
+
+@record(Order, at="created_at")
+class OrderRecord(TextRow, table=True):
+    """What left or shall leave for approved bids."""
+
+    bid: str
+    auction: str
+    state: str
+
+
+@record(Award, at="received_at")
+class AwardRecord(TextRow, table=True):
+    """Results of auctions."""
+
+    order: str
+    bid: str
+    portfolio: str
+    delivery_day: str
+
+
+@record(Nomination, at="created_at")
+class NominationRecord(TextRow, table=True):
+    """What we told the balance responsible party."""
+
+    award: str
+    connection_point: str
+    delivery_day: str
+    state: str
+
+
+@record(Schedule, at="start")
+class ScheduleRecord(TextRow, table=True):
+    """What sites shall draw; ordered by the first slot."""
+
+    node: str
+    connection_point: str
+    delivery_day: str
+    cause: str
+
+
+@record(Residual, at="start")
+class ResidualRecord(TextRow, table=True):
+    """Positions that a late limit makes impossible; ordered by their start."""
+
+    node: str
+    limit: str
+
+
+@record(MeteredPeriod, at="start")
+class MeteredPeriodRecord(TextRow, table=True):
+    """Energy at the meter per delivery period; ordered by its start."""
+
+    connection_point: str
+
+
+@record(RegisterReading, at="at")
+class RegisterReadingRecord(CompactRow, table=True):
+    """Energy registers at the last border of delivery periods, one row per connection point."""
+
+
+@record(Settlement, at="settled_at")
+class SettlementRecord(TextRow, table=True):
+    """Settled delivery days."""
+
+    portfolio: str
+    connection_point: str
+    delivery_day: str
+
+
+@record(EventPerformance, at="found_at")
+class EventPerformanceRecord(TextRow, table=True):
+    """How far events were followed."""
+
+    event: str
+    node: str

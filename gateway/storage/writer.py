@@ -1,0 +1,122 @@
+"""The one writer: whoever waits is written together, each batch in a savepoint, with one commit for all.
+
+```
+ apply ──┐                     ┌ savepoint batch 1  ok        ─> its future: done
+ apply ──┼─ waiting ─ group ─> │ savepoint batch 2  Conflict  ─> rolled back alone, its future: Conflict
+ apply ──┘   (event loop)      └ savepoint batch 3  ok        ─> its future: done
+                                 COMMIT (fsync), then the futures      (one thread, one connection)
+```
+
+A commit that fails fails the whole group: nothing of it is on disk and nobody is told otherwise.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from gateway.domain.errors import StorageUnavailable
+from gateway.ports import Batch, Clock
+from gateway.storage.codec import micros
+from gateway.storage.committer import Committer, Outcome
+from gateway.storage.engines import Database
+from gateway.storage.feed import Feed
+
+MAX_GROUP = 512
+"""Batches in one commit: bounds how long the first of them waits for the last."""
+MAX_WAITING = 20_000
+"""Batches that may wait; beyond it writes are refused, so that a stuck disk does not fill the memory."""
+
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    batch: Batch
+    done: "asyncio.Future[None]"
+
+
+class Writer:
+    """The queue in front of the `Committer`; lives on the event loop that opened it."""
+
+    def __init__(self, database: Database, clock: Clock, feed: Feed) -> None:
+        self._committer = Committer(database)
+        self._clock = clock
+        self._feed = feed
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="storage-writer")
+        self._waiting: deque[_Job] = deque()
+        self._running: asyncio.Future[list[Outcome]] | None = None
+        self._is_open = False
+
+    async def start(self) -> None:
+        """Take the database; see `Committer.start` for the errors."""
+        await self._in_thread(self._committer.start)
+        self._is_open = True
+
+    async def stop(self) -> None:
+        """Refuse new batches, write those that wait and give the database up."""
+        self._is_open = False
+        try:
+            while self._running is not None:
+                await asyncio.wait([self._running])
+        finally:
+            await self._in_thread(self._committer.stop)
+            self._thread.shutdown()
+
+    async def write(self, batch: Batch) -> None:
+        """Return once the batch is durable; see `Store.apply` for the errors."""
+        if not self._is_open:
+            raise StorageUnavailable("the store is closed")
+        if len(self._waiting) >= MAX_WAITING:
+            raise StorageUnavailable(f"{MAX_WAITING} batches are waiting for the disk")
+        job = _Job(batch, asyncio.get_running_loop().create_future())
+        self._waiting.append(job)
+        self._write_next()
+        await job.done
+
+    async def run(self, work: Callable[[Connection], ResultT]) -> ResultT:
+        """Do other work in a transaction of its own between two groups; see `Committer.run` for the errors."""
+        if not self._is_open:
+            raise StorageUnavailable("the store is closed")
+        return await self._in_thread(self._committer.run, work)
+
+    def _in_thread(self, function: "Callable[..., ResultT]", *args: object) -> "asyncio.Future[ResultT]":
+        return asyncio.get_running_loop().run_in_executor(self._thread, partial(function, *args))
+
+    def _write_next(self) -> None:
+        if self._running is not None or not self._waiting:
+            return
+        group = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_GROUP))]
+        now_us = micros("now", self._clock.now())
+        self._running = self._in_thread(self._committer.commit, [job.batch for job in group], now_us)
+        self._running.add_done_callback(partial(self._settle, group))
+
+    def _settle(self, group: list[_Job], written: "asyncio.Future[list[Outcome]]") -> None:
+        self._running = None
+        self._write_next()
+        failure = written.exception()
+        outcomes = written.result() if failure is None else [_group_failure(failure) for _ in group]
+        for job, outcome in zip(group, outcomes, strict=True):
+            if outcome is None:
+                self._feed.publish(job.batch)
+            _resolve(job.done, outcome)
+
+
+def _group_failure(failure: BaseException) -> StorageUnavailable:
+    error = StorageUnavailable(str(failure))
+    error.__cause__ = failure
+    return error
+
+
+def _resolve(done: "asyncio.Future[None]", outcome: Outcome) -> None:
+    if done.done():
+        return  # the caller was cancelled; the batch is what it is
+    if outcome is None:
+        done.set_result(None)
+    else:
+        done.set_exception(outcome)
