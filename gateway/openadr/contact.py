@@ -1,0 +1,60 @@
+"""Whether the VTN can be reached, as the rest of the gateway is told."""
+
+from datetime import datetime
+
+from gateway.observe import logger
+from gateway.openadr.surroundings import Surroundings
+
+_log = logger("openadr")
+
+
+class Contact:
+    """Remembers when the VTN last said something understandable and tells the signal desk when that is too long ago.
+
+    Silence alone is not loss: a VTN that wants few polls, or a clock that jumps, is silent too. Lost is a partner that an
+    exchange failed with and that has not been heard for `lost_after`.
+    """
+
+    def __init__(self, around: Surroundings) -> None:
+        self._settings = around.settings
+        self._desk = around.signal_desk
+        self._clock = around.clock
+        self._principal = around.principal
+        self._told_lost: bool | None = None
+        self.heard_at: datetime = around.clock.now()
+        """When the VTN was last heard; the start until then."""
+        self.has_been_heard = False
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the signal desk was told that the VTN is out of reach."""
+        return self._told_lost is True
+
+    @property
+    def lost_at(self) -> datetime:
+        """From when the VTN counts as lost unless it is heard before."""
+        return self.heard_at + self._settings.lost_after
+
+    async def heard(self) -> None:
+        """Note a sign of life; the first one, and the first one after a loss, is passed on.
+
+        Raises:
+            StorageUnavailable: The signal desk could not take it; the next sign of life is passed on again.
+        """
+        self.heard_at = self._clock.now()
+        self.has_been_heard = True
+        if self._told_lost is not False:
+            await self._desk.contact(self._principal, self._settings.authority, is_lost=False)
+            self._told_lost = False
+            _log.info("contact", authority=self._settings.authority)
+
+    async def check(self) -> None:
+        """After a failed exchange: pass on that the VTN is lost if it has not been heard for long enough.
+
+        Raises:
+            StorageUnavailable: The signal desk could not take it; call again.
+        """
+        if self._told_lost is not True and self._clock.now() >= self.lost_at:
+            await self._desk.contact(self._principal, self._settings.authority, is_lost=True)
+            self._told_lost = True
+            _log.warning("contact lost", authority=self._settings.authority, heard_at=self.heard_at.isoformat())
