@@ -77,7 +77,8 @@ class PortfolioInputs:
     present: PresentSessions
     prices: tuple[PastPrices, ...]
     """Published day-ahead prices by delivery day on the step of the grid: the past, and the horizon as far as known."""
-    market: MarketRules
+    market: MarketRules | None
+    """What the auction accepts; None without a route to one: the prices are then those of the supply contract."""
     options: OptimiserOptions = field(default_factory=OptimiserOptions)
     holidays: AbstractSet[date] = frozenset()
 

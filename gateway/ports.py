@@ -3,7 +3,7 @@
 Each port has one meaning and a unit in every docstring. `app` wires the implementations; tests wire fakes with scripted faults.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -147,7 +147,7 @@ class Store(Protocol):
         """Return a record, or None when this tenant has none with the id."""
         ...
 
-    async def find(
+    async def find(  # noqa: PLR0913  # what a query can say
         self,
         kind: type[RecordT],
         tenant: str,
@@ -367,7 +367,7 @@ class NominationDesk(Protocol):
 class Worker(Protocol):
     """Killable worker processes for everything that computes longer than 50 ms."""
 
-    async def run(self, function: Any, *args: Any, deadline_s: float) -> Any:
+    async def run(self, function: Callable[..., Any], *args: Any, deadline_s: float) -> Any:  # noqa: ANN401  # whatever runs
         """Run a module-level function in a worker process and return its result.
 
         Args:

@@ -49,6 +49,8 @@ class BidTerms:
     brp: str | None
     points_without_brp: tuple[str, ...]
     """Connection points whose balance responsible party is missing or another one than the portfolio's."""
+    points_without_other_load: tuple[str, ...] = ()
+    """Connection points whose other load the plan does not know, so that it is not bought."""
 
 
 def terms_of(bid: Bid, plan: PlanRun, portfolio: Portfolio, points: Iterable[ConnectionPoint]) -> BidTerms:
@@ -70,6 +72,7 @@ def terms_of(bid: Bid, plan: PlanRun, portfolio: Portfolio, points: Iterable[Con
         route=portfolio.route,
         brp=portfolio.brp,
         points_without_brp=tuple(strangers),
+        points_without_other_load=tuple(site.connection_point for site in plan.sites if not site.other_load_kw),
     )
 
 
@@ -106,6 +109,7 @@ def check_bid(periods: tuple[BidPeriod, ...], terms: BidTerms, now: datetime) ->
         _check_day_energy(periods, terms),
         _check_hundredfold(periods, terms),
         _check_plan(terms),
+        _check_other_load(terms),
         _check_route(terms),
         _check_gate(terms, now),
     )
@@ -207,6 +211,14 @@ def _check_plan(terms: BidTerms) -> BidCheck:
     problem = "made with substituted prices; look at it" if terms.price_quality == "substituted" else ""
     fine = f"the plan is {terms.plan_outcome}, prices {terms.price_quality}"
     return _verdict("plan", problem, fine, CheckOutcome.WARNING)
+
+
+def _check_other_load(terms: BidTerms) -> BidCheck:
+    unread = terms.points_without_other_load
+    problem = (
+        f"other load is unknown and not bought at {len(unread)} connection points, first {unread[0]}" if unread else ""
+    )
+    return _verdict("other-load", problem, "other load of every connection point is bought", CheckOutcome.WARNING)
 
 
 def _check_route(terms: BidTerms) -> BidCheck:

@@ -156,6 +156,21 @@ class CommandBook:
                 at = at[~np.isin(self.state[at], (DispatchState.FOLLOWED, DispatchState.NOT_FOLLOWING))]
             self._move(at, state, now)
 
+    def restore(self, index: IndexArray, states: npt.NDArray[np.int8], at: float) -> None:
+        """Set states as they were written down, after a restart; what was settled had been accepted."""
+        self.state[index] = states
+        self.state_since[index] = at
+        settled = index[np.isin(states, _SETTLED)]
+        self.acked_sequence[settled] = self.sequence[settled]
+        self.accepted_kw[settled] = self.limit_kw[settled]
+        self.accepted_until[settled] = self.lease_until[settled]
+
+    def trust_renewals(self) -> None:
+        """Count renewals of accepted limits as acknowledged: that they were is not written down, only changes are."""
+        index = np.flatnonzero(np.isin(self.state, _SETTLED) & (self.accepted_kw == self.limit_kw))
+        self.acked_sequence[index] = self.sequence[index]
+        self.accepted_until[index] = self.lease_until[index]
+
     def time_out(self, now: float, rules: FollowRules) -> None:
         """Give up waiting for acknowledgements that are overdue."""
         is_late = (self.sequence > self.acked_sequence) & (now - self.issued_at >= rules.ack_timeout_s)

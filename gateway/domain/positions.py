@@ -15,6 +15,7 @@ from gateway.domain.bids import (
     Nomination,
     NominationState,
     Order,
+    OrderState,
     PlanRun,
     PlanSite,
     PositionPeriod,
@@ -26,6 +27,24 @@ from gateway.domain.money import apportion
 POSITION_QUANTUM_MW = Decimal("0.001")
 _KW_PER_MW = Decimal(1000)
 _NOTHING = Decimal(0)
+
+
+def order_of(bid: Bid, exchange_portfolio: str, now: datetime) -> Order:
+    """Return the order that leaves for an approved bid; its id is the same whoever makes it and whenever."""
+    return Order(
+        id=f"{bid.auction}:{bid.portfolio}:{bid.id}",
+        tenant=bid.tenant,
+        bid=bid.id,
+        bid_hash=bid.content_hash,
+        auction=bid.auction,
+        exchange_portfolio=exchange_portfolio,
+        bidding_zone=bid.bidding_zone,
+        currency=bid.currency,
+        gate_closure=bid.gate_closure,
+        periods=bid.periods,
+        state=OrderState.PENDING,
+        created_at=now,
+    )
 
 
 def split_award(periods: tuple[AwardedPeriod, ...], plan: PlanRun) -> dict[str, tuple[PositionPeriod, ...]]:

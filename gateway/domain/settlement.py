@@ -80,6 +80,40 @@ class Settlement:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TariffCost:
+    """What charging at one connection point cost on a tariff on a delivery day, against the same sessions uncontrolled."""
+
+    connection_point: str
+    metered_period_count: int
+    """Delivery periods with a reading; nothing is counted in the others."""
+    charged_kwh: Decimal
+    """By the chargers' own meters."""
+    cost: Decimal
+    """Of the charged energy at the tariff's energy price; positive is paid."""
+    emissions_kg: float | None
+    """CO2 of the charged energy at the intensity of each period; None when a period's intensity is not known."""
+    uncontrolled_kwh: Decimal
+    """Modelled: every car that came charges what it was given at full rate from plug-in on, inside the site's rating."""
+    uncontrolled_cost: Decimal
+    uncontrolled_emissions_kg: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TariffDay:
+    """A delivery day of a portfolio that buys on a tariff, connection point by connection point."""
+
+    portfolio: str
+    delivery_day: str
+    currency: str
+    period_count: int
+    """Delivery periods of the day."""
+    price_series: str
+    carbon_series: str | None
+    """None when no intensity is known for the day."""
+    points: tuple[TariffCost, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EventPerformance:
     """How far a demand-response event was followed."""
 

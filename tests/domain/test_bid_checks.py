@@ -54,6 +54,13 @@ TERMS = BidTerms(
 )
 
 
+def test_other_load_that_is_not_known_needs_a_persons_eye() -> None:
+    terms = dataclasses.replace(TERMS, points_without_other_load=("541448820000000015",))
+    assert outcome("other-load", periods()) is CheckOutcome.PASSED
+    assert outcome("other-load", periods(), terms) is CheckOutcome.WARNING
+    require_passed(check_bid(periods(), terms, NOW))
+
+
 def outcome(name: str, of: tuple[BidPeriod, ...], terms: BidTerms = TERMS, now: datetime = NOW) -> CheckOutcome:
     [check] = [check for check in check_bid(of, terms, now) if check.name == name]
     assert check.message

@@ -42,9 +42,10 @@ def test_an_increase_waits_then_ramps_and_never_passes_the_target() -> None:
     assert history[-1] == 10.0
 
 
-def test_who_starts_goes_to_its_minimum_at_once() -> None:
+def test_who_starts_waits_and_then_goes_to_its_minimum_at_once() -> None:
     state = CalmState(1, np.zeros(1))
-    step(state, 0.0, 10.0, 0.0)
+    assert step(state, 0.0, 10.0, 0.0) == 0.0
+    assert step(state, 0.0, 10.0, 59.0) == 0.0
     assert step(state, 0.0, 10.0, 60.0) == pytest.approx(4.14)
 
 

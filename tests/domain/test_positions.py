@@ -47,6 +47,13 @@ def test_left_over_quanta_go_to_the_largest_remainders_ties_to_the_first() -> No
         Decimal("0.005"),
     )
 
+    # 3.33, 1.67 and 5 quanta: the one left over goes to the second.
+    assert apportion(Decimal("0.010"), [2.0, 1.0, 3.0], Decimal("0.001")) == (
+        Decimal("0.003"),
+        Decimal("0.002"),
+        Decimal("0.005"),
+    )
+
 
 @pytest.mark.parametrize(
     ("shares", "quantum"), [([], "0.001"), ([-1.0], "0.001"), ([float("nan")], "0.001"), ([1.0], "0")]

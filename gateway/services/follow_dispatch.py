@@ -1,0 +1,357 @@
+"""From acknowledgements and measurements to states: what was accepted, applied and followed, and who does not follow.
+
+"Accepted" is not "applied", and "applied" is not "followed": the meter decides. States live in a `CommandBook` per tenant; what
+changes is written as `DispatchOutcome` rows, a few times a second and never one by one.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.domain.commands import CommandBook, FollowRules, Sent
+from gateway.domain.dispatch import DispatchBatch, DispatchOutcome, DispatchState
+from gateway.domain.errors import StorageUnavailable
+from gateway.domain.evidence import AuditEntry
+from gateway.domain.fleet import FleetView
+from gateway.domain.identity import Permission, Principal
+from gateway.observe import NOT_FOLLOWING
+from gateway.ports import Batch, Clock, Ids, Put, Store
+
+IndexArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+_MOST_ROWS = 100_000
+_MOST_PENDING = 1_000
+_NAMED_IN_AUDIT = 20
+_ALARMS = {
+    DispatchState.REJECTED: "dispatch.rejected",
+    DispatchState.TIMED_OUT: "dispatch.timed_out",
+    DispatchState.NOT_FOLLOWING: "dispatch.not_following",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChargerStatus:
+    """Where the command in force at one charger is."""
+
+    charger_id: str
+    dispatch_id: str
+    """`{dispatch}/{charger}`; empty before the first command."""
+    state: DispatchState
+    limit_kw: float
+    measured_kw: float | None
+    """None when unknown."""
+    since: datetime
+    """Since when it is in this state."""
+    likely_cause: str
+    """For people; empty when all is well."""
+
+
+ChargerTrouble = ChargerStatus
+"""A status with a likely cause."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Picture:
+    """Fleet and commands of a tenant at one instant."""
+
+    view: FleetView
+    book: CommandBook
+    now: float
+    is_silent: BoolArray
+    """Chargers with a car and a command that should have been measured by now."""
+
+    @property
+    def is_trouble(self) -> BoolArray:
+        """Chargers that refused, did not answer, draw too much or are silent."""
+        return self.book.is_troubled | self.is_silent
+
+    def status(self, i: int) -> ChargerStatus:
+        """Return where the command of one charger is."""
+        book = self.book
+        power, since, charger_id = float(self.view.power_kw[i]), float(book.state_since[i]), book.charger_ids[i]
+        return ChargerStatus(
+            charger_id=charger_id,
+            dispatch_id=f"{book.batch[i]}/{charger_id}" if book.batch[i] else "",
+            state=DispatchState(int(book.state[i])),
+            limit_kw=float(book.limit_kw[i]),
+            measured_kw=None if np.isnan(power) else power,
+            since=_instant(since if np.isfinite(since) else self.now),
+            likely_cause=self.likely_cause(i),
+        )
+
+    def likely_cause(self, i: int) -> str:
+        """Return why all is not well at one charger; empty when it is."""
+        book = self.book
+        csms = self.view.csms_ids[self.view.csms_index[i]]
+        match DispatchState(int(book.state[i])):
+            case DispatchState.REJECTED:
+                return f"refused by {csms}: {book.reasons.get(i) or 'no reason given'}"
+            case DispatchState.TIMED_OUT:
+                return f"no acknowledgement from {csms}"
+            case DispatchState.NOT_FOLLOWING if book.was_applied[i]:
+                return "reported as applied but draws more than its limit"
+            case DispatchState.NOT_FOLLOWING:
+                return f"accepted by {csms} but not applied"
+            case _ if self.is_silent[i]:
+                last = float(self.view.power_at[i])
+                return "never measured" if np.isnan(last) else f"no telemetry since {_instant(last):%H:%M:%S}Z"
+            case _:
+                return ""
+
+
+class Follower:
+    """Keeps the books of commands of every tenant."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        ids: Ids,
+        fleet: Callable[[str], FleetView],
+        rules: FollowRules | None = None,
+        flush_every: timedelta = timedelta(seconds=1),
+    ) -> None:
+        """Remember the ports.
+
+        Args:
+            store: Where outcomes are kept.
+            clock: Market time.
+            ids: Ids of outcomes and audit entries.
+            fleet: The fleet of a tenant as it is now.
+            rules: When a charger counts as not following.
+            flush_every: How often changed states are written, in market time.
+        """
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._fleet = fleet
+        self.rules = FollowRules() if rules is None else rules
+        self._flush_every = flush_every
+        self._books: dict[str, CommandBook] = {}
+        self._pending: deque[Batch] = deque(maxlen=_MOST_PENDING)
+
+    async def load(self, tenant: str) -> None:
+        """Rebuild a tenant's book from the commands whose leases may still run and from what became of them."""
+        view = self._fleet(tenant)
+        book = self.book(tenant)
+        places = {charger_id: i for i, charger_id in enumerate(view.tree.charger_ids)}
+        for csms in view.csms_ids:
+            newest = await self._store.find(DispatchBatch, tenant, {"csms": csms}, newest_first=True, limit=1)
+            if not newest:
+                continue
+            last = newest[0].record
+            # Every charger is renewed well within one lease, so that two leases hold every command in force.
+            since = last.issued_at - 2 * (last.lease_until - last.issued_at)
+            rows = await self._store.find(DispatchBatch, tenant, {"csms": csms}, since=since, limit=_MOST_ROWS)
+            outcomes = await self._store.find(DispatchOutcome, tenant, {"csms": csms}, since=since, limit=_MOST_ROWS)
+            _replay(book, [row.record for row in rows], [row.record for row in outcomes], places)
+        book.trust_renewals()
+        book.take_changed()
+
+    def book(self, tenant: str) -> CommandBook:
+        """Return the tenant's commands in force, in the order of the tree as it is now."""
+        charger_ids = self._fleet(tenant).tree.charger_ids
+        book = self._books.get(tenant)
+        if book is None or (book.charger_ids is not charger_ids and book.charger_ids != charger_ids):
+            fresh = CommandBook(charger_ids)
+            if book is not None:
+                fresh.carry_over(book)
+            self._books[tenant] = book = fresh
+        return book
+
+    # ---------------------------------------------------------------- what happens to commands
+
+    def sent(self, tenant: str, sent: Sent) -> None:
+        """Take note of a command that goes out now."""
+        self.book(tenant).send(sent)
+
+    def handed_over(self, tenant: str, index: IndexArray, sequence: int, lease_until: float) -> None:
+        """Take note of the sequence and lease under which coalesced commands left for the platform."""
+        self.book(tenant).hand_over(index, sequence, lease_until)
+
+    def resumed(self, tenant: str, index: IndexArray, applied_sequence: int) -> None:
+        """Take a reconnecting platform's word on what it holds."""
+        self.book(tenant).resume(index, applied_sequence, self._now())
+
+    def acked(self, tenant: str, sent: Sent, rejected: Sequence[int], reasons: Sequence[str]) -> None:
+        """Take a platform's acknowledgement of a command.
+
+        Args:
+            tenant: Whose platform.
+            sent: The command as it left.
+            rejected: Chargers that refused, as positions in the tree.
+            reasons: One text per refusal.
+        """
+        book, now = self.book(tenant), self._now()
+        refused = np.array(rejected, dtype=np.int64)
+        accepted = ~np.isin(sent.index, refused)
+        book.accept(
+            sent.index[accepted],
+            sent.limit_kw[accepted],
+            sequence=sent.sequence,
+            lease_until=sent.lease_until,
+            now=now,
+        )
+        states = np.full(len(refused), DispatchState.REJECTED, dtype=np.int8)
+        book.report(refused, states, sequence=sent.sequence, now=now)
+        for i, reason in zip(rejected, reasons, strict=True):
+            if book.state[i] == DispatchState.REJECTED:
+                book.reasons[i] = reason
+
+    def told(self, tenant: str, index: IndexArray, states: npt.NDArray[np.int8], sequence: int) -> None:
+        """Take what a platform says became of a command at its chargers."""
+        self.book(tenant).report(index, states, sequence=sequence, now=self._now())
+
+    def measured(self, tenant: str) -> None:
+        """Compare the newest measurements with the limits in force."""
+        view, book, now = self._fleet(tenant), self.book(tenant), self._now()
+        book.observe(view.power_kw, view.power_at, now, self.rules)
+        book.time_out(now, self.rules)
+        NOT_FOLLOWING.set(sum(int((b.state == DispatchState.NOT_FOLLOWING).sum()) for b in self._books.values()))
+
+    # ---------------------------------------------------------------- what people ask
+
+    def states(self, principal: Principal, *, only_not_following: bool) -> list[ChargerStatus]:
+        """Return where the commands are, of the caller's chargers, by charger.
+
+        Args:
+            principal: A person, or a platform, which sees its own chargers only.
+            only_not_following: Leave out chargers where all is well.
+        """
+        principal.require(Permission.FLEET_READ)
+        picture = self._picture(principal.tenant)
+        view = picture.view
+        chosen = np.arange(len(view.tree.charger_ids))
+        if only_not_following:
+            chosen = chosen[picture.is_trouble]
+        if principal.csms is not None:
+            names = np.array(view.csms_ids, dtype=object)
+            chosen = chosen[names[view.csms_index[chosen]] == principal.csms]
+        return [picture.status(i) for i in chosen.tolist()]
+
+    def not_following(self, tenant: str) -> list[ChargerTrouble]:
+        """Return the chargers that refused, did not answer, draw too much or are silent, with the likely cause."""
+        picture = self._picture(tenant)
+        return [picture.status(i) for i in np.flatnonzero(picture.is_trouble).tolist()]
+
+    def _picture(self, tenant: str) -> "_Picture":
+        view, book, now = self._fleet(tenant), self.book(tenant), self._now()
+        last_word = np.fmax(view.power_at, book.state_since)
+        is_commanded = book.state != DispatchState.NONE
+        is_old = now - last_word >= self.rules.silent_after_s
+        return _Picture(
+            view=view, book=book, now=now, is_silent=view.has_session & np.isnan(view.power_kw) & is_commanded & is_old
+        )
+
+    # ---------------------------------------------------------------- what is kept
+
+    async def run(self) -> None:
+        """Write changed states for ever."""
+        while True:
+            await self._clock.sleep(self._flush_every)
+            await self.flush()
+
+    async def flush(self) -> bool:
+        """Write the states that changed since the last time.
+
+        Returns:
+            True when everything is on disk; False when the store was unavailable: nothing is lost, call again.
+        """
+        for tenant, book in self._books.items():
+            index = book.take_changed()
+            index = index[book.state[index] != DispatchState.SENT]  # the DispatchBatch row says so itself
+            if index.size:
+                self._pending.append(self._outcome_batch(tenant, book, index))
+        while self._pending:
+            try:
+                await self._store.apply(self._pending[0])
+            except StorageUnavailable:
+                return False
+            self._pending.popleft()
+        return True
+
+    def _outcome_batch(self, tenant: str, book: CommandBook, index: IndexArray) -> Batch:
+        picture, now = self._picture(tenant), self._clock.now()
+        view = picture.view
+        groups: dict[tuple[str, int, str], list[int]] = {}
+        for i in index.tolist():
+            csms = view.csms_ids[view.csms_index[i]]
+            groups.setdefault((book.batch[i], int(book.sequence[i]), csms), []).append(i)
+        outcomes = [
+            DispatchOutcome(
+                id=self._ids.new("outcome"),
+                tenant=tenant,
+                batch=batch,
+                csms=csms,
+                sequence=sequence,
+                at=now,
+                charger_ids=tuple(book.charger_ids[i] for i in members),
+                states=tuple(int(book.state[i]) for i in members),
+                detail=tuple(picture.likely_cause(i) for i in members),
+            )
+            for (batch, sequence, csms), members in groups.items()
+        ]
+        audit = tuple(entry for outcome in outcomes for entry in self._alarms(outcome))
+        return Batch(tenant=tenant, puts=tuple(Put(record=outcome) for outcome in outcomes), audit=audit)
+
+    def _alarms(self, outcome: DispatchOutcome) -> list[AuditEntry]:
+        entries = []
+        for state, action in _ALARMS.items():
+            named = [c for c, s in zip(outcome.charger_ids, outcome.states, strict=True) if s == state]
+            if named:
+                entries.append(
+                    AuditEntry(
+                        id=self._ids.new("audit"),
+                        tenant=outcome.tenant,
+                        at=outcome.at,
+                        actor="system:follow-dispatch",
+                        action=action,
+                        object_kind="dispatch",
+                        object_id=outcome.batch,
+                        causes=(f"dispatch:{outcome.batch}",),
+                        detail={"count": str(len(named)), "chargers": " ".join(named[:_NAMED_IN_AUDIT])},
+                    )
+                )
+        return entries
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+
+def _replay(
+    book: CommandBook, batches: Sequence[DispatchBatch], outcomes: Sequence[DispatchOutcome], places: dict[str, int]
+) -> None:
+    """Let commands and what became of them happen again in the order in which they did."""
+    order: list[tuple[datetime, int, int, DispatchBatch | DispatchOutcome]] = []
+    order += [(batch.issued_at, batch.sequence, 0, batch) for batch in batches]
+    order += [(outcome.at, outcome.sequence, 1, outcome) for outcome in outcomes]
+    for _, _, _, row in sorted(order, key=lambda item: item[:3]):
+        known = [(places[c], j) for j, c in enumerate(row.charger_ids) if c in places]
+        index = np.array([i for i, _ in known], dtype=np.int64)
+        columns = np.array([j for _, j in known], dtype=np.int64)
+        if isinstance(row, DispatchBatch):
+            book.send(_sent_again(row, index, columns))
+        else:
+            book.restore(index, np.array(row.states, dtype=np.int8)[columns], row.at.timestamp())
+
+
+def _sent_again(batch: DispatchBatch, index: IndexArray, columns: IndexArray) -> Sent:
+    return Sent(
+        batch=batch.id,
+        sequence=batch.sequence,
+        at=batch.issued_at.timestamp(),
+        lease_until=batch.lease_until.timestamp(),
+        index=index,
+        limit_kw=np.array(batch.limit_kw)[columns],
+        fallback_kw=np.array(batch.fallback_kw)[columns],
+    )
+
+
+def _instant(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,196 @@
+"""The control loop of one tenant: look, clip, allocate, be calm, send."""
+
+import asyncio
+from datetime import datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.domain.allocation import Demand, allocate_within, clip
+from gateway.domain.bids import Schedule
+from gateway.domain.calm import CalmState, Marks
+from gateway.domain.fleet import FleetView
+from gateway.services.plan_dispatch.caps import Margins, Orders, read_caps
+from gateway.services.plan_dispatch.link import DispatchLink
+from gateway.services.plan_dispatch.picture import ControlPorts, Picture
+from gateway.services.plan_dispatch.sender import Sender
+from gateway.services.plan_dispatch.settings import DispatchSettings
+from gateway.services.plan_dispatch.wants import (
+    Departures,
+    floor_to_quantum,
+    priority_of,
+    read_wants,
+    weight_of,
+)
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+_SAME_KW = 1e-6
+_IDLE_KW = 0.05
+
+
+class Control:
+    """Moves the set points of one tenant."""
+
+    def __init__(self, *, tenant: str, ports: ControlPorts, settings: DispatchSettings) -> None:
+        """Begin without links and schedules.
+
+        Args:
+            tenant: Whose chargers.
+            ports: The world.
+            settings: How limits are kept and changed.
+        """
+        self.tenant = tenant
+        self.links: dict[str, DispatchLink] = {}
+        self.schedules: tuple[Schedule, ...] = ()
+        self._ports = ports
+        self._settings = settings
+        self.sender = Sender(tenant=tenant, ports=ports, settings=settings)
+        self._departures = Departures(ports.sources.believe_departure)
+        self._calm = CalmState(0, np.zeros(0))
+        self._charger_ids: tuple[str, ...] | None = None
+
+    async def load(self) -> None:
+        """Go on from rows: commands in force, sequence numbers, schedules."""
+        await self._ports.desk.load(self.tenant)
+        await self.sender.load()
+        await self.load_schedules()
+
+    async def load_schedules(self) -> None:
+        """Read the schedules of yesterday, today and tomorrow."""
+        now = self._ports.clock.now()
+        around = timedelta(days=2)
+        rows = await self._ports.store.find(Schedule, self.tenant, since=now - around, until=now + around)
+        self.schedules = tuple(row.record for row in rows)
+
+    # ---------------------------------------------------------------- one step
+
+    async def step(self) -> datetime:
+        """Bring every set point where it should be now and return when to look again at the latest."""
+        picture = self.look()
+        lowered = self._clipped(picture)
+        if lowered is not None:
+            await self.sender.issue(picture, lowered, self.links)
+            picture = self.look()
+        target = await self._allocate(picture)
+        latest = self.look() if self._is_big(picture) else picture
+        if latest.view.tree is picture.view.tree:
+            await self.sender.issue(latest, self._calmed(latest, target), self.links)
+        return self._next_look(latest)
+
+    def look(self) -> Picture:
+        """Return what is the case now."""
+        sources, desk, now = self._ports.sources, self._ports.desk, self._ports.clock.now()
+        view = sources.fleet(self.tenant)
+        self._follow_tree(view)
+        desk.measured(self.tenant)
+        book, seconds = desk.book(self.tenant), now.timestamp()
+        orders = Orders(limits=sources.limits(self.tenant), lost=sources.lost(self.tenant), schedules=self.schedules)
+        settings = self._settings
+        margins = Margins(headroom=settings.headroom, guaranteed_min_kw=settings.guaranteed_min_kw, lead=settings.lead)
+        wants = read_wants(view, self._departures.of(view, now), settings.believed_energy_kwh, seconds)
+        is_connected = self._is_connected(len(view.max_kw))
+        in_force = np.where(is_connected, book.in_force_kw(view.lapsed_kw, seconds), 0.0)
+        is_present = view.has_session | (np.nan_to_num(view.power_kw) > _IDLE_KW)
+        counted = book.counted_kw(view.lapsed_kw, view.power_kw, seconds, desk.rules)
+        counted = np.where(is_present, counted, 0.0)
+        is_loose = ~is_connected | book.is_troubled
+        return Picture(
+            at=now,
+            view=view,
+            book=book,
+            caps=read_caps(view, orders, margins, now),
+            wants=wants,
+            is_connected=is_connected,
+            is_loose=is_loose,
+            in_force_kw=in_force,
+            counted_kw=counted,
+            extra_kw=np.where(is_loose, np.maximum(counted - in_force, 0.0), 0.0),
+            priority=priority_of(wants.laxity, in_force > 0.0),
+        )
+
+    def _follow_tree(self, view: FleetView) -> None:
+        if self._charger_ids is view.tree.charger_ids:
+            return
+        self._charger_ids = view.tree.charger_ids
+        place = {charger_id: i for i, charger_id in enumerate(view.tree.charger_ids)}
+        for link in self.links.values():
+            link.bind(place)
+        seed = int(self._ports.ids.uniform(0, 2**31))
+        self._calm = CalmState(len(place), np.random.default_rng(seed).random(len(place)))
+
+    def _is_connected(self, count: int) -> BoolArray:
+        is_connected = np.zeros(count, dtype=bool)
+        for link in self.links.values():
+            is_connected[link.places[link.places >= 0]] = True
+        return is_connected
+
+    def _clipped(self, picture: Picture) -> FloatArray | None:
+        """Return set points lowered to what the caps allow; None when they are within them already."""
+        lowered = clip(
+            picture.view.levels,
+            picture.room_kw,
+            picture.in_force_kw,
+            min_kw=picture.wants.min_kw,
+            priority=picture.priority,
+        )
+        return None if lowered is picture.in_force_kw else floor_to_quantum(lowered)
+
+    async def _allocate(self, picture: Picture) -> FloatArray:
+        """Return where the set points should end; big fleets are computed in a thread."""
+        view, wants = picture.view, picture.wants
+        demand = Demand(
+            wanted_kw=wants.wanted_kw,
+            min_kw=wants.min_kw,
+            priority=picture.priority,
+            weight=weight_of(wants.laxity),
+            must_run=wants.must_run,
+            reserved_kw=np.where(picture.is_loose, picture.counted_kw, 0.0),
+        )
+        aim = self._aim(picture)
+        if self._is_big(picture):
+            target = await asyncio.to_thread(allocate_within, view.levels, picture.caps.cap_kw, aim, demand)
+        else:
+            target = allocate_within(view.levels, picture.caps.cap_kw, aim, demand)
+        return np.where(picture.is_loose, picture.in_force_kw, floor_to_quantum(target))
+
+    def _aim(self, picture: Picture) -> FloatArray:
+        """Return what the schedule leaves to give, shape (N,): what cars do not take of their limits goes to others."""
+        unused = picture.book.unused_kw(picture.view.power_kw, picture.now, self._ports.desk.rules)
+        unused = np.where(picture.is_connected & picture.view.has_session, unused, 0.0)
+        return picture.caps.target_kw + picture.view.levels.totals(unused)
+
+    def _calmed(self, picture: Picture, target: FloatArray) -> FloatArray:
+        """Return the next set points on the way to the target, never above what the caps leave while others come down."""
+        view, wants, now = picture.view, picture.wants, picture.now
+        grace = self._settings.arrival_grace.total_seconds()
+        has_just_arrived = view.has_session & (now - np.nan_to_num(view.arrival, nan=-np.inf) <= grace)
+        marks = Marks(
+            urgent=(wants.wanted_kw <= 0.0) | view.levels.is_below(self._is_over_schedule(picture, target)),
+            prompt=has_just_arrived & (picture.in_force_kw <= 0.0),
+        )
+        current = picture.in_force_kw
+        rules = self._settings.calm
+        stepped = floor_to_quantum(self._calm.step(current, target, wants.min_kw, marks, rules=rules, now=now))
+        load = np.maximum(stepped, picture.counted_kw)
+        is_full = view.levels.totals(load) > picture.caps.cap_kw + _SAME_KW
+        return np.where((stepped > current) & view.levels.is_below(is_full), current, stepped)
+
+    def _is_over_schedule(self, picture: Picture, target: FloatArray) -> BoolArray:
+        levels = picture.view.levels
+        must_run = levels.totals(np.where(picture.wants.must_run, target, 0.0))
+        planned = np.maximum(self._aim(picture), must_run)
+        return np.asarray(levels.totals(picture.in_force_kw) > planned + self._settings.calm.deadband_kw)
+
+    def _is_big(self, picture: Picture) -> bool:
+        return len(picture.in_force_kw) > self._settings.inline_charger_count
+
+    def _next_look(self, picture: Picture) -> datetime:
+        change = picture.caps.next_change
+        tick = picture.at + self._settings.tick
+        return (
+            tick
+            if change is None
+            else min(tick, max(change - self._settings.lead, picture.at + timedelta(milliseconds=1)))
+        )

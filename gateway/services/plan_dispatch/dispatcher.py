@@ -1,0 +1,217 @@
+"""Owns the control loop of every tenant and the open streams of the platforms."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+
+from gateway.domain.dispatch import DispatchState
+from gateway.domain.errors import InvalidInput, NotFound, PermissionRefused
+from gateway.domain.fleet import FleetView
+from gateway.domain.identity import Permission, Principal
+from gateway.domain.limits import resolve
+from gateway.observe import DISPATCH_SECONDS
+from gateway.ports import Clock, Ids, Store
+from gateway.services.plan_dispatch.control import Control
+from gateway.services.plan_dispatch.link import DispatchLink, LinkOrigin, read_resume_token
+from gateway.services.plan_dispatch.picture import ControlPorts
+from gateway.services.plan_dispatch.settings import CommandDesk, DispatchSettings, DispatchSources, OperatorLine
+
+_TROUBLED = (DispatchState.REJECTED, DispatchState.TIMED_OUT, DispatchState.NOT_FOLLOWING)
+
+
+class Dispatcher:
+    """Keeps every charger inside every limit."""
+
+    def __init__(  # noqa: PLR0913  # each is a seam of its own
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        ids: Ids,
+        tenants: Sequence[str],
+        desk: CommandDesk,
+        sources: DispatchSources,
+        settings: DispatchSettings | None = None,
+    ) -> None:
+        """Remember the ports; `load` reads commands in force and schedules.
+
+        Args:
+            store: Rows.
+            clock: Market time.
+            ids: Ids of commands and audit entries.
+            tenants: Whose chargers are dispatched.
+            desk: Who keeps what becomes of commands.
+            sources: Fleet, limits and beliefs, all from memory.
+            settings: How limits are kept and changed.
+        """
+        self._store = store
+        self._clock = clock
+        self._sources = sources
+        self._desk = desk
+        self._settings = DispatchSettings() if settings is None else settings
+        ports = ControlPorts(store=store, clock=clock, ids=ids, desk=desk, sources=sources)
+        self._controls = {tenant: Control(tenant=tenant, ports=ports, settings=self._settings) for tenant in tenants}
+        self._due: dict[str, datetime] = {}
+        self._woken: dict[str, float] = {}
+        self._wake = asyncio.Event()
+
+    async def load(self) -> None:
+        """Go on from rows."""
+        for control in self._controls.values():
+            await control.load()
+
+    def wake(self, tenant: str) -> None:
+        """Look at a tenant at once: a limit, a car or a stream changed. Called from callbacks of other services."""
+        if tenant in self._controls:
+            self._woken.setdefault(tenant, asyncio.get_running_loop().time())
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Keep every tenant inside its limits, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._step_for_ever())
+            tasks.create_task(self._listen_for_ever())
+
+    async def step(self, tenant: str) -> None:
+        """Bring one tenant's set points where they should be now."""
+        woken_at = self._woken.pop(tenant, None)
+        self._due[tenant] = await self._controls[tenant].step()
+        if woken_at is not None:
+            DISPATCH_SECONDS.observe(asyncio.get_running_loop().time() - woken_at)
+
+    async def _step_for_ever(self) -> None:
+        while True:
+            self._wake.clear()
+            now = self._clock.now()
+            for tenant in self._controls:
+                if tenant in self._woken or self._due.get(tenant, now) <= now:
+                    await self.step(tenant)
+            await self._pause(min(self._due.values(), default=now + self._settings.tick))
+
+    async def _pause(self, until: datetime) -> None:
+        """Return at an instant of market time or when woken, whichever comes first."""
+        async with asyncio.TaskGroup() as tasks:
+            alarm = tasks.create_task(self._ring(until))
+            await self._wake.wait()
+            alarm.cancel()
+
+    async def _ring(self, at: datetime) -> None:
+        await self._clock.sleep_until(at)
+        self._wake.set()
+
+    async def _listen_for_ever(self) -> None:
+        async with self._store.changes() as changes:
+            async for change in changes:
+                if change.kind == "Schedule" and change.tenant in self._controls:
+                    await self._controls[change.tenant].load_schedules()
+                    self.wake(change.tenant)
+
+    async def connect(self, principal: Principal, charger_ids: Sequence[str], resume_token: str) -> DispatchLink:
+        """Open the stream of a charging platform; an older stream of the same platform ends.
+
+        Args:
+            principal: The platform.
+            charger_ids: Chargers that it commands; positions in this list are the charger index of the stream.
+            resume_token: Of the last message that it applied; empty at the first start.
+
+        Raises:
+            PermissionRefused: The caller is not a charging platform.
+            InvalidInput: A charger is not the platform's or is named twice.
+            ResumeTokenExpired: The token is not one of this platform's.
+        """
+        principal.require(Permission.DISPATCH_CONNECT)
+        if principal.csms is None:
+            raise PermissionRefused(Permission.DISPATCH_CONNECT.value)
+        control = self._control(principal.tenant)
+        place = _places_of(self._sources.fleet(principal.tenant), principal.csms, charger_ids)
+        known = control.sender.sequence_of(principal.csms)
+        applied = read_resume_token(resume_token, principal.csms, known)
+        control.sender.know_sequence(principal.csms, applied)
+        origin = LinkOrigin(
+            tenant=principal.tenant,
+            csms=principal.csms,
+            charger_ids=tuple(charger_ids),
+            lease=self._settings.lease,
+            resumed_sequence=applied,
+        )
+        link = DispatchLink(origin=origin, desk=self._desk, on_close=self._closed)
+        link.bind(place)
+        older = control.links.get(principal.csms)
+        if older is not None:
+            older.supersede()
+        self._desk.resumed(principal.tenant, link.places, applied)
+        control.links[principal.csms] = link
+        self.wake(principal.tenant)
+        return link
+
+    def _closed(self, link: DispatchLink) -> None:
+        links = self._control(link.tenant).links
+        if links.get(link.csms) is link:
+            del links[link.csms]
+            self.wake(link.tenant)
+
+    def headline(self, tenant: str, node_id: str) -> OperatorLine:
+        """Return the state of a node in one line.
+
+        Raises:
+            NotFound: There is no such node.
+        """
+        view, now = self._sources.fleet(tenant), self._clock.now()
+        if node_id not in view.nodes:
+            raise NotFound("node", node_id)
+        limits = self._sources.limits(tenant).get(node_id, ())
+        lost = self._sources.lost(tenant).get(node_id, frozenset())
+        resolution = resolve(view.nodes[node_id], limits, now, lost=lost)
+        measured = float(view.node_power_kw()[view.tree.node_index(node_id)])
+        is_troubled = np.isin(self._desk.book(tenant).state, _TROUBLED) & view.tree.below(node_id)
+        return OperatorLine(
+            node_id=node_id,
+            limit_kw=resolution.kw,
+            measured_kw=None if np.isnan(measured) else measured,
+            why=resolution.why(),
+            not_following=tuple(view.tree.charger_ids[i] for i in np.flatnonzero(is_troubled).tolist()),
+        )
+
+    def must_run_kw(self, tenant: str, node_id: str) -> float:
+        """Return what the cars below a node that have no slack left need now, in kW.
+
+        Raises:
+            NotFound: There is no such node.
+        """
+        picture = self._control(tenant).look()
+        if node_id not in picture.view.nodes:
+            raise NotFound("node", node_id)
+        needed = np.where(picture.wants.must_run, picture.wants.wanted_kw, 0.0)
+        return float(picture.view.levels.totals(needed)[picture.view.tree.node_index(node_id)])
+
+    def rating_kw(self, tenant: str, node_id: str) -> float:
+        """Return the import rating of a node in kW.
+
+        Raises:
+            NotFound: There is no such node.
+        """
+        node = self._sources.fleet(tenant).nodes.get(node_id)
+        if node is None:
+            raise NotFound("node", node_id)
+        return node.max_import_kw
+
+    def _control(self, tenant: str) -> Control:
+        try:
+            return self._controls[tenant]
+        except KeyError as error:
+            raise NotFound("tenant", tenant) from error
+
+
+def _places_of(view: FleetView, csms: str, charger_ids: Sequence[str]) -> dict[str, int]:
+    place = {charger_id: i for i, charger_id in enumerate(view.tree.charger_ids)}
+    seen: set[str] = set()
+    for position, charger_id in enumerate(charger_ids):
+        i = place.get(charger_id)
+        if i is None or view.csms_ids[view.csms_index[i]] != csms:
+            raise InvalidInput(f"hello.charger_ids[{position}]", "is not a charger of this platform")
+        if charger_id in seen:
+            raise InvalidInput(f"hello.charger_ids[{position}]", "is named twice")
+        seen.add(charger_id)
+    return place

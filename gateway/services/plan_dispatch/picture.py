@@ -1,0 +1,59 @@
+"""What one look at a tenant shows."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.domain.commands import CommandBook
+from gateway.domain.fleet import FleetView
+from gateway.ports import Clock, Ids, Store
+from gateway.services.plan_dispatch.caps import Caps
+from gateway.services.plan_dispatch.settings import CommandDesk, DispatchSources
+from gateway.services.plan_dispatch.wants import Wants
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ControlPorts:
+    """What the loop needs of the world."""
+
+    store: Store
+    clock: Clock
+    ids: Ids
+    desk: CommandDesk
+    sources: DispatchSources
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Picture:
+    """Everything one look at the tenant shows; arrays of shape (C,) unless said otherwise."""
+
+    at: datetime
+    view: FleetView
+    book: CommandBook
+    caps: Caps
+    wants: Wants
+    is_connected: BoolArray
+    is_loose: BoolArray
+    """Not to be moved now: not connected, refusing, silent to us or over-drawing."""
+    in_force_kw: FloatArray
+    """Set points in force at connected chargers, else 0."""
+    counted_kw: FloatArray
+    """Most that each may be drawing; 0 where nobody is."""
+    extra_kw: FloatArray
+    """Drawn beside the set points in force: it is taken off the caps."""
+    priority: FloatArray
+
+    @property
+    def now(self) -> float:
+        """The instant in seconds since 1970-01-01 UTC."""
+        return self.at.timestamp()
+
+    @property
+    def room_kw(self) -> FloatArray:
+        """What the set points may fill, shape (N,)."""
+        return np.asarray(np.maximum(self.caps.cap_kw - self.view.levels.totals(self.extra_kw), 0.0))

@@ -1,0 +1,119 @@
+"""How the dispatcher behaves and whom it asks."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.domain.calm import CalmRules
+from gateway.domain.commands import CommandBook, FollowRules, Sent
+from gateway.domain.errors import InvalidInput
+from gateway.domain.fleet import FleetView
+from gateway.domain.limits import Limit
+
+IndexArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DispatchSettings:
+    """How limits are kept and changed; durations in market time."""
+
+    tick: timedelta = timedelta(seconds=5)
+    """Longest pause between two looks at everything."""
+    lease: timedelta = timedelta(minutes=2)
+    """How long a command holds; renewed after a third of it."""
+    lead: timedelta = timedelta(seconds=10)
+    """A tighter limit is sent so long before it begins, so that cars have come down when it does."""
+    calm: CalmRules = field(default_factory=CalmRules)
+    headroom: float = 0.05
+    """Share of every limit and rating that is left free."""
+    guaranteed_min_kw: Mapping[str, float] = field(default_factory=dict)
+    """By authority: headroom never pushes its limit under this."""
+    retry_after: timedelta = timedelta(seconds=30)
+    """A refused or unanswered command is sent again after this."""
+    arrival_grace: timedelta = timedelta(minutes=5)
+    """A car that arrived so recently need not wait for stability."""
+    believed_energy_kwh: float = 15.0
+    """Energy a car is believed to need when the driver said nothing."""
+    store_patience_s: float = 0.5
+    """Real seconds after which a write that hangs counts as failed, so that a reduction can go out from memory."""
+    inline_charger_count: int = 20_000
+    """Larger fleets are allocated in a thread, so that the event loop goes on."""
+
+    def __post_init__(self) -> None:
+        """Reject times that are not positive and a headroom outside [0, 1)."""
+        for name in ("tick", "lease", "retry_after"):
+            if getattr(self, name) <= timedelta(0):
+                raise InvalidInput(f"dispatch.{name}", "must be positive")
+        if not 0.0 <= self.headroom < 1.0:
+            raise InvalidInput("dispatch.headroom", "must be a share below 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DispatchSources:
+    """What the dispatcher asks of others; all answer from memory."""
+
+    fleet: Callable[[str], FleetView]
+    """A tenant's fleet now."""
+    limits: Callable[[str], Mapping[str, Sequence[Limit]]]
+    """A tenant's limits by node."""
+    lost: Callable[[str], Mapping[str, frozenset[str]]]
+    """Unconditional authorities out of contact, by node."""
+    believe_departure: Callable[[str, datetime, datetime], datetime]
+    """When a car at a kind of place, arrived then, is believed to leave, as seen now."""
+
+
+class CommandDesk(Protocol):
+    """Who keeps what becomes of commands; implemented by `services.follow_dispatch`."""
+
+    rules: FollowRules
+
+    async def load(self, tenant: str) -> None:
+        """Rebuild the book from rows."""
+        ...
+
+    def book(self, tenant: str) -> CommandBook:
+        """Return the commands in force."""
+        ...
+
+    def sent(self, tenant: str, sent: Sent) -> None:
+        """A command goes out now."""
+        ...
+
+    def handed_over(self, tenant: str, index: IndexArray, sequence: int, lease_until: float) -> None:
+        """Coalesced commands left for the platform."""
+        ...
+
+    def resumed(self, tenant: str, index: IndexArray, applied_sequence: int) -> None:
+        """A platform came back and says what it holds."""
+        ...
+
+    def acked(self, tenant: str, sent: Sent, rejected: Sequence[int], reasons: Sequence[str]) -> None:
+        """A platform acknowledged a command."""
+        ...
+
+    def told(self, tenant: str, index: IndexArray, states: npt.NDArray[np.int8], sequence: int) -> None:
+        """A platform said what became of a command."""
+        ...
+
+    def measured(self, tenant: str) -> None:
+        """Compare measurements with limits."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OperatorLine:
+    """The state of a node in one line for people."""
+
+    node_id: str
+    limit_kw: float
+    """In force, before headroom."""
+    measured_kw: float | None
+    """None when unknown."""
+    why: str
+    """What binds, by whose order, until when."""
+    not_following: tuple[str, ...]
+    """Chargers below the node that refused, did not answer or draw too much."""

@@ -1,0 +1,112 @@
+"""What the cars want now: power, minimum, who comes first, who cannot wait.
+
+Laxity is the slack of a car in slots of 15 minutes: time until it leaves minus the time it needs at full rate. Below one slot it must
+run, whatever the schedule says, but never beyond a limit.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.domain.fleet import FleetView
+from gateway.domain.units import QUARTER_HOUR
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+QUANTUM_KW = 0.01
+"""Set points are whole multiples of this, rounded down."""
+_ENOUGH_KWH = 0.05
+_SLOT_S = QUARTER_HOUR.total_seconds()
+_MOST_LAXITY = 96.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Wants:
+    """What each charger wants, shape (C,) each."""
+
+    wanted_kw: FloatArray
+    min_kw: FloatArray
+    """Smallest command at which it charges."""
+    laxity: FloatArray
+    """Slack in slots; infinite without a car."""
+    must_run: BoolArray
+
+
+class Departures:
+    """When cars are believed to leave; a belief is kept until it has passed or the car has gone."""
+
+    def __init__(self, believe: Callable[[str, datetime, datetime], datetime]) -> None:
+        """Remember whom to ask."""
+        self._believe = believe
+        self._cars: list[str | None] = []
+        self._leaves_at = np.zeros(0)
+
+    def of(self, view: FleetView, now: datetime) -> FloatArray:
+        """Return when each car leaves, as the driver said or as believed; infinite without a car."""
+        if len(self._cars) != len(view.session_ids):
+            self._cars = [None] * len(view.session_ids)
+            self._leaves_at = np.full(len(view.session_ids), -np.inf)
+        unsaid = view.has_session & np.isnan(view.expected_departure)
+        for i in np.flatnonzero(unsaid).tolist():
+            if self._cars[i] != view.session_ids[i] or self._leaves_at[i] <= now.timestamp():
+                arrival = datetime.fromtimestamp(float(view.arrival[i]), UTC)
+                self._cars[i] = view.session_ids[i]
+                self._leaves_at[i] = self._believe(view.site_class[i], arrival, now).timestamp()
+        said = np.where(view.has_session, view.expected_departure, np.inf)
+        return np.where(unsaid, self._leaves_at, said)
+
+
+def read_wants(view: FleetView, leaves_at: FloatArray, believed_energy_kwh: float, now: float) -> Wants:
+    """Return what the cars want now.
+
+    Args:
+        view: The fleet.
+        leaves_at: When each car leaves, seconds since 1970-01-01 UTC.
+        believed_energy_kwh: What a car needs whose driver said nothing.
+        now: Seconds of the clock.
+    """
+    is_said = ~np.isnan(view.energy_needed_kwh)
+    needed = np.where(is_said, view.energy_needed_kwh, believed_energy_kwh)
+    # Only a driver who said how much and until when was promised anything; a belief alone never overrides a schedule.
+    is_promised = is_said & ~np.isnan(view.expected_departure)
+    left_kwh = np.where(view.has_session, np.maximum(needed - view.delivered_kwh, 0.0), 0.0)
+    # A driver who said nothing may want more than we believe: the car says when it is full.
+    wants = view.has_session & ((left_kwh > _ENOUGH_KWH) | ~is_said)
+    rate = np.where(wants, view.session_max_kw, 0.0)
+    slots_needed = np.divide(left_kwh * 3600.0 / _SLOT_S, rate, out=np.zeros_like(rate), where=rate > 0.0)
+    slots_left = np.where(wants, (leaves_at - now) / _SLOT_S, np.inf)
+    laxity = slots_left - slots_needed
+    wanted = floor_to_quantum(rate)
+    lowest = np.minimum(command_minimum(view.min_kw), np.maximum(wanted, view.min_kw))
+    return Wants(
+        wanted_kw=wanted,
+        min_kw=lowest,
+        laxity=laxity,
+        must_run=wants & is_promised & (laxity < 1.0) & (left_kwh > _ENOUGH_KWH),
+    )
+
+
+def priority_of(laxity: FloatArray, is_charging: BoolArray) -> FloatArray:
+    """Return who comes first when not all can charge: the least slack, with a slot's bonus for who charges already."""
+    return -np.clip(laxity, -_MOST_LAXITY, _MOST_LAXITY) + is_charging
+
+
+def weight_of(laxity: FloatArray) -> FloatArray:
+    """Return each car's share above its minimum: more for less slack, 1 to about 1/100."""
+    return np.asarray(1.0 / (1.0 + np.clip(laxity, 0.0, _MOST_LAXITY)))
+
+
+def floor_to_quantum(power_kw: FloatArray) -> FloatArray:
+    """Return powers rounded down to whole quanta; what lies on one up to rounding errors stays on it."""
+    return np.asarray(np.floor(power_kw / QUANTUM_KW + 1e-6) * QUANTUM_KW)
+
+
+def command_minimum(min_kw: FloatArray) -> FloatArray:
+    """Return the smallest whole quanta that are still at least the minimum after a trip over the wire in 32-bit floats."""
+    count = np.ceil(min_kw / QUANTUM_KW - 1e-6)
+    is_short = (count * QUANTUM_KW).astype(np.float32) < min_kw
+    return np.asarray((count + is_short) * QUANTUM_KW)

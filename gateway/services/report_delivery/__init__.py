@@ -1,0 +1,9 @@
+"""Reports what was delivered: power for grid partners, performance of events, and the trace of any number.
+
+`usage` turns samples and meter readings into readings per slot, `performance` holds an event against its baseline, `tracing`
+follows causes. Nothing here changes what anybody draws.
+"""
+
+from gateway.services.report_delivery.reporter import DeliveryReporter, ReportSettings
+
+__all__ = ["DeliveryReporter", "ReportSettings"]

@@ -1,0 +1,272 @@
+"""The reporter: the desk that grid-protocol rooms and people ask what was delivered and why."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+
+from bidding.baselines import BaselineRule
+from gateway.domain.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Unavailable
+from gateway.domain.evidence import AuditEntry, TraceStep
+from gateway.domain.identity import Permission, Principal, system_principal
+from gateway.domain.limits import Limit
+from gateway.domain.settlement import EventPerformance, MeteredPeriod
+from gateway.domain.signals import GridEvent, OptType, UsageReading
+from gateway.domain.timegrid import DeliveryDay, Interval, TimeGrid
+from gateway.domain.topology import ConnectionPoint, Node
+from gateway.observe import logger
+from gateway.ports import Batch, Clock, Ids, Put, Store
+from gateway.services.report_delivery.performance import (
+    asked_kw,
+    baseline_of,
+    delivered_under,
+    event_minutes,
+    event_quarters,
+    is_like_day,
+    past_day,
+    same_slots,
+)
+from gateway.services.report_delivery.tracing import Tracer
+from gateway.services.report_delivery.usage import fuller, readings_from_meters, readings_from_samples
+
+_LOG = logger("report_delivery")
+_ALL = 1_000_000
+_MOST_SLOTS = 3_000
+_LONGEST_PAST = timedelta(days=60)
+
+NodePower = Callable[[str, str, datetime], tuple[Sequence[datetime], npt.NDArray[np.float64]]]
+"""Recent samples of a node: tenant, node and since when in; instants and power in kW out (`FleetTracker.node_power`)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportSettings:
+    """How performance is judged."""
+
+    tenants: tuple[str, ...]
+    """Whose finished events are judged without being asked."""
+    rule: BaselineRule = field(default_factory=BaselineRule)
+    longest_hold: timedelta = timedelta(minutes=2)
+    """A power sample holds until the next one, at most so long; at least twice the spacing of samples."""
+    judge_after: timedelta = timedelta(minutes=20)
+    """After the end of an event: its last delivery period is then stored."""
+    sweep: timedelta = timedelta(minutes=5)
+
+
+class DeliveryReporter:
+    """Implements `ports.UsageDesk`; reads, and keeps the performance of finished events."""
+
+    def __init__(
+        self, *, store: Store, clock: Clock, ids: Ids, node_power: NodePower, settings: ReportSettings
+    ) -> None:
+        """Take the ports and where recent samples of a node come from."""
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._node_power = node_power
+        self._settings = settings
+        self._tracer = Tracer(store)
+
+    async def usage(self, principal: Principal, node: str, grid: TimeGrid) -> list[UsageReading]:
+        """Return the mean power in kW that the chargers below a node drew, one reading per slot.
+
+        Recent slots come from live samples, older ones from stored delivery periods; an unknown slot has None, never zero.
+
+        Raises:
+            PermissionRefused: The caller may read neither evidence nor the fleet.
+            NotFound: This tenant has no such node.
+            InvalidInput: The grid has more slots than a report may have.
+        """
+        if not principal.may(Permission.FLEET_READ):
+            principal.require(Permission.EVIDENCE_READ)
+        if grid.count > _MOST_SLOTS:
+            raise InvalidInput("grid.count", f"must be at most {_MOST_SLOTS}")
+        return await self._usage(principal.tenant, node, grid)
+
+    async def _usage(self, tenant: str, node: str, grid: TimeGrid) -> list[UsageReading]:
+        points = await self._points_under(tenant, node)
+        meters = [await self._meters(tenant, point.id, grid.start, grid.end) for point in points]
+        stored = readings_from_meters([list(one.values()) for one in meters], grid)
+        try:
+            times, power_kw = self._node_power(tenant, node, grid.start - self._settings.longest_hold)
+        except NotFound:
+            return stored
+        now, hold = self._clock.now(), self._settings.longest_hold
+        return fuller(readings_from_samples(times, power_kw, grid, now=now, longest_hold=hold), stored)
+
+    async def event_performance(self, principal: Principal, event_id: str) -> EventPerformance:
+        """Return how far an event was followed, so far or in the end.
+
+        Raises:
+            PermissionRefused: The caller may not read evidence.
+            NotFound: This tenant has no such event.
+            PreconditionFailed: The event has not begun, asked for nothing, or nothing was measured.
+        """
+        principal.require(Permission.EVIDENCE_READ)
+        kept = await self._store.get(EventPerformance, principal.tenant, event_id)
+        if kept is not None:
+            return kept.record
+        row = await self._store.get(GridEvent, principal.tenant, event_id)
+        if row is None:
+            raise NotFound("event", event_id)
+        return await self._judge(row.record)
+
+    async def trace(self, principal: Principal, kind: str, record_id: str) -> list[TraceStep]:
+        """Return a thing and everything it follows from, nearest first, at most 500 steps.
+
+        Args:
+            principal: Who asks.
+            kind: `settled-period` (id `{settlement}@{YYYY-MM-DDTHH:MMZ}`), `settlement`, `residual`, `award`, `order`, `bid`,
+                `plan`, `nomination`, `schedule`, `limit`, `event`, `signal`, `series`, `dispatch`, `metered`, `session`.
+            record_id: Its id.
+
+        Raises:
+            PermissionRefused: The caller may not read evidence.
+            NotFound: This tenant has no such thing.
+        """
+        principal.require(Permission.EVIDENCE_READ)
+        return await self._tracer.trace(principal.tenant, kind, record_id)
+
+    # ------------------------------------------------------------ performance
+
+    async def _judge(self, event: GridEvent) -> EventPerformance:
+        now = self._clock.now()
+        if now <= event.active.start:
+            raise PreconditionFailed("the event has not begun")
+        span = event.active
+        if event.cancelled_at is not None and (span.end is None or event.cancelled_at < span.end):
+            if event.cancelled_at <= span.start:
+                raise PreconditionFailed("the event was cancelled before it began")
+            span = Interval(start=span.start, end=event.cancelled_at)
+        limits = await self._store.find(Limit, event.tenant, {"cause": f"event:{event.id}"}, limit=_ALL)
+        asked = [row.record for row in limits]
+        if not asked:
+            raise PreconditionFailed("the event asked for no limit")
+        nodes = sorted({limit.node for limit in asked})
+        minutes = event_minutes(span, now)
+        readings = [await self._usage(event.tenant, node, minutes) for node in nodes]
+        delivered = delivered_under(asked_kw(asked, nodes, minutes), _summed(readings))
+        if delivered is None:
+            raise PreconditionFailed("nothing was measured while the event was active")
+        baseline_kw, method = await self._baseline(event, nodes, event_quarters(span, now))
+        return EventPerformance(
+            id=event.id,
+            tenant=event.tenant,
+            event=event.id,
+            node=", ".join(nodes),
+            requested_kw=delivered.requested_kw,
+            mean_power_kw=delivered.mean_power_kw,
+            baseline_kw=baseline_kw,
+            baseline_method=method,
+            compliance=delivered.compliance,
+            found_at=now,
+        )
+
+    async def _baseline(self, event: GridEvent, nodes: Sequence[str], grid: TimeGrid) -> tuple[float | None, str]:
+        points = {point.id: point for node in nodes for point in await self._points_under(event.tenant, node)}
+        if not points:
+            return None, "no connection point is below the event's nodes"
+        zone = next(iter(points.values())).time_zone
+        today = DeliveryDay.containing(grid.start, zone)
+        rows = await self._store.find(
+            GridEvent, event.tenant, since=grid.start - _LONGEST_PAST, until=grid.end, limit=_ALL
+        )
+        busy = [row.record.active for row in rows if row.record.id != event.id and row.record.opt is OptType.OPT_IN]
+        days = []
+        for back in range(1, 7 * self._settings.rule.looked_at):
+            day = today.next(-back)
+            if not is_like_day(day, today, busy):
+                continue
+            starts = same_slots(grid, zone, back)
+            meters = [await self._meters(event.tenant, point, starts[0], starts[-1] + grid.step) for point in points]
+            days.append(past_day(meters, starts, day, is_like=True))
+            if sum(one.is_comparable for one in days) >= self._settings.rule.looked_at or not any(meters):
+                break
+        return baseline_of(days, grid.count, self._settings.rule)
+
+    async def _points_under(self, tenant: str, node: str) -> list[ConnectionPoint]:
+        nodes = {row.record.id: row.record for row in await self._store.find(Node, tenant, limit=_ALL)}
+        if node not in nodes:
+            raise NotFound("node", node)
+        points = [row.record for row in await self._store.find(ConnectionPoint, tenant, limit=_ALL)]
+        return [point for point in points if node in _chain(point.site, nodes)]
+
+    async def _meters(self, tenant: str, point: str, since: datetime, until: datetime) -> dict[datetime, MeteredPeriod]:
+        rows = await self._store.find(
+            MeteredPeriod,
+            tenant,
+            {"connection_point": point},
+            since=since - timedelta(hours=1),
+            until=until,
+            limit=_ALL,
+        )
+        return {row.record.start: row.record for row in rows}
+
+    # ------------------------------------------------------------ the loop
+
+    async def run(self) -> None:
+        """Keep the performance of every event once it is over, until cancelled."""
+        while True:
+            for tenant in self._settings.tenants:
+                try:
+                    await self._keep_finished(tenant)
+                except (Conflict, Unavailable) as error:
+                    _LOG.warning("judging_waits", tenant=tenant, reason=str(error))
+            await self._clock.sleep(self._settings.sweep)
+
+    async def _keep_finished(self, tenant: str) -> None:
+        now = self._clock.now()
+        rows = await self._store.find(GridEvent, tenant, since=now - timedelta(days=2), until=now, limit=_ALL)
+        for row in rows:
+            event = row.record
+            end = event.active.end
+            if (
+                end is None
+                or now < end + self._settings.judge_after
+                or event.opt is not OptType.OPT_IN
+                or event.test_event
+            ):
+                continue
+            if await self._store.get(EventPerformance, tenant, event.id) is None:
+                await self._keep(event)
+
+    async def _keep(self, event: GridEvent) -> None:
+        try:
+            found = await self._judge(event)
+        except (PreconditionFailed, NotFound) as error:
+            _LOG.info("event_not_judged", reason=str(error))
+            return
+        entry = AuditEntry(
+            id=self._ids.new("audit"),
+            tenant=event.tenant,
+            at=found.found_at,
+            actor=system_principal(event.tenant, "reports").actor,
+            action="event.judge",
+            object_kind="event",
+            object_id=event.id,
+            causes=(f"signal:{event.raw_signal}",),
+            detail={"compliance": f"{found.compliance:.3f}", "baseline_method": found.baseline_method},
+        )
+        put = Put(record=found, expected_version=0)
+        await self._store.apply(Batch(tenant=event.tenant, puts=(put,), audit=(entry,)))
+
+
+def _chain(node: str, nodes: dict[str, Node]) -> list[str]:
+    chain: list[str] = []
+    at: str | None = node
+    while at is not None and at in nodes and at not in chain:
+        chain.append(at)
+        at = nodes[at].parent
+    return chain
+
+
+def _summed(readings: Sequence[Sequence[UsageReading]]) -> list[UsageReading]:
+    """Add the readings of several nodes; a slot is unknown when one of them is."""
+    summed = []
+    for slot in zip(*readings, strict=True):
+        known = [reading.power_kw for reading in slot if reading.power_kw is not None]
+        power = sum(known) if len(known) == len(slot) else None
+        coverage = min(reading.coverage for reading in slot)
+        summed.append(UsageReading(start=slot[0].start, end=slot[0].end, power_kw=power, coverage=coverage))
+    return summed

@@ -1,0 +1,44 @@
+"""A bounded past of what each node drew, for reports to grid partners and the operator's chart."""
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+_LONGEST = 4096
+_MOST_BYTES = 64_000_000
+
+
+class PowerRing:
+    """The last samples of every node's power; memory is bounded whatever the number of nodes."""
+
+    def __init__(self, node_count: int, sample_every_s: float) -> None:
+        """Begin empty.
+
+        Args:
+            node_count: Number of nodes.
+            sample_every_s: Samples closer together than this are left out.
+        """
+        length = max(2, min(_LONGEST, _MOST_BYTES // (4 * max(1, node_count))))
+        self._times = np.full(length, np.nan)
+        self._power = np.full((length, node_count), np.nan, dtype=np.float32)
+        self._sample_every_s = sample_every_s
+        self._next = 0
+        self._newest = -np.inf
+
+    def is_due(self, at: float) -> bool:
+        """Tell whether a sample of this instant would be kept."""
+        return at >= self._newest + self._sample_every_s
+
+    def add(self, at: float, power_kw: FloatArray) -> None:
+        """Keep a sample; the oldest makes room."""
+        self._times[self._next] = at
+        self._power[self._next] = power_kw
+        self._next = (self._next + 1) % len(self._times)
+        self._newest = at
+
+    def since(self, node_index: int, since: float) -> tuple[FloatArray, FloatArray]:
+        """Return instants and power in kW of the samples from an instant on, oldest first; NaN power is unknown."""
+        order = np.roll(np.arange(len(self._times)), -self._next)
+        order = order[self._times[order] >= since]
+        return self._times[order], self._power[order, node_index].astype(np.float64)

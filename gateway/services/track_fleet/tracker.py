@@ -1,0 +1,369 @@
+"""Keeps the fleet of every tenant: loads it from rows, takes sessions and measurements in, closes delivery periods."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.domain.errors import InvalidInput, NotFound, StorageUnavailable
+from gateway.domain.evidence import AuditEntry, content_hash
+from gateway.domain.fleet import FleetView, RegisterReading, TelemetryBatch
+from gateway.domain.identity import Permission, Principal
+from gateway.domain.sessions import Session, SessionState
+from gateway.domain.topology import Charger, ConnectionPoint, Node
+from gateway.ports import Batch, Clock, Ids, Put, Store
+from gateway.services.track_fleet.closing import metered_periods, register_readings
+from gateway.services.track_fleet.history import MeterHistory, MeterHistoryKeeper
+from gateway.services.track_fleet.state import STEP_S, FleetRows, FleetState, instant
+
+FloatArray = npt.NDArray[np.float64]
+
+_MOST_ROWS = 1_000_000
+_MOST_PENDING = 10_000
+_TREE_KINDS = frozenset({"Node", "Charger", "ConnectionPoint"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrackSettings:
+    """How measurements are treated; durations in market time."""
+
+    stale_after: timedelta = timedelta(minutes=2)
+    """Charger power older than this is unknown."""
+    sample_every: timedelta = timedelta(seconds=30)
+    """Spacing of the power history of nodes."""
+    longest_gap: timedelta = timedelta(minutes=5)
+    """Readings across a period's border further apart leave the time between them uncovered."""
+    grace: timedelta = timedelta(seconds=60)
+    """How long after its end a delivery period waits for late readings."""
+    patience: timedelta = timedelta(hours=1)
+    """A delivery period of which no meter was read waits so long before it is given up as unknown."""
+    most_future: timedelta = timedelta(seconds=60)
+    """Measurements further ahead of our clock are refused."""
+    retry_after: timedelta = timedelta(seconds=10)
+    """Pause before a failed write is tried again."""
+
+
+class FleetTracker:
+    """Owner of the live arrays; one for all tenants."""
+
+    def __init__(
+        self, *, store: Store, clock: Clock, ids: Ids, tenants: Sequence[str], settings: TrackSettings | None = None
+    ) -> None:
+        """Remember the ports; `load` fills the arrays.
+
+        Args:
+            store: Rows.
+            clock: Market time.
+            ids: Ids of audit entries.
+            tenants: Whose fleets are tracked.
+            settings: How measurements are treated.
+        """
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._tenants = tuple(tenants)
+        self._settings = TrackSettings() if settings is None else settings
+        self._histories = MeterHistoryKeeper(store, clock, ids)
+        self._states: dict[str, FleetState] = {}
+        self._maps: dict[tuple[str, str | None], _StreamMap] = {}
+        self._pending: deque[Batch] = deque(maxlen=_MOST_PENDING)
+        self._changed_trees: set[str] = set()
+        self._tree_changed = asyncio.Event()
+        self.on_change: list[Callable[[str], None]] = []
+        """Called with the tenant when cars arrived, changed or left, or the tree changed."""
+        self.on_measurement: list[Callable[[str], None]] = []
+        """Called with the tenant when measurements were taken in."""
+
+    async def load(self) -> None:
+        """Build the fleet of every tenant from rows."""
+        for tenant in self._tenants:
+            await self.reload(tenant)
+
+    async def reload(self, tenant: str) -> None:
+        """Build one tenant's fleet again, after its tree changed; measurements are kept."""
+        rows = await self._rows(tenant)
+        older = self._states.get(tenant)
+        state = FleetState(
+            rows,
+            now=self._clock.now().timestamp(),
+            longest_gap_s=self._settings.longest_gap.total_seconds(),
+            sample_every_s=self._settings.sample_every.total_seconds(),
+        )
+        if older is not None:
+            state.carry_over(older)
+        self._states[tenant] = state
+        self._maps = {key: value for key, value in self._maps.items() if key[0] != tenant}
+        for callback in self.on_change:
+            callback(tenant)
+
+    async def _rows(self, tenant: str) -> FleetRows:
+        nodes = await self._store.find(Node, tenant, limit=_MOST_ROWS)
+        chargers = await self._store.find(Charger, tenant, limit=_MOST_ROWS)
+        points = await self._store.find(ConnectionPoint, tenant, limit=_MOST_ROWS)
+        plugged = {"state": SessionState.PLUGGED_IN.value}
+        sessions = await self._store.find(Session, tenant, plugged, limit=_MOST_ROWS)
+        readings = await self._store.find(RegisterReading, tenant, limit=_MOST_ROWS)
+        return FleetRows(
+            nodes=[row.record for row in nodes],
+            chargers=[row.record for row in chargers],
+            points=[row.record for row in points],
+            sessions=[row.record for row in sessions],
+            readings=[row.record for row in readings],
+        )
+
+    def view(self, tenant: str) -> FleetView:
+        """Return the fleet as it is known now.
+
+        Raises:
+            NotFound: The tenant is not tracked.
+        """
+        stale_after_s = self._settings.stale_after.total_seconds()
+        return self._state(tenant).view(self._clock.now().timestamp(), stale_after_s)
+
+    def find_node(self, tenant: str, node_id: str) -> Node | None:
+        """Return a node of a tenant's tree; None when there is none."""
+        state = self._states.get(tenant)
+        return None if state is None else state.node_of.get(node_id)
+
+    def node_power(self, tenant: str, node_id: str, since: datetime) -> tuple[list[datetime], FloatArray]:
+        """Return the recent past of what the chargers below a node drew.
+
+        Returns:
+            Instants and power in kW (NaN unknown), oldest first, bounded in number.
+
+        Raises:
+            NotFound: The tenant is not tracked or has no such node.
+        """
+        state = self._state(tenant)
+        if node_id not in state.tree.node_ids:
+            raise NotFound("node", node_id)
+        times, power_kw = state.ring.since(state.tree.node_index(node_id), since.timestamp())
+        return [instant(seconds) for seconds in times.tolist()], power_kw
+
+    async def report_sessions(
+        self, principal: Principal, sessions: Sequence[Session], *, is_history: bool, request_id: str
+    ) -> int:
+        """Keep reports of sessions, all or none, and return how many.
+
+        Args:
+            principal: The reporting platform.
+            sessions: What it says; the newest report of a session is what holds.
+            is_history: Past sessions that only teach the forecasts: they must have ended and change nothing live.
+            request_id: Idempotency key.
+
+        Raises:
+            InvalidInput: A session names a charger that is not the platform's.
+            RequestReused: The request id was used with other content.
+            StorageUnavailable: Nothing was kept.
+        """
+        principal.require(Permission.FLEET_WRITE)
+        if not request_id:
+            raise InvalidInput("request_id", "is required")
+        state = self._state(principal.tenant)
+        _check_sessions(principal, sessions, state, is_history=is_history)
+        request_hash = content_hash([is_history, tuple(sessions)])
+        known = await self._store.replay(principal.tenant, request_id, request_hash)
+        if known is not None:
+            return int(known)
+        entry = AuditEntry(
+            id=self._ids.new("audit"),
+            tenant=principal.tenant,
+            at=self._clock.now(),
+            actor=principal.actor,
+            action="session.report",
+            object_kind="session",
+            object_id=request_id,
+            detail={"count": str(len(sessions)), "is_history": str(is_history)},
+            request_id=request_id,
+        )
+        await self._store.apply(
+            Batch(
+                tenant=principal.tenant,
+                puts=tuple(Put(record=session) for session in sessions),
+                audit=(entry,),
+                request_id=request_id,
+                request_hash=request_hash,
+                response=str(len(sessions)),
+            )
+        )
+        if not is_history:
+            self._take_sessions(principal.tenant, sessions)
+        return len(sessions)
+
+    async def report_meter_history(self, principal: Principal, history: MeterHistory, *, request_id: str) -> int:
+        """Keep past delivery periods of a meter where nothing is known of them, and return how many.
+
+        Args:
+            principal: The reporting platform.
+            history: What the meter counted.
+            request_id: Idempotency key.
+
+        Raises:
+            InvalidInput: There is no request id, or a period is not over yet.
+            NotFound: The tenant has no such connection point, or the platform has no charger at its site.
+            RequestReused: The request id was used with other content.
+            Conflict: One of the periods was metered in this moment; try again.
+            StorageUnavailable: Nothing was kept.
+        """
+        principal.require(Permission.TELEMETRY_WRITE)
+        return await self._histories.keep(principal, self._state(principal.tenant), history, request_id=request_id)
+
+    def _take_sessions(self, tenant: str, sessions: Sequence[Session]) -> None:
+        state = self._states[tenant]
+        for session in sessions:
+            state.put_session(session)
+        for callback in self.on_change:
+            callback(tenant)
+
+    def take_telemetry(self, principal: Principal, batch: TelemetryBatch) -> None:
+        """Take measurements in; arrays only, nothing is stored until the delivery period closes.
+
+        Raises:
+            InvalidInput: A charger or connection point is not the caller's, or the instant lies ahead of our clock.
+        """
+        principal.require(Permission.TELEMETRY_WRITE)
+        state = self._state(principal.tenant)
+        if batch.measure_time > self._clock.now() + self._settings.most_future:
+            raise InvalidInput("measure_time", "lies in the future")
+        at = batch.measure_time.timestamp()
+        where = self._stream_map(principal, batch, state)
+        state.measure(where.chargers[batch.charger_index], batch.power_kw, batch.energy_register_kwh, at)
+        if batch.meter_register_kwh.size:
+            state.meter_bank.take(where.points, batch.meter_register_kwh, at, may_fall=True)
+        if state.ring.is_due(at):
+            state.ring.add(at, self.view(principal.tenant).node_power_kw())
+        for callback in self.on_measurement:
+            callback(principal.tenant)
+
+    def _stream_map(self, principal: Principal, batch: TelemetryBatch, state: FleetState) -> "_StreamMap":
+        key = (principal.tenant, principal.csms)
+        known = self._maps.get(key)
+        if known is None or not known.is_for(batch):
+            known = _StreamMap.build(principal, batch, state)
+            self._maps[key] = known
+        return known
+
+    async def run(self) -> None:
+        """Close delivery periods as they end and follow changes of the tree, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._close_for_ever())
+            tasks.create_task(self._listen_for_ever())
+            tasks.create_task(self._reload_for_ever())
+
+    async def _close_for_ever(self) -> None:
+        grace_s = self._settings.grace.total_seconds()
+        while True:
+            while not await self.close_periods():
+                await self._clock.sleep(self._settings.retry_after)
+            now = self._clock.now().timestamp()
+            await self._clock.sleep_until(instant((now - grace_s) // STEP_S * STEP_S + STEP_S + grace_s))
+
+    async def close_periods(self) -> bool:
+        """Account for every delivery period that is over and store it.
+
+        Returns:
+            True when everything is on disk; False when the store was unavailable and what is pending must be tried again.
+        """
+        for tenant, state in self._states.items():
+            while self._is_over(state):
+                self._pending.append(self._closing_batch(tenant, state))
+        while self._pending:
+            try:
+                await self._store.apply(self._pending[0])
+            except StorageUnavailable:
+                return False
+            self._pending.popleft()
+        return True
+
+    def _is_over(self, state: FleetState) -> bool:
+        """Tell whether the oldest open period can be accounted for: its readings are in, or nobody will bring them."""
+        end, now = state.meter_bank.closed_until + STEP_S, self._clock.now().timestamp()
+        newest = max(state.meter_bank.newest_reading, state.charger_bank.newest_reading)
+        wait = self._settings.grace if newest >= end else self._settings.patience
+        return now >= end + wait.total_seconds()
+
+    def _closing_batch(self, tenant: str, state: FleetState) -> Batch:
+        meters, chargers = state.meter_bank.close(), state.charger_bank.close()
+        periods = metered_periods(tenant, state, meters, chargers)
+        readings = register_readings(tenant, state, meters, chargers)
+        entry = AuditEntry(
+            id=self._ids.new("audit"),
+            tenant=tenant,
+            at=self._clock.now(),
+            actor="system:track-fleet",
+            action="metered.close",
+            object_kind="metered",
+            object_id=instant(meters.start).isoformat(),
+            detail={"connection_points": str(len(periods))},
+        )
+        return Batch(tenant=tenant, puts=tuple(Put(record=r) for r in (*periods, *readings)), audit=(entry,))
+
+    async def _listen_for_ever(self) -> None:
+        async with self._store.changes() as changes:
+            async for change in changes:
+                if change.kind in _TREE_KINDS and change.tenant in self._states:
+                    self._changed_trees.add(change.tenant)
+                    self._tree_changed.set()
+
+    async def _reload_for_ever(self) -> None:
+        while True:
+            await self._tree_changed.wait()
+            self._tree_changed.clear()
+            while self._changed_trees:
+                await self.reload(self._changed_trees.pop())
+
+    def _state(self, tenant: str) -> FleetState:
+        try:
+            return self._states[tenant]
+        except KeyError as error:
+            raise NotFound("fleet", tenant) from error
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _StreamMap:
+    """Where the columns of a telemetry stream go."""
+
+    charger_ids: tuple[str, ...]
+    point_ids: tuple[str, ...]
+    chargers: npt.NDArray[np.int64]
+    points: npt.NDArray[np.int64]
+
+    def is_for(self, batch: TelemetryBatch) -> bool:
+        """Tell whether the map fits; a stream hands in the same tuples again, so that this is two comparisons of references."""
+        is_same = self.charger_ids is batch.charger_ids and self.point_ids is batch.connection_point_ids
+        return is_same or (self.charger_ids, self.point_ids) == (batch.charger_ids, batch.connection_point_ids)
+
+    @classmethod
+    def build(cls, principal: Principal, batch: TelemetryBatch, state: FleetState) -> "_StreamMap":
+        chargers = np.empty(len(batch.charger_ids), dtype=np.int64)
+        for i, charger_id in enumerate(batch.charger_ids):
+            chargers[i] = _own_charger(principal, state, charger_id, f"charger_ids[{i}]")
+        points = np.empty(len(batch.connection_point_ids), dtype=np.int64)
+        for i, point_id in enumerate(batch.connection_point_ids):
+            if point_id not in state.point_place:
+                raise InvalidInput(f"connection_point_ids[{i}]", "is not a connection point of the tenant")
+            points[i] = state.point_place[point_id]
+        for field, places in (("charger_ids", chargers), ("connection_point_ids", points)):
+            if len(np.unique(places)) != len(places):
+                raise InvalidInput(field, "must not repeat an id")
+        return cls(batch.charger_ids, batch.connection_point_ids, chargers, points)
+
+
+def _own_charger(principal: Principal, state: FleetState, charger_id: str, field: str) -> int:
+    place = state.charger_place.get(charger_id)
+    if place is None or (principal.csms is not None and state.chargers[place].csms != principal.csms):
+        raise InvalidInput(field, "is not a charger of this platform")
+    return place
+
+
+def _check_sessions(principal: Principal, sessions: Sequence[Session], state: FleetState, *, is_history: bool) -> None:
+    for i, session in enumerate(sessions):
+        _own_charger(principal, state, session.charger, f"sessions[{i}].charger_id")
+        if session.tenant != principal.tenant:
+            raise InvalidInput(f"sessions[{i}].tenant", "is not the caller's")
+        if is_history and session.state is not SessionState.ENDED:
+            raise InvalidInput(f"sessions[{i}].departure_time", "is required for a session of the past")
