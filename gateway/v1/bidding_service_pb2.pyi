@@ -1200,3 +1200,126 @@ class Residual(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Residual: _TypeAlias = Residual  # noqa: Y015
+
+@_typing.final
+class GetTariffCostRequest(_message.Message):
+    """Asks for the cost of a day on a tariff; refused until the day is over, and for a portfolio that trades."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PORTFOLIO_ID_FIELD_NUMBER: _builtins.int
+    DELIVERY_DAY_FIELD_NUMBER: _builtins.int
+    portfolio_id: _builtins.str
+    """Portfolio."""
+    delivery_day: _builtins.str
+    """Delivery day as ISO date."""
+    def __init__(
+        self,
+        *,
+        portfolio_id: _builtins.str = ...,
+        delivery_day: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_day", b"delivery_day", "portfolio_id", b"portfolio_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTariffCostRequest: _TypeAlias = GetTariffCostRequest  # noqa: Y015
+
+@_typing.final
+class GetTariffCostResponse(_message.Message):
+    """Energy cost and emissions of a delivery day; the tariff's demand charge is not in it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    PERIOD_COUNT_FIELD_NUMBER: _builtins.int
+    PRICE_SERIES_ID_FIELD_NUMBER: _builtins.int
+    CARBON_SERIES_ID_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    currency_code: _builtins.str
+    """Currency."""
+    period_count: _builtins.int
+    """Delivery periods of the day."""
+    price_series_id: _builtins.str
+    """Price series behind the costs."""
+    carbon_series_id: _builtins.str
+    """Carbon series behind the emissions; empty when none is known."""
+    @_builtins.property
+    def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___TariffCost]:
+        """One per connection point."""
+
+    def __init__(
+        self,
+        *,
+        currency_code: _builtins.str = ...,
+        period_count: _builtins.int = ...,
+        price_series_id: _builtins.str = ...,
+        carbon_series_id: _builtins.str = ...,
+        points: _abc.Iterable[Global___TariffCost] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carbon_series_id", b"carbon_series_id", "currency_code", b"currency_code", "period_count", b"period_count", "points", b"points", "price_series_id", b"price_series_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTariffCostResponse: _TypeAlias = GetTariffCostResponse  # noqa: Y015
+
+@_typing.final
+class TariffCost(_message.Message):
+    """A day of one connection point on a tariff."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONNECTION_POINT_ID_FIELD_NUMBER: _builtins.int
+    METERED_PERIOD_COUNT_FIELD_NUMBER: _builtins.int
+    CHARGED_KWH_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    EMISSIONS_KG_FIELD_NUMBER: _builtins.int
+    UNCONTROLLED_KWH_FIELD_NUMBER: _builtins.int
+    UNCONTROLLED_COST_FIELD_NUMBER: _builtins.int
+    UNCONTROLLED_EMISSIONS_KG_FIELD_NUMBER: _builtins.int
+    connection_point_id: _builtins.str
+    """Connection point."""
+    metered_period_count: _builtins.int
+    """Delivery periods with a meter reading; nothing is counted in the others."""
+    charged_kwh: _builtins.str
+    """Energy in kWh by the chargers' meters, decimal text."""
+    cost: _builtins.str
+    """Decimal text; positive is paid."""
+    emissions_kg: _builtins.float
+    """CO2 in kg; absent when the intensity of a period is not known."""
+    uncontrolled_kwh: _builtins.str
+    """Modelled, in kWh, decimal text: the same cars at full rate from plug-in on, inside the site's rating."""
+    uncontrolled_cost: _builtins.str
+    """Decimal text; modelled."""
+    uncontrolled_emissions_kg: _builtins.float
+    """CO2 in kg, modelled; absent when the intensity of a period is not known."""
+    def __init__(
+        self,
+        *,
+        connection_point_id: _builtins.str = ...,
+        metered_period_count: _builtins.int = ...,
+        charged_kwh: _builtins.str = ...,
+        cost: _builtins.str = ...,
+        emissions_kg: _builtins.float | None = ...,
+        uncontrolled_kwh: _builtins.str = ...,
+        uncontrolled_cost: _builtins.str = ...,
+        uncontrolled_emissions_kg: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_emissions_kg", b"_emissions_kg", "_uncontrolled_emissions_kg", b"_uncontrolled_emissions_kg", "emissions_kg", b"emissions_kg", "uncontrolled_emissions_kg", b"uncontrolled_emissions_kg"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_emissions_kg", b"_emissions_kg", "_uncontrolled_emissions_kg", b"_uncontrolled_emissions_kg", "charged_kwh", b"charged_kwh", "connection_point_id", b"connection_point_id", "cost", b"cost", "emissions_kg", b"emissions_kg", "metered_period_count", b"metered_period_count", "uncontrolled_cost", b"uncontrolled_cost", "uncontrolled_emissions_kg", b"uncontrolled_emissions_kg", "uncontrolled_kwh", b"uncontrolled_kwh"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__emissions_kg: _TypeAlias = _typing.Literal["emissions_kg"]  # noqa: Y015
+    _WhichOneofArgType__emissions_kg: _TypeAlias = _typing.Literal["_emissions_kg", b"_emissions_kg"]  # noqa: Y015
+    _WhichOneofReturnType__uncontrolled_emissions_kg: _TypeAlias = _typing.Literal["uncontrolled_emissions_kg"]  # noqa: Y015
+    _WhichOneofArgType__uncontrolled_emissions_kg: _TypeAlias = _typing.Literal["_uncontrolled_emissions_kg", b"_uncontrolled_emissions_kg"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__emissions_kg) -> _WhichOneofReturnType__emissions_kg | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__uncontrolled_emissions_kg) -> _WhichOneofReturnType__uncontrolled_emissions_kg | None: ...
+
+Global___TariffCost: _TypeAlias = TariffCost  # noqa: Y015

@@ -95,6 +95,11 @@ class BiddingServiceStub:
                 request_serializer=gateway_dot_v1_dot_bidding__service__pb2.ListPositionsRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_bidding__service__pb2.ListPositionsResponse.FromString,
                 _registered_method=True)
+        self.GetTariffCost = channel.unary_unary(
+                '/gateway.v1.BiddingService/GetTariffCost',
+                request_serializer=gateway_dot_v1_dot_bidding__service__pb2.GetTariffCostRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_bidding__service__pb2.GetTariffCostResponse.FromString,
+                _registered_method=True)
 
 
 class BiddingServiceServicer:
@@ -185,6 +190,13 @@ class BiddingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTariffCost(self, request, context):
+        """Returns what a delivery day cost that was bought on a tariff, against modelled uncontrolled charging of the same sessions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BiddingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -247,6 +259,11 @@ def add_BiddingServiceServicer_to_server(servicer, server):
                     servicer.ListPositions,
                     request_deserializer=gateway_dot_v1_dot_bidding__service__pb2.ListPositionsRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_bidding__service__pb2.ListPositionsResponse.SerializeToString,
+            ),
+            'GetTariffCost': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTariffCost,
+                    request_deserializer=gateway_dot_v1_dot_bidding__service__pb2.GetTariffCostRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_bidding__service__pb2.GetTariffCostResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -574,6 +591,33 @@ class BiddingService:
             '/gateway.v1.BiddingService/ListPositions',
             gateway_dot_v1_dot_bidding__service__pb2.ListPositionsRequest.SerializeToString,
             gateway_dot_v1_dot_bidding__service__pb2.ListPositionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTariffCost(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.BiddingService/GetTariffCost',
+            gateway_dot_v1_dot_bidding__service__pb2.GetTariffCostRequest.SerializeToString,
+            gateway_dot_v1_dot_bidding__service__pb2.GetTariffCostResponse.FromString,
             options,
             channel_credentials,
             insecure,

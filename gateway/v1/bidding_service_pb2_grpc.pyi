@@ -57,6 +57,8 @@ class BiddingServiceStub:
     """Lists what limits that arrived after the gate made impossible, with the exposure."""
     ListPositions: _grpc.UnaryUnaryMultiCallable[_bidding_service_pb2.ListPositionsRequest, _bidding_service_pb2.ListPositionsResponse]
     """Lists settled positions of a delivery day, one per connection point."""
+    GetTariffCost: _grpc.UnaryUnaryMultiCallable[_bidding_service_pb2.GetTariffCostRequest, _bidding_service_pb2.GetTariffCostResponse]
+    """Returns what a delivery day cost that was bought on a tariff, against modelled uncontrolled charging of the same sessions."""
 
 @_typing.type_check_only
 class BiddingServiceAsyncStub(BiddingServiceStub):
@@ -87,6 +89,8 @@ class BiddingServiceAsyncStub(BiddingServiceStub):
     """Lists what limits that arrived after the gate made impossible, with the exposure."""
     ListPositions: _aio.UnaryUnaryMultiCallable[_bidding_service_pb2.ListPositionsRequest, _bidding_service_pb2.ListPositionsResponse]  # type: ignore[assignment]
     """Lists settled positions of a delivery day, one per connection point."""
+    GetTariffCost: _aio.UnaryUnaryMultiCallable[_bidding_service_pb2.GetTariffCostRequest, _bidding_service_pb2.GetTariffCostResponse]  # type: ignore[assignment]
+    """Returns what a delivery day cost that was bought on a tariff, against modelled uncontrolled charging of the same sessions."""
 
 class BiddingServiceServicer(metaclass=_abc_1.ABCMeta):
     """Bids with two people, orders, awards, nominations and positions."""
@@ -186,5 +190,13 @@ class BiddingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_bidding_service_pb2.ListPositionsResponse, _abc.Awaitable[_bidding_service_pb2.ListPositionsResponse]]:
         """Lists settled positions of a delivery day, one per connection point."""
+
+    @_abc_1.abstractmethod
+    def GetTariffCost(
+        self,
+        request: _bidding_service_pb2.GetTariffCostRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_bidding_service_pb2.GetTariffCostResponse, _abc.Awaitable[_bidding_service_pb2.GetTariffCostResponse]]:
+        """Returns what a delivery day cost that was bought on a tariff, against modelled uncontrolled charging of the same sessions."""
 
 def add_BiddingServiceServicer_to_server(servicer: BiddingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -453,6 +453,76 @@ class ReportSessionsResponse(_message.Message):
 Global___ReportSessionsResponse: _TypeAlias = ReportSessionsResponse  # noqa: Y015
 
 @_typing.final
+class ReportMeterHistoryRequest(_message.Message):
+    """Reports past delivery periods of one connection point, columnar: one value per period, without gaps."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CONNECTION_POINT_ID_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    RESOLUTION_MINUTES_FIELD_NUMBER: _builtins.int
+    ENERGY_KWH_FIELD_NUMBER: _builtins.int
+    CHARGER_ENERGY_KWH_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key, required."""
+    connection_point_id: _builtins.str
+    """Connection point at a site where the caller's platform has chargers."""
+    resolution_minutes: _builtins.int
+    """Length of a period in minutes: 15, that of a delivery period."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Begin of the first period, on the border of a delivery period; the last period must be over."""
+
+    @_builtins.property
+    def energy_kwh(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Net energy of each period in kWh at the meter, positive imports; 1 to 10000 values."""
+
+    @_builtins.property
+    def charger_energy_kwh(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Of it, what all chargers behind the meter drew in kWh; as many values, because without them the other load is unknown."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        connection_point_id: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        resolution_minutes: _builtins.int = ...,
+        energy_kwh: _abc.Iterable[_builtins.float] | None = ...,
+        charger_energy_kwh: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charger_energy_kwh", b"charger_energy_kwh", "connection_point_id", b"connection_point_id", "energy_kwh", b"energy_kwh", "request_id", b"request_id", "resolution_minutes", b"resolution_minutes", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportMeterHistoryRequest: _TypeAlias = ReportMeterHistoryRequest  # noqa: Y015
+
+@_typing.final
+class ReportMeterHistoryResponse(_message.Message):
+    """Says what was kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCEPTED_COUNT_FIELD_NUMBER: _builtins.int
+    accepted_count: _builtins.int
+    """Number of periods that were not known before and are on disk now; the others stay as they were."""
+    def __init__(
+        self,
+        *,
+        accepted_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_count", b"accepted_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportMeterHistoryResponse: _TypeAlias = ReportMeterHistoryResponse  # noqa: Y015
+
+@_typing.final
 class StreamTelemetryRequest(_message.Message):
     """One batch of measurements, columnar: one value per charger of the index."""
 

@@ -55,6 +55,11 @@ class FleetServiceStub:
                 request_serializer=gateway_dot_v1_dot_fleet__service__pb2.ReportSessionsRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_fleet__service__pb2.ReportSessionsResponse.FromString,
                 _registered_method=True)
+        self.ReportMeterHistory = channel.unary_unary(
+                '/gateway.v1.FleetService/ReportMeterHistory',
+                request_serializer=gateway_dot_v1_dot_fleet__service__pb2.ReportMeterHistoryRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_fleet__service__pb2.ReportMeterHistoryResponse.FromString,
+                _registered_method=True)
         self.StreamTelemetry = channel.stream_stream(
                 '/gateway.v1.FleetService/StreamTelemetry',
                 request_serializer=gateway_dot_v1_dot_fleet__service__pb2.StreamTelemetryRequest.SerializeToString,
@@ -94,6 +99,14 @@ class FleetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportMeterHistory(self, request, context):
+        """Reports interval data of a settlement meter from before it was streamed, so that forecasts have a past. Periods that are known
+        already stay as they are.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StreamTelemetry(self, request_iterator, context):
         """Streams measurements up; each batch is acknowledged once it is safe.
         """
@@ -123,6 +136,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.ReportSessions,
                     request_deserializer=gateway_dot_v1_dot_fleet__service__pb2.ReportSessionsRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_fleet__service__pb2.ReportSessionsResponse.SerializeToString,
+            ),
+            'ReportMeterHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportMeterHistory,
+                    request_deserializer=gateway_dot_v1_dot_fleet__service__pb2.ReportMeterHistoryRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_fleet__service__pb2.ReportMeterHistoryResponse.SerializeToString,
             ),
             'StreamTelemetry': grpc.stream_stream_rpc_method_handler(
                     servicer.StreamTelemetry,
@@ -239,6 +257,33 @@ class FleetService:
             '/gateway.v1.FleetService/ReportSessions',
             gateway_dot_v1_dot_fleet__service__pb2.ReportSessionsRequest.SerializeToString,
             gateway_dot_v1_dot_fleet__service__pb2.ReportSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportMeterHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.FleetService/ReportMeterHistory',
+            gateway_dot_v1_dot_fleet__service__pb2.ReportMeterHistoryRequest.SerializeToString,
+            gateway_dot_v1_dot_fleet__service__pb2.ReportMeterHistoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

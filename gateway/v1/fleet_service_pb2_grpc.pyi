@@ -41,6 +41,10 @@ class FleetServiceStub:
     """Lists the tenant's connection points."""
     ReportSessions: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.ReportSessionsRequest, _fleet_service_pb2.ReportSessionsResponse]
     """Reports cars that arrived, changed or left. Idempotent by session id: the newest report of a session is what holds."""
+    ReportMeterHistory: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.ReportMeterHistoryRequest, _fleet_service_pb2.ReportMeterHistoryResponse]
+    """Reports interval data of a settlement meter from before it was streamed, so that forecasts have a past. Periods that are known
+    already stay as they are.
+    """
     StreamTelemetry: _grpc.StreamStreamMultiCallable[_fleet_service_pb2.StreamTelemetryRequest, _fleet_service_pb2.StreamTelemetryResponse]
     """Streams measurements up; each batch is acknowledged once it is safe."""
 
@@ -57,6 +61,10 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """Lists the tenant's connection points."""
     ReportSessions: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.ReportSessionsRequest, _fleet_service_pb2.ReportSessionsResponse]  # type: ignore[assignment]
     """Reports cars that arrived, changed or left. Idempotent by session id: the newest report of a session is what holds."""
+    ReportMeterHistory: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.ReportMeterHistoryRequest, _fleet_service_pb2.ReportMeterHistoryResponse]  # type: ignore[assignment]
+    """Reports interval data of a settlement meter from before it was streamed, so that forecasts have a past. Periods that are known
+    already stay as they are.
+    """
     StreamTelemetry: _aio.StreamStreamMultiCallable[_fleet_service_pb2.StreamTelemetryRequest, _fleet_service_pb2.StreamTelemetryResponse]  # type: ignore[assignment]
     """Streams measurements up; each batch is acknowledged once it is safe."""
 
@@ -94,6 +102,16 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_service_pb2.ReportSessionsResponse, _abc.Awaitable[_fleet_service_pb2.ReportSessionsResponse]]:
         """Reports cars that arrived, changed or left. Idempotent by session id: the newest report of a session is what holds."""
+
+    @_abc_1.abstractmethod
+    def ReportMeterHistory(
+        self,
+        request: _fleet_service_pb2.ReportMeterHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_service_pb2.ReportMeterHistoryResponse, _abc.Awaitable[_fleet_service_pb2.ReportMeterHistoryResponse]]:
+        """Reports interval data of a settlement meter from before it was streamed, so that forecasts have a past. Periods that are known
+        already stay as they are.
+        """
 
     @_abc_1.abstractmethod
     def StreamTelemetry(

@@ -19,6 +19,7 @@ from gateway.services.admit import hash_password
 from gateway.settings import MarketSettings, PlanSettings, RpcSettings, Settings
 from tests.services.market_scene import DAY, PORTFOLIO, TENANT, ZONE, MarketScene
 
+__all__ = ["PORTFOLIO", "TENANT"]  # the first tenant is that of the scene
 OTHER = "other"
 PASSWORD = "correct horse battery"
 CSMS = "csms-demo"

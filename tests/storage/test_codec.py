@@ -130,6 +130,7 @@ def test_a_wrong_type_is_refused_when_written_without_its_value(record: Any, pro
         (Session, codec.encode(session()).replace('"phases"', '"fases"'), "phases"),
         (Session, codec.encode(session()).replace('"phases":3', '"phases":"3"'), "phases"),
         (Session, codec.encode(session())[:-1], "JSON"),
+        (Session, codec.encode(session())[:-1] + ',"driver":"x"}', "driver"),
         (RawSignal, codec.encode(session()), "authority"),
     ],
 )

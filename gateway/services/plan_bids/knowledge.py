@@ -353,7 +353,7 @@ def sooner_is_better(grid: TimeGrid) -> FloatArray:
 
     A tariff has the same price for hours. Within them the earlier slot is the safer one: cars may leave before they said.
     """
-    return np.arange(grid.count) * _SOONER_PER_MWH_AND_HOUR * grid.step_hours
+    return np.asarray(np.arange(grid.count) * (_SOONER_PER_MWH_AND_HOUR * grid.step_hours), dtype=np.float64)
 
 
 def on_step(series: PriceSeries, step: timedelta) -> FloatArray:

@@ -174,17 +174,20 @@ def gate_item(bid: Bid) -> OutboxItem:
 
 
 def free_slots(plan: PlanRun) -> tuple[bool, ...]:
-    """Tell per slot whether a portfolio on a tariff may charge at will: energy is no dearer than what the plan pays on average.
+    """Tell per slot whether a portfolio on a tariff may charge at will: half of the planned energy costs as much or more.
 
-    No position has to be kept there, and a car that nobody expected is best served while energy is cheap. Only the dearer
-    slots hold back what can wait. A plan without energy holds nothing back.
+    No position has to be kept, and a car that nobody expected is best served while energy is cheap. Only the dearer slots
+    hold back what can wait. A plan without energy holds nothing back.
     """
     drawn_kw = [sum(site.power_kw[slot] for site in plan.sites) for slot in range(len(plan.price_per_mwh))]
-    total_kw = sum(drawn_kw)
-    if total_kw <= 0.0:
-        return tuple(True for _ in drawn_kw)
-    paid = sum(kw * price for kw, price in zip(drawn_kw, plan.price_per_mwh, strict=True)) / total_kw
-    return tuple(price <= paid for price in plan.price_per_mwh)
+    left_kw = sum(drawn_kw) / 2.0
+    median = max(plan.price_per_mwh, default=0.0)
+    for price, kw in sorted(zip(plan.price_per_mwh, drawn_kw, strict=True)):
+        left_kw -= kw
+        if left_kw < 0.0:
+            median = price
+            break
+    return tuple(price <= median for price in plan.price_per_mwh)
 
 
 def tariff_schedules(plan: PlanRun, scope: Scope, now: datetime) -> tuple[Schedule, ...]:
