@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,19 +98,24 @@ def _least_cost(
     none = sp.csr_matrix((count, 1))
     rows = [sp.hstack([per_session, none]), sp.hstack([-per_session, none])]
     sides = [sessions.energy_max_kwh, -sessions.energy_min_kwh]
-    rows.append(sp.hstack([per_slot, -np.ones((slot_count, 1))]))
+    rows.append(sp.hstack([per_slot, sp.csr_matrix(-np.ones((slot_count, 1)))]))
     sides.append(-load)
     if cap is not None:
         rows.append(sp.hstack([per_slot, sp.csr_matrix((slot_count, 1))]))
         sides.append(cap)
+    # linprog takes sparse rows, which no published type of it says.
+    per_row: Any = sp.csr_matrix(sp.vstack(rows))
     result = linprog(
         np.append(np.tile(price, count), peak_price),
-        A_ub=sp.vstack(rows).tocsr(),
+        A_ub=per_row,
         b_ub=np.concatenate(sides),
         bounds=[*((0.0, high) for high in upper), (0.0, None)],
         method="highs",
     )
-    return float(result.fun) if result.status == 0 else None
+    if result.status != 0:
+        return None
+    assert result.fun is not None
+    return float(result.fun)
 
 
 def _subsets(slot_count: int) -> Iterator[np.ndarray]:

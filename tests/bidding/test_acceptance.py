@@ -51,6 +51,7 @@ def test_one_car_charges_in_its_cheapest_slots(
     sessions_of: Sessions, row: tuple[float, ...], price: tuple[float, ...], schedule: tuple[float, ...], cost: float
 ) -> None:
     optimum = solve(sessions_of(row), price)
+    assert optimum.schedule_kwh is not None
     np.testing.assert_allclose(optimum.schedule_kwh, schedule)
     assert cost_of(optimum) == pytest.approx(cost)
 
@@ -58,6 +59,7 @@ def test_one_car_charges_in_its_cheapest_slots(
 @BOTH_WAYS
 def test_06_a_cap_spreads_two_cars(sessions_of: Sessions, options: OptimiserOptions) -> None:
     optimum = solve(sessions_of((0, 2, 1, 1), (0, 2, 1, 1)), (10, 20), 1.0, options)
+    assert optimum.schedule_kwh is not None
     np.testing.assert_allclose(optimum.schedule_kwh, (1, 1), atol=1e-9)
     assert cost_of(optimum) == pytest.approx(30)
 
@@ -95,6 +97,7 @@ def envelope_cost(sessions: SessionArrays, price: np.ndarray) -> float:
         b_ub=np.concatenate([bound.energy_max_kwh, -bound.energy_min_kwh]),
         bounds=list(zip(bound.power_min_kwh, bound.power_max_kwh, strict=True)),
     )
+    assert result.fun is not None
     return float(result.fun)
 
 

@@ -1,6 +1,7 @@
 """Lots, ticks, demand curves and the newsvendor's volume."""
 
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,7 +135,7 @@ def test_prices_are_put_on_the_tick_and_into_the_range(price: float, legal: str)
         ("slots_per_period", 0),
     ],
 )
-def test_impossible_rules_are_refused(field: str, value: object) -> None:
+def test_impossible_rules_are_refused(field: str, value: Any) -> None:
     with pytest.raises(InvalidInput) as refused:
         MarketRules(**{field: value})
     assert refused.value.field == f"market.{field}"

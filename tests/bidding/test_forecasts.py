@@ -41,12 +41,12 @@ def history(*rows: tuple[datetime, float, float, float, int], since: date = date
     )
 
 
-def frame(target: date, **changes: object) -> ForecastFrame:
+def frame(target: date) -> ForecastFrame:
     """Noon the day before to noon the day after, known at 11:00 the day before."""
     before, after = target - timedelta(days=1), target + timedelta(days=1)
     start = at(before, 12)
     grid = TimeGrid(start=start, count=(at(after, 12) - start) // QUARTER_HOUR)
-    return ForecastFrame(**{"grid": grid, "zone": ZONE, "known_until": at(before, 11), **changes})
+    return ForecastFrame(grid=grid, zone=ZONE, known_until=at(before, 11))
 
 
 def every_day(

@@ -146,6 +146,7 @@ def test_a_peak_already_reached_is_free_to_use(sessions_of: Sessions, options: O
     charge = DemandCharge(eur_per_peak_kwh=10.0, peak_so_far_kwh=3.0, load_kwh=np.zeros(2))
     coupling = Coupling(cap_kwh=np.full(2, np.inf), demand_charge=charge)
     optimum = optimise(sessions_of((0, 2, 2, 2), (0, 2, 2, 2)), np.array([0.0, 1.0]), coupling, options)
+    assert optimum.schedule_kwh is not None
     np.testing.assert_allclose(optimum.schedule_kwh, [3, 1], atol=1e-6)
     assert objective(optimum) == pytest.approx(31)
 

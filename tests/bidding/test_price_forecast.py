@@ -1,6 +1,6 @@
 """The plain price forecast: earlier days only, any day length, an error that is measured and stated."""
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def past(first: date, count: int, level: float = 0.0) -> list[PastPrices]:
     return days
 
 
-def _local(delivery: DeliveryDay) -> list:
+def _local(delivery: DeliveryDay) -> list[datetime]:
     from zoneinfo import ZoneInfo
 
     return [start.astimezone(ZoneInfo(ZONE)) for start in delivery.grid().starts()]

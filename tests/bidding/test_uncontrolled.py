@@ -23,7 +23,8 @@ def cars(*rows: tuple[int, int, float, float], sites: list[int] | None = None) -
 
 
 def draw(sessions: SessionArrays, room: list[float]) -> list[float]:
-    return uncontrolled_within_room(sessions, sessions.energy_max_kwh, np.array(room)).tolist()
+    drawn: list[float] = uncontrolled_within_room(sessions, sessions.energy_max_kwh, np.array(room)).tolist()
+    return drawn
 
 
 def test_car_charges_at_full_rate_from_arrival_until_it_has_its_energy() -> None:

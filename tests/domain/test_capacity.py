@@ -2,6 +2,7 @@
 
 import dataclasses
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,7 +97,7 @@ def test_limit_on_the_portfolio_is_shared_by_rating() -> None:
         {"withdrawn_at": START},
     ],
 )
-def test_what_does_not_oblige_does_not_bind(changes: dict[str, object]) -> None:
+def test_what_does_not_oblige_does_not_bind(changes: dict[str, Any]) -> None:
     assert caps(limit("a", 0.0, **changes)) == caps()
 
 

@@ -174,7 +174,8 @@ class MarketScene:
         self.iso = day.day.isoformat()
         self.gate = day.next(-1).at(time(12))
         self.clock = opening_clock(day) if clock is None else clock
-        self.store: Any = MemoryStore(self.clock) if store is None else store
+        # Another store stands in for the one in memory: it has the port's methods and the few of its own words that a scene needs.
+        self.store: MemoryStore = MemoryStore(self.clock) if store is None else store
         self.ids = CountingIds()
         self.worker = InlineWorker()
         self.prices = [Decimal(str(price)) for price in prices_of(day)]

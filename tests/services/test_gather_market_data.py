@@ -332,3 +332,56 @@ async def test_carbon_is_kept_once_and_the_latest_is_answered() -> None:
     latest = await gatherer.carbon(TRADER, "BE", DAY)
     assert latest.intensity_g_per_kwh[0] == 220.0
     assert (latest.quality, latest.note) == (Quality.SUBSTITUTED, "another place")
+
+
+class CarbonForecast:
+    """A carbon source that knows the whole day before, as an estimate, and what really was once the day is over."""
+
+    def __init__(self, clock: HandClock) -> None:
+        self.name = "carbon"
+        self.clock = clock
+        self.asked: list[tuple[str, str]] = []
+
+    async def fetch(self, zone: str, day: DeliveryDay) -> CarbonSeries | None:
+        now = self.clock.now()
+        self.asked.append((day.day.isoformat(), now.strftime("%d %H:%M")))
+        is_over = now >= day.next().interval.start
+        quality = Quality.FINAL if is_over else Quality.ESTIMATED
+        return dataclasses.replace(
+            carbon(300.0 if is_over else 200.0), grid=day.grid(), fetched_at=now, quality=quality
+        )
+
+
+async def test_a_carbon_forecast_is_replaced_by_what_really_was() -> None:
+    some = Gathering()
+    some.clock.set(DAY.at(time(22)))
+    source = CarbonForecast(some.clock)
+    some.gatherer = MarketDataGatherer(
+        store=some.store,
+        clock=some.clock,
+        ids=CountingIds(),
+        price_sources={},
+        carbon_sources={"BE": [source]},
+        settings=GatherSettings(tenants=(TENANT,), time_zones={"BE": ZONE}),
+    )
+    await run_until(some, hours=5, step_s=300)
+    iso = DAY.day.isoformat()
+    assert [when for day, when in source.asked if day == iso] == ["15 20:00", "15 22:00"]
+    latest = await some.gatherer.carbon(TRADER, "BE", DAY)
+    assert (latest.quality, latest.intensity_g_per_kwh[0]) == (Quality.FINAL, 300.0)
+
+
+async def test_a_tariff_is_asked_for_days_ahead_and_an_auction_is_not() -> None:
+    some = Gathering()
+    tariff = ScriptedSource("tariff")
+    some.gatherer = MarketDataGatherer(
+        store=some.store,
+        clock=some.clock,
+        ids=CountingIds(),
+        price_sources={KEY: some.sources, ("BE", PriceProduct.TARIFF_ENERGY): [tariff]},
+        carbon_sources={},
+        settings=GatherSettings(tenants=(TENANT,), time_zones={"BE": ZONE}, history_days=0),
+    )
+    await run_until(some, hours=2)
+    assert max(day for _, day in tariff.asked) == DAY.next(6).day.isoformat()
+    assert max(day for _, day in some.sources[0].asked) == DAY.day.isoformat()

@@ -34,7 +34,6 @@ from gateway.domain.series import (
 from gateway.domain.sessions import Session, SessionState
 from gateway.domain.settlement import MeteredPeriod
 from gateway.domain.timegrid import DeliveryDay, Interval
-from gateway.domain.topology import Portfolio, Route
 from gateway.services.plan_bids.knowledge import KnowledgeReader, mean_other_load_kw
 from gateway.services.plan_bids.records import market_rules
 from gateway.services.plan_bids.settings import PlanSettings
@@ -188,18 +187,6 @@ async def test_too_small_portfolio_gets_schedules_and_no_bid() -> None:
     assert [s.power_kw for s in schedules] == [site.power_kw for site in planned.plan.sites]
 
 
-async def test_portfolio_without_a_route_is_planned_for_the_tariff(scene: MarketScene) -> None:
-    [portfolio] = scene.store.all(Portfolio, TENANT)
-    await scene.store.seed(TENANT, dataclasses.replace(portfolio, route=Route.TARIFF_ONLY))
-    for offset in range(-5, 2):
-        await tariff_of(scene, DAY.next(offset))
-    planned = await scene.plan()
-    assert set(planned.plan.price_per_mwh) == {120.0, 240.0}
-    assert planned.bid is None
-    assert planned.plan.message.startswith("no route to the market")
-    assert scene.store.all(Schedule, TENANT)
-
-
 async def test_closed_gate_or_silent_exchange(scene: MarketScene) -> None:
     scene.exchange.is_announced = False
     planned = await scene.plan("early")
@@ -212,7 +199,7 @@ async def test_closed_gate_or_silent_exchange(scene: MarketScene) -> None:
     async def silent(area: str, day: object) -> None:
         raise PeerUnavailable("maintenance")
 
-    scene.exchange.auction = silent  # type: ignore[assignment,method-assign]
+    scene.exchange.auction = silent  # type: ignore[method-assign]
     with pytest.raises(PeerUnavailable):
         await scene.plan("silent")
 

@@ -4,6 +4,7 @@ import dataclasses
 from datetime import timedelta
 from decimal import Decimal
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -167,7 +168,7 @@ async def test_person_decides_an_unknown_outcome(scene: MarketScene, is_held: bo
     bid = await scene.approved()
     scene.exchange.before.append(OutcomeUnknown("silence"))
     await scene.submitter.step()
-    said = {"bid_id": bid.id, "is_held": is_held, "reason": "called the exchange", "request_id": "u"}
+    said: dict[str, Any] = {"bid_id": bid.id, "is_held": is_held, "reason": "called the exchange", "request_id": "u"}
     with pytest.raises(PermissionRefused):
         await scene.submitter.resolve_unknown(TRADER, **said)
     with pytest.raises(InvalidInput):

@@ -1,0 +1,221 @@
+"""One running gateway: opens the store, wires the rooms, listens, supervises, and stops in order."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+
+from gateway.app.offline import clock_of
+from gateway.app.pages import PageServer, page_site
+from gateway.app.peers import (
+    PriceKey,
+    carbon_sources,
+    exchange_of,
+    nomination_desk_of,
+    price_sources,
+    tariff_carbon,
+    tariff_prices,
+    ven_of,
+)
+from gateway.app.services import Services, World, wire_services
+from gateway.app.supervise import EssentialJobEnded, Job, run_jobs
+from gateway.app.watch import LoopWatch
+from gateway.domain.errors import InvalidInput
+from gateway.domain.topology import Portfolio
+from gateway.exchanges.absent import AbsentBrp, AbsentExchange
+from gateway.ids import RandomIds, SeededIds
+from gateway.observe import configure_logs, logger
+from gateway.ports import CarbonSource, Clock, Exchange, Ids, NominationDesk, PriceSource, Store
+from gateway.rpc.bidding import BiddingServicer
+from gateway.rpc.dispatch import DispatchServicer
+from gateway.rpc.evidence import EvidenceServicer
+from gateway.rpc.fleet import FleetServicer
+from gateway.rpc.market_data import MarketDataServicer
+from gateway.rpc.server import RpcServer, Servicers, TlsFiles
+from gateway.rpc.signals import SignalsServicer
+from gateway.settings import RpcSettings, Settings
+from gateway.storage.store import SqlStore
+from gateway.ticker import Ticker
+from gateway.workers import ProcessWorker
+
+_GRACE_SECONDS = 3.0
+_PARENT_LOOK_SECONDS = 1.0
+_log = logger("app")
+
+
+async def run_gateway(settings: Settings, *, stop_with_parent: bool = False) -> int:
+    """Run until told to stop and return the exit code.
+
+    Args:
+        settings: The deployment.
+        stop_with_parent: Also stop when the process that started this one has ended.
+
+    Returns:
+        0 when asked to stop (SIGTERM, Ctrl-C), 1 when an essential part failed.
+    """
+    configure_logs(settings.log_level, as_json=settings.log_json)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    failed = False
+    try:
+        async with open_gateway(settings) as jobs, asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(run_jobs(jobs))
+            watching = tasks.create_task(_watch_parent(stop)) if stop_with_parent else None
+            await stop.wait()
+            _log.info("stopping")
+            running.cancel()
+            if watching is not None:
+                watching.cancel()
+    except* EssentialJobEnded as group:
+        failed = True
+        _log.error("an essential part failed", parts=repr(group.exceptions))
+    return 1 if failed else 0
+
+
+async def _watch_parent(stop: asyncio.Event) -> None:
+    parent = os.getppid()
+    while True:
+        await asyncio.sleep(_PARENT_LOOK_SECONDS)
+        if os.getppid() != parent:
+            stop.set()
+            return
+
+
+@asynccontextmanager
+async def open_gateway(settings: Settings) -> AsyncIterator[list[Job]]:
+    """Open everything, listen, write the ready file, and give out the jobs to run; close in reverse order at the end."""
+    clock = clock_of(settings)
+    ids: Ids = RandomIds() if settings.ids_seed is None else SeededIds(settings.ids_seed, clock.now().isoformat())
+    async with SqlStore.open(settings.store.url, clock) as store, aiohttp.ClientSession() as http:
+        world = await _world(settings, store, clock, ids, http)
+        services = wire_services(settings, world)
+        await services.load()
+        server = rpc_server(settings, world, services)
+        pages = PageServer(page_site(settings, world, services), settings.web)
+        rpc_port = await server.start(f"{settings.rpc.host}:{settings.rpc.port}", _tls(settings.rpc))
+        try:
+            page_url = pages.bind()
+            _write_ready(settings.ready_file, {"rpc": f"{settings.rpc.host}:{rpc_port}", "page": page_url})
+            _log.info("listening", rpc_port=rpc_port, page=page_url)
+            yield [*_service_jobs(services), *_edge_jobs(settings, world, services, server, pages)]
+        finally:
+            await server.stop(_GRACE_SECONDS)
+
+
+def rpc_server(settings: Settings, world: World, services: Services) -> RpcServer:
+    """Return the gRPC server over the services; it does not listen yet."""
+    servicers = Servicers(
+        fleet=FleetServicer(world.store, services.fleet),
+        signals=SignalsServicer(world.store, world.clock, services.signals, services.opt),
+        dispatch=DispatchServicer(
+            world.clock, services.dispatcher, services.follower, settings.rpc.heartbeat_real_seconds
+        ),
+        market_data=MarketDataServicer(services.market, settings.time_zones),
+        bidding=BiddingServicer(
+            store=world.store,
+            clock=world.clock,
+            planner=services.planner,
+            reviewer=services.reviewer,
+            submitter=services.submitter,
+            settler=services.settler,
+            time_zone=settings.time_zone,
+        ),
+        evidence=EvidenceServicer(services.reporter, services.auditor),
+    )
+    return RpcServer(services.admission, world.ids, servicers, with_reflection=settings.rpc.with_reflection)
+
+
+def _service_jobs(services: Services) -> list[Job]:
+    return [
+        Job(name="dispatch", run=services.dispatcher.run, is_essential=True),
+        Job(name="follow", run=services.follower.run),
+        Job(name="fleet", run=services.fleet.run),
+        Job(name="beliefs", run=services.beliefs.run),
+        Job(name="market-data", run=services.market.run),
+        Job(name="plan", run=services.planner.run),
+        Job(name="orders", run=services.submitter.run),
+        Job(name="settle", run=services.settler.run),
+        Job(name="report", run=services.reporter.run),
+    ]
+
+
+def _edge_jobs(settings: Settings, world: World, services: Services, server: RpcServer, pages: PageServer) -> list[Job]:
+    ticker = Ticker()
+    watch = LoopWatch()
+    ticker.every(1.0, "loop-lag", watch.tick)
+    jobs = [
+        Job(name="rpc", run=server.wait, is_essential=True),
+        Job(name="pages", run=pages.serve),
+        Job(name="ticker", run=ticker.run),
+    ]
+    for vtn in settings.vtn:
+        ven = ven_of(
+            vtn,
+            store=world.store,
+            signal_desk=services.signals,
+            usage_desk=services.reporter,
+            clock=world.clock,
+            ids=world.ids,
+            worker=world.worker,
+        )
+        jobs.append(Job(name=vtn.authority, run=ven.run))
+    return jobs
+
+
+async def _world(settings: Settings, store: Store, clock: Clock, ids: Ids, http: aiohttp.ClientSession) -> World:
+    worker = ProcessWorker()
+    market = settings.market
+    exchange: Exchange = AbsentExchange()
+    desk: NominationDesk = AbsentBrp()
+    if settings.exchange is not None:
+        if market is None:
+            raise InvalidInput("market", "is required with exchange")
+        exchange = exchange_of(settings.exchange, market, http, clock)
+    if settings.brp is not None:
+        desk = nomination_desk_of(settings.brp, await _portfolio(settings, store), http)
+    prices: dict[PriceKey, tuple[PriceSource, ...]] = {}
+    carbon: dict[str, tuple[CarbonSource, ...]] = {}
+    if market is not None:
+        prices, carbon = price_sources(market, http, clock, worker), carbon_sources(market, http, clock)
+    elif settings.tariff is not None:
+        prices, carbon = tariff_prices(settings.tariff, clock), tariff_carbon(settings.tariff, clock)
+    return World(
+        store=store,
+        clock=clock,
+        ids=ids,
+        worker=worker,
+        prices=prices,
+        carbon=carbon,
+        exchange=exchange,
+        nomination_desk=desk,
+    )
+
+
+async def _portfolio(settings: Settings, store: Store) -> Portfolio:
+    if settings.plan is None:
+        raise InvalidInput("plan", "is required with brp")
+    row = await store.get(Portfolio, settings.plan.tenant, settings.plan.portfolio)
+    if row is None:
+        raise InvalidInput("plan.portfolio", f"{settings.plan.portfolio} is not known; import it first")
+    return row.record
+
+
+def _tls(rpc: RpcSettings) -> TlsFiles | None:
+    if rpc.tls_key is None or rpc.tls_certificate is None:
+        return None
+    client_ca = None if rpc.tls_client_ca is None else rpc.tls_client_ca.read_bytes()
+    return TlsFiles(key=rpc.tls_key.read_bytes(), certificate=rpc.tls_certificate.read_bytes(), client_ca=client_ca)
+
+
+def _write_ready(path: Path | None, addresses: dict[str, str]) -> None:
+    if path is None:
+        return
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps(addresses), encoding="utf-8")
+    draft.replace(path)

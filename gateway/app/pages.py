@@ -1,0 +1,85 @@
+"""The page server: uvicorn without its signal handlers, on a socket of ours."""
+
+import contextlib
+import socket
+from collections.abc import Generator
+
+import uvicorn
+from fastapi import FastAPI
+from typing_extensions import override
+
+from gateway.app.services import Services, World
+from gateway.clock import SystemClock
+from gateway.settings import Settings, WebSettings
+from gateway.web.rooms import WebRooms
+from gateway.web.sessions import SessionBook
+from gateway.web.site import create_site
+
+
+def page_site(settings: Settings, world: World, services: Services) -> FastAPI:
+    """Return the pages over the services."""
+    plan = settings.plan
+    rooms = WebRooms(
+        store=world.store,
+        clock=world.clock,
+        real_clock=SystemClock(),
+        ids=world.ids,
+        sessions=SessionBook(),
+        admission=services.admission,
+        market=services.market,
+        planner=services.planner,
+        reviewer=services.reviewer,
+        submitter=services.submitter,
+        settler=services.settler,
+        reporter=services.reporter,
+        signals=services.signals,
+        fleet=services.fleet,
+        follower=services.follower,
+        portfolio="" if plan is None else plan.portfolio,
+        time_zone=settings.time_zone,
+        tenant=settings.web.tenant,
+        is_secure=settings.web.tls_certificate is not None,
+    )
+    return create_site(rooms)
+
+
+class PageServer:
+    """Serves the pages on the gateway's event loop."""
+
+    def __init__(self, site: FastAPI, settings: WebSettings) -> None:
+        """Prepare; `bind` listens."""
+        self._settings = settings
+        self._socket: socket.socket | None = None
+        config = uvicorn.Config(
+            site,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+            ssl_keyfile=None if settings.tls_key is None else str(settings.tls_key),
+            ssl_certfile=None if settings.tls_certificate is None else str(settings.tls_certificate),
+        )
+        self._server = _Server(config)
+
+    def bind(self) -> str:
+        """Take the port and return the address of the pages."""
+        family = socket.AF_INET6 if ":" in self._settings.host else socket.AF_INET
+        self._socket = socket.socket(family)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind((self._settings.host, self._settings.port))
+        scheme = "http" if self._settings.tls_certificate is None else "https"
+        return f"{scheme}://{self._settings.host}:{self._socket.getsockname()[1]}"
+
+    async def serve(self) -> None:
+        """Serve until cancelled."""
+        await self._server.serve([] if self._socket is None else [self._socket])
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the composition root."""
+
+    @override
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Capture none."""
+        yield

@@ -1,0 +1,155 @@
+"""Adapters to the world outside, made from settings: prices, carbon, exchange, BRP and VTNs."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import aiohttp
+
+from gateway.domain.errors import InvalidInput
+from gateway.domain.identity import system_principal
+from gateway.domain.series import CarbonKind, PriceProduct
+from gateway.domain.topology import Portfolio
+from gateway.exchanges.brp import BrpAccount, BrpDesk
+from gateway.exchanges.nord_pool import NordPoolAccount, NordPoolExchange, NordPoolMarket
+from gateway.market_data.carbon import CarbonAccount, CarbonIntensitySource
+from gateway.market_data.entsoe import EntsoeAccount, EntsoeEndpoint, EntsoeImbalanceSource, EntsoePriceSource
+from gateway.market_data.market_rules import load_market_rules
+from gateway.market_data.sgip_file import SgipCarbonFile
+from gateway.market_data.tariff import TariffPriceSource, load_tariff
+from gateway.openadr.guard import SignaturePolicy
+from gateway.openadr.settings import ReportPoint, TlsFiles, VenSettings
+from gateway.openadr.ven import Ven
+from gateway.ports import CarbonSource, Clock, Ids, PriceSource, SignalDesk, Store, UsageDesk, Worker
+from gateway.settings import (
+    BrpSettings,
+    ExchangeSettings,
+    MarketSettings,
+    TariffSettings,
+    VtnSettings,
+    read_secret,
+    seconds,
+)
+
+MARKET_RULES = Path(__file__).resolve().parents[2] / "config" / "market_rules.toml"
+PriceKey = tuple[str, PriceProduct]
+
+
+def price_sources(
+    market: MarketSettings, session: aiohttp.ClientSession, clock: Clock, worker: Worker
+) -> dict[PriceKey, tuple[PriceSource, ...]]:
+    """Return the price sources of the market's zone by product."""
+    account = EntsoeAccount(
+        url=market.entsoe_url, token=read_secret("market.entsoe_token_file", market.entsoe_token_file)
+    )
+    endpoint = EntsoeEndpoint(account=account, session=session, clock=clock, worker=worker)
+    rules = load_market_rules(MARKET_RULES)
+    return {
+        (market.zone, PriceProduct.DAY_AHEAD_SDAC): (EntsoePriceSource(endpoint=endpoint, rules=rules),),
+        (market.zone, PriceProduct.IMBALANCE): (EntsoeImbalanceSource(endpoint=endpoint, rules=rules),),
+    }
+
+
+def carbon_sources(
+    market: MarketSettings, session: aiohttp.ClientSession, clock: Clock
+) -> dict[str, tuple[CarbonSource, ...]]:
+    """Return the carbon sources of the market's zone; none without an address.
+
+    Raises:
+        InvalidInput: There is an address and no token file.
+    """
+    if market.carbon_url is None:
+        return {}
+    if market.carbon_token_file is None:
+        raise InvalidInput("market.carbon_token_file", "is required with market.carbon_url")
+    account = CarbonAccount(
+        url=market.carbon_url,
+        token=read_secret("market.carbon_token_file", market.carbon_token_file),
+        kind=CarbonKind(market.carbon_kind),
+    )
+    return {market.zone: (CarbonIntensitySource(account=account, session=session, clock=clock),)}
+
+
+def tariff_prices(tariff: TariffSettings, clock: Clock) -> dict[PriceKey, tuple[PriceSource, ...]]:
+    """Return the tariff as the one price source of its zone.
+
+    Raises:
+        InvalidInput: The file is missing or breaks a rule; the field names where.
+    """
+    source = TariffPriceSource(
+        load_tariff(tariff.file, currency=tariff.currency), zone=tariff.zone, licence=tariff.licence, clock=clock
+    )
+    return {(tariff.zone, PriceProduct.TARIFF_ENERGY): (source,)}
+
+
+def tariff_carbon(tariff: TariffSettings, clock: Clock) -> dict[str, tuple[CarbonSource, ...]]:
+    """Return the carbon source beside a tariff; none without a file.
+
+    Raises:
+        InvalidInput: The file is missing or breaks a rule; the field names the row.
+    """
+    if tariff.carbon_file is None:
+        return {}
+    return {tariff.zone: (SgipCarbonFile(tariff.carbon_file, zone=tariff.zone, clock=clock),)}
+
+
+def exchange_of(
+    settings: ExchangeSettings, market: MarketSettings, session: aiohttp.ClientSession, clock: Clock
+) -> NordPoolExchange:
+    """Return the exchange behind the auction API."""
+    account = NordPoolAccount(
+        base_url=settings.url,
+        sts_url=settings.token_url,
+        username=settings.username,
+        password=read_secret("exchange.password_file", settings.password_file),
+    )
+    product = NordPoolMarket(products={market.zone: settings.product}, time_zone=market.time_zone)
+    return NordPoolExchange(account=account, market=product, session=session, clock=clock)
+
+
+def nomination_desk_of(settings: BrpSettings, portfolio: Portfolio, session: aiohttp.ClientSession) -> BrpDesk:
+    """Return the balance responsible party's door."""
+    account = BrpAccount(
+        base_url=settings.url,
+        token=read_secret("brp.token_file", settings.token_file),
+        brp=settings.id,
+        portfolio=portfolio.exchange_portfolio,
+    )
+    return BrpDesk(account=account, session=session)
+
+
+def ven_of(  # noqa: PLR0913  # every port of a VEN, by name
+    settings: VtnSettings,
+    *,
+    store: Store,
+    signal_desk: SignalDesk,
+    usage_desk: UsageDesk,
+    clock: Clock,
+    ids: Ids,
+    worker: Worker,
+) -> Ven:
+    """Return the VEN for one VTN."""
+    poll = seconds(settings.poll)
+    ven_settings = VenSettings(
+        authority=settings.authority,
+        tenant=settings.tenant,
+        vtn_url=settings.url,
+        ven_name=settings.ven_name,
+        vtn_id=settings.vtn_id,
+        market_contexts=settings.market_contexts,
+        own_nodes=(settings.portfolio_node,),
+        nodes=settings.targets,
+        report_points=(
+            ReportPoint(r_id="portfolio-power", node=settings.portfolio_node, resource_id=settings.portfolio_node),
+        ),
+        poll_interval=poll,
+        lost_after=seconds(settings.lost_after),
+        first_backoff=poll,
+        longest_backoff=max(poll, timedelta(minutes=5)),
+        report_patience=max(3 * poll, timedelta(hours=1)),
+        signature=SignaturePolicy(settings.signature),
+        fingerprints=frozenset(settings.fingerprints),
+        tls=TlsFiles(ca_file=settings.ca, cert_file=settings.client_certificate, key_file=settings.client_key),
+        allow_plain_http=settings.allow_plain_on_loopback,
+    )
+    principal = system_principal(settings.tenant, "openadr")
+    return Ven(ven_settings, store, signal_desk, usage_desk, clock, ids, principal, worker=worker)

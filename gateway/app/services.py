@@ -1,0 +1,273 @@
+"""All services of one gateway, wired to each other by callables and to the world by ports."""
+
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+
+from gateway.app.peers import PriceKey
+from gateway.domain.calm import CalmRules
+from gateway.domain.commands import FollowRules
+from gateway.domain.signals import GridEvent, OptType
+from gateway.ports import CarbonSource, Clock, Exchange, Ids, NominationDesk, PriceSource, Store, Worker
+from gateway.services.admit import Admission
+from gateway.services.believe_stays import StayBeliefs
+from gateway.services.decide_opt import OptDecider
+from gateway.services.follow_dispatch import Follower
+from gateway.services.gather_market_data import GatherSettings, MarketDataGatherer
+from gateway.services.gather_signals import ProgramRules, SignalGatherer, SignalSettings, SignalSources
+from gateway.services.keep_audit import AuditKeeper
+from gateway.services.plan_bids import BidPlanner, PlanSettings
+from gateway.services.plan_dispatch import Dispatcher, DispatchSettings, DispatchSources
+from gateway.services.report_delivery import DeliveryReporter, ReportSettings
+from gateway.services.review_bids import BidReviewer
+from gateway.services.settle_delivery import Settler, SettleSettings
+from gateway.services.submit_orders import OrderSubmitter, SubmitSettings
+from gateway.services.track_fleet import FleetTracker, TrackSettings
+from gateway.settings import Settings, seconds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class World:
+    """What services need of the outside."""
+
+    store: Store
+    clock: Clock
+    ids: Ids
+    worker: Worker
+    prices: dict[PriceKey, tuple[PriceSource, ...]]
+    carbon: dict[str, tuple[CarbonSource, ...]]
+    exchange: Exchange
+    nomination_desk: NominationDesk
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Services:
+    """Every service of the gateway."""
+
+    tenants: tuple[str, ...]
+    admission: Admission
+    fleet: FleetTracker
+    beliefs: StayBeliefs
+    signals: SignalGatherer
+    opt: OptDecider
+    dispatcher: Dispatcher
+    follower: Follower
+    market: MarketDataGatherer
+    planner: BidPlanner
+    reviewer: BidReviewer
+    submitter: OrderSubmitter
+    settler: Settler
+    reporter: DeliveryReporter
+    auditor: AuditKeeper
+
+    async def load(self) -> None:
+        """Go on from rows, in the order in which one needs the other."""
+        await self.fleet.load()
+        await self.signals.load()
+        for tenant in self.tenants:
+            await self.opt.load(tenant)
+        await self.dispatcher.load()
+
+
+def wire_services(settings: Settings, world: World) -> Services:
+    """Return all services of a deployment."""
+    store, clock, ids, tenants = world.store, world.clock, world.ids, settings.tenants
+    control = _wire_control(settings, world)
+    return Services(
+        tenants=tenants,
+        admission=Admission(store=store, clock=clock, ids=ids, tenants=tenants),
+        fleet=control.fleet,
+        beliefs=control.beliefs,
+        signals=control.signals,
+        opt=control.opt,
+        dispatcher=control.dispatcher,
+        follower=control.follower,
+        market=MarketDataGatherer(
+            store=store,
+            clock=clock,
+            ids=ids,
+            price_sources=world.prices,
+            carbon_sources=world.carbon,
+            settings=_gather_settings(settings),
+        ),
+        planner=BidPlanner(
+            store=store,
+            clock=clock,
+            ids=ids,
+            worker=world.worker,
+            exchange=world.exchange,
+            settings=_plan_settings(settings),
+            fleet=control.fleet.view,
+        ),
+        reviewer=BidReviewer(store=store, clock=clock, ids=ids),
+        submitter=_wire_submitter(settings, world),
+        settler=Settler(
+            store=store, clock=clock, ids=ids, worker=world.worker, settings=SettleSettings(tenants=tenants)
+        ),
+        reporter=DeliveryReporter(
+            store=store,
+            clock=clock,
+            ids=ids,
+            node_power=control.fleet.node_power,
+            settings=ReportSettings(tenants=tenants, longest_hold=_sample_spacing(settings) * 2),
+        ),
+        auditor=AuditKeeper(store=store),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Control:
+    """The services of the control path: signal to limit to charger and back."""
+
+    fleet: FleetTracker
+    beliefs: StayBeliefs
+    signals: SignalGatherer
+    opt: OptDecider
+    dispatcher: Dispatcher
+    follower: Follower
+
+
+def _wire_control(settings: Settings, world: World) -> _Control:
+    store, clock, ids, tenants = world.store, world.clock, world.ids, settings.tenants
+    fleet = FleetTracker(store=store, clock=clock, ids=ids, tenants=tenants, settings=_track_settings(settings))
+    beliefs = StayBeliefs(store=store, clock=clock, tenants=tenants, time_zone=settings.time_zone)
+    follower = Follower(
+        store=store,
+        clock=clock,
+        ids=ids,
+        fleet=fleet.view,
+        rules=_follow_rules(settings),
+        flush_every=seconds(settings.dispatch.tick),
+    )
+    opt_of = _LateOpt()
+    sources = SignalSources(find_node=fleet.find_node, decide=opt_of, baseline_kw=LatestPower(fleet))
+    signals = SignalGatherer(
+        store=store, clock=clock, ids=ids, tenants=tenants, sources=sources, settings=_signal_settings(settings)
+    )
+    dispatcher = Dispatcher(
+        store=store,
+        clock=clock,
+        ids=ids,
+        tenants=tenants,
+        desk=follower,
+        sources=DispatchSources(
+            fleet=fleet.view,
+            limits=signals.limits_by_node,
+            lost=signals.lost_nodes,
+            believe_departure=beliefs.believe_departure,
+        ),
+        settings=_dispatch_settings(settings),
+    )
+    opt_of.decider = OptDecider(store=store, clock=clock, facts=dispatcher, change_opt=signals.change_opt)
+    fleet.on_change.append(dispatcher.wake)
+    fleet.on_measurement.append(follower.measured)
+    signals.on_change.append(dispatcher.wake)
+    return _Control(
+        fleet=fleet,
+        beliefs=beliefs,
+        signals=signals,
+        opt=opt_of.decider,
+        dispatcher=dispatcher,
+        follower=follower,
+    )
+
+
+def _wire_submitter(settings: Settings, world: World) -> OrderSubmitter:
+    return OrderSubmitter(
+        store=world.store,
+        clock=world.clock,
+        ids=world.ids,
+        exchange=world.exchange,
+        nomination_desk=world.nomination_desk,
+        settings=_submit_settings(settings),
+    )
+
+
+class _LateOpt:
+    """The opt policy needs the dispatcher, which needs the signals, which need the policy: it is put in last."""
+
+    decider: OptDecider
+
+    def __call__(self, event: GridEvent, now: datetime) -> tuple[OptType, str]:
+        return self.decider.decide_now(event, now)
+
+
+class LatestPower:
+    """Mean measured power of a node over the last hour: what `reduce by` is counted from when an event arrives."""
+
+    def __init__(self, fleet: FleetTracker) -> None:
+        """Remember who knows."""
+        self._fleet = fleet
+
+    def __call__(self, tenant: str, node_id: str, at: datetime) -> float | None:
+        """Return the mean in kW; None when nothing was measured."""
+        _, power = self._fleet.node_power(tenant, node_id, at - timedelta(hours=1))
+        known = power[power == power]  # noqa: PLR0124  # leaves out NaN
+        return float(known.mean()) if known.size else None
+
+
+def _signal_settings(settings: Settings) -> SignalSettings:
+    return SignalSettings(
+        programs={vtn.authority: ProgramRules(is_unconditional=vtn.is_unconditional) for vtn in settings.vtn}
+    )
+
+
+def _sample_spacing(settings: Settings) -> timedelta:
+    """Return the spacing of power samples of nodes: as often as the dispatcher looks."""
+    return seconds(max(30.0, settings.dispatch.tick))
+
+
+def _track_settings(settings: Settings) -> TrackSettings:
+    times = settings.dispatch
+    return TrackSettings(
+        stale_after=seconds(times.telemetry_stale_after),
+        sample_every=_sample_spacing(settings),
+        longest_gap=seconds(max(300.0, times.telemetry_stale_after)),
+        grace=seconds(max(60.0, times.tick)),
+        most_future=seconds(max(60.0, times.tick)),
+    )
+
+
+def _follow_rules(settings: Settings) -> FollowRules:
+    times = settings.dispatch
+    return FollowRules(
+        settle_s=max(15.0, times.tick),
+        not_following_after_s=times.not_following_after,
+        ack_timeout_s=max(30.0, times.lease / 3.0),
+        silent_after_s=max(300.0, times.telemetry_stale_after),
+        taper_after_s=max(120.0, 2.0 * times.tick),
+    )
+
+
+def _dispatch_settings(settings: Settings) -> DispatchSettings:
+    times = settings.dispatch
+    return DispatchSettings(
+        tick=seconds(times.tick),
+        lease=seconds(times.lease),
+        lead=seconds(max(10.0, times.tick)),
+        calm=CalmRules(stability_s=times.stability, restore_spread_s=times.restore_spread),
+        retry_after=seconds(max(30.0, times.lease / 3.0)),
+    )
+
+
+def _gather_settings(settings: Settings) -> GatherSettings:
+    place = settings.price_zone
+    history = 21 if place is None else place.history_days
+    return GatherSettings(tenants=settings.tenants, time_zones=settings.time_zones, history_days=history)
+
+
+def _plan_settings(settings: Settings) -> PlanSettings:
+    plan = settings.plan
+    if plan is None:
+        return PlanSettings(tenants=())
+    return PlanSettings(
+        tenants=(plan.tenant,),
+        plan_at=time.fromisoformat(plan.plan_at),
+        deadline_s=plan.deadline_real_seconds,
+        sweep=seconds(plan.sweep),
+        history_quiet=seconds(plan.history_quiet),
+        relative_gap=plan.relative_gap,
+    )
+
+
+def _submit_settings(settings: Settings) -> SubmitSettings:
+    return SubmitSettings() if settings.exchange is None else SubmitSettings(award_poll=seconds(settings.exchange.poll))

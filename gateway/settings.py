@@ -1,0 +1,290 @@
+"""Deployment settings: addresses, peers, file paths of secrets, durations. A TOML file, overridden by the environment.
+
+What belongs to a tenant (tree, parties, users, policies) is not here but in rows, seeded by `voltbridge import FILE`.
+Every duration is in seconds of market time unless its name says `real`.
+"""
+
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from typing_extensions import override
+
+from gateway.domain.errors import InvalidInput
+
+Seconds = Annotated[float, Field(gt=0)]
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StoreSettings(_Section):
+    """Where rows are."""
+
+    url: str = "sqlite:///var/gateway.sqlite"
+    """SQLAlchemy URL: a SQLite file or a PostgreSQL database."""
+
+
+class RpcSettings(_Section):
+    """The gRPC door."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=50051, ge=0, le=65535)
+    """0 picks a free one."""
+    tls_key: Path | None = None
+    tls_certificate: Path | None = None
+    tls_client_ca: Path | None = None
+    """With it every client must show a certificate that it signed."""
+    allow_plain_on_loopback: bool = False
+    """Plain text, for a demo on this machine only."""
+    with_reflection: bool = False
+    heartbeat_real_seconds: Seconds = 5.0
+
+
+class WebSettings(_Section):
+    """The pages."""
+
+    tenant: str = "default"
+    """Tenant that people log in to at this address."""
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    """0 picks a free one."""
+    tls_key: Path | None = None
+    tls_certificate: Path | None = None
+    allow_plain_on_loopback: bool = False
+
+
+class DispatchTimes(_Section):
+    """How limits are kept and changed."""
+
+    tick: Seconds = 5.0
+    lease: Seconds = 120.0
+    stability: Seconds = 60.0
+    """An increase waits until the reason for it has lasted so long."""
+    not_following_after: Seconds = 60.0
+    telemetry_stale_after: Seconds = 120.0
+    restore_spread: Seconds = 60.0
+    """Restores after an event are spread over so long."""
+
+
+class VtnSettings(_Section):
+    """One OpenADR 2.0b VTN that we are a VEN of."""
+
+    authority: str
+    tenant: str
+    url: str
+    ven_name: str
+    vtn_id: str | None = None
+    market_contexts: tuple[str, ...]
+    portfolio_node: str
+    """Node that untargeted events address and whose usage is reported."""
+    targets: dict[str, str] = {}
+    """Names the VTN uses for resources and groups, to nodes of ours."""
+    poll: Seconds = 10.0
+    lost_after: Seconds = 14_400.0
+    is_unconditional: bool = False
+    """Losing contact with it puts its nodes to fallback or fail-safe."""
+    signature: Literal["required", "optional", "off"] = "required"
+    fingerprints: tuple[str, ...] = ()
+    client_certificate: Path | None = None
+    client_key: Path | None = None
+    ca: Path | None = None
+    allow_plain_on_loopback: bool = False
+
+
+class MarketSettings(_Section):
+    """Where prices and carbon come from, and what is bid where."""
+
+    zone: str
+    time_zone: str
+    entsoe_url: str
+    entsoe_token_file: Path
+    carbon_url: str | None = None
+    carbon_token_file: Path | None = None
+    carbon_kind: Literal["average", "marginal"] = "average"
+    history_days: int = Field(default=14, ge=1, le=60)
+    """Past days of prices fetched at the start, for forecasts."""
+
+
+class TariffSettings(_Section):
+    """A supply contract instead of a market, for `tariff-only` portfolios: energy prices and carbon of one place, from files."""
+
+    zone: str
+    """Name of the place in rows; the portfolio's bidding zone."""
+    time_zone: str
+    currency: str = Field(pattern="^[A-Z]{3}$")
+    file: Path
+    """Time-of-use tariff; the format is that of `gateway.market_data.tariff`."""
+    licence: str
+    """Of the tariff's data."""
+    carbon_file: Path | None = None
+    """Marginal carbon intensity; the format is that of `gateway.market_data.sgip_file`."""
+    history_days: int = Field(default=14, ge=1, le=60)
+    """Past days of prices kept at the start, for forecasts."""
+
+
+class ExchangeSettings(_Section):
+    """The auction API."""
+
+    kind: Literal["nord-pool"] = "nord-pool"
+    url: str
+    token_url: str
+    product: str = "CWE_QH_DA_1"
+    """The exchange's day-ahead product of the market's zone."""
+    username: str
+    password_file: Path
+    poll: Seconds = 60.0
+
+
+class BrpSettings(_Section):
+    """The balance responsible party's door."""
+
+    id: str
+    url: str
+    token_file: Path
+
+
+class PlanSettings(_Section):
+    """When and how tomorrow is planned."""
+
+    tenant: str
+    portfolio: str
+    plan_at: str = "11:00"
+    """Local time of the market on the day before delivery."""
+    deadline_real_seconds: Seconds = 120.0
+    history_quiet: Seconds = 180.0
+    """A past that a charging platform is still filling in is waited for until nothing was written for so long."""
+    sweep: Seconds = 60.0
+    relative_gap: float = Field(default=1e-3, gt=0, le=0.05)
+    """Certified gap at which planning stops, as a share of the cost."""
+
+
+class Settings(BaseSettings):
+    """All of the deployment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="VOLTBRIDGE_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    tenants: tuple[str, ...] = ("default",)
+    """Tenants that this gateway serves."""
+    store: StoreSettings = StoreSettings()
+    rpc: RpcSettings = RpcSettings()
+    web: WebSettings = WebSettings()
+    dispatch: DispatchTimes = DispatchTimes()
+    vtn: tuple[VtnSettings, ...] = ()
+    market: MarketSettings | None = None
+    exchange: ExchangeSettings | None = None
+    brp: BrpSettings | None = None
+    plan: PlanSettings | None = None
+    tariff: TariffSettings | None = None
+    """Either a market or a tariff: what a delivery day is must be one thing."""
+    clock_file: Path | None = None
+    """Market time of a demo; None is real time."""
+    ready_file: Path | None = None
+    """Written with addresses once everything listens."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_json: bool = True
+    ids_seed: int | None = None
+    """Reproducible ids for a demo; None takes them from the machine's randomness."""
+
+    @classmethod
+    @override
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file."""
+        return env_settings, init_settings
+
+    @property
+    def price_zone(self) -> MarketSettings | TariffSettings | None:
+        """Where prices are of: the market or the tariff; None for a gateway that only keeps limits."""
+        return self.tariff if self.market is None else self.market
+
+    @property
+    def time_zones(self) -> dict[str, str]:
+        """IANA time zone by zone of prices."""
+        place = self.price_zone
+        return {} if place is None else {place.zone: place.time_zone}
+
+    @property
+    def time_zone(self) -> str:
+        """IANA time zone that decides what a delivery day is; UTC without prices."""
+        place = self.price_zone
+        return "UTC" if place is None else place.time_zone
+
+
+def load_settings(path: Path | None) -> Settings:
+    """Read settings from a TOML file and the environment.
+
+    Args:
+        path: The file; None takes defaults and the environment.
+
+    Raises:
+        InvalidInput: The file is missing or not TOML, or a field is unknown or wrong; the field's path is named.
+    """
+    content: dict[str, Any] = {}
+    if path is not None:
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InvalidInput("config", f"{path.name} cannot be read") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InvalidInput("config", f"{path.name} is not TOML: {error}") from error
+    try:
+        settings = Settings(**content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidInput(".".join(str(part) for part in first["loc"]), str(first["msg"])) from error
+    _refuse_plain_doors(settings)
+    if settings.market is not None and settings.tariff is not None:
+        raise InvalidInput("tariff", "cannot be given beside market")
+    return settings
+
+
+def read_secret(field: str, path: Path) -> str:
+    """Return the secret in a file that only its owner may read.
+
+    Raises:
+        InvalidInput: The file is missing, empty, or readable by others; its content is never in the message.
+    """
+    try:
+        mode = path.stat().st_mode
+        secret = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise InvalidInput(field, f"{path.name} cannot be read") from error
+    if mode & 0o077:
+        raise InvalidInput(field, f"{path.name} must be readable by its owner only (mode 0600)")
+    if not secret:
+        raise InvalidInput(field, f"{path.name} is empty")
+    return secret
+
+
+def seconds(value: float) -> timedelta:
+    """Return a duration of settings as a timedelta."""
+    return timedelta(seconds=value)
+
+
+def _refuse_plain_doors(settings: Settings) -> None:
+    for name, door in (("rpc", settings.rpc), ("web", settings.web)):
+        has_tls = door.tls_key is not None and door.tls_certificate is not None
+        if has_tls:
+            continue
+        if not door.allow_plain_on_loopback or door.host not in LOOPBACK:
+            raise InvalidInput(
+                f"{name}.tls_certificate", "is required (plain text only on loopback with allow_plain_on_loopback)"
+            )
