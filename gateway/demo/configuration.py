@@ -12,12 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from gateway.demo.folder import Login, RunFolder, toml_text
-from gateway.demo.timeline import SHORTEST_REAL_SECONDS, Pace, Timeline, at_least_real
+from gateway.demo.settings import ROOT, demo_settings
+from gateway.demo.timeline import Pace, Timeline, at_least_real
 from gateway.domain.errors import PeerUnavailable
-
-ROOT = Path(__file__).resolve().parents[2]
-EVENT_KW = 1000.0
-"""What the grid's event of the demo leaves the portfolio, in kW."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +72,7 @@ MARKETS: dict[str, Market] = {
         inventory=ROOT / "config/data/demo_be_tree.toml",
         connection_point_count=12,
         history_days=13,
-        example_chargers=("example-1", "example-2"),
+        example_chargers=("example-001", "example-002"),
     ),
     "us": Market(
         name="us",
@@ -125,7 +122,7 @@ def grid_arguments(market: Market, timeline: Timeline) -> tuple[str, ...]:
         "--target",
         market.portfolio,
         "--event-kw",
-        str(EVENT_KW),
+        str(demo_settings().event_kw),
         "--ven-name",
         VEN_NAME,
         "--market-context",
@@ -179,7 +176,7 @@ def gateway_tables(
             "port": free_port(),
             "allow_plain_on_loopback": True,
             "with_reflection": True,
-            "heartbeat_real_seconds": SHORTEST_REAL_SECONDS,
+            "heartbeat_real_seconds": demo_settings().shortest_real_seconds,
         },
         "web": {"port": free_port(), "allow_plain_on_loopback": True, "tenant": market.tenant},
         "dispatch": _dispatch_table(market, pace),

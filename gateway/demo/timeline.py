@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 
+from gateway.demo.settings import demo_settings
 from gateway.domain.timegrid import DeliveryDay
 
-SHORTEST_REAL_SECONDS = 5.0
-"""Leases, polls and heartbeats never last less in real time."""
 OPENING = time(11, 0)
 
 
@@ -34,16 +33,15 @@ def pace_for(speed: float | None, *, is_autopilot: bool) -> Pace:
         speed: Wish for the delivery day; None takes the default.
         is_autopilot: Nobody watches.
     """
-    if is_autopilot:
-        delivery = 600.0 if speed is None else speed
-        return Pace(deciding=60.0, quiet=max(600.0, delivery), delivery=delivery)
-    delivery = 144.0 if speed is None else speed
-    return Pace(deciding=10.0, quiet=max(300.0, delivery), delivery=delivery)
+    choice = demo_settings().pace
+    pace = choice.autopilot if is_autopilot else choice.people
+    delivery = pace.delivery if speed is None else speed
+    return Pace(deciding=pace.deciding, quiet=max(pace.quiet, delivery), delivery=delivery)
 
 
 def at_least_real(duration: timedelta, fastest: float) -> timedelta:
-    """Return a market duration, lengthened so that it lasts at least `SHORTEST_REAL_SECONDS` at the fastest pace."""
-    return max(duration, timedelta(seconds=SHORTEST_REAL_SECONDS * fastest))
+    """Return a market duration, lengthened so that it lasts long enough in real time at the fastest pace."""
+    return max(duration, timedelta(seconds=demo_settings().shortest_real_seconds * fastest))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -90,3 +90,27 @@ class CalmState:
         raised = np.minimum(target, np.maximum(np.where(marks.prompt, target, ramped), min_kw))
         rises = (direction > 0) & (marks.prompt | (waited >= patience))
         return np.where(falls, target, np.where(rises, raised, current))
+
+
+class CapRelief:
+    """Since when each node's cap has not risen: after relief, power returns calmly."""
+
+    def __init__(self) -> None:
+        """Begin without a past: nothing was relaxed."""
+        self._cap_kw: FloatArray | None = None
+        self._rose_at = np.full(0, -np.inf)
+
+    def is_recent(self, cap_kw: FloatArray, now: float, patience_s: float) -> BoolArray:
+        """Remember the caps and return at which nodes one rose less than `patience_s` ago, shape (N,).
+
+        Args:
+            cap_kw: Caps in force now, shape (N,); another shape (a changed tree) begins anew.
+            now: Seconds of the clock.
+            patience_s: How long relief counts as recent.
+        """
+        if self._cap_kw is None or self._cap_kw.shape != cap_kw.shape:
+            self._rose_at = np.full(cap_kw.shape, -np.inf)
+        else:
+            self._rose_at[cap_kw > self._cap_kw] = now
+        self._cap_kw = cap_kw.copy()
+        return np.asarray(now - self._rose_at < patience_s)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.calm import CalmRules, CalmState, Marks
+from gateway.domain.calm import CalmRules, CalmState, CapRelief, Marks
 
 RULES = CalmRules(stability_s=60.0, deadband_kw=0.5, deadband_share=0.02, ramp_kw_per_s=0.1)
 NONE = np.zeros(1, dtype=bool)
@@ -92,3 +92,14 @@ def test_a_step_stays_between_where_it_is_and_where_it_should_be(
         new = step(state, kw, target, now, urgent=urgent)
         assert min(kw, target) <= new <= max(kw, target)
         kw = new
+
+
+def test_relief_is_recent_until_patience_is_over() -> None:
+    relief = CapRelief()
+    low, high = np.array([50.0, 10.0]), np.array([80.0, 10.0])
+    assert not relief.is_recent(low, 0.0, 60.0).any(), "nothing is known to have risen"
+    assert relief.is_recent(high, 10.0, 60.0).tolist() == [True, False]
+    assert relief.is_recent(high, 69.0, 60.0).tolist() == [True, False]
+    assert not relief.is_recent(high, 70.0, 60.0).any()
+    assert not relief.is_recent(low, 71.0, 60.0).any(), "a tighter cap is no relief"
+    assert not relief.is_recent(np.array([1.0]), 72.0, 60.0).any(), "another tree begins anew"

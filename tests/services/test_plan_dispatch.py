@@ -449,6 +449,31 @@ async def test_the_schedule_is_followed_and_must_run_cars_win_over_it() -> None:
     assert platform.total("ch-1") <= 23.75, "but never over a limit"
 
 
+async def test_a_schedule_that_rises_is_followed_within_its_own_quarter_hour() -> None:
+    scene = Scene()
+    # 15 kW in the first quarter-hour, 45 kW in the second, and so on.
+    await scene.store.seed(TENANT, _schedule("site-1", 0.0, power_kw=(15.0, 45.0) * 16))
+    platform = await scene.start()
+    await scene.pass_time((START + timedelta(minutes=15) - scene.clock.now()).total_seconds() + 10)
+    assert platform.total("ch-1") >= 40.0
+
+
+async def test_a_schedule_does_not_hurry_power_back_after_a_limit() -> None:
+    scene = Scene()
+    await scene.store.seed(TENANT, _schedule("site-1", 45.0))
+    platform = await scene.start()
+    end = scene.clock.now() + timedelta(minutes=5)
+    await scene.services.signals.set_manual_limit(
+        OPERATOR, node_id="site-1", max_kw=20.0, start=None, end=end, reason="x", request_id="m1"
+    )
+    await scene.pass_time(290)
+    assert platform.total("ch-1") <= 19.0
+    await scene.pass_time(30)
+    assert platform.total("ch-1") <= 30.0, "twenty seconds after the limit power is still on its way back"
+    await scene.pass_time(600)
+    assert platform.total("ch-1") >= 40.0
+
+
 async def test_what_a_car_does_not_take_of_the_schedule_goes_to_others() -> None:
     scene = Scene()
     await scene.store.seed(TENANT, _schedule("site-1", 30.0))

@@ -90,7 +90,9 @@ class Intake:
         ]
         return [
             Decided(
-                event=replace(event, cancelled=True, cancelled_at=self._ends_at(event)), answer=None, action="event.cancel"
+                event=replace(event, cancelled=True, cancelled_at=self._ends_at(event)),
+                answer=None,
+                action="event.cancel",
             )
             for event in gone
             if event.status(self._now) is not EventStatus.COMPLETED

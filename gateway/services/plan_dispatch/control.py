@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from gateway.domain.allocation import Demand, allocate_within, clip
 from gateway.domain.bids import Schedule
-from gateway.domain.calm import CalmState, Marks
+from gateway.domain.calm import CalmState, CapRelief, Marks
 from gateway.domain.fleet import FleetView
 from gateway.services.plan_dispatch.caps import Margins, Orders, read_caps
 from gateway.services.plan_dispatch.link import DispatchLink
@@ -50,6 +50,7 @@ class Control:
         self._departures = Departures(ports.sources.believe_departure)
         self._calm = CalmState(0, np.zeros(0))
         self._charger_ids: tuple[str, ...] | None = None
+        self._relief = CapRelief()
 
     async def load(self) -> None:
         """Go on from rows: commands in force, sequence numbers, schedules."""
@@ -168,7 +169,7 @@ class Control:
         has_just_arrived = view.has_session & (now - np.nan_to_num(view.arrival, nan=-np.inf) <= grace)
         marks = Marks(
             urgent=(wants.wanted_kw <= 0.0) | view.levels.is_below(self._is_over_schedule(picture, target)),
-            prompt=has_just_arrived & (picture.in_force_kw <= 0.0),
+            prompt=(has_just_arrived & (picture.in_force_kw <= 0.0)) | self._is_planned(picture),
         )
         current = picture.in_force_kw
         rules = self._settings.calm
@@ -176,6 +177,17 @@ class Control:
         load = np.maximum(stepped, picture.counted_kw)
         is_full = view.levels.totals(load) > picture.caps.cap_kw + _SAME_KW
         return np.where((stepped > current) & view.levels.is_below(is_full), current, stepped)
+
+    def _is_planned(self, picture: Picture) -> BoolArray:
+        """Return which chargers may rise with their schedule at once, shape (C,).
+
+        A schedule is sold energy: waiting for stability in every quarter-hour would deliver a third less than was bought. Below a
+        node whose limit was relaxed lately power still returns calmly.
+        """
+        levels, rules = picture.view.levels, self._settings.calm
+        patience = rules.stability_s + rules.restore_spread_s
+        is_relaxed = self._relief.is_recent(picture.caps.cap_kw, picture.now, patience)
+        return levels.is_below(np.isfinite(picture.caps.target_kw)) & ~levels.is_below(is_relaxed)
 
     def _is_over_schedule(self, picture: Picture, target: FloatArray) -> BoolArray:
         levels = picture.view.levels
