@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from gateway.domain.signals import EventAnswer, GridEvent, OptType, RawSignal
 from gateway.observe import logger
@@ -21,8 +22,10 @@ from gateway.openadr.wire import (
     Response,
     WireEvent,
 )
-from gateway.ports import ReceivedEvents
+from gateway.ports import Batch, ReceivedEvents
 
+CHANGED_OPT_TOPIC = "openadr-opt"
+"""Outbox topic under which the signal desk leaves answers that a person has changed."""
 _BREATHE_EVERY = 50
 """After so many events the event loop gets its turn."""
 _log = logger("openadr")
@@ -93,6 +96,42 @@ class EventExchange:
         responses = _responses(message, [*rejected, *answers])
         if responses:
             await self._answer(responses, Response(code=Code.OK, description="OK"))
+
+    async def tell_changed_opts(self) -> None:
+        """Tell the VTN about answers that a person has changed, each once it has not been told yet.
+
+        An event that is over is not told about any more. What is told is settled only after the VTN has taken it.
+
+        Raises:
+            PeerUnavailable: The VTN does not answer; the rest is told with the next poll.
+            StorageUnavailable: What was told could not be noted; it is told again, which is harmless.
+        """
+        now = self._around.clock.now()
+        for item in await self._around.store.due_outbox(CHANGED_OPT_TOPIC, now):
+            if item.tenant != self._settings.tenant or not item.key.startswith(f"{self._settings.authority}:"):
+                continue
+            note = "told"
+            if item.expires_at is not None and item.expires_at <= now:
+                note = "the event was over"
+            else:
+                await self._tell_opt(item.key)
+            settled = replace(item, settled_at=now, note=note)
+            await self._around.store.apply(Batch(tenant=item.tenant, outbox=(settled,)))
+
+    async def _tell_opt(self, record: str) -> None:
+        stored = await self._around.store.get(GridEvent, self._settings.tenant, record)
+        if stored is None or stored.record.opt is None:
+            return
+        event, opt = stored.record, stored.record.opt
+        response = EventResponse(
+            code=Code.OK,
+            description=event.opt_reason,
+            request_id=self._conversation.new_request_id(),
+            event_id=event.event_id,
+            modification=event.modification,
+            opt=opt.value,
+        )
+        await self._answer((response,), Response(code=Code.OK, description="OK"))
 
     async def _translate(self, events: Sequence[_Sent], receipt: Receipt) -> tuple[list[GridEvent], list[EventAnswer]]:
         programme = Programme(

@@ -239,6 +239,8 @@ class Ven:
         if now >= self._next_poll:
             self._next_poll = now + self._poll_interval
             await self._poll()
+            if self._state is VenState.REGISTERED:
+                await self._events.tell_changed_opts()
             self._failures = 0
         if self._state is VenState.REGISTERED:
             await self._reports.send_due()

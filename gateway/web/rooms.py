@@ -72,7 +72,12 @@ def rooms_of(request: Request) -> WebRooms:
 def session_of(request: Request) -> PageSession:
     """Return the login of the request; raises Unauthenticated without one."""
     rooms = rooms_of(request)
-    return rooms.sessions.find(request.cookies.get(rooms.cookie), rooms.real_clock.monotonic())
+    is_page = "text/html" in request.headers.get("accept", "") and "hx-request" not in request.headers
+    return rooms.sessions.find(
+        request.cookies.get(rooms.cookie),
+        rooms.real_clock.monotonic(),
+        is_person=is_page or request.method == "POST",
+    )
 
 
 def require_same_origin(request: Request) -> None:

@@ -50,8 +50,13 @@ class SessionBook:
         )
         return session_id
 
-    def find(self, session_id: str | None, now: float) -> PageSession:
-        """Return a live session and keep it alive.
+    def find(self, session_id: str | None, now: float, *, is_person: bool = True) -> PageSession:
+        """Return a live session.
+
+        Args:
+            session_id: From the cookie.
+            now: Monotonic real seconds.
+            is_person: Whether a person did something, which keeps the session alive; what an open page fetches by itself does not.
 
         Raises:
             Unauthenticated: There is none, or it was idle or open for too long.
@@ -60,7 +65,8 @@ class SessionBook:
         session = None if session_id is None else self._sessions.get(session_id)
         if session is None:
             raise Unauthenticated("log in first")
-        session.last_used = now
+        if is_person:
+            session.last_used = now
         return session
 
     def close(self, session_id: str | None) -> None:

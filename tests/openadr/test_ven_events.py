@@ -1,12 +1,14 @@
 """Events from the VTN to the desk and the answers back, through modification, cancellation, faults and restarts."""
 
 from collections import deque
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from gateway.domain.signals import GridEvent, RawSignal, SeenNonce
+from gateway.domain.signals import GridEvent, OptType, RawSignal, SeenNonce
 from gateway.openadr.guard import SignaturePolicy
+from gateway.ports import Batch, OutboxItem, Put
 from tests.openadr import messages, signing
 from tests.openadr.bench import START, TENANT, Bench, PicklingWorker, virtually
 from tests.openadr.test_codec import AWKWARD
@@ -84,6 +86,44 @@ def test_what_is_missing_from_a_later_message_is_released() -> None:
     bench = virtually(scenario)
     assert bench.vtn.opts()[-1] == ("E2", 0, "200", "optIn")
     assert bench.desk.received[-1].complete
+
+
+async def changes_opt(bench: Bench, *, expires_in: float = 3600.0) -> None:
+    """Leave what the signal desk leaves when a person changes an answer."""
+    row = await bench.store.get(GridEvent, TENANT, "vtn:test:E1")
+    assert row is not None
+    now = bench.clock.now()
+    event_row = replace(row.record, opt=OptType.OPT_OUT, opt_reason="buses must leave")
+    told = OutboxItem(
+        id="opt:r1",
+        tenant=TENANT,
+        topic="openadr-opt",
+        key="vtn:test:E1",
+        due_at=now,
+        expires_at=now + timedelta(seconds=expires_in),
+    )
+    await bench.store.apply(Batch(tenant=TENANT, puts=(Put(record=event_row),), outbox=(told,)))
+
+
+def test_an_answer_that_a_person_changed_is_told_once() -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.play((5, lambda: sends(bench, event("E1"))), seconds=15)
+        await changes_opt(bench)
+        await bench.play(seconds=45)
+        assert await bench.store.due_outbox("openadr-opt", bench.clock.now()) == []
+
+    bench = virtually(scenario)
+    assert bench.vtn.opts() == [("E1", 0, "200", "optIn"), ("E1", 0, "200", "optOut")]
+
+
+def test_a_changed_answer_is_not_told_when_the_event_is_over() -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.play((5, lambda: sends(bench, event("E1"))), seconds=15)
+        await changes_opt(bench, expires_in=0.0)
+        await bench.play(seconds=45)
+        assert await bench.store.due_outbox("openadr-opt", bench.clock.now()) == []
+
+    assert virtually(scenario).vtn.opts() == [("E1", 0, "200", "optIn")]
 
 
 def test_an_error_lists_nothing_and_releases_nothing() -> None:

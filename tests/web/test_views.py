@@ -180,6 +180,15 @@ def test_events_come_newest_first_in_local_time() -> None:
 # ------------------------------------------------------------ logins
 
 
+def test_what_an_open_page_fetches_by_itself_does_not_keep_a_login_alive() -> None:
+    book = SessionBook()
+    session_id = book.open(Principal(tenant="demo", actor="tara", roles=frozenset({Role.TRADER})), 0.0)
+    for second in range(0, int(IDLE_SECONDS), 60):
+        book.find(session_id, float(second), is_person=False)
+    with pytest.raises(Unauthenticated):
+        book.find(session_id, IDLE_SECONDS + 1.0, is_person=False)
+
+
 def test_a_login_ends_when_idle_and_when_old() -> None:
     book = SessionBook()
     key = book.open(who(Role.TRADER), 0.0)
