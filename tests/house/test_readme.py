@@ -11,6 +11,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 RUN_BY = {
     "scripts/run": "tests/e2e/test_market_day.py",
     "scripts/run --autopilot --until settled --json": "tests/e2e/test_market_day.py",
+    "scripts/run --market us --autopilot --until settled --json": "tests/e2e/test_us_day.py",
     "scripts/run --no-sandbox --config config/gateway.toml": "tests/e2e/test_bare_gateway.py",
     "scripts/test": ".ci/run",
     "scripts/bench thread": "tests/e2e/test_measuring_commands.py",
