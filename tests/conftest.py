@@ -28,15 +28,16 @@ def is_browser_required() -> bool:
     return os.environ.get("VOLTBRIDGE_REQUIRE_BROWSER", "") not in {"", "0"}
 
 
-@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give end-to-end tests their own time limit and skip browser tests where there is no browser and none is demanded."""
+    if item.get_closest_marker("e2e") is not None:
+        item.add_marker(pytest.mark.timeout(E2E_SECONDS))
+    if item.get_closest_marker("browser") is not None and find_chromium() is None and not is_browser_required():
+        item.add_marker(pytest.mark.skip(reason="no Chromium on this machine (Debian: apt-get install chromium)"))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put end-to-end tests first and on one worker, where they never overlap, and give them their own time limit."""
-    for item in items:
-        if item.get_closest_marker("e2e") is not None:
-            item.add_marker(pytest.mark.timeout(E2E_SECONDS))
-            item.add_marker(pytest.mark.xdist_group("e2e"))
-        if item.get_closest_marker("browser") is not None and find_chromium() is None and not is_browser_required():
-            item.add_marker(pytest.mark.skip(reason="no Chromium on this machine (Debian: apt-get install chromium)"))
+    """Run the end-to-end tests first: they take longest, and the other worker has the rest."""
     items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
 
 
