@@ -89,6 +89,8 @@ class PointResult:
 
     power_kw: FloatArray
     """Draw of the chargers per delivery slot."""
+    before_kw: FloatArray
+    """Draw of the chargers per slot from the start of the planning grid until the delivery day begins."""
     uncontrolled_kw: FloatArray
     session_count: int
     """Sessions expected to arrive on the day."""
@@ -258,6 +260,7 @@ def _result(
         points=tuple(
             PointResult(
                 power_kw=site.flexible_kw[delivery],
+                before_kw=site.flexible_kw[: delivery.start],
                 uncontrolled_kw=site.uncontrolled_kw[delivery],
                 session_count=count,
                 energy_kwh=float(site.flexible_kw[delivery].sum()) * plan.grid.step_hours,

@@ -40,7 +40,10 @@ async def test_day_of_92_96_or_100_quarter_hours_passes_through_the_whole_thread
     assert {n.state for n in nominations} == {NominationState.ACKNOWLEDGED}
     for index, period in enumerate(award.periods):
         assert sum(n.periods[index].volume_mw for n in nominations) == period.volume_mw
-    schedules = scene.store.all(Schedule, TENANT)
+    bridge = [one for one in scene.store.all(Schedule, TENANT) if one.cause.startswith("plan:")]
+    assert len(bridge) == 3, "until delivery begins the chargers follow the plan the order was made from"
+    assert {one.start + timedelta(minutes=15) * len(one.power_kw) for one in bridge} == {scene.day.interval.start}
+    schedules = [one for one in scene.store.all(Schedule, TENANT) if one.cause.startswith("award:")]
     assert len(schedules) == 3
     for index, period in enumerate(award.periods):
         assert sum(s.power_kw[index] for s in schedules) == pytest.approx(float(period.volume_mw) * 1000.0)

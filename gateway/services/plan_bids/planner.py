@@ -28,6 +28,7 @@ from gateway.services.plan_bids.records import (
     FORECAST,
     Failure,
     Planned,
+    bridge_schedules,
     draft_bid,
     gate_item,
     market_rules,
@@ -114,11 +115,18 @@ class BidPlanner:
             schedules: tuple[Schedule, ...] = ()
             if bid is None:
                 schedules = tariff_schedules(plan, scope, now) if is_on_tariff else plan_schedules(plan, now)
+            elif not isinstance(result, Failure):
+                day_before = day.next(-1).day.isoformat()
+                schedules = await self._unscheduled(bridge_schedules(plan, knowledge, result, day_before, now))
             batch = self._batch(principal, plan, bid, bids, schedules, request_id)
             response = f"{plan.id}|{'' if bid is None else bid.id}"
             await self._store.apply(dataclasses.replace(batch, request_hash=request_hash, response=response))
             _LOG.info("planned", plan=plan.id, outcome=plan.outcome, bid=None if bid is None else bid.id)
             return PlanOutcome(plan=plan, bid=bid)
+
+    async def _unscheduled(self, schedules: tuple[Schedule, ...]) -> tuple[Schedule, ...]:
+        """Return those of the schedules whose node has none for the day yet: what was awarded is never replaced."""
+        return tuple([one for one in schedules if await self._store.get(Schedule, one.tenant, one.id) is None])
 
     async def _remembered(self, tenant: str, response: str) -> PlanOutcome:
         plan_id, _, bid_id = response.partition("|")
@@ -175,11 +183,10 @@ class BidPlanner:
         puts = [Put(record=plan, expected_version=0)]
         audit = [self._entry(principal, "plan.make", f"plan:{plan.id}", plan.causes, plan.outcome)]
         made_from = (f"plan:{plan.id}",)
-        if bid is None:
-            for schedule in schedules:
-                puts.append(Put(record=schedule))
-                audit.append(self._entry(principal, "schedule.make", f"schedule:{schedule.id}", made_from))
-        else:
+        for schedule in schedules:
+            puts.append(Put(record=schedule))
+            audit.append(self._entry(principal, "schedule.make", f"schedule:{schedule.id}", made_from))
+        if bid is not None:
             for row in bids:
                 if row.record.state in OPEN_STATES:
                     reason = f"replaced by version {bid.version}"

@@ -224,6 +224,32 @@ def plan_schedules(plan: PlanRun, now: datetime) -> tuple[Schedule, ...]:
     )
 
 
+def bridge_schedules(
+    plan: PlanRun, knowledge: Knowledge, result: PortfolioResult, day_before: str, now: datetime
+) -> tuple[Schedule, ...]:
+    """Return what the chargers of each site shall draw until the delivery day begins, as the plan assumed it.
+
+    Without it the cars of the evening before would charge at once, and the energy bought for their night would find no car.
+    """
+    grid = knowledge.inputs.grid
+    return tuple(
+        Schedule(
+            id=f"{site.node}:{day_before}",
+            tenant=plan.tenant,
+            node=site.node,
+            connection_point=site.connection_point,
+            delivery_day=day_before,
+            start=grid.start,
+            step_minutes=plan.step_minutes,
+            power_kw=tuple(max(0.0, float(kw)) for kw in point.before_kw),
+            cause=f"plan:{plan.id}",
+            made_at=now,
+        )
+        for site, point in zip(plan.sites, result.points, strict=True)
+        if point.before_kw.size
+    )
+
+
 def market_rules(auction: AuctionInfo | None, day: DeliveryDay, currency: str) -> MarketRules:
     """Return what an auction accepts, in the planner's words; the defaults of the coupling when there is no auction.
 
