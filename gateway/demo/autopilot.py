@@ -23,9 +23,9 @@ from gateway.v1 import signals_service_pb2 as signals
 
 Say = Callable[[str], None]
 AnswerT = TypeVar("AnswerT")
-CALL_SECONDS = 20.0
-PLAN_REAL_SECONDS = 150.0
-SETTLE_REAL_SECONDS = 120.0
+CALL_SECONDS = 60.0
+PLAN_REAL_SECONDS = 300.0
+SETTLE_REAL_SECONDS = 240.0
 _LOOK_SECONDS = 0.25
 _LEFT = frozenset(
     {
@@ -157,7 +157,7 @@ class Autopilot:
             try:
                 return await call()
             except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                if error.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
                     raise
                 await asyncio.sleep(0.5)
         raise PeerUnavailable("the gateway does not answer")

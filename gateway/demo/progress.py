@@ -10,7 +10,7 @@ from gateway.clock import FileClock
 from gateway.v1.dispatch_service_pb2 import ListDispatchStatesRequest
 from gateway.v1.signals_service_pb2 import ResolveLimitRequest
 
-_CALL_SECONDS = 10.0
+_CALL_SECONDS = 60.0
 
 
 class Reporter:

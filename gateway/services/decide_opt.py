@@ -13,6 +13,7 @@ from typing import Protocol
 from gateway.domain.errors import InvalidInput, NotFound, PreconditionFailed
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.signals import EventStatus, GridEvent, Instruction, OptType
+from gateway.domain.timegrid import Interval
 from gateway.ports import Clock, Store
 
 
@@ -39,8 +40,8 @@ class FleetFacts(Protocol):
         """Return the import rating of a node in kW."""
         ...
 
-    def must_run_kw(self, tenant: str, node_id: str) -> float:
-        """Return what the cars below a node that have no slack left need now, in kW."""
+    def promised_kw(self, tenant: str, node_id: str, span: Interval) -> float:
+        """Return the mean power that promises to drivers below a node need within a span, in kW."""
         ...
 
 
@@ -143,9 +144,9 @@ class OptDecider:
                 (self._allowed_kw(event, i.instruction, i.value, node, rules) for i in event.intervals),
                 default=float("inf"),
             )
-            needed_kw = self._facts.must_run_kw(event.tenant, node)
+            needed_kw = self._facts.promised_kw(event.tenant, node, event.active)
             if needed_kw > allowed_kw:
-                return f"cars at {node} without slack need {needed_kw:.1f} kW, the event leaves {allowed_kw:.1f} kW"
+                return f"cars at {node} were promised {needed_kw:.1f} kW in that time, the event leaves {allowed_kw:.1f} kW"
         return ""
 
     def _allowed_kw(

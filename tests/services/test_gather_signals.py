@@ -384,6 +384,16 @@ async def test_contact_found_is_kept_before_it_opens_anything() -> None:
 # ---------------------------------------------------------------- policy
 
 
+async def test_what_can_be_charged_before_and_after_an_event_does_not_stand_against_it() -> None:
+    scene = Scene()
+    await scene.start()
+    late = scene.clock.now() + timedelta(hours=8)
+    patient = [session(f"ch-1-{k}", expected_departure=late, energy_needed_kwh=20.0) for k in range(5)]
+    await scene.services.tracker.report_sessions(PLATFORM, patient, is_history=False, request_id="p")
+    [answer] = await scene.services.signals.receive(GRID, message(event(start=scene.clock.now(), max_kw=0.0)))
+    assert answer.opt is OptType.OPT_IN
+
+
 async def test_an_event_that_would_break_a_guarantee_is_answered_opt_out() -> None:
     scene = Scene()
     platform = await scene.start()
@@ -393,7 +403,7 @@ async def test_an_event_that_would_break_a_guarantee_is_answered_opt_out() -> No
     [answer] = await scene.services.signals.receive(GRID, message(event(start=scene.clock.now(), max_kw=30.0)))
     assert answer.opt is OptType.OPT_OUT
     [kept] = scene.store.all(GridEvent, TENANT)
-    assert kept.opt_reason == "cars at vpp without slack need 55.0 kW, the event leaves 30.0 kW"
+    assert kept.opt_reason == "cars at vpp were promised 55.0 kW in that time, the event leaves 30.0 kW"
     await scene.turn()
     assert platform.total() > 100.0
 

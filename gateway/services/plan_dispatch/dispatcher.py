@@ -11,12 +11,14 @@ from gateway.domain.errors import InvalidInput, NotFound, PermissionRefused
 from gateway.domain.fleet import FleetView
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.limits import resolve
+from gateway.domain.timegrid import Interval
 from gateway.observe import DISPATCH_SECONDS
 from gateway.ports import Clock, Ids, Store
 from gateway.services.plan_dispatch.control import Control
 from gateway.services.plan_dispatch.link import DispatchLink, LinkOrigin, read_resume_token
 from gateway.services.plan_dispatch.picture import ControlPorts
 from gateway.services.plan_dispatch.settings import CommandDesk, DispatchSettings, DispatchSources, OperatorLine
+from gateway.services.plan_dispatch.wants import promised_power_kw
 
 _TROUBLED = (DispatchState.REJECTED, DispatchState.TIMED_OUT, DispatchState.NOT_FOLLOWING)
 
@@ -174,8 +176,11 @@ class Dispatcher:
             not_following=tuple(view.tree.charger_ids[i] for i in np.flatnonzero(is_troubled).tolist()),
         )
 
-    def must_run_kw(self, tenant: str, node_id: str) -> float:
-        """Return what the cars below a node that have no slack left need now, in kW.
+    def promised_kw(self, tenant: str, node_id: str, span: Interval) -> float:
+        """Return the mean power that promises to drivers below a node need within a span, in kW.
+
+        Counted is what a car must draw in the span because it cannot draw it at full rate before or after; only drivers who said
+        how much and until when were promised anything. Limits of the tree are left out: they bind whatever is promised.
 
         Raises:
             NotFound: There is no such node.
@@ -183,7 +188,7 @@ class Dispatcher:
         picture = self._control(tenant).look()
         if node_id not in picture.view.nodes:
             raise NotFound("node", node_id)
-        needed = np.where(picture.wants.must_run, picture.wants.wanted_kw, 0.0)
+        needed = promised_power_kw(picture.view, span, picture.now)
         return float(picture.view.levels.totals(needed)[picture.view.tree.node_index(node_id)])
 
     def rating_kw(self, tenant: str, node_id: str) -> float:

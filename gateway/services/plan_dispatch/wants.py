@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.domain.fleet import FleetView
+from gateway.domain.timegrid import Interval
 from gateway.domain.units import QUARTER_HOUR
 
 FloatArray = npt.NDArray[np.float64]
@@ -88,6 +89,29 @@ def read_wants(view: FleetView, leaves_at: FloatArray, believed_energy_kwh: floa
         laxity=laxity,
         must_run=wants & is_promised & (laxity < 1.0) & (left_kwh > _ENOUGH_KWH),
     )
+
+
+def promised_power_kw(view: FleetView, span: Interval, now: float) -> FloatArray:
+    """Return the mean power in kW that each car must draw within a span to get what its driver was promised, shape (C,).
+
+    What it can draw at full rate before the span and between the span and its departure need not be drawn within. An open end
+    counts as the departure.
+
+    Args:
+        view: The fleet.
+        span: The time asked about.
+        now: Seconds of the clock.
+    """
+    start = max(span.start.timestamp(), now)
+    leaves_at = np.nan_to_num(view.expected_departure, nan=-np.inf)
+    end = leaves_at if span.end is None else np.full(len(leaves_at), max(span.end.timestamp(), start))
+    is_promised = view.has_session & ~np.isnan(view.energy_needed_kwh) & (leaves_at > start)
+    left_kwh = np.where(is_promised, np.maximum(np.nan_to_num(view.energy_needed_kwh) - view.delivered_kwh, 0.0), 0.0)
+    outside_s = (start - now) + np.maximum(leaves_at - end, 0.0)
+    inside_s = np.minimum(leaves_at, end) - start
+    inside_kwh = np.maximum(left_kwh - view.session_max_kw * np.where(is_promised, outside_s, 0.0) / 3600.0, 0.0)
+    hours = np.where(is_promised, np.maximum(inside_s, 1.0), 1.0) / 3600.0
+    return np.where(is_promised, np.minimum(inside_kwh / hours, view.session_max_kw), 0.0)
 
 
 def priority_of(laxity: FloatArray, is_charging: BoolArray) -> FloatArray:
