@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -58,10 +58,11 @@ def start(folder: Path, *arguments: str) -> Run:
     return run
 
 
-def _collect(stream: Iterator[str], lines: list[str]) -> None:
-    for line in stream:
-        said = line.rstrip("\n")
-        lines += [said]
+def _collect(stream: IO[str], lines: list[str]) -> None:
+    with stream:
+        for line in stream:
+            said = line.rstrip("\n")
+            lines += [said]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,8 @@ def settled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Run, dic
         os.kill(gateway, signal.SIGKILL)
         run.await_line(r"The gateway ended with -9; starting it again", 30)
         assert run.process.stdout is not None
-        output = run.process.stdout.read()
+        with run.process.stdout as stdout:
+            output = stdout.read()
         assert run.process.wait(timeout=600) == 0, "\n".join(run.lines[-20:])
         yield run, json.loads(output)
     finally:
@@ -177,7 +179,8 @@ def test_the_interactive_demo_prints_what_people_need_and_stops_on_request(tmp_p
     )
     run = Run(process=process, folder=tmp_path)
     assert process.stdout is not None
-    threading.Thread(target=_collect, args=(process.stdout, run.lines), daemon=True).start()
+    reader = threading.Thread(target=_collect, args=(process.stdout, run.lines), daemon=True)
+    reader.start()
     try:
         page = run.await_line(r"Page\s+(http://127\.0\.0\.1:\d+)", 120).group(1)
         for actor in ("trader", "approver", "operator"):
@@ -189,4 +192,5 @@ def test_the_interactive_demo_prints_what_people_need_and_stops_on_request(tmp_p
     finally:
         process.send_signal(signal.SIGINT)
         code = process.wait(timeout=60)
+        reader.join(timeout=30)
     assert code in {0, 130}, "\n".join(run.lines[-10:])
