@@ -187,6 +187,22 @@ async def test_too_small_portfolio_gets_schedules_and_no_bid() -> None:
     assert [s.power_kw for s in schedules] == [site.power_kw for site in planned.plan.sites]
 
 
+async def test_evening_before_delivery_is_scheduled_with_the_bid_and_never_replaced(scene: MarketScene) -> None:
+    made = await scene.plan()
+    day_before = DAY.next(-1).day.isoformat()
+    evening = {row.node: row for row in scene.store.all(Schedule, TENANT)}
+    assert {row.delivery_day for row in evening.values()} == {day_before}
+    assert sorted(evening) == ["site-01", "site-02", "site-03"]
+    for row in evening.values():
+        assert row.cause == f"plan:{made.plan.id}"
+        assert row.start <= scene.clock.now() + timedelta(minutes=15)
+        assert row.start + timedelta(minutes=15) * len(row.power_kw) == DAY.interval.start
+        assert 0 < max(row.power_kw) <= scene.rating_kw + 1e-6
+    scene.clock.move(minutes=5)
+    await scene.plan("again")
+    assert {row.node: row for row in scene.store.all(Schedule, TENANT)} == evening
+
+
 async def test_closed_gate_or_silent_exchange(scene: MarketScene) -> None:
     scene.exchange.is_announced = False
     planned = await scene.plan("early")
