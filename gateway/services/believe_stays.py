@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from bidding.forecasts import LearnedStays, SessionHistory
+from bidding.forecasts.sessions import LearnedStays, SessionHistory
 from gateway.domain.errors import Unavailable
 from gateway.domain.sessions import Session, SessionState
 from gateway.domain.timegrid import DeliveryDay

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 
 from bidding.arrays import FloatArray
-from bidding.coupling import Coupling
-from bidding.decomposition import Mixture, generate_columns
-from bidding.disaggregation import Disaggregation
-from bidding.fleet import SessionArrays, uncontrolled_schedule
-from bidding.flexibility import FlexibilityTable
-from bidding.greedy import respond_to_price
-from bidding.models import solve_session_model
-from bidding.optimise import OptimiserOptions, optimise
-from bidding.outcome import Proved
+from bidding.fleet.flexibility import FlexibilityTable
+from bidding.fleet.sessions import SessionArrays, uncontrolled_schedule
+from bidding.optimum.coupling import Coupling
+from bidding.optimum.decomposition import Mixture, generate_columns
+from bidding.optimum.disaggregation import Disaggregation
+from bidding.optimum.greedy import respond_to_price
+from bidding.optimum.models import solve_session_model
+from bidding.optimum.optimise import OptimiserOptions, optimise
+from bidding.optimum.outcome import Proved
 
 SLOTS = 96
 CAP_SHARE = 0.6

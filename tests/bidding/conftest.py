@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 from scipy.optimize import linprog
 
-from bidding.fleet import SessionArrays
+from bidding.fleet.sessions import SessionArrays
 
 # (arrival, departure, rate, energy) or (arrival, departure, rate, energy_min, energy_max)
 Row = Sequence[float]

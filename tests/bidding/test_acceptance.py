@@ -5,12 +5,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bidding.coupling import Coupling, DemandCharge
-from bidding.fleet import SessionArrays
-from bidding.flexibility import FlexibilityTable
-from bidding.greedy import outer_bound, respond_to_price
-from bidding.optimise import OptimiserOptions, Optimum, optimise
-from bidding.outcome import Infeasible, Proved
+from bidding.fleet.flexibility import FlexibilityTable
+from bidding.fleet.sessions import SessionArrays
+from bidding.optimum.coupling import Coupling, DemandCharge
+from bidding.optimum.greedy import outer_bound, respond_to_price
+from bidding.optimum.optimise import OptimiserOptions, Optimum, optimise
+from bidding.optimum.outcome import Infeasible, Proved
 
 Sessions = Callable[..., SessionArrays]
 

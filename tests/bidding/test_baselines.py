@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
-from bidding.baselines import Adjustment, BaselineRule, MeteredDay, high_days_baseline, measure_performance
+from bidding.delivery.baselines import Adjustment, BaselineRule, MeteredDay, high_days_baseline, measure_performance
 from gateway.domain.errors import InvalidInput
 
 EVENT = slice(2, 4)

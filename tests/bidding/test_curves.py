@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bidding.curves import MarketRules, Tranche, demand_curve, newsvendor_volume, round_to_lots
+from bidding.orders.curves import MarketRules, Tranche, demand_curve, newsvendor_volume, round_to_lots
 from gateway.domain.bids import BidPeriod
 from gateway.domain.errors import InvalidInput
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bidding.curves import MarketRules
-from bidding.day_ahead import DayAheadPlan, DayAheadRequest, ScheduleBasis, plan_day_ahead
-from bidding.fleet import SessionArrays
-from bidding.order import DayAheadOrder, TooSmallToBid
-from bidding.outcome import Infeasible, Proved
-from bidding.site_plan import DemandTariff, SiteFlexibility, carbon_shift
+from bidding.fleet.sessions import SessionArrays
+from bidding.optimum.outcome import Infeasible, Proved
+from bidding.optimum.site_plan import DemandTariff, SiteFlexibility, carbon_shift
+from bidding.orders.curves import MarketRules
+from bidding.orders.order import DayAheadOrder, TooSmallToBid
+from bidding.plans.day_ahead import DayAheadPlan, DayAheadRequest, ScheduleBasis, plan_day_ahead
 from gateway.domain.errors import InvalidInput
 from gateway.domain.timegrid import DeliveryDay, TimeGrid
 

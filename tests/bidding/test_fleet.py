@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bidding.fleet import SessionArrays, fit_to_horizon, join_sessions, require_fitted, uncontrolled_schedule
+from bidding.fleet.sessions import SessionArrays, fit_to_horizon, join_sessions, require_fitted, uncontrolled_schedule
 from gateway.domain.errors import InvalidInput
 
 GOOD: dict[str, Any] = {

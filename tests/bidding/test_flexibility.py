@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bidding.fleet import SessionArrays, join_sessions
-from bidding.flexibility import FlexibilityTable, power_bounds, window_layout
-from bidding.greedy import outer_bound, respond_to_price
+from bidding.fleet.flexibility import FlexibilityTable, power_bounds, window_layout
+from bidding.fleet.sessions import SessionArrays, join_sessions
+from bidding.optimum.greedy import outer_bound, respond_to_price
 from gateway.domain.errors import InvalidInput
 
 SLOTS = 6

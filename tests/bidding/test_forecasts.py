@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from bidding.civil_day import CivilDay, DayType, by_wall_clock, day_type, on_delivery_day, wall_times
-from bidding.fleet import SessionArrays, fit_to_horizon
-from bidding.flexibility import FlexibilityTable
-from bidding.forecasts import (
+from bidding.fleet.flexibility import FlexibilityTable
+from bidding.fleet.sessions import SessionArrays, fit_to_horizon
+from bidding.forecasts.sessions import (
     ForecastFrame,
     LearnedStays,
     SessionHistory,

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bidding.coupling import Coupling, DemandCharge, lagrangian_bound, legal_prices
-from bidding.decomposition import SearchLimits, generate_columns
-from bidding.disaggregation import Disaggregation
-from bidding.fleet import SessionArrays
-from bidding.flexibility import FlexibilityTable
-from bidding.greedy import respond_to_price
-from bidding.optimise import OptimiserOptions, Optimum, optimise, serve_most
-from bidding.outcome import Feasible, Infeasible, Proved, SolutionRejected, TimedOut
-from bidding.recheck import Claim, Terms, Violation, recheck
+from bidding.fleet.flexibility import FlexibilityTable
+from bidding.fleet.sessions import SessionArrays
+from bidding.optimum.coupling import Coupling, DemandCharge, lagrangian_bound, legal_prices
+from bidding.optimum.decomposition import SearchLimits, generate_columns
+from bidding.optimum.disaggregation import Disaggregation
+from bidding.optimum.greedy import respond_to_price
+from bidding.optimum.optimise import OptimiserOptions, Optimum, optimise, serve_most
+from bidding.optimum.outcome import Feasible, Infeasible, Proved, SolutionRejected, TimedOut
+from bidding.optimum.recheck import Claim, Terms, Violation, recheck
 from gateway.domain.errors import InvalidInput
 
 Sessions = Callable[..., SessionArrays]
@@ -87,7 +87,9 @@ def test_no_price_gives_a_bound_above_the_optimum(random_sessions: Sessions) -> 
 def test_overflow_is_forbidden_where_it_would_pay(
     random_sessions: Sessions, oracle: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bidding.decomposition.OVERFLOW_PRICE_FACTOR", 0.0)  # 1 EUR per kWh against prices up to 50
+    monkeypatch.setattr(
+        "bidding.optimum.decomposition.OVERFLOW_PRICE_FACTOR", 0.0
+    )  # 1 EUR per kWh against prices up to 50
     rng = np.random.default_rng(17)
     solved = 0
     for _ in range(30):
@@ -336,7 +338,7 @@ def test_the_recheck_finds_every_kind_of_fault(sessions_of: Sessions, field: str
 
 
 def test_a_wrong_solution_is_never_returned(sessions_of: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bidding.optimise.PriceResponse.schedule", lambda self, price: np.ones(len(price)))
+    monkeypatch.setattr("bidding.optimum.optimise.PriceResponse.schedule", lambda self, price: np.ones(len(price)))
     with pytest.raises(SolutionRejected, match="sum") as rejected:
         optimise(sessions_of((0, 2, 1, 1)), np.array([1.0, 2.0]), Coupling(cap_kwh=np.full(2, 9.0)))
     copy = pickle.loads(pickle.dumps(rejected.value))  # noqa: S301  # bytes of our own

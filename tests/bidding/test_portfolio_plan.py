@@ -8,9 +8,10 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from bidding.curves import MarketRules
-from bidding.forecasts import SessionHistory
-from bidding.portfolio_plan import (
+from bidding.forecasts.prices import PastPrices
+from bidding.forecasts.sessions import SessionHistory
+from bidding.orders.curves import MarketRules
+from bidding.plans.portfolio_plan import (
     PointInputs,
     PortfolioInputs,
     PresentSessions,
@@ -19,7 +20,6 @@ from bidding.portfolio_plan import (
     present_sessions,
     sessions_of,
 )
-from bidding.price_forecast import PastPrices
 from gateway.domain.errors import InvalidInput
 from gateway.domain.timegrid import DeliveryDay, TimeGrid
 

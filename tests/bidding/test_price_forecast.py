@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 import numpy as np
 import pytest
 
-from bidding.price_forecast import PastPrices, forecast_prices
+from bidding.forecasts.prices import PastPrices, forecast_prices
 from gateway.domain.errors import InvalidInput
 from gateway.domain.timegrid import DeliveryDay
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bidding.settlement import DeliveryFacts, settle_day
+from bidding.delivery.settlement import DeliveryFacts, settle_day
 from gateway.domain.errors import InvalidInput
 from gateway.domain.timegrid import TimeGrid
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bidding.fleet import SessionArrays, fit_to_horizon, uncontrolled_schedule
-from bidding.uncontrolled import uncontrolled_by_site, uncontrolled_within_room
+from bidding.delivery.uncontrolled import uncontrolled_by_site, uncontrolled_within_room
+from bidding.fleet.sessions import SessionArrays, fit_to_horizon, uncontrolled_schedule
 from gateway.domain.errors import InvalidInput
 
 

@@ -8,8 +8,8 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from bidding.outcome import SolutionRejected
-from bidding.recheck import Violation
+from bidding.optimum.outcome import SolutionRejected
+from bidding.optimum.recheck import Violation
 from gateway.domain.bids import Bid, BidState, CheckOutcome, PlanRun, Schedule
 from gateway.domain.errors import (
     InvalidInput,

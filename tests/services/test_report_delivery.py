@@ -7,7 +7,7 @@ from datetime import datetime, time, timedelta
 import numpy as np
 import pytest
 
-from bidding.baselines import BaselineRule
+from bidding.delivery.baselines import BaselineRule
 from gateway.domain.bids import Nomination, Residual
 from gateway.domain.dispatch import DispatchBatch
 from gateway.domain.errors import InvalidInput, NotFound, PermissionRefused, PreconditionFailed

@@ -8,12 +8,12 @@ from datetime import datetime, time, timedelta
 import numpy as np
 
 from bidding.arrays import FloatArray, IntArray
-from bidding.curves import MarketRules
-from bidding.decomposition import SearchLimits
-from bidding.forecasts import SessionHistory
-from bidding.optimise import OptimiserOptions
-from bidding.portfolio_plan import PointInputs, PortfolioInputs, PresentSessions
-from bidding.price_forecast import PastPrices
+from bidding.forecasts.prices import PastPrices
+from bidding.forecasts.sessions import SessionHistory
+from bidding.optimum.decomposition import SearchLimits
+from bidding.optimum.optimise import OptimiserOptions
+from bidding.orders.curves import MarketRules
+from bidding.plans.portfolio_plan import PointInputs, PortfolioInputs, PresentSessions
 from gateway.domain.capacity import is_unconditional, site_caps_kw
 from gateway.domain.errors import NotFound, PreconditionFailed
 from gateway.domain.fleet import FleetView

@@ -5,8 +5,8 @@ import dataclasses
 from collections.abc import Callable
 from datetime import date, datetime
 
-from bidding.outcome import SolutionRejected
-from bidding.portfolio_plan import PortfolioInputs, PortfolioResult, plan_portfolio
+from bidding.optimum.outcome import SolutionRejected
+from bidding.plans.portfolio_plan import PortfolioInputs, PortfolioResult, plan_portfolio
 from gateway.domain.bids import OPEN_STATES, ORDERED_STATES, Bid, BidState, PlanRun, Schedule
 from gateway.domain.errors import (
     Conflict,

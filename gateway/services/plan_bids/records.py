@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from bidding.curves import MarketRules
-from bidding.portfolio_plan import PointResult, PortfolioResult
+from bidding.orders.curves import MarketRules
+from bidding.plans.portfolio_plan import PointResult, PortfolioResult
 from gateway.domain.bid_checks import check_bid, terms_of
 from gateway.domain.bids import Bid, BidState, CheckOutcome, PlanRun, PlanSite, Schedule, bid_content_hash
 from gateway.domain.errors import InvalidInput, PreconditionFailed

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
-from bidding.baselines import BaselineRule, MeteredDay, high_days_baseline
 from bidding.civil_day import day_type
+from bidding.delivery.baselines import BaselineRule, MeteredDay, high_days_baseline
 from gateway.domain.capacity import limit_profile_kw
 from gateway.domain.limits import Limit, LimitKind
 from gateway.domain.residuals import in_force

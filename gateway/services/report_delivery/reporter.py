@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
-from bidding.baselines import BaselineRule
+from bidding.delivery.baselines import BaselineRule
 from gateway.domain.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Unavailable
 from gateway.domain.evidence import AuditEntry, TraceStep
 from gateway.domain.identity import Permission, Principal, system_principal

@@ -1,6 +1,6 @@
 """Delivery to money: settles each connection point's day exactly, and finds the residuals of limits that came too late.
 
-`facts` reads what happened, `settler` settles, `residuals` watches limits. The arithmetic lives in `bidding.settlement`, the
+`facts` reads what happened, `settler` settles, `residuals` watches limits. The arithmetic lives in `bidding.delivery.settlement`, the
 attribution of deviations in `gateway.domain.settlement`.
 """
 

@@ -9,8 +9,8 @@ from decimal import Decimal
 import numpy as np
 
 from bidding.arrays import FloatArray
-from bidding.fleet import SessionArrays, fit_to_horizon
-from bidding.uncontrolled import uncontrolled_by_site
+from bidding.delivery.uncontrolled import uncontrolled_by_site
+from bidding.fleet.sessions import SessionArrays, fit_to_horizon
 from gateway.domain.bids import Award, Bid, Nomination, PlanRun
 from gateway.domain.dispatch import DispatchOutcome, DispatchState
 from gateway.domain.errors import NotFound, PreconditionFailed

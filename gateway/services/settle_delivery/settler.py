@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from bidding.arrays import FloatArray
-from bidding.settlement import DeliveryFacts, SettledDay, settle_day
+from bidding.delivery.settlement import DeliveryFacts, SettledDay, settle_day
 from gateway.domain.bids import Award, Nomination, Residual
 from gateway.domain.errors import Conflict, NotFound, PreconditionFailed, Unavailable
 from gateway.domain.evidence import AuditEntry

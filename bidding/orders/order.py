@@ -18,11 +18,11 @@ from decimal import Decimal
 import numpy as np
 
 from bidding.arrays import FloatArray, sum_by
-from bidding.curves import MarketRules, Tranche, demand_curve, round_to_lots
-from bidding.disaggregation import SessionSchedule
-from bidding.fleet import SessionArrays
-from bidding.flexibility import FlexibilityTable, power_bounds
-from bidding.site_plan import SiteFlexibility, SitePlan
+from bidding.fleet.flexibility import FlexibilityTable, power_bounds
+from bidding.fleet.sessions import SessionArrays
+from bidding.optimum.disaggregation import SessionSchedule
+from bidding.optimum.site_plan import SiteFlexibility, SitePlan
+from bidding.orders.curves import MarketRules, Tranche, demand_curve, round_to_lots
 from gateway.domain.bids import BidPeriod, energy_mwh
 from gateway.domain.errors import InvalidInput
 from gateway.domain.timegrid import TimeGrid

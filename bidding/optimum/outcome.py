@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from bidding.recheck import Violation
+from bidding.optimum.recheck import Violation
 from gateway.domain.errors import VoltbridgeError
 
 

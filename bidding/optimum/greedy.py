@@ -8,7 +8,7 @@ does not depend on the number of sessions.
 import numpy as np
 
 from bidding.arrays import FloatArray, IntArray, offsets_of, ragged_ranges, sum_by
-from bidding.flexibility import FlexibilityTable, OuterBound, power_bounds
+from bidding.fleet.flexibility import FlexibilityTable, OuterBound, power_bounds
 
 
 def rank_counts(price: FloatArray) -> IntArray:

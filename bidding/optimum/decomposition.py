@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bidding.arrays import FloatArray
-from bidding.coupling import Coupling, CouplingPrices, lagrangian_bound
-from bidding.flexibility import FlexibilityTable, power_bounds
-from bidding.greedy import PriceResponse
-from bidding.restricted_master import MasterSolution, Phase, RestrictedMaster
+from bidding.fleet.flexibility import FlexibilityTable, power_bounds
+from bidding.optimum.coupling import Coupling, CouplingPrices, lagrangian_bound
+from bidding.optimum.greedy import PriceResponse
+from bidding.optimum.restricted_master import MasterSolution, Phase, RestrictedMaster
 
 SMOOTHING = 0.5
 """Share of the best duals so far in the price of a response (Wentges 1997)."""

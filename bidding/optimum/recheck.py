@@ -9,7 +9,7 @@ import numpy as np
 from typing_extensions import override
 
 from bidding.arrays import FloatArray, IntArray
-from bidding.fleet import SessionArrays
+from bidding.fleet.sessions import SessionArrays
 
 RELATIVE_TOLERANCE = 1e-6
 ABSOLUTE_TOLERANCE_KWH = 1e-6

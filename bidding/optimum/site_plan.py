@@ -6,12 +6,12 @@ from decimal import ROUND_HALF_EVEN, Decimal
 import numpy as np
 
 from bidding.arrays import FloatArray, finite_vector, require_each
-from bidding.coupling import Coupling, DemandCharge
-from bidding.disaggregation import SessionSchedule
-from bidding.fleet import FittedSessions, SessionArrays, fit_to_horizon, uncontrolled_schedule
-from bidding.optimise import OptimiserOptions, Optimum, optimise, serve_most
-from bidding.outcome import Outcome
-from bidding.recheck import ABSOLUTE_TOLERANCE_KWH
+from bidding.fleet.sessions import FittedSessions, SessionArrays, fit_to_horizon, uncontrolled_schedule
+from bidding.optimum.coupling import Coupling, DemandCharge
+from bidding.optimum.disaggregation import SessionSchedule
+from bidding.optimum.optimise import OptimiserOptions, Optimum, optimise, serve_most
+from bidding.optimum.outcome import Outcome
+from bidding.optimum.recheck import ABSOLUTE_TOLERANCE_KWH
 from gateway.domain.errors import InvalidInput
 from gateway.domain.timegrid import TimeGrid
 from gateway.domain.units import KW_PER_MW

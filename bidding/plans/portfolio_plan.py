@@ -14,15 +14,15 @@ from decimal import Decimal
 import numpy as np
 
 from bidding.arrays import BoolArray, FloatArray, IntArray
-from bidding.curves import MarketRules
-from bidding.day_ahead import DEFAULT_MARGIN_EUR_PER_MWH, DayAheadPlan, DayAheadRequest, plan_day_ahead
-from bidding.fleet import SessionArrays, join_sessions
-from bidding.forecasts import ForecastFrame, LearnedStays, SessionHistory, expected_sessions, find_sources
-from bidding.optimise import OptimiserOptions
-from bidding.order import DayAheadOrder, TooSmallToBid
-from bidding.outcome import Feasible, Infeasible, Proved
-from bidding.price_forecast import PastPrices, PriceForecast, forecast_prices
-from bidding.site_plan import SiteFlexibility, SitePlan
+from bidding.fleet.sessions import SessionArrays, join_sessions
+from bidding.forecasts.prices import PastPrices, PriceForecast, forecast_prices
+from bidding.forecasts.sessions import ForecastFrame, LearnedStays, SessionHistory, expected_sessions, find_sources
+from bidding.optimum.optimise import OptimiserOptions
+from bidding.optimum.outcome import Feasible, Infeasible, Proved
+from bidding.optimum.site_plan import SiteFlexibility, SitePlan
+from bidding.orders.curves import MarketRules
+from bidding.orders.order import DayAheadOrder, TooSmallToBid
+from bidding.plans.day_ahead import DEFAULT_MARGIN_EUR_PER_MWH, DayAheadPlan, DayAheadRequest, plan_day_ahead
 from gateway.domain.bids import BidPeriod
 from gateway.domain.timegrid import DeliveryDay, TimeGrid
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bidding.arrays import BoolArray, FloatArray, IntArray, offsets_of, ragged_ranges, sum_by
-from bidding.decomposition import ColumnSet
-from bidding.fleet import SessionArrays, split_duration
-from bidding.greedy import rank_counts
+from bidding.fleet.sessions import SessionArrays, split_duration
+from bidding.optimum.decomposition import ColumnSet
+from bidding.optimum.greedy import rank_counts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

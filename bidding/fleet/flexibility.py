@@ -22,7 +22,7 @@ from functools import lru_cache
 import numpy as np
 
 from bidding.arrays import BoolArray, FloatArray, IntArray, offsets_of, ragged_ranges, sum_by
-from bidding.fleet import SessionArrays, require_fitted, split_duration
+from bidding.fleet.sessions import SessionArrays, require_fitted, split_duration
 from gateway.domain.errors import InvalidInput
 
 

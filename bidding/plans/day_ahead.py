@@ -16,10 +16,10 @@ from enum import StrEnum
 import numpy as np
 
 from bidding.arrays import FloatArray, finite_vector
-from bidding.curves import MarketRules
-from bidding.optimise import OptimiserOptions
-from bidding.order import DayAheadOrder, TooSmallToBid, make_order, offer_of
-from bidding.site_plan import NO_COST, EnergyCost, SiteFlexibility, SitePlan, plan_site
+from bidding.optimum.optimise import OptimiserOptions
+from bidding.optimum.site_plan import NO_COST, EnergyCost, SiteFlexibility, SitePlan, plan_site
+from bidding.orders.curves import MarketRules
+from bidding.orders.order import DayAheadOrder, TooSmallToBid, make_order, offer_of
 from gateway.domain.errors import InvalidInput
 from gateway.domain.timegrid import DeliveryDay, TimeGrid
 

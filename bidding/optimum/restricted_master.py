@@ -15,7 +15,7 @@ import highspy
 import numpy as np
 
 from bidding.arrays import FloatArray, IntArray
-from bidding.coupling import Coupling, CouplingPrices, legal_prices
+from bidding.optimum.coupling import Coupling, CouplingPrices, legal_prices
 
 
 class Phase(Enum):

@@ -3,9 +3,9 @@
 import numpy as np
 
 from bidding.arrays import BoolArray, FloatArray
-from bidding.fleet import SLOT_TOLERANCE, SessionArrays
-from bidding.flexibility import FlexibilityTable
-from bidding.outcome import Conflict
+from bidding.fleet.flexibility import FlexibilityTable
+from bidding.fleet.sessions import SLOT_TOLERANCE, SessionArrays
+from bidding.optimum.outcome import Conflict
 
 
 def explain_conflict(

@@ -13,10 +13,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from bidding.arrays import FloatArray, offsets_of, ragged_ranges
-from bidding.coupling import Coupling, CouplingPrices, DemandCharge, legal_prices
-from bidding.decomposition import ColumnSet
-from bidding.disaggregation import SessionSchedule
-from bidding.fleet import SessionArrays
+from bidding.fleet.sessions import SessionArrays
+from bidding.optimum.coupling import Coupling, CouplingPrices, DemandCharge, legal_prices
+from bidding.optimum.decomposition import ColumnSet
+from bidding.optimum.disaggregation import SessionSchedule
 
 # `solver=` and `threads=` of HiGHS travel in `highs_options`: as plain keywords `solver` would be cvxpy's own.
 HIGHS_OPTIONS = {"threads": 1}

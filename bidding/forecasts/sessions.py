@@ -15,7 +15,7 @@ import numpy as np
 
 from bidding.arrays import FloatArray, IntArray, finite_vector, integer_vector, require_each, same_length
 from bidding.civil_day import HOUR_S, CivilDay, DayType, day_type, wall_times
-from bidding.fleet import SessionArrays, join_sessions
+from bidding.fleet.sessions import SessionArrays, join_sessions
 from gateway.domain.errors import InvalidInput
 from gateway.domain.timegrid import DeliveryDay, TimeGrid, require_utc
 

@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bidding.arrays import FloatArray, finite_vector
-from bidding.coupling import Coupling, CouplingPrices, lagrangian_bound
-from bidding.decomposition import SMALL_SHARE, ColumnSet, Mixture, SearchLimits, generate_columns
-from bidding.disaggregation import Disaggregation, SessionSchedule
-from bidding.explain import explain_conflict
-from bidding.fleet import SessionArrays
-from bidding.flexibility import FlexibilityTable
-from bidding.greedy import PriceResponse
-from bidding.models import session_schedule, solve_column_model, solve_session_model
-from bidding.outcome import Feasible, Infeasible, Outcome, Proved, SolutionRejected, TimedOut
-from bidding.recheck import Claim, Terms, recheck
+from bidding.fleet.flexibility import FlexibilityTable
+from bidding.fleet.sessions import SessionArrays
+from bidding.optimum.coupling import Coupling, CouplingPrices, lagrangian_bound
+from bidding.optimum.decomposition import SMALL_SHARE, ColumnSet, Mixture, SearchLimits, generate_columns
+from bidding.optimum.disaggregation import Disaggregation, SessionSchedule
+from bidding.optimum.explain import explain_conflict
+from bidding.optimum.greedy import PriceResponse
+from bidding.optimum.models import session_schedule, solve_column_model, solve_session_model
+from bidding.optimum.outcome import Feasible, Infeasible, Outcome, Proved, SolutionRejected, TimedOut
+from bidding.optimum.recheck import Claim, Terms, recheck
 
 SESSION_MODEL_LIMIT = 250
 """Up to here the model with a variable per session and slot is faster than columns."""
@@ -91,7 +91,7 @@ def optimise(
     uncoupled = _uncoupled_optimum(case)
     if uncoupled is not None:
         return uncoupled
-    if len(sessions) <= case.options.session_model_limit:
+    if 0 < len(sessions) <= case.options.session_model_limit:
         by_session = _optimum_by_session(case)
         if by_session is not None:
             return by_session

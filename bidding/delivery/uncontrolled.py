@@ -6,7 +6,7 @@ This is a model, for comparison only: nobody measured it.
 import numpy as np
 
 from bidding.arrays import FloatArray, finite_vector, sum_by
-from bidding.fleet import SessionArrays, require_fitted
+from bidding.fleet.sessions import SessionArrays, require_fitted
 
 
 def uncontrolled_within_room(sessions: SessionArrays, energy_kwh: FloatArray, room_kwh: FloatArray) -> FloatArray:

@@ -1,0 +1,1 @@
+"""After the fact: baselines, the comparison with uncontrolled charging, and the settlement in exact decimals."""
