@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
+from gateway.demo.configuration import MARKETS, Market
 from gateway.demo.play import DemoOptions, play
 from gateway.domain.errors import InvalidInput
 
-MARKETS = ("be", "us")
 STOPPED = 130
 """Exit code of a run that was told to stop, as shells use it."""
 ENDS = ("settled", "forever")
@@ -39,7 +39,7 @@ def demo(  # one argument per option
         raise InvalidInput("until", f"must be one of {', '.join(ENDS)}")
     options = DemoOptions(
         market=market,
-        day=None if day is None else _day(day),
+        day=None if day is None else delivery_day_of(day, MARKETS[market]),
         speed=speed,
         seed=seed,
         is_autopilot=autopilot,
@@ -55,11 +55,20 @@ def demo(  # one argument per option
         typer.echo(json.dumps(summary, indent=2, sort_keys=True))
 
 
-def _day(text: str) -> date:
+def delivery_day_of(text: str, market: Market) -> date:
+    """Read the delivery day; one outside the record would play on stand-ins and never be settled.
+
+    Raises:
+        InvalidInput: It is no ISO date, or a day that the market did not record.
+    """
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError as error:
         raise InvalidInput("day", "must be an ISO date such as 2025-10-15") from error
+    first, last = market.days
+    if not first <= day <= last:
+        raise InvalidInput("day", f"must be {first.isoformat()} to {last.isoformat()}: no other day was recorded whole")
+    return day
 
 
 def _to_stderr(line: str) -> None:

@@ -34,6 +34,8 @@ class Market:
     name: str
     day: date
     """Delivery day when none is asked for."""
+    days: tuple[date, date]
+    """First and last delivery day that can be settled: its prices or sessions were recorded whole."""
     zone: str
     time_zone: str
     tenant: str
@@ -64,6 +66,7 @@ MARKETS: dict[str, Market] = {
     "be": Market(
         name="be",
         day=date(2025, 10, 15),
+        days=(date(2025, 10, 2), date(2025, 10, 19)),
         zone="BE",
         time_zone="Europe/Brussels",
         tenant="demo",
@@ -77,6 +80,7 @@ MARKETS: dict[str, Market] = {
     "us": Market(
         name="us",
         day=date(2019, 5, 23),
+        days=(date(2019, 5, 2), date(2019, 5, 30)),
         zone="SCE",
         time_zone="America/Los_Angeles",
         tenant="demo",

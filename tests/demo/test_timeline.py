@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli.demo import delivery_day_of
 from gateway.demo.configuration import MARKETS, gateway_tables
 from gateway.demo.folder import fresh_folder
 from gateway.demo.settings import DEMO_FILE, demo_settings
@@ -34,6 +35,28 @@ def test_the_run_opens_at_eleven_local_the_day_before() -> None:
     timeline = timeline_of(DeliveryDay(day=date(2025, 10, 15), zone="Europe/Brussels"))
     assert timeline.opening == datetime(2025, 10, 14, 9, tzinfo=UTC)
     assert timeline.delivery_end - timeline.delivery_start == timedelta(hours=24)
+
+
+@pytest.mark.parametrize(
+    ("market", "day", "is_played"),
+    [
+        ("be", "2025-10-02", True),
+        ("be", "2025-10-19", True),
+        ("be", "2025-10-01", False),
+        ("be", "2025-10-26", False),
+        ("be", "tomorrow", False),
+        ("us", "2019-05-30", True),
+        ("us", "2025-10-15", False),
+    ],
+)
+def test_only_days_that_were_recorded_whole_are_played(market: str, day: str, is_played: bool) -> None:
+    """On a stand-in the day would pass and never be settled: no money is made from prices of another day."""
+    if is_played:
+        assert delivery_day_of(day, MARKETS[market]) == date.fromisoformat(day)
+        return
+    with pytest.raises(InvalidInput) as caught:
+        delivery_day_of(day, MARKETS[market])
+    assert caught.value.field == "day"
 
 
 @pytest.mark.parametrize(("day", "hours"), [(date(2026, 3, 29), 23), (date(2025, 10, 26), 25)])

@@ -64,11 +64,14 @@ class MarketClock:
 
 
 @contextmanager
-def running_market(folder: Path, now: datetime = datetime(2025, 10, 14, 9, 0, tzinfo=UTC)) -> Iterator[SandboxMarket]:
-    """Start a market at an instant and stop it at the end; its exit must be clean."""
+def running_market(
+    folder: Path, now: datetime = datetime(2025, 10, 14, 9, 0, tzinfo=UTC), *, data: Path | None = None
+) -> Iterator[SandboxMarket]:
+    """Start a market at an instant and stop it at the end; its exit must be clean. `data` replaces the recordings."""
     clock_path, ready_path = folder / "clock.json", folder / "ready.json"
     _write(clock_path, now)
     command = [sys.executable, "-m", "gateway.sandbox.market", "--seed", "7"]
+    command += [] if data is None else ["--data", str(data)]
     process = subprocess.Popen(
         [*command, "--clock", str(clock_path), "--ready", str(ready_path)],
         cwd=Path(__file__).resolve().parents[2],
