@@ -14,6 +14,10 @@ window add up in a row of the table
 
 so that a fleet of a million cars over 96 slots is 152 000 numbers, tables of sites add up to the table of the portfolio,
 and no personal data is in it beyond the windows.
+
+A row is kept as the differences of its neighbours: one session changes three of them, whatever its window. Rates and
+energies are rounded to `QUANTUM_KWH`, a power of two, so that the sums of floating point are exact: the order of arrivals
+does not matter, and what leaves takes away exactly what it brought.
 """
 
 from dataclasses import dataclass
@@ -21,9 +25,25 @@ from functools import lru_cache
 
 import numpy as np
 
-from bidding.arrays import BoolArray, FloatArray, IntArray, offsets_of, ragged_ranges, sum_by
+from bidding.arrays import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    finite_vector,
+    offsets_of,
+    ragged_ranges,
+    require_each,
+    sum_by,
+)
 from bidding.fleet.sessions import SessionArrays, require_fitted, split_duration
 from gateway.domain.errors import InvalidInput
+
+QUANTUM_KWH = 2.0**-32
+"""Amounts are multiples of this (2.3e-10 kWh): sums in one cell are exact up to 2^53 of them, two million kWh."""
+CHUNK_SESSIONS = 1 << 16
+"""So many sessions are worked on at once: their columns stay in the processor's cache and temporary arrays stay small."""
+DENSE_SHARE = 0.05
+"""From so many changes per cell on, counting over all cells is cheaper than touching single ones."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -65,21 +85,76 @@ def window_layout(slot_count: int) -> WindowLayout:
     )
 
 
+class _RankRows:
+    """Amounts by rank of every window, kept as differences along the rank and summed up when they are read.
+
+    Each row has a spare place at its end, where its differences close to zero, and one more place follows the last row.
+    """
+
+    def __init__(self, layout: WindowLayout) -> None:
+        self.layout = layout
+        self.place: IntArray = layout.offset + np.arange(layout.window_count + 1)
+        self.steps: FloatArray = np.zeros(layout.cell_count + layout.window_count + 1)
+        self.stale: BoolArray = np.zeros(layout.window_count, dtype=np.bool_)
+        self._amounts: FloatArray = np.zeros(layout.cell_count)
+
+    def copy(self) -> "_RankRows":
+        twin = _RankRows(self.layout)
+        twin.steps[:] = self.steps
+        twin._amounts[:] = self._amounts
+        twin.stale[:] = self.stale
+        return twin
+
+    def change(self, window: IntArray, rate_kwh: FloatArray, energy_kwh: FloatArray, sign: int) -> None:
+        """Add (`sign` 1) or take away (-1) sessions: full rate in the first ranks, then the rest, then nothing."""
+        begin = self.place[window]
+        full, rest = split_duration(energy_kwh, rate_kwh, self.place[window + 1] - begin - 1)
+        at = np.concatenate([begin, begin + full, begin + full + 1])
+        by = np.concatenate([rate_kwh, rest - rate_kwh, -rest])
+        if len(at) > DENSE_SHARE * len(self.steps):
+            self.steps += sign * sum_by(at, by, len(self.steps))
+        else:
+            np.add.at(self.steps, at, sign * by)
+        self.stale[window] = True
+
+    def clear(self, window: IntArray) -> None:
+        """Set the rows of windows that hold nobody to exact zeros."""
+        self.steps[ragged_ranges(self.place[window], np.diff(self.place)[window])] = 0.0
+
+    def amounts(self) -> FloatArray:
+        """Return the amounts, flat in layout order, read-only."""
+        stale = np.flatnonzero(self.stale)
+        if stale.size:
+            self._sum_up(stale)
+            self.stale[stale] = False
+        shown = self._amounts.view()
+        shown.setflags(write=False)
+        return shown
+
+    def _sum_up(self, window: IntArray) -> None:
+        """Sum the differences of some rows; every row starts anew, so that huge rows do not blur small ones."""
+        length = np.diff(self.layout.offset)[window]
+        offset = offsets_of(length + 1)
+        running: FloatArray = np.cumsum(self.steps[ragged_ranges(self.place[window], length + 1)])
+        spare = offset[1:] - 1
+        leaked = np.concatenate([[0.0], running[spare[:-1]]])
+        amounts = np.delete(running - np.repeat(leaked, length + 1), spare)
+        self._amounts[ragged_ranges(self.layout.offset[window], length)] = np.maximum(amounts, 0.0)
+
+
 class FlexibilityTable:
-    """The exact aggregate flexibility of charge-only sessions; mutable by `add` and `remove`, additive by `+`.
+    """The exact aggregate flexibility of charge-only sessions; mutable by `add`, `remove`, `replace`, additive by `+`.
 
     Attributes:
         layout: Which cell belongs to which window and rank.
-        major: k-th largest slot amounts at `energy_max_kwh`, flat in `layout` order, kWh.
-        minor: The same at `energy_min_kwh`; the very same array as `major` while no session has a range.
         session_count: Sessions per window; a window without sessions has exact zeros.
     """
 
     def __init__(self, slot_count: int) -> None:
         self.layout = window_layout(slot_count)
-        self.major: FloatArray = np.zeros(self.layout.cell_count)
-        self.minor: FloatArray = self.major
         self.session_count: IntArray = np.zeros(self.layout.window_count, dtype=np.int64)
+        self._major = _RankRows(self.layout)
+        self._minor: _RankRows | None = None
 
     @classmethod
     def build(cls, sessions: SessionArrays, slot_count: int) -> "FlexibilityTable":
@@ -88,19 +163,42 @@ class FlexibilityTable:
         Raises:
             InvalidInput: A session was not fitted (`fit_to_horizon`).
         """
-        require_fitted(sessions, slot_count)
         table = cls(slot_count)
-        if not len(sessions):
-            return table
-        window = table.layout.window_of(sessions.arrival_slot, sessions.departure_slot)
-        table.session_count = np.bincount(window, minlength=table.layout.window_count)
-        occupied = table.occupied_windows
-        cells = ragged_ranges(table.layout.offset[occupied], table.window_length[occupied])
-        table.major[cells] = _amounts_by_rank(sessions, sessions.energy_max_kwh, window, occupied)
-        if bool(np.any(sessions.energy_min_kwh < sessions.energy_max_kwh)):
-            table.minor = np.zeros(table.layout.cell_count)
-            table.minor[cells] = _amounts_by_rank(sessions, sessions.energy_min_kwh, window, occupied)
+        table.add(sessions)
         return table
+
+    @classmethod
+    def from_amounts(
+        cls, slot_count: int, session_count: IntArray, major_kwh: FloatArray, minor_kwh: FloatArray | None = None
+    ) -> "FlexibilityTable":
+        """Return a table with these rows, as an export of another table holds them.
+
+        Args:
+            slot_count: Length of the horizon.
+            session_count: Sessions per window, shape (windows,).
+            major_kwh: Amounts by rank at the most energy, flat in layout order.
+            minor_kwh: The same at the least energy; None when no session has a range.
+
+        Raises:
+            InvalidInput: A length is wrong, or amounts rise along a row or are negative.
+        """
+        table = cls(slot_count)
+        if len(session_count) != table.layout.window_count:
+            raise InvalidInput("session_count", f"must have {table.layout.window_count} values")
+        table.session_count = session_count.astype(np.int64)
+        table._major = _rows_from(table.layout, major_kwh, "major_kwh")
+        table._minor = None if minor_kwh is None else _rows_from(table.layout, minor_kwh, "minor_kwh")
+        return table
+
+    @property
+    def major(self) -> FloatArray:
+        """k-th largest slot amounts at `energy_max_kwh`, kWh, flat in `layout` order; read-only, valid until a change."""
+        return self._major.amounts()
+
+    @property
+    def minor(self) -> FloatArray:
+        """The same at `energy_min_kwh`."""
+        return self.major if self._minor is None else self._minor.amounts()
 
     @property
     def slot_count(self) -> int:
@@ -109,8 +207,8 @@ class FlexibilityTable:
 
     @property
     def has_range(self) -> bool:
-        """Whether some session may take more than it must."""
-        return self.minor is not self.major
+        """Whether some session may, or once might, take more than it must."""
+        return self._minor is not None
 
     @property
     def window_length(self) -> IntArray:
@@ -123,27 +221,40 @@ class FlexibilityTable:
         return np.flatnonzero(self.session_count)
 
     def add(self, sessions: SessionArrays) -> None:
-        """Put sessions into the table, each in O(its window).
+        """Put sessions into the table, each in O(1).
 
         Raises:
-            InvalidInput: A session was not fitted to the horizon.
+            InvalidInput: A session was not fitted to the horizon; the table is as before.
         """
         require_fitted(sessions, self.slot_count)
-        for row in range(len(sessions)):
-            self._change(sessions, row, 1)
+        self._change(sessions, 1)
 
     def remove(self, sessions: SessionArrays) -> None:
-        """Take sessions out that were put in before, each in O(its window).
+        """Take sessions out that were put in before with the same columns, each in O(1); an exact undo of `add`.
 
         Raises:
-            InvalidInput: A session was not fitted, or no session of its window is in the table.
+            InvalidInput: A session was not fitted, or the table holds fewer sessions of its window; the table is as before.
         """
         require_fitted(sessions, self.slot_count)
         window = self.layout.window_of(sessions.arrival_slot, sessions.departure_slot)
-        if np.any(np.bincount(window, minlength=self.layout.window_count) > self.session_count):
+        touched, leaving = np.unique(window, return_counts=True)
+        if np.any(leaving > self.session_count[touched]):
             raise InvalidInput("sessions", "holds a window that the table does not have")
-        for row in range(len(sessions)):
-            self._change(sessions, row, -1)
+        self._change(sessions, -1)
+        empty = touched[self.session_count[touched] == 0]
+        self._major.clear(empty)
+        if self._minor is not None:
+            self._minor.clear(empty)
+
+    def replace(self, former: SessionArrays, present: SessionArrays) -> None:
+        """Put the present state of sessions in the place of the former one: a driver changed a wish, a car has charged.
+
+        Raises:
+            InvalidInput: As `remove` and `add`; the table is as before.
+        """
+        require_fitted(present, self.slot_count)
+        self.remove(former)
+        self._change(present, 1)
 
     def __add__(self, other: "FlexibilityTable") -> "FlexibilityTable":
         """Return the table of both fleets together.
@@ -154,9 +265,10 @@ class FlexibilityTable:
         if other.slot_count != self.slot_count:
             raise InvalidInput("slot_count", f"{other.slot_count} does not add to {self.slot_count}")
         total = FlexibilityTable(self.slot_count)
-        total.major = self.major + other.major
-        total.minor = self.minor + other.minor if self.has_range or other.has_range else total.major
         total.session_count = self.session_count + other.session_count
+        total._major = _sum_of(self._major, other._major)
+        if self._minor is not None or other._minor is not None:
+            total._minor = _sum_of(self._minor or self._major, other._minor or other._major)
         return total
 
     def most_kwh(self, slots: BoolArray) -> float:
@@ -174,73 +286,50 @@ class FlexibilityTable:
         taken = inside[self.layout.departure[occupied]] - inside[self.layout.arrival[occupied]]
         return float(amounts[ragged_ranges(self.layout.offset[occupied], taken)].sum())
 
-    def _change(self, sessions: SessionArrays, row: int, sign: int) -> None:
-        one = slice(row, row + 1)
-        window = int(self.layout.window_of(sessions.arrival_slot[one], sessions.departure_slot[one])[0])
-        begin, end = int(self.layout.offset[window]), int(self.layout.offset[window + 1])
-        rate = float(sessions.rate_kwh_per_slot[row])
-        needs, may = float(sessions.energy_min_kwh[row]), float(sessions.energy_max_kwh[row])
-        if needs < may and not self.has_range:
-            self.minor = self.major.copy()
-        self.session_count[window] += sign
-        _change_row(self.major[begin:end], rate, may, sign)
-        if self.has_range:
-            _change_row(self.minor[begin:end], rate, needs, sign)
-        if self.session_count[window] == 0:
-            # The last one leaves: what floating point left behind must not look like flexibility.
-            self.major[begin:end] = 0.0
-            self.minor[begin:end] = 0.0
+    def _change(self, sessions: SessionArrays, sign: int) -> None:
+        if self._minor is None and bool(np.any(sessions.energy_min_kwh < sessions.energy_max_kwh)):
+            self._minor = self._major.copy()
+        for first in range(0, len(sessions), CHUNK_SESSIONS):
+            rows = slice(first, first + CHUNK_SESSIONS)
+            window = self.layout.window_of(sessions.arrival_slot[rows], sessions.departure_slot[rows])
+            rate = np.maximum(_on_quanta(sessions.rate_kwh_per_slot[rows]), QUANTUM_KWH)
+            self._major.change(window, rate, _on_quanta(sessions.energy_max_kwh[rows]), sign)
+            if self._minor is not None:
+                self._minor.change(window, rate, _on_quanta(sessions.energy_min_kwh[rows]), sign)
+            np.add.at(self.session_count, window, sign)
 
 
-def _change_row(cells: FloatArray, rate_kwh: float, energy_kwh: float, sign: int) -> None:
-    """Add or subtract one session's amounts by rank in the row of its window."""
-    full, rest = split_duration(np.array([energy_kwh]), np.array([rate_kwh]), np.array([len(cells)]))
-    slots = int(full[0])
-    cells[:slots] += sign * rate_kwh
-    if slots < len(cells):
-        cells[slots] += sign * float(rest[0])
+def _on_quanta(energy_kwh: FloatArray) -> FloatArray:
+    """Round to multiples of `QUANTUM_KWH`."""
+    rounded: FloatArray = np.rint(energy_kwh / QUANTUM_KWH) * QUANTUM_KWH
+    return rounded
 
 
-def _amounts_by_rank(
-    sessions: SessionArrays, energy_kwh: FloatArray, window: IntArray, occupied: IntArray
-) -> FloatArray:
-    """Sum the sessions' k-th slot amounts per occupied window, as a flat array in the order of `occupied`.
+def _sum_of(one: _RankRows, other: _RankRows) -> _RankRows:
+    total = _RankRows(one.layout)
+    np.add(one.steps, other.steps, out=total.steps)
+    np.add(one.amounts(), other.amounts(), out=total._amounts)
+    return total
 
-    Every row gets a spare cell at its end, so that a difference array can close there; the running sum starts anew in every
-    row, because over many rows the rounding of one global sum would leak from row to row.
+
+def _rows_from(layout: WindowLayout, amounts_kwh: FloatArray, field: str) -> _RankRows:
+    """Return rows with these amounts by rank.
+
+    Raises:
+        InvalidInput: Not one amount per cell, or a row with a negative or rising amount.
     """
-    full, rest = split_duration(energy_kwh, sessions.rate_kwh_per_slot, sessions.window_length)
-    row_of = np.searchsorted(occupied, window)
-    length = np.zeros(len(occupied), dtype=np.int64)
-    length[row_of] = sessions.window_length
-    offset = offsets_of(length + 1)
-    size = int(offset[-1])
-    begin = offset[row_of]
-    rate = np.where(full > 0, sessions.rate_kwh_per_slot, 0.0)
-    running: FloatArray = np.cumsum(sum_by(begin, rate, size) - sum_by(begin + full, rate, size))
-    spare = offset[1:] - 1
-    leaked = np.concatenate([[0.0], running[spare[:-1]]])
-    amounts = running - np.repeat(leaked, length + 1) + sum_by(begin + full, rest, size)
-    by_rank: FloatArray = np.maximum(np.delete(amounts, spare), 0.0)
-    return by_rank
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class OuterBound:
-    """A 'battery-like' summary of a fleet: bands that every reachable schedule stays in.
-
-    **Never to be bid or dispatched.** It keeps only 4 T of the 2^T conditions, so many schedules inside the bands cannot be
-    delivered. It is for charts and quick upper bounds.
-    """
-
-    power_min_kwh: FloatArray
-    """Least draw of each slot on its own, kWh per slot."""
-    power_max_kwh: FloatArray
-    """Most draw of each slot on its own, kWh per slot."""
-    energy_min_kwh: FloatArray
-    """Least energy up to and including each slot (everything as late as possible)."""
-    energy_max_kwh: FloatArray
-    """Most energy up to and including each slot (everything as early as possible)."""
+    amounts = _on_quanta(finite_vector(field, amounts_kwh, layout.cell_count))
+    rows = _RankRows(layout)
+    length = np.diff(layout.offset)
+    cell_place = ragged_ranges(rows.place[:-1], length)
+    rows.steps[cell_place] = amounts
+    rows.steps[1:] -= rows.steps[:-1].copy()
+    first = np.zeros(layout.cell_count, dtype=np.bool_)
+    first[layout.offset[:-1]] = True
+    require_each(field, amounts >= 0.0, "must be at least 0")
+    require_each(field, first | (rows.steps[cell_place] <= 0.0), "must not exceed the amount of the rank before")
+    rows._amounts[:] = amounts
+    return rows
 
 
 def power_bounds(table: FlexibilityTable) -> tuple[FloatArray, FloatArray]:

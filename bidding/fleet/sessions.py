@@ -1,7 +1,7 @@
 """Charging sessions as columns: when a car is there, how fast it charges and how much it must and may take."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from bidding.arrays import (
 )
 from gateway.domain.errors import InvalidInput
 
+OPTIONAL_COLUMNS = ("site_index", "session_ids", "efficiency", "is_bidirectional")
 SLOT_TOLERANCE = 1e-12
 """A quotient energy / rate this close below an integer counts as that integer: 3 x 0.1 / 0.1 is 3 slots, not 2."""
 
@@ -28,7 +29,8 @@ class SessionArrays:
     """Sessions in columns of equal length; row `i` of every column is one car at one charger.
 
     A window may begin before slot 0 or end after the horizon; `fit_to_horizon` clips it before anything is computed.
-    Whoever builds the arrays states energies as they are still needed at slot 0.
+    Whoever builds the arrays states energies as they are still needed at slot 0. All energies are counted at the plug, as
+    the meter does; `efficiency` says what of it arrives in the battery (`at_the_plug` converts).
     """
 
     arrival_slot: IntArray
@@ -45,6 +47,10 @@ class SessionArrays:
     """Which connection point; None when all are behind one."""
     session_ids: tuple[str, ...] | None = None
     """Opaque ids for explanations; None for forecast sessions."""
+    efficiency: FloatArray | None = None
+    """Energy in the battery per energy at the plug, above 0 and at most 1; None when nothing is lost or nobody asks."""
+    is_bidirectional: BoolArray | None = None
+    """Whether car and charger can also feed back; None when none can. Charge-only planning ignores it."""
 
     def __post_init__(self) -> None:
         """Check every column and make it read-only; the first wrong element is named."""
@@ -54,6 +60,10 @@ class SessionArrays:
             object.__setattr__(self, name, finite_vector(name, getattr(self, name)))
         if self.site_index is not None:
             object.__setattr__(self, "site_index", integer_vector("site_index", self.site_index))
+        if self.efficiency is not None:
+            object.__setattr__(self, "efficiency", finite_vector("efficiency", self.efficiency))
+        if self.is_bidirectional is not None:
+            object.__setattr__(self, "is_bidirectional", _flags("is_bidirectional", self.is_bidirectional))
         self._require_equal_lengths()
         require_each("departure_slot", self.departure_slot > self.arrival_slot, "must be after arrival_slot")
         require_each("rate_kwh_per_slot", self.rate_kwh_per_slot > 0.0, "must be above 0")
@@ -61,16 +71,19 @@ class SessionArrays:
         require_each("energy_max_kwh", self.energy_max_kwh >= self.energy_min_kwh, "must be at least energy_min_kwh")
         if self.site_index is not None:
             require_each("site_index", self.site_index >= 0, "must be at least 0")
+        if self.efficiency is not None:
+            plausible = (self.efficiency > 0.0) & (self.efficiency <= 1.0)
+            require_each("efficiency", plausible, "must be above 0 and at most 1")
 
     def _require_equal_lengths(self) -> None:
         columns: list[tuple[str, int]] = [
             (name, len(getattr(self, name)))
             for name in ("arrival_slot", "departure_slot", "rate_kwh_per_slot", "energy_min_kwh", "energy_max_kwh")
         ]
-        if self.site_index is not None:
-            columns.append(("site_index", len(self.site_index)))
-        if self.session_ids is not None:
-            columns.append(("session_ids", len(self.session_ids)))
+        for name in OPTIONAL_COLUMNS:
+            column = getattr(self, name)
+            if column is not None:
+                columns.append((name, len(column)))
         same_length(columns)
 
     def __len__(self) -> int:
@@ -92,6 +105,8 @@ class SessionArrays:
             energy_max_kwh=self.energy_max_kwh[index],
             site_index=None if self.site_index is None else self.site_index[index],
             session_ids=None if self.session_ids is None else tuple(self.session_ids[i] for i in index),
+            efficiency=None if self.efficiency is None else self.efficiency[index],
+            is_bidirectional=None if self.is_bidirectional is None else self.is_bidirectional[index],
         )
 
     def at_site(self, site: int) -> "SessionArrays":
@@ -106,28 +121,45 @@ class SessionArrays:
 
     def with_energy(self, energy_min_kwh: FloatArray, energy_max_kwh: FloatArray) -> "SessionArrays":
         """Return the same cars with other needs."""
-        return SessionArrays(
-            arrival_slot=self.arrival_slot,
-            departure_slot=self.departure_slot,
-            rate_kwh_per_slot=self.rate_kwh_per_slot,
-            energy_min_kwh=energy_min_kwh,
-            energy_max_kwh=energy_max_kwh,
-            site_index=self.site_index,
-            session_ids=self.session_ids,
-        )
+        return replace(self, energy_min_kwh=energy_min_kwh, energy_max_kwh=energy_max_kwh)
+
+    @property
+    def efficiency_or_one(self) -> FloatArray:
+        """Energy in the battery per energy at the plug of every session, 1.0 where none is stated."""
+        return np.ones(len(self)) if self.efficiency is None else self.efficiency
+
+    def battery_kwh(self, plug_kwh: FloatArray) -> FloatArray:
+        """Return what energies at the plug, one per session, put into the batteries."""
+        return plug_kwh * self.efficiency_or_one
 
     def name_of(self, row: int) -> str:
         """Return how to call a session in an explanation: its id, or its row number when it has none."""
         return f"#{row}" if self.session_ids is None else self.session_ids[row]
 
 
+def at_the_plug(battery_kwh: FloatArray, efficiency: FloatArray) -> FloatArray:
+    """Return the energy to draw so that this much arrives in each battery.
+
+    Args:
+        battery_kwh: What shall arrive, for example (target - present state of charge) x capacity.
+        efficiency: Energy in the battery per energy at the plug, above 0.
+    """
+    return battery_kwh / efficiency
+
+
 def join_sessions(parts: Sequence[SessionArrays]) -> SessionArrays:
     """Return all sessions of all parts, part after part.
 
-    Site indices are kept when every part has them, ids likewise; otherwise the joined sessions have none.
+    Site indices are kept when every part has them, ids likewise; otherwise the joined sessions have none. An efficiency or
+    direction that only some parts state is 1.0 or False for the others.
     """
     sites = [part.site_index for part in parts if part.site_index is not None]
     ids = [part.session_ids for part in parts if part.session_ids is not None]
+    lossy = any(part.efficiency is not None for part in parts)
+    feeding = [
+        np.zeros(len(part), dtype=np.bool_) if part.is_bidirectional is None else part.is_bidirectional
+        for part in parts
+    ]
     return SessionArrays(
         arrival_slot=_joined([part.arrival_slot for part in parts]),
         departure_slot=_joined([part.departure_slot for part in parts]),
@@ -136,11 +168,23 @@ def join_sessions(parts: Sequence[SessionArrays]) -> SessionArrays:
         energy_max_kwh=_joined([part.energy_max_kwh for part in parts]),
         site_index=_joined(sites) if sites and len(sites) == len(parts) else None,
         session_ids=tuple(one for some in ids for one in some) if ids and len(ids) == len(parts) else None,
+        efficiency=_joined([part.efficiency_or_one for part in parts]) if lossy else None,
+        is_bidirectional=_joined(feeding) if any(part.is_bidirectional is not None for part in parts) else None,
     )
 
 
 def _joined(columns: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     return np.concatenate(columns) if columns else np.zeros(0, dtype=np.int64)
+
+
+def _flags(field: str, values: npt.ArrayLike) -> BoolArray:
+    """Return a read-only vector of truth values; numbers are not taken for them."""
+    given = np.array(values)
+    if given.ndim != 1 or (given.size and given.dtype != np.bool_):
+        raise InvalidInput(field, "must be a vector of truth values")
+    flags: BoolArray = given.astype(np.bool_)
+    flags.setflags(write=False)
+    return flags
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -168,15 +212,13 @@ def fit_to_horizon(sessions: SessionArrays, slot_count: int) -> FittedSessions:
     departure = np.minimum(sessions.departure_slot, slot_count)
     kept = np.flatnonzero(departure > arrival)
     most = sessions.rate_kwh_per_slot[kept] * (departure - arrival)[kept]
-    inside = sessions.select(kept)
-    fitted = SessionArrays(
+    inside = sessions if len(kept) == len(sessions) else sessions.select(kept)
+    fitted = replace(
+        inside,
         arrival_slot=arrival[kept],
         departure_slot=departure[kept],
-        rate_kwh_per_slot=inside.rate_kwh_per_slot,
         energy_min_kwh=np.minimum(inside.energy_min_kwh, most),
         energy_max_kwh=np.minimum(inside.energy_max_kwh, most),
-        site_index=inside.site_index,
-        session_ids=inside.session_ids,
     )
     ever = sessions.rate_kwh_per_slot[kept] * (sessions.departure_slot - arrival)[kept]
     shortfall = np.maximum(inside.energy_min_kwh - ever, 0.0)

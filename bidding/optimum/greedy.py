@@ -8,7 +8,7 @@ does not depend on the number of sessions.
 import numpy as np
 
 from bidding.arrays import FloatArray, IntArray, offsets_of, ragged_ranges, sum_by
-from bidding.fleet.flexibility import FlexibilityTable, OuterBound, power_bounds
+from bidding.fleet.flexibility import FlexibilityTable
 
 
 def rank_counts(price: FloatArray) -> IntArray:
@@ -69,17 +69,3 @@ class PriceResponse:
 def respond_to_price(table: FlexibilityTable, price: FloatArray) -> FloatArray:
     """Return the schedule of least cost for one price per slot, kWh per slot (see `PriceResponse`)."""
     return PriceResponse(table).schedule(price)
-
-
-def outer_bound(table: FlexibilityTable) -> OuterBound:
-    """Return the bands around everything the fleet can do; for charts, never to be bid (see `OuterBound`)."""
-    response = PriceResponse(table)
-    countdown = np.arange(table.slot_count, 0, -1, dtype=np.float64)
-    least, most = power_bounds(table)
-    return OuterBound(
-        power_min_kwh=least,
-        power_max_kwh=most,
-        energy_min_kwh=np.cumsum(response.schedule(countdown)),
-        # Negative and rising: every slot pays, the earliest the most.
-        energy_max_kwh=np.cumsum(response.schedule(-countdown)),
-    )

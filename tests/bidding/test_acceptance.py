@@ -7,8 +7,9 @@ import pytest
 
 from bidding.fleet.flexibility import FlexibilityTable
 from bidding.fleet.sessions import SessionArrays
+from bidding.fleet.summary import outer_bound
 from bidding.optimum.coupling import Coupling, DemandCharge
-from bidding.optimum.greedy import outer_bound, respond_to_price
+from bidding.optimum.greedy import respond_to_price
 from bidding.optimum.optimise import OptimiserOptions, Optimum, optimise
 from bidding.optimum.outcome import Infeasible, Proved
 

@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bidding.fleet.sessions import SessionArrays, fit_to_horizon, join_sessions, require_fitted, uncontrolled_schedule
+from bidding.fleet.sessions import (
+    SessionArrays,
+    at_the_plug,
+    fit_to_horizon,
+    join_sessions,
+    require_fitted,
+    uncontrolled_schedule,
+)
 from gateway.domain.errors import InvalidInput
 
 GOOD: dict[str, Any] = {
@@ -35,6 +42,11 @@ GOOD: dict[str, Any] = {
         ("site_index", np.array([0, -1]), "site_index[1]"),
         ("site_index", np.array([0]), "site_index"),
         ("session_ids", ("a",), "session_ids"),
+        ("efficiency", np.array([0.9, 0.0]), "efficiency[1]"),
+        ("efficiency", np.array([1.01, 0.9]), "efficiency[0]"),
+        ("efficiency", np.array([0.9]), "efficiency"),
+        ("is_bidirectional", np.array([1, 0]), "is_bidirectional"),
+        ("is_bidirectional", np.array([True]), "is_bidirectional"),
     ],
 )
 def test_a_bad_column_is_refused_by_name(column: str, value: object, field: str) -> None:
@@ -97,6 +109,24 @@ def test_sites_are_picked_and_joined() -> None:
     assert len(join_sessions([])) == 0
     with pytest.raises(InvalidInput, match="site_index"):
         SessionArrays(**GOOD).at_site(0)
+
+
+def test_losses_and_direction_travel_with_the_sessions() -> None:
+    plain = SessionArrays(**GOOD)
+    lossy = SessionArrays(**GOOD, efficiency=np.array([0.9, 0.8]), is_bidirectional=np.array([True, False]))
+    both = join_sessions([lossy.select(np.array([1])), plain])
+    assert both.efficiency is not None
+    assert both.efficiency.tolist() == [0.8, 1.0, 1.0]
+    assert both.is_bidirectional is not None
+    assert both.is_bidirectional.tolist() == [False, False, False]
+    assert join_sessions([plain, plain]).efficiency is None
+    fitted = fit_to_horizon(lossy, 2).sessions
+    assert fitted.efficiency is not None
+    assert fitted.efficiency.tolist() == [0.9, 0.8]
+    assert lossy.with_energy(plain.energy_min_kwh, plain.energy_min_kwh).is_bidirectional is not None
+    assert lossy.battery_kwh(np.array([2.0, 2.0])).tolist() == [1.8, 1.6]
+    assert plain.battery_kwh(np.array([2.0, 2.0])).tolist() == [2.0, 2.0]
+    assert at_the_plug(np.array([1.8, 1.6]), lossy.efficiency_or_one).tolist() == [2.0, 2.0]
 
 
 def test_uncontrolled_charging_is_full_rate_from_arrival(sessions_of: Callable[..., SessionArrays]) -> None:

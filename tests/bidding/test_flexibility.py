@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bidding.fleet.flexibility import FlexibilityTable, power_bounds, window_layout
+from bidding.fleet.flexibility import QUANTUM_KWH, FlexibilityTable, power_bounds, window_layout
 from bidding.fleet.sessions import SessionArrays, join_sessions
-from bidding.optimum.greedy import outer_bound, respond_to_price
+from bidding.fleet.summary import outer_bound
+from bidding.optimum.greedy import respond_to_price
 from gateway.domain.errors import InvalidInput
 
 SLOTS = 6
@@ -89,6 +90,62 @@ def test_r6_adding_and_removing_is_the_identity(one: SessionArrays, other: Sessi
     table.remove(one)
     assert not table.major.any()
     assert not table.minor.any()
+
+
+@pytest.mark.parametrize("with_range", [False, True])
+def test_r6_the_undo_is_exact_to_the_last_bit_whatever_the_order(
+    random_sessions: Callable[..., SessionArrays], with_range: bool
+) -> None:
+    rng = np.random.default_rng(11)
+    stay = random_sessions(rng, 500, 24, with_range=with_range)
+    guests = random_sessions(rng, 700, 24, with_range=with_range)
+    before = FlexibilityTable.build(stay, 24)
+    major, minor = before.major.copy(), before.minor.copy()
+    before.add(guests)
+    for part in np.array_split(rng.permutation(len(guests)), 40):
+        before.remove(guests.select(part))
+    np.testing.assert_array_equal(before.major, major)
+    np.testing.assert_array_equal(before.minor, minor)
+    shuffled = FlexibilityTable.build(stay.select(rng.permutation(len(stay))), 24)
+    np.testing.assert_array_equal(shuffled.major, major)
+
+
+def test_a_car_that_has_charged_takes_the_place_of_its_former_state(sessions_of: Callable[..., SessionArrays]) -> None:
+    others = sessions_of((0, 3, 0.7, 0.9), (1, 4, 0.3, 0.4, 0.8))
+    former, present = sessions_of((0, 4, 0.1, 0.33)), sessions_of((1, 4, 0.1, 0.23))
+    table = FlexibilityTable.build(join_sessions([others, former]), 4)
+    table.replace(former, present)
+    wanted = FlexibilityTable.build(join_sessions([others, present]), 4)
+    np.testing.assert_array_equal(table.major, wanted.major)
+    np.testing.assert_array_equal(table.minor, wanted.minor)
+    with pytest.raises(InvalidInput, match="fit_to_horizon"):
+        table.replace(present, sessions_of((1, 9, 1, 1)))
+    with pytest.raises(InvalidInput, match="sessions"):
+        table.replace(former, present)
+    np.testing.assert_array_equal(table.major, wanted.major)
+
+
+def test_a_reader_cannot_write_into_the_table(sessions_of: Callable[..., SessionArrays]) -> None:
+    table = FlexibilityTable.build(sessions_of((0, 3, 1, 2)), 4)
+    with pytest.raises(ValueError, match="read-only"):
+        table.major[0] = 1.0
+
+
+def test_a_table_is_made_again_from_its_amounts(random_sessions: Callable[..., SessionArrays]) -> None:
+    table = FlexibilityTable.build(random_sessions(np.random.default_rng(2), 40, 8, with_range=True), 8)
+    again = FlexibilityTable.from_amounts(8, table.session_count, table.major, table.minor)
+    again.add(random_sessions(np.random.default_rng(3), 20, 8))
+    table.add(random_sessions(np.random.default_rng(3), 20, 8))
+    np.testing.assert_array_equal(again.major, table.major)
+    np.testing.assert_array_equal(again.minor, table.minor)
+    rising = table.major.copy()
+    rising[table.layout.offset[table.layout.window_count - 2]] = -1.0
+    with pytest.raises(InvalidInput, match="at least 0"):
+        FlexibilityTable.from_amounts(8, table.session_count, rising)
+    with pytest.raises(InvalidInput, match="rank before"):
+        FlexibilityTable.from_amounts(8, table.session_count, np.arange(table.layout.cell_count, dtype=float))
+    with pytest.raises(InvalidInput, match="session_count"):
+        FlexibilityTable.from_amounts(8, np.zeros(3, dtype=np.int64), table.major)
 
 
 @given(fleets(), st.randoms(use_true_random=False))
@@ -171,7 +228,7 @@ def test_many_cars_do_not_blur_the_small_ones(random_sessions: Callable[..., Ses
     table = FlexibilityTable.build(join_sessions([huge.select(~window), small]), 24)
     number = int(table.layout.window_of(np.array([20]), np.array([23]))[0])
     row = table.major[table.layout.offset[number] : table.layout.offset[number + 1]]
-    np.testing.assert_allclose(row, [0.001, 0.0005, 0.0], rtol=1e-12)
+    np.testing.assert_allclose(row, [0.001, 0.0005, 0.0], atol=QUANTUM_KWH)
 
 
 def test_the_last_car_leaves_exact_zeros(sessions_of: Callable[..., SessionArrays]) -> None:
