@@ -21,7 +21,7 @@ def explain_conflict(
     candidates = [overflow_prices >= level for level in levels] or [np.isfinite(cap_kwh)]
     missing = [table.least_kwh(slots) - float(cap_kwh[slots].sum()) for slots in candidates]
     slots = candidates[int(np.argmax(missing))]
-    bound = np.flatnonzero(_forced_kwh(sessions, slots) > SLOT_TOLERANCE)
+    bound = np.flatnonzero(forced_kwh(sessions, slots) > SLOT_TOLERANCE)
     return Conflict(
         slots=tuple(int(slot) for slot in np.flatnonzero(slots)),
         must_flow_kwh=table.least_kwh(slots),
@@ -30,7 +30,7 @@ def explain_conflict(
     )
 
 
-def _forced_kwh(sessions: SessionArrays, slots: BoolArray) -> FloatArray:
+def forced_kwh(sessions: SessionArrays, slots: BoolArray) -> FloatArray:
     """Return what each session must draw in the slots even at full rate in all its others."""
     outside = np.concatenate([[0], np.cumsum(~slots)])
     elsewhere = outside[sessions.departure_slot] - outside[sessions.arrival_slot]
