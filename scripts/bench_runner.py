@@ -1,4 +1,7 @@
-"""Runs one bench of `scripts/benches` and prints a table, or with `--json` one JSON object."""
+"""Runs one bench of `scripts/benches` and prints a table, or with `--json` one JSON object.
+
+`scripts/bench NAME [--json] [options of the bench]`.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,24 @@ def find_benches(package: types.ModuleType = benches) -> dict[str, str]:
 def load_bench(name: str, package: types.ModuleType = benches) -> types.ModuleType:
     """Import one bench."""
     return importlib.import_module(f"{package.__name__}.{name}")
+
+
+def run_bench(name: str, arguments: list[str], package: types.ModuleType = benches) -> Report:
+    """Run one bench with the options it declares itself; one that declares none takes none.
+
+    Raises:
+        SystemExit: An option is unknown or wrong; argparse has said which.
+    """
+    bench = load_bench(name, package)
+    parser = argparse.ArgumentParser(prog=f"scripts/bench {name}", description=bench.__doc__)
+    add_options = getattr(bench, "add_options", None)
+    if add_options is None:
+        parser.parse_args(arguments)
+        report: Report = bench.run()
+        return report
+    add_options(parser)
+    with_options: Report = bench.run(parser.parse_args(arguments))
+    return with_options
 
 
 def as_json(report: Report, machine: Mapping[str, object]) -> str:
@@ -59,13 +80,13 @@ def main(arguments: list[str] | None = None, package: types.ModuleType = benches
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("name", nargs="?", help="without a name, all benches are listed")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args(arguments)
+    options, rest = parser.parse_known_args(arguments)
     known = find_benches(package)
     if options.name not in known:
         wrong = [] if options.name is None else [f"no bench is called {options.name!r}"]
         print("\n".join([*wrong, *(f"{name:12} {purpose}" for name, purpose in known.items())]))
         return 0 if options.name is None else 2
-    report = load_bench(options.name, package).run()
+    report = run_bench(options.name, rest, package)
     machine = describe_machine()
     print(as_json(report, machine) if options.json else as_table(report, machine))
     return 0

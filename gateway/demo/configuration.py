@@ -188,7 +188,7 @@ def gateway_tables(
         "plan": {
             "tenant": market.tenant,
             "portfolio": market.portfolio,
-            "history_quiet": 12.0,
+            "history_quiet": 8.0,
             "sweep": 2.0,
             "relative_gap": 5e-3 if market.has_exchange else 1e-4,
         },

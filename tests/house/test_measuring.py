@@ -1,5 +1,6 @@
 """What a bench says is what it measured, as a table and as JSON."""
 
+import argparse
 import json
 import time
 import types
@@ -55,7 +56,7 @@ def test_json_is_one_object_and_takes_numpy_numbers() -> None:
 
 def test_every_bench_says_what_it_measures_and_can_run() -> None:
     known = bench_runner.find_benches()
-    assert "bidding" in known
+    assert "aggregation" in known
     for name, purpose in known.items():
         assert purpose.endswith(".")
         assert callable(bench_runner.load_bench(name).run)
@@ -64,15 +65,15 @@ def test_every_bench_says_what_it_measures_and_can_run() -> None:
 def test_a_bench_is_run_and_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     module = types.SimpleNamespace(__doc__="Measures.", run=example_report)
     monkeypatch.setattr(bench_runner, "load_bench", lambda name, package=None: module)
-    assert bench_runner.main(["bidding", "--json"]) == 0
+    assert bench_runner.main(["aggregation", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["machine"]["core_count"] >= 1
-    assert bench_runner.main(["bidding"]) == 0
+    assert bench_runner.main(["aggregation"]) == 0
     assert "NOT MET  speed-up" in capsys.readouterr().out
 
 
 def test_benches_are_listed_and_a_wrong_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert bench_runner.main([]) == 0
-    assert "bidding" in capsys.readouterr().out
+    assert "aggregation" in capsys.readouterr().out
     assert bench_runner.main(["nothing"]) == 2
     assert "no bench is called 'nothing'" in capsys.readouterr().out
 
@@ -83,3 +84,28 @@ def test_cpu_time_does_not_count_waiting(monkeypatch: pytest.MonkeyPatch) -> Non
     runs: list[int] = []
     assert measuring.cpu_seconds(lambda: runs.append(1), repeats=3) == 2.0
     assert len(runs) == 4
+
+
+def test_a_bench_takes_the_options_it_declares_and_no_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def run(options: argparse.Namespace) -> Report:
+        asked.append(options.data)
+        return example_report()
+
+    def add_options(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--data", default="")
+
+    module = types.SimpleNamespace(run=run, add_options=add_options, __doc__="An example.")
+    monkeypatch.setattr(bench_runner, "load_bench", lambda name, package=None: module)
+    assert bench_runner.main(["aggregation", "--json", "--data", "somewhere"]) == 0
+    assert asked == ["somewhere"]
+    with pytest.raises(SystemExit):
+        bench_runner.main(["aggregation", "--dta", "somewhere"])
+    plain = types.SimpleNamespace(run=example_report, __doc__="An example.")
+    monkeypatch.setattr(bench_runner, "load_bench", lambda name, package=None: plain)
+    with pytest.raises(SystemExit):
+        bench_runner.main(["aggregation", "--data", "somewhere"])
+    assert "unrecognized arguments" in capsys.readouterr().err
