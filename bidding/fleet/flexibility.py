@@ -38,8 +38,8 @@ from bidding.arrays import (
 from bidding.fleet.sessions import SessionArrays, require_fitted, split_duration
 from gateway.domain.errors import InvalidInput
 
-QUANTUM_KWH = 2.0**-32
-"""Amounts are multiples of this (2.3e-10 kWh): sums in one cell are exact up to 2^53 of them, two million kWh."""
+QUANTUM_KWH = 2.0**-36
+"""Amounts are multiples of this (1.5e-11 kWh): the sum in one cell is exact up to 2^53 of them, 131 MWh in a slot."""
 CHUNK_SESSIONS = 1 << 16
 """So many sessions are worked on at once: their columns stay in the processor's cache and temporary arrays stay small."""
 DENSE_SHARE = 0.05
