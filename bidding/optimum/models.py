@@ -1,8 +1,8 @@
-"""The optimisation models in cvxpy: one function per family of constraints, named for the physics.
+"""The two cvxpy models of a capped fleet: over columns and over sessions; costs and limits are those of `terms`.
 
-Two models share the families. The *column model* mixes the columns that `decomposition` found; needs and departures are in
+The *column model* mixes the columns that `decomposition` found; needs and departures are in
 the columns by construction. The *session model* has a variable per session and slot and is the faster one for a few hundred
-sessions. Both are solved with HiGHS. Anything convex in the schedule can be added as one more function.
+sessions. Both are solved with HiGHS. Anything else that is convex in the schedule is the business of `convex_optimum`.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,10 @@ import scipy.sparse as sp
 
 from bidding.arrays import FloatArray, offsets_of, ragged_ranges
 from bidding.fleet.sessions import SessionArrays
-from bidding.optimum.coupling import Coupling, CouplingPrices, DemandCharge, legal_prices
+from bidding.optimum.coupling import Coupling, CouplingPrices, legal_prices
 from bidding.optimum.decomposition import ColumnSet
 from bidding.optimum.disaggregation import SessionSchedule
+from bidding.optimum.terms import demand_charge, energy_cost, rules, site_cap
 
 # `solver=` and `threads=` of HiGHS travel in `highs_options`: as plain keywords `solver` would be cvxpy's own.
 HIGHS_OPTIONS = {"threads": 1}
@@ -33,7 +34,7 @@ class ModelSolution:
     """Duals of cap and peak."""
 
 
-# ---------------------------------------------------------------- constraint families
+# ---------------------------------------------------------------- what a fleet can do
 
 
 def convexity(weights: cp.Variable) -> list[cp.Constraint]:
@@ -62,32 +63,6 @@ def departure_energy(energy: cp.Variable, session_of: sp.csr_array, sessions: Se
         families.append(charged[~fixed] >= sessions.energy_min_kwh[~fixed])
         families.append(charged[~fixed] <= sessions.energy_max_kwh[~fixed])
     return families
-
-
-def site_cap(schedule: cp.Variable, coupling: Coupling) -> list[cp.Constraint]:
-    """The connection point draws at most its limit, in the slots that have one."""
-    limited = np.flatnonzero(np.isfinite(coupling.cap_kwh))
-    return [schedule[limited] <= coupling.cap_kwh[limited]] if limited.size else []
-
-
-def peak_of_period(schedule: cp.Variable, peak: cp.Variable, charge: DemandCharge) -> list[cp.Constraint]:
-    """The charged peak is at least the draw of every slot (and the peak so far, by its bound)."""
-    return [schedule + charge.load_kwh <= peak]
-
-
-# ---------------------------------------------------------------- objective terms
-
-
-def energy_cost(schedule: cp.Variable, price_eur_per_kwh: FloatArray) -> cp.Expression:
-    """Energy at its price."""
-    cost: cp.Expression = schedule @ price_eur_per_kwh
-    return cost
-
-
-def peak_cost(peak: cp.Variable, charge: DemandCharge) -> cp.Expression:
-    """The demand charge on the peak of the billing period."""
-    cost: cp.Expression = peak * charge.eur_per_peak_kwh
-    return cost
 
 
 # ---------------------------------------------------------------- the two models
@@ -144,21 +119,22 @@ def _solve(
     coupling: Coupling,
     algorithm: str = "choose",
 ) -> ModelSolution | None:
-    caps = site_cap(schedule, coupling)
-    peaks: list[cp.Constraint] = []
-    cost = energy_cost(schedule, price_eur_per_kwh)
+    caps = site_cap(schedule, coupling.cap_kwh)
     charge = coupling.demand_charge
+    peaks = rules()
     if charge is not None:
-        peak = cp.Variable(bounds=[charge.peak_so_far_kwh, None])
-        peaks = peak_of_period(schedule, peak, charge)
-        cost += peak_cost(peak, charge)
-    problem = cp.Problem(cp.Minimize(cost), [one for family in families for one in family] + caps + peaks)
+        peaks = demand_charge(
+            schedule + charge.load_kwh, charge.eur_per_peak_kwh, peak_so_far_kwh=charge.peak_so_far_kwh
+        )
+    model = energy_cost(schedule, price_eur_per_kwh) + caps + peaks
+    problem = cp.Problem(cp.Minimize(model.cost), [one for family in families for one in family] + [*model.constraints])
     options = {**HIGHS_OPTIONS, "solver": algorithm}
     problem.solve(solver=cp.HIGHS, highs_options=options)  # type: ignore[no-untyped-call]  # not annotated in cvxpy
     if problem.status not in USABLE_STATUS:
         return None
     cap_prices = np.zeros(coupling.slot_count)
-    if caps:
-        cap_prices[np.isfinite(coupling.cap_kwh)] = caps[0].dual_value
-    peak_prices = np.asarray(peaks[0].dual_value) if peaks else np.zeros(coupling.slot_count)
+    if caps.constraints:
+        cap_prices[np.isfinite(coupling.cap_kwh)] = caps.constraints[0].dual_value
+    free = np.zeros(coupling.slot_count)
+    peak_prices = np.asarray(peaks.constraints[0].dual_value) if peaks.constraints else free
     return ModelSolution(variables=np.asarray(variables.value), prices=legal_prices(coupling, cap_prices, peak_prices))

@@ -13,6 +13,8 @@ from bidding.fleet.sessions import SessionArrays
 
 RELATIVE_TOLERANCE = 1e-6
 ABSOLUTE_TOLERANCE_KWH = 1e-6
+BOTH_WAYS_SHARE = 1e-5
+"""A battery may be said to charge and discharge in one slot by this share of its power: the solver's rounding."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,7 +22,7 @@ class Violation:
     """One broken rule."""
 
     rule: str
-    """Named for the physics: `window`, `rate`, `energy`, `cap`, `sum`, `objective`."""
+    """Named for the physics: `window`, `rate`, `energy`, `cap`, `sum`, `objective`, `model`, `battery-..`, `sunshine`."""
     index: int
     """Row of the session or slot; -1 for the whole."""
     excess: float
@@ -32,8 +34,8 @@ class Violation:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Claim:
-    """What a solver says: who draws what when, and what that sums up to."""
+class Following:
+    """How sessions are said to follow a schedule: who draws what when, and what that sums up to."""
 
     row: IntArray
     """Session of each entry."""
@@ -43,6 +45,12 @@ class Claim:
     """Draw of each entry."""
     schedule_kwh: FloatArray
     """Draw of the fleet per slot."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Claim(Following):
+    """What a solver says: how the schedule is followed, and what it costs."""
+
     objective_eur: float
 
 
@@ -59,44 +67,103 @@ class Terms:
 
 def recheck(sessions: SessionArrays, claim: Claim, terms: Terms) -> tuple[Violation, ...]:
     """Return every rule the claim breaks (the worst place of each); empty when it may be used."""
-    found = (
+    cap = _worst("cap", _above_cap(claim.schedule_kwh, terms.cap_kwh), None)
+    return _found(*recheck_following(sessions, claim), cap, _objective_mismatch(claim, terms))
+
+
+def recheck_following(sessions: SessionArrays, claim: Following) -> tuple[Violation, ...]:
+    """Return every rule of the sessions that the set points break: windows, rates, energies, and the sum per slot."""
+    return _found(
         _worst("window", _outside_window(sessions, claim), claim.row),
         _worst("rate", _above_rate(sessions, claim), claim.row),
         _worst("energy", _energy_missed(sessions, claim), None),
-        _worst("cap", _above_cap(claim, terms), None),
         _worst("sum", _sum_mismatch(claim), None),
-        _objective_mismatch(claim, terms),
     )
-    return tuple(violation for violation in found if violation is not None)
 
 
-def _outside_window(sessions: SessionArrays, claim: Claim) -> FloatArray:
+def recheck_caps(draw_kwh: FloatArray, cap_kwh: FloatArray) -> tuple[Violation, ...]:
+    """Return the slot in which a draw is farthest above its limit; infinity does not limit."""
+    return _found(_worst("cap", _above_cap(draw_kwh, cap_kwh), None))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class BatteryClaim:
+    """What a solver says a battery does, and what the battery is; energies in kWh, per slot where arrays."""
+
+    charge_kwh: FloatArray
+    discharge_kwh: FloatArray
+    initial_kwh: float
+    floor_kwh: float
+    capacity_kwh: float
+    charge_kwh_per_slot: float
+    discharge_kwh_per_slot: float
+    charge_efficiency: float
+    discharge_efficiency: float
+    final_min_kwh: float
+
+
+def recheck_battery(claim: BatteryClaim) -> tuple[Violation, ...]:
+    """Return every rule of a battery that is broken: power, both ways at once, stored energy slot by slot, the end."""
+    power = np.maximum.reduce(
+        [
+            -claim.charge_kwh,
+            -claim.discharge_kwh,
+            claim.charge_kwh - claim.charge_kwh_per_slot,
+            claim.discharge_kwh - claim.discharge_kwh_per_slot,
+        ]
+    )
+    highest = max(claim.charge_kwh_per_slot, claim.discharge_kwh_per_slot)
+    both = np.minimum(claim.charge_kwh, claim.discharge_kwh) - BOTH_WAYS_SHARE * highest
+    stored, outside = claim.initial_kwh, np.zeros(len(claim.charge_kwh))
+    for slot, (drawn, given) in enumerate(zip(claim.charge_kwh, claim.discharge_kwh, strict=True)):
+        stored += drawn * claim.charge_efficiency - given / claim.discharge_efficiency
+        outside[slot] = max(claim.floor_kwh - stored, stored - claim.capacity_kwh)
+    rounding = RELATIVE_TOLERANCE * max(claim.capacity_kwh, highest)
+    return _found(
+        _worst("battery-power", power - rounding, None),
+        _worst("battery-both-ways", both, None),
+        _worst("battery-energy", outside - rounding, None),
+        _worst("battery-end", np.array([claim.final_min_kwh - stored - rounding]), None),
+    )
+
+
+def recheck_curtailment(used_kwh: FloatArray, available_kwh: FloatArray) -> tuple[Violation, ...]:
+    """Return the slot in which a plant is said to give the most beyond what the sun does, or the most below nothing."""
+    rounding = RELATIVE_TOLERANCE * float(np.max(available_kwh, initial=0.0))
+    return _found(_worst("sunshine", np.maximum(used_kwh - available_kwh, -used_kwh) - rounding, None))
+
+
+def _found(*violations: Violation | None) -> tuple[Violation, ...]:
+    return tuple(violation for violation in violations if violation is not None)
+
+
+def _outside_window(sessions: SessionArrays, claim: Following) -> FloatArray:
     early = claim.slot < sessions.arrival_slot[claim.row]
     late = claim.slot >= sessions.departure_slot[claim.row]
     return np.where(early | late, np.abs(claim.energy_kwh), 0.0)
 
 
-def _above_rate(sessions: SessionArrays, claim: Claim) -> FloatArray:
+def _above_rate(sessions: SessionArrays, claim: Following) -> FloatArray:
     rate = sessions.rate_kwh_per_slot[claim.row]
     return np.maximum(claim.energy_kwh - rate * (1.0 + RELATIVE_TOLERANCE), -claim.energy_kwh)
 
 
-def _energy_missed(sessions: SessionArrays, claim: Claim) -> FloatArray:
+def _energy_missed(sessions: SessionArrays, claim: Following) -> FloatArray:
     charged = np.zeros(len(sessions))
     np.add.at(charged, claim.row, claim.energy_kwh)
     slack = RELATIVE_TOLERANCE * sessions.energy_max_kwh
     return np.maximum(sessions.energy_min_kwh - slack - charged, charged - sessions.energy_max_kwh - slack)
 
 
-def _above_cap(claim: Claim, terms: Terms) -> FloatArray:
-    excess = np.zeros(len(claim.schedule_kwh))
-    limited = np.isfinite(terms.cap_kwh)
-    highest = float(np.max(claim.schedule_kwh, initial=0.0))
-    excess[limited] = claim.schedule_kwh[limited] - terms.cap_kwh[limited] - RELATIVE_TOLERANCE * highest
+def _above_cap(draw_kwh: FloatArray, cap_kwh: FloatArray) -> FloatArray:
+    excess = np.zeros(len(draw_kwh))
+    limited = np.isfinite(cap_kwh)
+    highest = float(np.max(draw_kwh, initial=0.0))
+    excess[limited] = draw_kwh[limited] - cap_kwh[limited] - RELATIVE_TOLERANCE * highest
     return excess
 
 
-def _sum_mismatch(claim: Claim) -> FloatArray:
+def _sum_mismatch(claim: Following) -> FloatArray:
     total = np.zeros(len(claim.schedule_kwh))
     np.add.at(total, claim.slot, claim.energy_kwh)
     return np.abs(total - claim.schedule_kwh) - RELATIVE_TOLERANCE * np.maximum(total, 1.0)

@@ -62,7 +62,7 @@ class RestrictedMaster:
         self._columns: list[FloatArray] = []
         self._costs: list[float] = []
         self._phase = Phase.PENALTY
-        self._lp = _quiet_solver()
+        self._lp = quiet_solver()
         self._add_rows_and_slacks()
 
     @property
@@ -158,7 +158,8 @@ def _slots_that_can_peak(coupling: Coupling, power_max_kwh: FloatArray) -> IntAr
     return np.flatnonzero(charge.load_kwh + power_max_kwh > charge.peak_so_far_kwh)
 
 
-def _quiet_solver() -> highspy.Highs:
+def quiet_solver() -> highspy.Highs:
+    """Return a HiGHS for a master that gains columns: silent, one thread, primal simplex."""
     solver = highspy.Highs()  # type: ignore[no-untyped-call]  # its constructor is not annotated
     solver.setOptionValue("output_flag", False)
     solver.setOptionValue("threads", 1)  # the same input gives the same path through degenerate vertices
