@@ -126,6 +126,9 @@ def test_full_windows_and_nothing_needed_leave_no_rest(sessions_of: Sessions) ->
     plan = disaggregation.schedule()
     assert_r5(plan, sessions, schedule)
     np.testing.assert_allclose(plan.energy_kwh, [0.1, 0.1, 0.1, 0, 0, 0, 0.3, 0.3, 0.1], atol=1e-12)
+    for slot in range(3):
+        curves = duty_curves(disaggregation.ranks, slot, sessions)
+        np.testing.assert_allclose(set_points(curves, sessions), plan.at(slot), atol=1e-12)
 
 
 def test_nobody_draws_nothing(sessions_of: Sessions) -> None:

@@ -1,6 +1,7 @@
 """The additive table says exactly what the fleet can do."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -92,13 +93,22 @@ def test_r6_adding_and_removing_is_the_identity(one: SessionArrays, other: Sessi
     assert not table.minor.any()
 
 
+def odd(sessions: SessionArrays) -> SessionArrays:
+    """The same sessions with rates that no binary fraction holds."""
+    return replace(
+        sessions,
+        rate_kwh_per_slot=sessions.rate_kwh_per_slot * 3.7,
+        energy_min_kwh=sessions.energy_min_kwh * 3.7,
+        energy_max_kwh=sessions.energy_max_kwh * 3.7,
+    )
+
+
 @pytest.mark.parametrize("with_range", [False, True])
 def test_r6_the_undo_is_exact_to_the_last_bit_whatever_the_order(
     random_sessions: Callable[..., SessionArrays], with_range: bool
 ) -> None:
     rng = np.random.default_rng(11)
-    stay = random_sessions(rng, 500, 24, with_range=with_range)
-    guests = random_sessions(rng, 700, 24, with_range=with_range)
+    stay, guests = (odd(random_sessions(rng, count, 24, with_range=with_range)) for count in (500, 700))
     before = FlexibilityTable.build(stay, 24)
     major, minor = before.major.copy(), before.minor.copy()
     before.add(guests)
@@ -231,10 +241,14 @@ def test_many_cars_do_not_blur_the_small_ones(random_sessions: Callable[..., Ses
     np.testing.assert_allclose(row, [0.001, 0.0005, 0.0], atol=QUANTUM_KWH)
 
 
-def test_the_last_car_leaves_exact_zeros(sessions_of: Callable[..., SessionArrays]) -> None:
-    cars = sessions_of((0, 3, 0.1, 0.17), (0, 3, 0.7, 0.9), (0, 3, 0.3, 0.4, 0.8))
+@pytest.mark.parametrize("scale", [1.0, 1e9 / 3])
+def test_the_last_car_leaves_exact_zeros(sessions_of: Callable[..., SessionArrays], scale: float) -> None:
+    rng = np.random.default_rng(8)
+    rows = np.sort(rng.uniform(0.1, 0.9, (60, 3)), axis=1) * scale
+    cars = sessions_of(*((0, 3, rate, need, most) for need, most, rate in rows))
     table = FlexibilityTable(4)
     table.add(cars)
-    table.remove(cars)
+    for leaving in np.array_split(rng.permutation(60), 7):
+        table.remove(cars.select(leaving))
     assert not table.major.any()
     assert not table.minor.any()
