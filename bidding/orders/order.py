@@ -22,6 +22,7 @@ from bidding.fleet.flexibility import FlexibilityTable, power_bounds
 from bidding.fleet.sessions import SessionArrays
 from bidding.optimum.disaggregation import SessionSchedule
 from bidding.optimum.site_plan import SiteFlexibility, SitePlan
+from bidding.orders.bid_check import check_curves, require_sound
 from bidding.orders.curves import MarketRules, Tranche, demand_curve, round_to_lots
 from gateway.domain.bids import BidPeriod, energy_mwh
 from gateway.domain.errors import InvalidInput
@@ -125,6 +126,7 @@ def make_order(
 
     Raises:
         InvalidInput: The delivery day is not a whole number of delivery periods.
+        BidRejected: The independent check refused the order.
     """
     per_period = rules.slots_per_period
     if (delivery.stop - delivery.start) % per_period:
@@ -143,6 +145,9 @@ def make_order(
         )
         for first, count in zip(range(delivery.start, delivery.stop, per_period), lots, strict=True)
     )
+    step = grid.step * per_period
+    day = TimeGrid(start=grid.start + grid.step * delivery.start, step=step, count=len(lots))
+    require_sound(check_curves(periods, rules, day, capability))
     ordered = float(rules.lot_mw) * float(np.sum(lots))
     hours = per_period * grid.step_hours
     return DayAheadOrder(periods=periods, rounding_error_mwh=(float(volume.sum()) - ordered) * hours)
