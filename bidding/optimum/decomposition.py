@@ -3,22 +3,25 @@
 The master mixes columns (schedules the fleet can follow); its duals say what a kWh costs in each slot beyond the energy
 price; the price response at that price is the best new column, found exactly by the greedy rule. Wentges smoothing damps
 the duals. Every iterate is feasible, can be disaggregated, and carries a certified distance to the optimum, because each
-price response also gives a Lagrangian lower bound. The work does not grow with the number of sessions.
+price response also gives a Lagrangian lower bound. The work does not grow with the number of sessions. The fleet is mixed in
+parts (`window_groups`): each part has its own weights, so that one price response brings as many columns as there are parts.
 
 Phases: first with a price on overflow of the cap. If overflow remains, the least overflow is found: when that is above zero
 nothing fits and its duals name the slots (`least_overflow` is certified too); otherwise the search goes on with overflow
 forbidden.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bidding.arrays import FloatArray
+from bidding.arrays import FloatArray, IntArray
 from bidding.fleet.flexibility import FlexibilityTable, power_bounds
 from bidding.optimum.coupling import Coupling, CouplingPrices, lagrangian_bound
-from bidding.optimum.greedy import PriceResponse
+from bidding.optimum.greedy import PriceResponse, rank_counts
 from bidding.optimum.restricted_master import MasterSolution, Phase, RestrictedMaster
+from bidding.optimum.window_groups import GROUP_COUNT, group_windows
 
 SMOOTHING = 0.5
 """Share of the best duals so far in the price of a response (Wentges 1997)."""
@@ -54,11 +57,27 @@ class ColumnSet:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Mixture:
-    """What the search came to: columns, their weights and the certificates."""
+class MixedPart:
+    """The mixture of one part of the fleet."""
 
+    windows: IntArray
+    """Windows of its sessions, numbers in the table's layout."""
     columns: ColumnSet
     weights: FloatArray
+    """One per column, above 0, sum 1."""
+
+    @property
+    def schedule_kwh(self) -> FloatArray:
+        """Draw of the part per slot, shape (T,)."""
+        schedule: FloatArray = self.weights @ self.columns.schedule_kwh
+        return schedule
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Mixture:
+    """What the search came to: columns and weights per part of the fleet, and the certificates."""
+
+    parts: tuple[MixedPart, ...]
     objective_eur: float
     lower_bound_eur: float
     is_proved: bool
@@ -71,6 +90,26 @@ class Mixture:
     """Duals of the least overflow, in [0, 1] per slot; None when that phase was not needed."""
     iteration_count: int
 
+    @property
+    def schedule_kwh(self) -> FloatArray:
+        """Draw of the fleet per slot, shape (T,)."""
+        return sum_of([part.schedule_kwh for part in self.parts])
+
+
+def reweighted(mixture: Mixture, weights: FloatArray) -> Mixture:
+    """Return the same columns with other weights: those of all parts one after the other, cleaned of rounding."""
+    border = np.cumsum([len(part.weights) for part in mixture.parts])[:-1]
+    parts = []
+    for part, share in zip(mixture.parts, np.split(np.maximum(weights, 0.0), border), strict=True):
+        parts.append(replace(part, weights=share / share.sum()))
+    return replace(mixture, parts=tuple(parts))
+
+
+def sum_of(schedules_kwh: Sequence[FloatArray]) -> FloatArray:
+    """Return the sum of schedules of equal length, at least one."""
+    total: FloatArray = np.sum(schedules_kwh, axis=0)
+    return total
+
 
 def generate_columns(
     table: FlexibilityTable,
@@ -78,6 +117,7 @@ def generate_columns(
     coupling: Coupling,
     *,
     limits: SearchLimits = SearchLimits(),
+    part_count: int = GROUP_COUNT,
 ) -> Mixture:
     """Return the cheapest mixture of schedules under the coupling.
 
@@ -86,37 +126,63 @@ def generate_columns(
         price_eur_per_kwh: Energy price per slot, shape (T,).
         coupling: Cap per slot and demand charge.
         limits: When to stop.
+        part_count: Parts of the fleet that are mixed on their own; the optimum is the same for any number.
     """
-    search = _Search(table, price_eur_per_kwh, coupling, limits)
-    search.respond(price_eur_per_kwh)
+    search = _Search(table, price_eur_per_kwh, coupling, limits, group_windows(table, part_count))
+    search.start()
     return search.run()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Column:
+    """One column of the master."""
+
+    part: int
+    price: FloatArray
+    schedule_kwh: FloatArray
 
 
 class _Search:
     """One column generation: the master, the bound and the best duals so far."""
 
-    def __init__(self, table: FlexibilityTable, price: FloatArray, coupling: Coupling, limits: SearchLimits) -> None:
+    def __init__(
+        self,
+        table: FlexibilityTable,
+        price: FloatArray,
+        coupling: Coupling,
+        limits: SearchLimits,
+        groups: tuple[IntArray, ...],
+    ) -> None:
         _, power_max = power_bounds(table)
         self.price = price
         self.coupling = coupling
         self.limits = limits
-        self.response = PriceResponse(table)
+        self.groups = groups
+        self.responses = [PriceResponse(table, windows) for windows in groups]
         highest = float(np.max(np.abs(price)))
         charge = 0.0 if coupling.demand_charge is None else coupling.demand_charge.eur_per_peak_kwh
         overflow_price = max(1.0, OVERFLOW_PRICE_FACTOR * (highest + charge))
-        self.master = RestrictedMaster(coupling, power_max, overflow_price)
-        self.column_prices: list[FloatArray] = []
+        self.master = RestrictedMaster(coupling, power_max, overflow_price, len(groups))
+        self.columns: list[_Column] = []
         self.iteration_count = 0
         turnover = float(np.mean(np.abs(price))) * float(table.major.sum())
         self.reference_eur = max(SMALL_SHARE * turnover, 1e-9)
         self.reference_kwh = max(float(np.max(power_max, initial=0.0)), 1e-9)
 
-    def respond(self, price: FloatArray) -> FloatArray:
-        """Add the fleet's response to a price as a column and return it."""
-        schedule = self.response.schedule(price)
-        self.master.add(schedule, float(self.price @ schedule))
-        self.column_prices.append(price)
-        return schedule
+    def start(self) -> None:
+        """Begin with what every part would do if nothing tied it to the others."""
+        for part, schedule in enumerate(self.respond(self.price)):
+            self.add(part, self.price, schedule)
+
+    def respond(self, price: FloatArray) -> list[FloatArray]:
+        """Return the response of every part to a price."""
+        counts = rank_counts(price)
+        return [response.schedule(price, counts) for response in self.responses]
+
+    def add(self, part: int, price: FloatArray, schedule: FloatArray) -> None:
+        """Add the response of a part to a price as a column."""
+        self.master.add(schedule, float(self.price @ schedule), part)
+        self.columns.append(_Column(part=part, price=price, schedule_kwh=schedule))
 
     def run(self) -> Mixture:
         """Go through the phases."""
@@ -137,6 +203,7 @@ class _Search:
     def descend(self, phase: Phase) -> tuple[MasterSolution, float, bool]:
         """Add columns until the gap of this phase is closed; return the mix, its bound and whether it is proved."""
         bound, centre = -np.inf, None
+        base = np.zeros_like(self.price) if phase is Phase.LEAST_OVERFLOW else self.price
         while True:
             solution = self.master.solve()
             self.iteration_count += 1
@@ -144,20 +211,33 @@ class _Search:
                 return solution, 0.0, True
             improved = False
             for prices in self.prices_to_try(solution, centre):
-                base = np.zeros_like(self.price) if phase is Phase.LEAST_OVERFLOW else self.price
-                schedule = self.response.schedule(base + prices.total)
-                found = self.bound_of(phase, prices, schedule)
+                schedules = self.respond(base + prices.total)
+                found = self.bound_of(phase, prices, sum_of(schedules))
                 if found > bound:
                     bound, centre = found, prices
-                priced = float((base + solution.prices.total) @ schedule)
-                if priced < solution.mix_dual - REDUCED_COST_TOLERANCE * self.reference(phase, solution):
-                    self.respond(base + prices.total)
+                if self.add_what_pays(phase, base, prices, schedules, solution):
                     improved = True
                     break
             gap = solution.objective_eur - bound
             closed = gap <= self.limits.relative_gap * self.reference(phase, solution)
             if closed or not improved or self.iteration_count >= self.limits.iteration_limit:
                 return solution, bound, closed
+
+    def add_what_pays(
+        self,
+        phase: Phase,
+        base: FloatArray,
+        prices: CouplingPrices,
+        schedules: Sequence[FloatArray],
+        solution: MasterSolution,
+    ) -> bool:
+        """Add the responses that improve the mix of their part; tell whether there was one."""
+        tolerance = REDUCED_COST_TOLERANCE * self.reference(phase, solution) / len(self.groups)
+        priced = np.array(schedules) @ (base + solution.prices.total)
+        paying = np.flatnonzero(priced < solution.mix_duals - tolerance)
+        for part in paying:
+            self.add(int(part), base + prices.total, schedules[int(part)])
+        return bool(paying.size)
 
     def prices_to_try(self, solution: MasterSolution, centre: CouplingPrices | None) -> tuple[CouplingPrices, ...]:
         """Return the duals to respond to: smoothed towards the best so far first, the master's own if that fails."""
@@ -184,14 +264,10 @@ class _Search:
 
     def mixture(self, solution: MasterSolution, bound: float, *, proved: bool) -> Mixture:
         """Return the mix with its columns, weights cleaned of the solver's rounding."""
-        used = np.flatnonzero(solution.weights > 0.0)
-        weights = solution.weights[used] / solution.weights[used].sum()
-        schedules = self.master.columns[used]
-        prices = np.array(self.column_prices).reshape(len(self.column_prices), -1)[used]
+        parts = tuple(self.mixed_part(part, solution) for part in range(len(self.groups)))
         return Mixture(
-            columns=ColumnSet(price=prices, schedule_kwh=schedules),
-            weights=weights,
-            objective_eur=self.coupling.cost_eur(self.price, weights @ schedules),
+            parts=parts,
+            objective_eur=self.coupling.cost_eur(self.price, sum_of([part.schedule_kwh for part in parts])),
             lower_bound_eur=bound,
             is_proved=proved,
             overflow_kwh=0.0 if self.fits(solution) else float(solution.overflow_kwh.sum()),
@@ -199,3 +275,15 @@ class _Search:
             overflow_prices=None,
             iteration_count=self.iteration_count,
         )
+
+    def mixed_part(self, part: int, solution: MasterSolution) -> MixedPart:
+        """Return the used columns of one part with their weights."""
+        # Columns that came after the last mix have no weight in it.
+        mixed = zip(self.columns, solution.weights, strict=False)
+        used = [(column, weight) for column, weight in mixed if column.part == part and weight > 0.0]
+        weights = np.array([weight for _, weight in used])
+        columns = ColumnSet(
+            price=np.array([column.price for column, _ in used]),
+            schedule_kwh=np.array([column.schedule_kwh for column, _ in used]),
+        )
+        return MixedPart(windows=self.groups[part], columns=columns, weights=weights / weights.sum())

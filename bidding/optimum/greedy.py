@@ -33,10 +33,14 @@ class PriceResponse:
     """A table prepared for many price responses: only gathers are left to do for each price.
 
     The table must not change while this is in use.
+
+    Args:
+        table: What the fleet can do.
+        windows: Answer for the sessions of these windows only; None for all.
     """
 
-    def __init__(self, table: FlexibilityTable) -> None:
-        occupied = table.occupied_windows
+    def __init__(self, table: FlexibilityTable, windows: IntArray | None = None) -> None:
+        occupied = table.occupied_windows if windows is None else windows
         length = table.window_length[occupied]
         cells = ragged_ranges(table.layout.offset[occupied], length)
         arrival = np.repeat(table.layout.arrival[occupied], length)
@@ -49,7 +53,7 @@ class PriceResponse:
         self._major = table.major[cells]
         self._minor = table.minor[cells] if table.has_range else self._major
 
-    def schedule(self, price: FloatArray) -> FloatArray:
+    def schedule(self, price: FloatArray, counts: IntArray | None = None) -> FloatArray:
         """Return the schedule of least cost, kWh per slot.
 
         A session takes `energy_min_kwh` in its cheapest slots and goes on to `energy_max_kwh` only where the price is
@@ -57,9 +61,10 @@ class PriceResponse:
 
         Args:
             price: Price per slot, any currency per kWh, shape (T,).
+            counts: `rank_counts(price)` where it is at hand already, for another part of the fleet; None computes it.
         """
-        counts = rank_counts(price).ravel()
-        cell = self._row + counts[self._to_departure] - counts[self._to_arrival]
+        before = (rank_counts(price) if counts is None else counts).ravel()
+        cell = self._row + before[self._to_departure] - before[self._to_arrival]
         amount = self._major[cell]
         if self._minor is not self._major:
             amount = np.where(price[self._slot] < 0.0, amount, self._minor[cell])

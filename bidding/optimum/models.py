@@ -7,6 +7,7 @@ sessions. Both are solved with HiGHS. Anything else that is convex in the schedu
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import cvxpy as cp
 import numpy as np
@@ -37,14 +38,14 @@ class ModelSolution:
 # ---------------------------------------------------------------- what a fleet can do
 
 
-def convexity(weights: cp.Variable) -> list[cp.Constraint]:
-    """Columns are mixed: weights sum to one (they are not negative by their bounds)."""
-    return [weights.sum() == 1.0]
+def convexity(weights: cp.Variable, part_of: sp.csr_array) -> list[cp.Constraint]:
+    """Columns are mixed: the weights of each part of the fleet sum to one (they are not negative by their bounds)."""
+    return [cast("cp.Expression", part_of @ weights) == 1.0]
 
 
-def aggregate_of_columns(schedule: cp.Variable, weights: cp.Variable, columns: ColumnSet) -> list[cp.Constraint]:
+def aggregate_of_columns(schedule: cp.Variable, weights: cp.Variable, columns_kwh: FloatArray) -> list[cp.Constraint]:
     """The fleet's schedule is the mixture of the columns."""
-    return [schedule == columns.schedule_kwh.T @ weights]
+    return [schedule == columns_kwh.T @ weights]
 
 
 def aggregate_of_sessions(schedule: cp.Variable, energy: cp.Variable, slot_of: sp.csr_array) -> list[cp.Constraint]:
@@ -68,11 +69,20 @@ def departure_energy(energy: cp.Variable, session_of: sp.csr_array, sessions: Se
 # ---------------------------------------------------------------- the two models
 
 
-def solve_column_model(columns: ColumnSet, price_eur_per_kwh: FloatArray, coupling: Coupling) -> ModelSolution | None:
-    """Return the best mixture of the columns, or None when HiGHS found none."""
+def solve_column_model(
+    parts: Sequence[ColumnSet], price_eur_per_kwh: FloatArray, coupling: Coupling
+) -> ModelSolution | None:
+    """Return the best mixture of the columns of a fleet's parts, or None when HiGHS found none.
+
+    Its variables are the weights of all parts, one part after the other.
+    """
+    counts = [len(part.schedule_kwh) for part in parts]
+    columns_kwh = np.concatenate([part.schedule_kwh for part in parts])
+    entry = np.arange(sum(counts))
+    part_of = sp.csr_array((np.ones(len(entry)), (np.repeat(np.arange(len(parts)), counts), entry)))
     schedule = cp.Variable(coupling.slot_count)
-    weights = cp.Variable(len(columns.schedule_kwh), nonneg=True)
-    families = [convexity(weights), aggregate_of_columns(schedule, weights, columns)]
+    weights = cp.Variable(len(entry), nonneg=True)
+    families = [convexity(weights, part_of), aggregate_of_columns(schedule, weights, columns_kwh)]
     return _solve(schedule, weights, families, price_eur_per_kwh, coupling)
 
 

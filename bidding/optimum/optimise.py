@@ -13,13 +13,21 @@ from bidding.arrays import FloatArray, finite_vector
 from bidding.fleet.flexibility import FlexibilityTable
 from bidding.fleet.sessions import SessionArrays
 from bidding.optimum.coupling import Coupling, CouplingPrices, lagrangian_bound
-from bidding.optimum.decomposition import SMALL_SHARE, ColumnSet, Mixture, SearchLimits, generate_columns
+from bidding.optimum.decomposition import (
+    SMALL_SHARE,
+    ColumnSet,
+    Mixture,
+    SearchLimits,
+    generate_columns,
+    reweighted,
+)
 from bidding.optimum.disaggregation import Disaggregation, SessionSchedule
 from bidding.optimum.explain import explain_conflict
 from bidding.optimum.greedy import PriceResponse
 from bidding.optimum.models import session_schedule, solve_column_model, solve_session_model
 from bidding.optimum.outcome import Feasible, Infeasible, Outcome, Proved, SolutionRejected, TimedOut
 from bidding.optimum.recheck import Claim, Terms, recheck
+from bidding.optimum.set_points import FleetSetPoints
 
 SESSION_MODEL_LIMIT = 250
 """Up to here the model with a variable per session and slot is faster than columns."""
@@ -149,14 +157,13 @@ def _optimum_by_columns(case: _Case) -> Optimum:
     mixture = generate_columns(case.table, case.price, case.coupling, limits=case.options.limits)
     if mixture.overflow_kwh > 0.0:
         return _without_schedule(case, mixture)
-    columns = mixture.columns
-    solution = solve_column_model(columns, case.price, case.coupling)
-    weights = mixture.weights if solution is None else np.maximum(solution.variables, 0.0)
-    weights = weights / weights.sum()
+    solution = solve_column_model([part.columns for part in mixture.parts], case.price, case.coupling)
     free = np.zeros(case.coupling.slot_count)
-    prices = CouplingPrices(cap=free, peak=free) if solution is None else solution.prices
-    per_session = Disaggregation(case.sessions, columns, weights).schedule()
-    return _checked(case, weights @ columns.schedule_kwh, per_session, prices, mixture.lower_bound_eur)
+    prices = CouplingPrices(cap=free, peak=free)
+    if solution is not None:
+        mixture, prices = reweighted(mixture, solution.variables), solution.prices
+    per_session = FleetSetPoints(case.sessions, case.table, mixture).schedule()
+    return _checked(case, mixture.schedule_kwh, per_session, prices, mixture.lower_bound_eur)
 
 
 def _without_schedule(case: _Case, mixture: Mixture) -> Optimum:

@@ -3,7 +3,8 @@
     min  sum_k cost_k w_k + overflow_cost * sum_t o_t + D * peak
     s.t. sum_k v_kt w_k - o_t          <= cap_t          for slots where the cap can bind
          sum_k v_kt w_k        - peak  <= -load_t        for slots that can set a new peak
-         sum_k w_k = 1,  w >= 0,  o >= 0,  peak >= peak_so_far
+         sum_{k of part g} w_k = 1                       for each part g of the fleet
+         w >= 0,  o >= 0,  peak >= peak_so_far
 
 HiGHS is used directly because rows and columns are added a hundred times; a modelling layer would cost more than the solve.
 """
@@ -36,11 +37,12 @@ class MasterSolution:
     objective_eur: float
     """In phase LEAST_OVERFLOW: kWh."""
     weights: FloatArray
+    """Of every column, in the order in which they were added; those of one part of the fleet sum to 1."""
     overflow_kwh: FloatArray
     """Draw above the cap per slot, shape (T,)."""
     prices: CouplingPrices
-    mix_dual: float
-    """Dual of `sum w = 1`: a column pays off when its priced cost is below it."""
+    mix_duals: FloatArray
+    """Per part of the fleet the dual of `sum w = 1`: a column pays off when its priced cost is below it."""
 
 
 class RestrictedMaster:
@@ -50,31 +52,29 @@ class RestrictedMaster:
         coupling: Cap and demand charge.
         power_max_kwh: Most the fleet can draw in each slot on its own; slots where that cannot reach a limit get no row.
         overflow_eur_per_kwh: Price of overflow in the phase PENALTY.
+        part_count: Number of parts of the fleet that are mixed on their own.
     """
 
-    def __init__(self, coupling: Coupling, power_max_kwh: FloatArray, overflow_eur_per_kwh: float) -> None:
+    def __init__(
+        self, coupling: Coupling, power_max_kwh: FloatArray, overflow_eur_per_kwh: float, part_count: int
+    ) -> None:
         self._coupling = coupling
+        self._part_count = part_count
         self._overflow_cost = overflow_eur_per_kwh
         self._cap_slots: IntArray = np.flatnonzero(power_max_kwh > coupling.cap_kwh)
         self._peak_slots = _slots_that_can_peak(coupling, power_max_kwh)
         # Rows near 1 keep the solver's absolute tolerances meaningful for a home and for a city.
         self._scale = 1.0 / max(float(np.max(power_max_kwh, initial=0.0)), 1e-9)
-        self._columns: list[FloatArray] = []
         self._costs: list[float] = []
         self._phase = Phase.PENALTY
         self._lp = quiet_solver()
         self._add_rows_and_slacks()
 
-    @property
-    def columns(self) -> FloatArray:
-        """Schedules of all columns, kWh per slot, shape (K, T)."""
-        return np.array(self._columns).reshape(len(self._columns), self._coupling.slot_count)
-
-    def add(self, schedule_kwh: FloatArray, cost_eur: float) -> None:
-        """Add a column: a schedule the fleet can follow, and its energy cost."""
-        self._columns.append(schedule_kwh)
+    def add(self, schedule_kwh: FloatArray, cost_eur: float, part: int) -> None:
+        """Add a column: a schedule that a part of the fleet can follow, and its energy cost."""
         self._costs.append(cost_eur)
-        rows = np.arange(len(self._cap_slots) + len(self._peak_slots) + 1)
+        coupled = len(self._cap_slots) + len(self._peak_slots)
+        rows = np.append(np.arange(coupled), coupled + part)
         entries = np.concatenate(
             [schedule_kwh[self._cap_slots] * self._scale, schedule_kwh[self._peak_slots] * self._scale, [1.0]]
         )
@@ -114,7 +114,7 @@ class RestrictedMaster:
             weights=values[self._first_column :],
             overflow_kwh=overflow,
             prices=self._prices(cap, peak),
-            mix_dual=-float(duals[-1]),
+            mix_duals=-duals[cap_count + peak_count :],
         )
 
     def _prices(self, cap: FloatArray, peak: FloatArray) -> CouplingPrices:
@@ -135,7 +135,8 @@ class RestrictedMaster:
         for slot in self._peak_slots:
             load = 0.0 if charge is None else float(charge.load_kwh[slot])
             self._lp.addRow(-infinity, -load * self._scale, 0, _NO_ROWS, _NO_VALUES)
-        self._lp.addRow(1.0, 1.0, 0, _NO_ROWS, _NO_VALUES)
+        for _ in range(self._part_count):
+            self._lp.addRow(1.0, 1.0, 0, _NO_ROWS, _NO_VALUES)
         for row in range(cap_count):
             entry = np.array([row], dtype=np.int32)
             self._lp.addCol(self._overflow_cost / self._scale, 0.0, infinity, 1, entry, np.array([-1.0]))

@@ -16,11 +16,11 @@ from bidding.fleet.flexibility import FlexibilityTable
 from bidding.fleet.sessions import SessionArrays, uncontrolled_schedule
 from bidding.optimum.coupling import Coupling
 from bidding.optimum.decomposition import Mixture, generate_columns
-from bidding.optimum.disaggregation import Disaggregation
 from bidding.optimum.greedy import respond_to_price
 from bidding.optimum.models import solve_session_model
 from bidding.optimum.optimise import OptimiserOptions, optimise
 from bidding.optimum.outcome import Proved
+from bidding.optimum.set_points import FleetSetPoints
 
 SLOTS = 96
 CAP_SHARE = 0.6
@@ -70,7 +70,7 @@ def _columns_only(count: int) -> dict[str, Any]:
     table_s, table = _median(lambda: FlexibilityTable.build(sessions, SLOTS))
     greedy_s, _ = _median(lambda: respond_to_price(table, price))
     columns_s, mixture = _median(lambda: generate_columns(table, price, coupling))
-    disaggregation = Disaggregation(sessions, mixture.columns, mixture.weights)
+    disaggregation = FleetSetPoints(sessions, table, mixture)
     tick_s, _ = _median(lambda: disaggregation.at(SLOTS // 3))
     all_s, plan = _cpu_seconds(disaggregation.schedule)
     return {

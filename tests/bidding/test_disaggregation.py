@@ -75,11 +75,12 @@ def test_r7_a_capped_city_on_days_of_any_length(
     assert price.min() < 0.0
     assert len(np.unique(price)) < slot_count / 2
     table = FlexibilityTable.build(sessions, slot_count)
-    mixture = generate_columns(table, price, Coupling(cap_kwh=np.full(slot_count, cap)))
+    mixture = generate_columns(table, price, Coupling(cap_kwh=np.full(slot_count, cap)), part_count=1)
     assert mixture.is_proved
-    disaggregation = Disaggregation(sessions, mixture.columns, mixture.weights)
+    [part] = mixture.parts
+    disaggregation = Disaggregation(sessions, part.columns, part.weights)
     plan = disaggregation.schedule()
-    assert_r5(plan, sessions, mixture.weights @ mixture.columns.schedule_kwh)
+    assert_r5(plan, sessions, mixture.schedule_kwh)
     assert plan.energy_kwh.sum() == pytest.approx(sessions.energy_min_kwh.sum(), rel=1e-12)
     assert plan.per_slot_kwh(slot_count).max() <= cap * (1 + 1e-6)
 
@@ -88,8 +89,9 @@ def test_32_the_car_that_needs_the_time_goes_first(sessions_of: Sessions) -> Non
     """Least laxity would halve slot 0 and miss 0.5 kWh; the exact split gives all of it to the second car."""
     sessions = sessions_of((0, 2, 1, 1), (0, 3, 1, 2))
     coupling = Coupling(cap_kwh=np.array([1.0, 2.0, 0.0]))
-    mixture = generate_columns(FlexibilityTable.build(sessions, 3), np.array([1.0, 2.0, 3.0]), coupling)
-    plan = Disaggregation(sessions, mixture.columns, mixture.weights).schedule()
+    mixture = generate_columns(FlexibilityTable.build(sessions, 3), np.array([1.0, 2.0, 3.0]), coupling, part_count=1)
+    [part] = mixture.parts
+    plan = Disaggregation(sessions, part.columns, part.weights).schedule()
     np.testing.assert_allclose(plan.at(0), [0, 1], atol=1e-9)
     np.testing.assert_allclose(plan.at(1), [1, 1], atol=1e-9)
     np.testing.assert_allclose(plan.total_kwh(), [1, 2], atol=1e-9)

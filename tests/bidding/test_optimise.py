@@ -11,11 +11,11 @@ from bidding.fleet.flexibility import FlexibilityTable
 from bidding.fleet.sessions import SessionArrays
 from bidding.optimum.coupling import Coupling, DemandCharge, lagrangian_bound, legal_prices
 from bidding.optimum.decomposition import SearchLimits, generate_columns
-from bidding.optimum.disaggregation import Disaggregation
 from bidding.optimum.greedy import respond_to_price
 from bidding.optimum.optimise import OptimiserOptions, Optimum, optimise, serve_most
 from bidding.optimum.outcome import Feasible, Infeasible, Proved, SolutionRejected, TimedOut
 from bidding.optimum.recheck import Claim, Terms, Violation, recheck
+from bidding.optimum.set_points import FleetSetPoints
 from gateway.domain.errors import InvalidInput
 
 Sessions = Callable[..., SessionArrays]
@@ -219,11 +219,35 @@ def test_one_tick_equals_the_whole_schedule(random_sessions: Sessions) -> None:
     table = FlexibilityTable.build(sessions, 12)
     cap = np.full(12, 0.7 * respond_to_price(table, price).max())
     mixture = generate_columns(table, price, Coupling(cap_kwh=cap))
-    assert len(mixture.weights) > 1
-    disaggregation = Disaggregation(sessions, mixture.columns, mixture.weights)
-    whole = disaggregation.schedule()
-    for slot in range(12):
-        np.testing.assert_allclose(disaggregation.at(slot), whole.at(slot), atol=1e-12)
+    assert len(mixture.parts) > 1
+    assert max(len(part.weights) for part in mixture.parts) > 1
+    points = FleetSetPoints(sessions, table, mixture)
+    whole = points.schedule()
+    np.testing.assert_allclose(whole.per_slot_kwh(12), mixture.schedule_kwh, atol=1e-12)
+    for slot, drawn in points.by_slot():
+        np.testing.assert_allclose(drawn, whole.at(slot), atol=1e-12)
+    in_blocks = np.zeros(len(whole.energy_kwh))
+    for block in points.blocks():
+        for row, energy in zip(block.row, block.energy_kwh, strict=True):
+            in_blocks[whole.offset[row] : whole.offset[row + 1]] = energy
+    np.testing.assert_allclose(in_blocks, whole.energy_kwh, atol=1e-12)
+
+
+@pytest.mark.parametrize("slot_count", [12, 96])
+def test_mixing_a_fleet_in_parts_finds_the_same_optimum_sooner(random_sessions: Sessions, slot_count: int) -> None:
+    rng = np.random.default_rng(31)
+    sessions = random_sessions(rng, 300, slot_count, with_range=True)
+    price = rng.uniform(-2, 5, slot_count)
+    table = FlexibilityTable.build(sessions, slot_count)
+    coupling = Coupling(cap_kwh=np.full(slot_count, 0.6 * respond_to_price(table, price).max()))
+    whole, parted = (generate_columns(table, price, coupling, part_count=count) for count in (1, 8))
+    assert (len(whole.parts), len(parted.parts)) == (1, 8)
+    assert whole.is_proved
+    assert parted.is_proved
+    assert parted.objective_eur == pytest.approx(whole.objective_eur, rel=2e-6)
+    assert parted.iteration_count <= whole.iteration_count
+    windows = np.concatenate([part.windows for part in parted.parts])
+    np.testing.assert_array_equal(np.sort(windows), table.occupied_windows)
 
 
 def test_a_spent_budget_is_said(city_sessions: Sessions, evening_prices: Callable[..., np.ndarray]) -> None:
