@@ -10,7 +10,7 @@ from enum import Enum
 import cvxpy as cp
 import numpy as np
 import numpy.typing as npt
-from cvxpy.atoms.affine.hstack import hstack
+import scipy.sparse as sp
 
 from bidding.arrays import FloatArray, finite_vector, require_each
 from bidding.optimum.recheck import BatteryClaim, Violation, recheck_battery, recheck_curtailment
@@ -100,7 +100,9 @@ class BatteryModel:
         is still burnt is found by `exclusions` and ruled out.
         """
         battery, last = self.battery, self.stored_kwh[-1]
-        before = hstack([np.array([battery.initial_kwh]), self.stored_kwh[:-1]])
+        slot_count = self.stored_kwh.size
+        at_start = battery.initial_kwh * (np.arange(slot_count) == 0)
+        before = sp.eye_array(slot_count, k=-1) @ self.stored_kwh + at_start
         flow = battery.charge_efficiency * self.charge_kwh - self.discharge_kwh / battery.discharge_efficiency
         constraints = [self.stored_kwh == before + flow, *self._shared_power()]
         cost = battery.degradation_eur_per_kwh * (self.charge_kwh + self.discharge_kwh).sum()
