@@ -34,21 +34,25 @@ def session_levels(
         up: Written in its window: charge up to here, kWh in the battery.
         down: Written in its window: discharge down to here.
     """
-    arrival, departure = window[0], window[1]
-    for slot in range(arrival, departure):
-        up[slot] = car[NEEDED] if price[slot] >= -car[WEAR] else car[TOP]
-        down[slot] = car[NEEDED] if price[slot] > car[WEAR] else car[TOP]
-    for slot in range(departure - 1, arrival, -1):
-        lowest = min(car[FLOOR], car[START] + car[STORED] * (slot - arrival))
-        for earlier in range(arrival, slot):
-            if price[earlier] > price[slot]:
-                up[earlier] = max(up[earlier] - car[STORED], lowest)
-            elif price[earlier] < resale[slot]:
-                up[earlier] = min(up[earlier] + car[TAKEN], car[TOP])
-            if price[earlier] < price[slot]:
-                down[earlier] = min(down[earlier] + car[TAKEN], car[TOP])
-            elif price[slot] < resale[earlier]:
-                down[earlier] = max(down[earlier] - car[STORED], lowest)
+    # Views and scalars of the window let the compiler handle several earlier slots in one instruction.
+    arrival, length = window[0], window[1] - window[0]
+    stored, taken, top, needed, wear = car[STORED], car[TAKEN], car[TOP], car[NEEDED], car[WEAR]
+    here, worth = price[arrival : arrival + length], resale[arrival : arrival + length]
+    bought, sold = up[arrival : arrival + length], down[arrival : arrival + length]
+    for slot in range(length):
+        bought[slot] = needed if here[slot] >= -wear else top
+        sold[slot] = needed if here[slot] > wear else top
+    for slot in range(length - 1, 0, -1):
+        lowest = min(car[FLOOR], car[START] + stored * slot)
+        now, now_worth = here[slot], worth[slot]
+        for earlier in range(slot):
+            level, then = bought[earlier], here[earlier]
+            lifted = min(level + taken, top) if then < now_worth else level
+            bought[earlier] = max(level - stored, lowest) if then > now else lifted
+        for earlier in range(slot):
+            level, then = sold[earlier], here[earlier]
+            sunk = max(level - stored, lowest) if now < worth[earlier] else level
+            sold[earlier] = min(level + taken, top) if then < now else sunk
 
 
 def session_exchange(

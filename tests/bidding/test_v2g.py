@@ -96,7 +96,7 @@ def test_r2_the_answer_costs_what_the_linear_program_costs(seed: int) -> None:
 def test_days_of_any_length(slot_count: int) -> None:
     rng = np.random.default_rng(slot_count)
     sessions = random_sessions(rng, 6, slot_count)
-    price: FloatArray = np.round(np.maximum(rng.normal(0.08, 0.06, slot_count), 0.0), 2)
+    price: FloatArray = np.maximum(rng.normal(0.08, 0.06, slot_count), 0.0).round(2)
     assert respond_to_price(sessions, price).plan.cost_eur == pytest.approx(least_cost(sessions, price), abs=1e-9)
 
 
@@ -322,10 +322,10 @@ def test_no_sessions_answer_nothing() -> None:
 
 def test_sessions_and_plans_survive_the_pipe_of_a_worker() -> None:
     sessions = sessions_of(soc_arrival_kwh=np.ones(1), session_ids=("car",))
-    again = pickle.loads(pickle.dumps(sessions))  # noqa: S301  # its own bytes
+    again = pickle.loads(pickle.dumps(sessions))  # noqa: S301  # bytes of our own
     assert again.name_of(0) == "car"
     answer = respond_to_price(again, [1.0, 2.0])
-    received = pickle.loads(pickle.dumps(answer))  # noqa: S301  # its own bytes
+    received = pickle.loads(pickle.dumps(answer))  # noqa: S301  # bytes of our own
     assert received.plan.cost_eur == answer.plan.cost_eur
 
 

@@ -155,3 +155,30 @@ def least_cost(
         return None
     assert result.status == 0, result.message
     return float(result.fun)
+
+
+def least_overflow(sessions: BidirectionalSessions, caps: FleetCaps) -> float:
+    """Return the least energy above the import cap of any plan within the export cap."""
+    program = _Program(sessions, caps.slot_count)
+    there, slots = program.present(), caps.slot_count
+    size = 3 * there.size
+    most = [there * sessions.charge_kwh_per_slot[:, None], there * sessions.discharge_kwh_per_slot[:, None], there]
+
+    def widened(rule: LinearConstraint, overflow: FloatArray) -> LinearConstraint:
+        rows: Any = rule.A
+        return LinearConstraint(sp.hstack([rows, sp.csr_matrix(overflow)]), rule.lb, rule.ub)
+
+    batteries, limits = program.batteries(), program.caps(caps)
+    exported = LinearConstraint(limits.A, limits.lb, np.inf)
+    imported = LinearConstraint(limits.A, -np.inf, limits.ub)
+    result = milp(
+        np.concatenate([np.zeros(size), np.ones(slots)]),
+        constraints=[
+            widened(batteries, np.zeros((there.size, slots))),
+            widened(exported, np.zeros((slots, slots))),
+            widened(imported, -np.eye(slots)),
+        ],
+        bounds=Bounds(0.0, np.concatenate([*(one.ravel() for one in most), np.full(slots, np.inf)])),
+    )
+    assert result.status == 0, result.message
+    return float(result.fun)
