@@ -182,12 +182,14 @@ def _forecast(
         source = find_sources(history, frame, day.day)
         picked = tuple(pick(source))
         sources.append(DaySource(target=source.target, days=picked, is_same_type=source.is_same_type))
-        parts += [_moved(history, frame, one, day) for one in picked]
+        parts += [moved_sessions(history, frame, one, day) for one in picked]
         day = day.next()
     return SessionForecast(sessions=join_sessions(parts), sources=tuple(sources))
 
 
-def _moved(history: SessionHistory, frame: ForecastFrame, source: SourceDay, target: DeliveryDay) -> SessionArrays:
+def moved_sessions(
+    history: SessionHistory, frame: ForecastFrame, source: SourceDay, target: DeliveryDay
+) -> SessionArrays:
     """Return the sessions that arrived on a past day, moved to the same wall clock of another day and scaled.
 
     Arrivals round down and departures up to slots, so that what was charged in the past still fits.

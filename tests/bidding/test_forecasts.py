@@ -7,7 +7,8 @@ import pytest
 
 from bidding.civil_day import CivilDay, DayType, by_wall_clock, day_type, on_delivery_day, wall_times
 from bidding.fleet.flexibility import FlexibilityTable
-from bidding.fleet.sessions import SessionArrays, fit_to_horizon
+from bidding.fleet.sessions import SessionArrays, fit_to_horizon, join_sessions
+from bidding.forecasts.session_scenarios import draw_days, scenario_sessions, scenario_tables
 from bidding.forecasts.sessions import (
     ForecastFrame,
     LearnedStays,
@@ -207,6 +208,91 @@ class TestForecast:
         with pytest.raises(InvalidInput) as refused:
             history(row)
         assert refused.value.field == field
+
+
+class TestScenarios:
+    """Whole past days straight into tables."""
+
+    TARGET = date(2026, 5, 6)
+
+    def past(self) -> SessionHistory:
+        rows = []
+        for n in range(34):
+            day = date(2026, 4, 1) + timedelta(days=n)
+            rows += [(at(day, 18), 12.0, 11.0, 5.0 + n, 0), (at(day, 9), 4.0, 22.0, 50.0 + n, 1)]
+        return history(*rows)
+
+    def present(self) -> SessionArrays:
+        return SessionArrays(
+            arrival_slot=np.array([-4, 0]),
+            departure_slot=np.array([20, 40]),
+            rate_kwh_per_slot=np.array([1.0, 2.75]),
+            energy_min_kwh=np.array([10.0, 30.0]),
+            energy_max_kwh=np.array([10.0, 30.0]),
+            site_index=np.array([0, 1]),
+        )
+
+    def test_a_table_is_that_of_the_sessions_drawn_and_of_those_present(self) -> None:
+        past, wanted = self.past(), frame(self.TARGET)
+        drawn = draw_days(past, wanted, 2, np.random.default_rng(1))
+        count = wanted.grid.count
+        for number, table in enumerate(scenario_tables(past, wanted, drawn, present=self.present())):
+            sessions = join_sessions([self.present(), *scenario_sessions(past, wanted, drawn, number)])
+            expected = FlexibilityTable.build(fit_to_horizon(sessions, count).sessions, count)
+            np.testing.assert_allclose(table.major, expected.major, atol=1e-9)
+            np.testing.assert_array_equal(table.session_count, expected.session_count)
+            assert len(drawn.days_of(number)) == 3
+
+    def test_draws_are_whole_like_days_by_recency_and_repeat_with_their_seed(self) -> None:
+        past, wanted = self.past(), frame(self.TARGET)
+        drawn = draw_days(past, wanted, 4000, np.random.default_rng(2))
+        again = draw_days(past, wanted, 4000, np.random.default_rng(2))
+        np.testing.assert_array_equal(drawn.picks, again.picks)
+        source = drawn.sources[1]
+        share = np.bincount(drawn.picks[:, 1], minlength=len(source.days)) / 4000
+        np.testing.assert_allclose(share, [day.weight for day in source.days], atol=0.03)
+        assert all(one.weekday() < 5 for one in drawn.days_of(0))
+
+    def test_sites_add_up_scenario_by_scenario(self) -> None:
+        past, wanted = self.past(), frame(self.TARGET)
+        drawn = draw_days(past, wanted, 2, np.random.default_rng(3))
+        whole = scenario_tables(past, wanted, drawn, present=self.present())
+        parts = [scenario_tables(past, wanted, drawn, present=self.present(), site_index=site) for site in (0, 1)]
+        for total, first, second in zip(whole, *parts, strict=True):
+            np.testing.assert_allclose(total.major, (first + second).major, atol=1e-9)
+
+    def test_tables_are_independent_of_each_other(self) -> None:
+        past, wanted = self.past(), frame(self.TARGET)
+        drawn = draw_days(past, wanted, 2, np.random.default_rng(4))
+        first, second = scenario_tables(past, wanted, drawn)
+        before = second.major.copy()
+        extra = self.present().select(np.array([1]))
+        first.add(extra)
+        np.testing.assert_array_equal(second.major, before)
+
+    @pytest.mark.parametrize("target", [SPRING, AUTUMN])
+    def test_days_on_which_the_clock_changes_have_their_length(self, target: date) -> None:
+        past = history(*every_day(target - timedelta(days=33), 31, 18, 10, 20), since=target - timedelta(days=33))
+        wanted = frame(target)
+        drawn = draw_days(past, wanted, 2, np.random.default_rng(5))
+        for table in scenario_tables(past, wanted, drawn):
+            assert table.slot_count == wanted.grid.count
+            everywhere = np.ones(table.slot_count, dtype=bool)
+            # The evening before and the day itself; the last evening is after the horizon.
+            assert table.most_kwh(everywhere) == pytest.approx(40.0)
+
+    def test_what_cannot_be_is_refused(self) -> None:
+        past, wanted = self.past(), frame(self.TARGET)
+        with pytest.raises(InvalidInput, match="count"):
+            draw_days(past, wanted, 0, np.random.default_rng(1))
+        drawn = draw_days(past, wanted, 2, np.random.default_rng(1))
+        with pytest.raises(InvalidInput, match="scenario"):
+            scenario_sessions(past, wanted, drawn, 2)
+        leak = history(*every_day(date(2026, 4, 1), 36, 18, 12, 20))
+        with pytest.raises(InvalidInput, match="known_until"):
+            draw_days(leak, wanted, 1, np.random.default_rng(1))
+        with pytest.raises(InvalidInput, match="known_until"):
+            next(scenario_tables(leak, wanted, drawn))
 
 
 class TestLearnedStays:
