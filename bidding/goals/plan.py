@@ -16,6 +16,7 @@ import numpy as np
 
 from bidding.arrays import FloatArray, sum_by
 from bidding.fleet.sessions import require_fitted
+from bidding.goals.column_model import solve_goal_columns
 from bidding.goals.demand import Demand, GoalPrices, demand_of
 from bidding.goals.fair_service import ScarcityRule, Tier, serve_fairly, tier_ranks
 from bidding.goals.response import GoalProblem, earliest_draw, respond_alone
@@ -90,19 +91,22 @@ def plan_goals(
     if prices.slot_count != coupling.slot_count:
         raise InvalidInput("price_eur_per_kwh", f"has {prices.slot_count} values, expected {coupling.slot_count}")
     demand = demand_of(wishes, prices)
-    solved = _solve_at_once(wishes, demand, coupling)
+    options = options if options is not None else OptimiserOptions()
+    solved = _solve_at_once(wishes, demand, coupling, options)
     if solved is not None:
         problem, solution = solved
         return _checked(wishes, prices, coupling, problem, solution, options)
     weight = np.ones(len(wishes.cars)) if fairness_weight is None else fairness_weight
     problem = _after_scarcity(wishes, demand, coupling, (rule, weight), options)
-    found = solve_goal_model(problem, coupling)
+    found = _least_cost(problem, coupling, options)
     if found is None:
         raise SolutionRejected((NO_PLAN,))
     return _checked(wishes, prices, coupling, problem, found, options)
 
 
-def _solve_at_once(wishes: DriverWishes, demand: Demand, coupling: Coupling) -> tuple[GoalProblem, GoalSolution] | None:
+def _solve_at_once(
+    wishes: DriverWishes, demand: Demand, coupling: Coupling, options: OptimiserOptions
+) -> tuple[GoalProblem, GoalSolution] | None:
     """Return the plan with full rate for everything urgent and every need met, or None when that does not fit."""
     cars = wishes.cars
     problem = GoalProblem(
@@ -116,8 +120,15 @@ def _solve_at_once(wishes: DriverWishes, demand: Demand, coupling: Coupling) -> 
         if np.all(sum_by(problem.slot, alone, coupling.slot_count) <= coupling.cap_kwh):
             free = CouplingPrices(cap=no_prices, peak=no_prices)
             return problem, GoalSolution(entry_kwh=alone, prices=free)
-    found = solve_goal_model(problem, coupling)
+    found = _least_cost(problem, coupling, options)
     return None if found is None else (problem, found)
+
+
+def _least_cost(problem: GoalProblem, coupling: Coupling, options: OptimiserOptions) -> GoalSolution | None:
+    """Return the optimum of the last stage: one model for a few hundred sessions, columns for more."""
+    if len(problem.cars) <= options.session_model_limit:
+        return solve_goal_model(problem, coupling)
+    return solve_goal_columns(problem, coupling, options.limits)
 
 
 def _after_scarcity(
@@ -125,7 +136,7 @@ def _after_scarcity(
     demand: Demand,
     coupling: Coupling,
     scarcity: tuple[ScarcityRule, FloatArray],
-    options: OptimiserOptions | None,
+    options: OptimiserOptions,
 ) -> GoalProblem:
     """Return what is left to decide after energies are shared out and everything urgent is placed."""
     cars, (rule, weight) = wishes.cars, scarcity
@@ -153,7 +164,7 @@ def _checked(
     coupling: Coupling,
     problem: GoalProblem,
     solution: GoalSolution,
-    options: OptimiserOptions | None,
+    options: OptimiserOptions,
 ) -> GoalPlan:
     """Return the plan with its certificate after the independent check has passed it."""
     per_session = SessionSchedule(offset=problem.offset, slot=problem.slot, energy_kwh=solution.entry_kwh)
@@ -168,7 +179,7 @@ def _checked(
         wishes=wishes,
         prices=prices,
         demand=problem.demand,
-        outcome=_certified(problem, coupling, solution, options if options is not None else OptimiserOptions()),
+        outcome=_certified(problem, coupling, solution, options),
         is_best_effort=bool(np.any(missing > 0.0)),
         served_kwh=problem.need_kwh,
         urgent_kwh=problem.floor_kwh,
@@ -194,14 +205,15 @@ def _certified(
     problem: GoalProblem, coupling: Coupling, solution: GoalSolution, options: OptimiserOptions
 ) -> Proved | Feasible:
     """Return the cost with a bound from everyone's exact answer to the duals, which no solver has touched."""
-    no_shift, shift = np.zeros(coupling.slot_count), solution.prices.total
-    cost = problem.cost_eur(solution.entry_kwh, no_shift)
+    cost = problem.cost_eur(solution.entry_kwh)
     charge = coupling.demand_charge
     if charge is not None:
         cost += charge.cost_eur(sum_by(problem.slot, solution.entry_kwh, coupling.slot_count))
-    least = problem.cost_eur(respond_alone(problem, shift), shift)
+    shift = solution.prices.total
+    answer = respond_alone(problem, shift)
+    least = problem.cost_eur(answer) + float(shift[problem.slot] @ answer)
     bound = lagrangian_bound(coupling, solution.prices, least)
-    turnover = float(np.abs(problem.entry_price(no_shift)) @ solution.entry_kwh)
+    turnover = float(np.abs(problem.own_price_eur_per_kwh) @ solution.entry_kwh)
     reference = max(abs(cost), SMALL_SHARE * turnover)
     # Taking the earlier of equal slots may cost this much.
     unseen = NOTHING_EUR + EARLIER_EUR_PER_KWH * float(solution.entry_kwh.sum())

@@ -61,7 +61,7 @@ class LimitBinds:
     urgent_others_kwh: float
     """What boosts and minimums of others draw in those slots."""
     leaving_earlier_count: int
-    """How many of the others that charge in those slots leave before this car."""
+    """How many of the others leave before this car: in the slot of those where most of them charge."""
 
     def sentence(self, name: SlotName = slot_number) -> str:
         """Say it to the driver."""

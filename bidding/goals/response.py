@@ -5,13 +5,14 @@ is filled before a dearer one is touched, and the fill ends at the first part of
 slot. The answer to the price plus duals of the coupling gives a lower bound that does not rely on any solver.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from bidding.arrays import FloatArray, IntArray, offsets_of, ragged_ranges, sum_by
 from bidding.fleet.sessions import SessionArrays
 from bidding.goals.demand import Demand
+from bidding.optimum.greedy import rank_counts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -26,25 +27,24 @@ class GoalProblem:
     floor_kwh: FloatArray
     """Draw already fixed (what is urgent), one entry per session and slot of its window as in `SessionSchedule`."""
 
-    @property
-    def offset(self) -> IntArray:
-        """First entry of each session, and the total at the end."""
-        return offsets_of(self.cars.window_length)
+    offset: IntArray = field(init=False)
+    """First entry of each session, and the total at the end."""
+    row: IntArray = field(init=False)
+    """Session of each entry."""
+    slot: IntArray = field(init=False)
+    """Slot of each entry."""
+    own_price_eur_per_kwh: FloatArray = field(init=False)
+    """Price of each entry its driver goes by."""
 
-    @property
-    def row(self) -> IntArray:
-        """Session of each entry."""
-        return np.repeat(np.arange(len(self.cars)), self.cars.window_length)
-
-    @property
-    def slot(self) -> IntArray:
-        """Slot of each entry."""
-        return ragged_ranges(self.cars.arrival_slot, self.cars.window_length)
-
-    def entry_price(self, shift_eur_per_kwh: FloatArray) -> FloatArray:
-        """Return every entry's own price with a shift per slot, shape (entries,)."""
-        own: FloatArray = self.demand.class_price_eur_per_kwh[self.demand.class_of[self.row], self.slot]
-        return own + shift_eur_per_kwh[self.slot]
+    def __post_init__(self) -> None:
+        """Lay out the entries once; every answer needs them."""
+        length = self.cars.window_length
+        row, slot = np.repeat(np.arange(len(self.cars)), length), ragged_ranges(self.cars.arrival_slot, length)
+        object.__setattr__(self, "offset", offsets_of(length))
+        object.__setattr__(self, "row", row)
+        object.__setattr__(self, "slot", slot)
+        own = self.demand.class_price_eur_per_kwh[self.demand.class_of[row], slot]
+        object.__setattr__(self, "own_price_eur_per_kwh", own)
 
     def step_part_kwh(self, energy_kwh: FloatArray) -> FloatArray:
         """Return how much of each step some energy per session reaches, shape (N, K)."""
@@ -52,11 +52,16 @@ class GoalProblem:
         above = energy_kwh[:, None] - self.need_kwh[:, None] - (np.cumsum(size, axis=1) - size)
         return np.clip(above, 0.0, size)
 
-    def cost_eur(self, entry_kwh: FloatArray, shift_eur_per_kwh: FloatArray) -> float:
-        """Return cost at own prices less the worth of the steps: what a plan minimises, before any demand charge."""
-        paid = float(self.entry_price(shift_eur_per_kwh) @ entry_kwh)
-        reached = self.step_part_kwh(sum_by(self.row, entry_kwh, len(self.cars)))
-        return paid - float((reached * self.demand.step_value_eur_per_kwh).sum())
+    def session_cost_eur(self, entry_kwh: FloatArray) -> FloatArray:
+        """Return each session's cost at its own price less the worth of its steps, shape (N,)."""
+        count = len(self.cars)
+        reached = self.step_part_kwh(sum_by(self.row, entry_kwh, count))
+        worth: FloatArray = (reached * self.demand.step_value_eur_per_kwh).sum(axis=1)
+        return sum_by(self.row, self.own_price_eur_per_kwh * entry_kwh, count) - worth
+
+    def cost_eur(self, entry_kwh: FloatArray) -> float:
+        """Return the cost of all: what a plan minimises, before any demand charge."""
+        return float(self.session_cost_eur(entry_kwh).sum())
 
 
 def respond_alone(problem: GoalProblem, shift_eur_per_kwh: FloatArray) -> FloatArray:
@@ -69,23 +74,40 @@ def respond_alone(problem: GoalProblem, shift_eur_per_kwh: FloatArray) -> FloatA
     Returns:
         kWh per entry. At equal prices the earlier slot is taken.
     """
-    row, price = problem.row, problem.entry_price(shift_eur_per_kwh)
-    room = problem.cars.rate_kwh_per_slot[row] - problem.floor_kwh
-    order = np.lexsort((problem.slot, price, row))
-    # Sorting keeps the sessions in order, so their offsets hold for the sorted entries too.
-    before = _running_within(room[order], problem.offset)
-    after = before + room[order]
-    row, price = row[order], price[order]
-    fixed = sum_by(problem.row, problem.floor_kwh, len(problem.cars))
+    # The order keeps the sessions in place, so their offsets hold for the ordered entries too.
+    order, row = _by_price(problem, shift_eur_per_kwh), problem.row
+    price = (problem.own_price_eur_per_kwh + shift_eur_per_kwh[problem.slot])[order]
+    room = (problem.cars.rate_kwh_per_slot[row] - problem.floor_kwh)[order]
+    before = _running_within(room, problem.offset)
+    after = before + room
+    fixed = sum_by(row, problem.floor_kwh, len(problem.cars))
     reached = np.maximum(problem.need_kwh - fixed, 0.0)
-    taken = np.clip(np.minimum(after, reached[row]) - before, 0.0, None)
+    taken = np.maximum(np.minimum(after, reached[row]) - before, 0.0)
     for size, value in zip(problem.demand.step_kwh.T, problem.demand.step_value_eur_per_kwh.T, strict=True):
         below, reached = reached, reached + size
-        part = np.clip(np.minimum(after, reached[row]) - np.maximum(before, below[row]), 0.0, None)
-        taken += np.where(price < value[row], part, 0.0)
+        wanted = np.flatnonzero(price < np.where(size > 0.0, value, -np.inf)[row])
+        whose = row[wanted]
+        top, bottom = np.minimum(after[wanted], reached[whose]), np.maximum(before[wanted], below[whose])
+        taken[wanted] += np.maximum(top - bottom, 0.0)
     entry_kwh = problem.floor_kwh.copy()
     entry_kwh[order] += taken
     return entry_kwh
+
+
+def _by_price(problem: GoalProblem, shift_eur_per_kwh: FloatArray) -> IntArray:
+    """Return the entries of each session from its cheapest slot to its dearest, session after session.
+
+    All sessions of a class see one order of slots, so a place within a window is a count of preferred slots: nothing is
+    sorted per session.
+    """
+    demand, row, slot = problem.demand, problem.row, problem.slot
+    counts = np.array([rank_counts(price + shift_eur_per_kwh) for price in demand.class_price_eur_per_kwh])
+    one_class = demand.class_of[row]
+    place = counts[one_class, slot, problem.cars.departure_slot[row]]
+    place -= counts[one_class, slot, problem.cars.arrival_slot[row]]
+    order = np.empty(len(row), dtype=np.int64)
+    order[problem.offset[row] + place] = np.arange(len(row))
+    return order
 
 
 def earliest_draw(cars: SessionArrays, energy_kwh: FloatArray) -> FloatArray:

@@ -62,7 +62,7 @@ def solve_goal_model(problem: GoalProblem, coupling: Coupling) -> GoalSolution |
     constraints = energy_with_steps(energy, step, session_of, problem)
     constraints += aggregate_of_sessions(schedule, energy, slot_of)
     earlier = np.linspace(0.0, EARLIER_EUR_PER_KWH, coupling.slot_count)
-    cost: cp.Expression = energy @ problem.entry_price(earlier)
+    cost: cp.Expression = energy @ (problem.own_price_eur_per_kwh + earlier[problem.slot])
     cost -= problem.demand.step_value_eur_per_kwh.ravel() @ step
     caps, peaks = site_cap(schedule, coupling.cap_kwh), rules()
     charge = coupling.demand_charge

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bidding.arrays import BoolArray, FloatArray, IntArray, finite_vector, sum_by
+from bidding.arrays import BoolArray, FloatArray, IntArray, finite_vector, integer_vector, require_each, sum_by
 from bidding.goals.plan import GoalPlan
 from bidding.goals.reasons import (
     GaveWay,
@@ -20,6 +20,8 @@ from bidding.goals.response import earliest_draw
 
 NOTICEABLE_KWH = 1e-4
 """Energy below this is no delay and no shortage: it is rounding."""
+SHARE_OF_NOTICEABLE = 0.01
+"""A slot counts as held back from this share of `NOTICEABLE_KWH` on: many slots may make a delay together."""
 NEVER = -1
 """In columns of slots: not in this plan."""
 
@@ -49,7 +51,7 @@ class DriverOutcomes:
     displaced_kwh: FloatArray
     """Draw that the car would choose by itself in slots in which the limit is reached."""
     reasons: tuple[tuple[Reason, ...], ...]
-    """Why, in order of weight: what is missing first, then delays, then what is left out; empty when nothing waits."""
+    """Why, one entry per row of `reasons_for`: what is missing, then delays, then what is left out; empty: nothing waits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -66,18 +68,26 @@ class _Facts:
     """Per entry: chosen alone, but not drawn, where the limit is reached."""
     energy: FloatArray
     alone_energy: FloatArray
+    urgent_per_slot: FloatArray
+    """Boosts and minimums of all per slot."""
+    leaving_before: IntArray
+    """How many cars that charge in slot t leave before slot d, shape (T, T + 1)."""
     saving_eur: FloatArray
     saving_kg: FloatArray
     shortfall: FloatArray
     gave_way: FloatArray
 
 
-def tell_drivers(plan: GoalPlan, shortfall_kwh: FloatArray | None = None) -> DriverOutcomes:
+def tell_drivers(
+    plan: GoalPlan, shortfall_kwh: FloatArray | None = None, *, reasons_for: IntArray | None = None
+) -> DriverOutcomes:
     """Return what every driver can expect.
 
     Args:
         plan: The plan.
         shortfall_kwh: Needed energy that no plan can deliver before departure (`FittedWishes.shortfall_kwh`); None: none.
+        reasons_for: Rows whose reasons are wanted; None: all. Columns are filled for all rows at array speed, reasons are
+            objects and take some 0.1 ms each.
 
     Raises:
         InvalidInput: The shortfall has another length.
@@ -85,6 +95,8 @@ def tell_drivers(plan: GoalPlan, shortfall_kwh: FloatArray | None = None) -> Dri
     count = len(plan.wishes.cars)
     shortfall = finite_vector("shortfall_kwh", np.zeros(count) if shortfall_kwh is None else shortfall_kwh, count)
     facts = _facts(plan, shortfall)
+    rows = np.arange(count) if reasons_for is None else integer_vector("reasons_for", reasons_for)
+    require_each("reasons_for", (rows >= 0) & (rows < count), f"must be at least 0 and below {count}")
     price, carbon = plan.prices.price_eur_per_kwh[facts.slot], plan.prices.carbon[facts.slot]
     need_reached, last = _completion(facts)
     return DriverOutcomes(
@@ -98,7 +110,7 @@ def tell_drivers(plan: GoalPlan, shortfall_kwh: FloatArray | None = None) -> Dri
         saving_kg=facts.saving_kg,
         waited_kwh=sum_by(facts.row, facts.waited, count),
         displaced_kwh=sum_by(facts.row, facts.displaced, count),
-        reasons=tuple(_reasons_of(facts, row) for row in range(count)),
+        reasons=tuple(_reasons_of(facts, int(row)) for row in rows),
     )
 
 
@@ -124,6 +136,8 @@ def _facts(plan: GoalPlan, shortfall: FloatArray) -> _Facts:
         displaced=lost,
         energy=energy,
         alone_energy=sum_by(row, plan.alone_kwh, count),
+        urgent_per_slot=sum_by(slot, plan.urgent_kwh, len(plan.schedule_kwh)),
+        leaving_before=_leaving_before(row[charging], slot[charging], cars.departure_slot, len(plan.schedule_kwh)),
         saving_eur=sum_by(row, saved * plan.prices.price_eur_per_kwh[slot], count),
         saving_kg=sum_by(row, saved * plan.prices.carbon[slot], count),
         shortfall=shortfall,
@@ -134,6 +148,14 @@ def _facts(plan: GoalPlan, shortfall: FloatArray) -> _Facts:
 def _cut_off_last(waited: FloatArray, row: IntArray, slot: IntArray, last: IntArray) -> FloatArray:
     """Return the waits without the rest of the last charging slot: a car that is done there does not wait."""
     return np.where(slot < last[row], waited, 0.0)
+
+
+def _leaving_before(row: IntArray, slot: IntArray, departure: IntArray, slot_count: int) -> IntArray:
+    """Count the cars charging in each slot that leave before each border, from the entries in which cars charge."""
+    cell = slot * (slot_count + 1) + departure[row]
+    leaving_at = np.bincount(cell, minlength=slot_count * (slot_count + 1)).reshape(slot_count, slot_count + 1)
+    before: IntArray = np.cumsum(leaving_at, axis=1) - leaving_at
+    return before
 
 
 def _limit_reached(plan: GoalPlan) -> BoolArray:
@@ -189,17 +211,15 @@ def _limit_binds(facts: _Facts, row: int, mine: slice) -> LimitBinds | None:
     displaced = facts.displaced[mine]
     if displaced.sum() <= NOTICEABLE_KWH:
         return None
-    slots = facts.slot[mine][displaced > NOTICEABLE_KWH * 1e-2]
-    there = np.isin(facts.slot, slots) & (facts.row != row)
-    charging = there & (facts.drawn > NOTICEABLE_KWH)
-    departure = facts.plan.wishes.cars.departure_slot
-    others = np.unique(facts.row[charging])
+    held_back = displaced > NOTICEABLE_KWH * SHARE_OF_NOTICEABLE
+    slots = facts.slot[mine][held_back]
+    urgent = facts.urgent_per_slot[slots] - facts.plan.urgent_kwh[mine][held_back]
     return LimitBinds(
         first_slot=int(slots.min()),
         until_slot=int(slots.max()) + 1,
         displaced_kwh=float(displaced.sum()),
-        urgent_others_kwh=float(facts.plan.urgent_kwh[there].sum()),
-        leaving_earlier_count=int(np.sum(departure[others] < departure[row])),
+        urgent_others_kwh=max(float(urgent.sum()), 0.0),
+        leaving_earlier_count=int(facts.leaving_before[slots, facts.plan.wishes.cars.departure_slot[row]].max()),
     )
 
 

@@ -114,7 +114,7 @@ def test_levels_are_those_of_progressive_filling(random_sessions: Sessions, sess
     rng = np.random.default_rng(23)
     options = OptimiserOptions(session_model_limit=session_model_limit)
     scarce = 0
-    for _ in range(25):
+    for _ in range(12):
         cars = random_sessions(rng, 6, 6)
         cap = rng.uniform(0.1, 0.5, 6) * float(cars.rate_kwh_per_slot.sum())
         weight = rng.choice([0.5, 1.0, 2.0], 6)
@@ -127,7 +127,7 @@ def test_levels_are_those_of_progressive_filling(random_sessions: Sessions, sess
         expected = progressive_filling(cars, cap, firm, tiers[1].wanted_kwh, weight)
         np.testing.assert_allclose(energy, expected, atol=2e-5)
         scarce += bool(np.any(energy < cars.energy_min_kwh - 1e-3))
-    assert scarce > 10
+    assert scarce > 4
 
 
 @settings(max_examples=25, deadline=None)

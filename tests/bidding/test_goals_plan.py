@@ -14,8 +14,10 @@ from bidding.arrays import FloatArray
 from bidding.fleet.sessions import SessionArrays
 from bidding.goals.demand import Demand, GoalPrices
 from bidding.goals.plan import GoalPlan, plan_goals
+from bidding.goals.verify import verify_plan
 from bidding.goals.wishes import DriverWishes, Goal, PriceSteps
 from bidding.optimum.coupling import Coupling, DemandCharge
+from bidding.optimum.disaggregation import SessionSchedule
 from bidding.optimum.optimise import optimise
 from bidding.optimum.outcome import Proved
 from gateway.domain.errors import InvalidInput
@@ -248,6 +250,34 @@ def test_a_boost_goes_first_but_not_over_what_is_guaranteed(sessions_of: Session
     np.testing.assert_allclose(drawn(plan), [[0, 0, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]], atol=1e-6)
     roomy = plan_goals(wishes, prices, Coupling(cap_kwh=np.full(4, 2.0)))
     np.testing.assert_allclose(drawn(roomy), [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]], atol=1e-6)
+
+
+def test_a_boost_goes_before_the_minimum_of_another(sessions_of: Sessions) -> None:
+    wishes = DriverWishes(
+        cars=sessions_of((0, 4, 1, 1), (0, 4, 1, 1)),
+        goal=np.array([Goal.CHEAPEST, Goal.BOOST]),
+        minimum_kwh=np.array([1.0, 0.0]),
+        boost_kwh=np.array([0.0, 1.0]),
+    )
+    prices = GoalPrices(price_eur_per_kwh=np.array([0.4, 0.3, 0.2, 0.1]))
+    plan = plan_goals(wishes, prices, Coupling(cap_kwh=np.ones(4)))
+    np.testing.assert_allclose(drawn(plan), [[0, 1, 0, 0], [1, 0, 0, 0]], atol=1e-6)
+
+
+def test_the_independent_check_sees_a_step_above_its_cap_and_a_late_boost(sessions_of: Sessions) -> None:
+    wishes = capped(sessions_of((0, 2, 1, 0, 2), (0, 2, 1, 1)), (0, 2.0, 0.15))
+    price, coupling = np.array([0.1, 0.2]), Coupling(cap_kwh=np.full(2, 9.0))
+    urgent = np.array([0.0, 0.0, 1.0, 0.0])
+
+    def rules_broken(*energy_kwh: float) -> list[str]:
+        plan = SessionSchedule(offset=np.array([0, 2, 4]), slot=np.array([0, 1, 0, 1]), energy_kwh=np.array(energy_kwh))
+        found = verify_plan(wishes, price, coupling, np.array([0.0, 1.0]), urgent, plan)
+        return [violation.rule for violation in found]
+
+    assert rules_broken(1, 0, 1, 0) == []
+    assert rules_broken(1, 0.5, 1, 0) == ["price-cap"]
+    assert rules_broken(1, 0, 0, 1) == ["urgent"]
+    assert rules_broken(1.5, 0, 1, 0) == ["rate"]
 
 
 def test_a_minimum_comes_first_and_the_rest_where_it_is_cheap(sessions_of: Sessions) -> None:
