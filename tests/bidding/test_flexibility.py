@@ -1,5 +1,6 @@
-"""The additive table says exactly what the fleet can do."""
+"""The additive table says exactly what the fleet can do; its export is an inner approximation without few cars."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bidding.fleet.export import FlexibilityExport, export_flexibility
 from bidding.fleet.flexibility import QUANTUM_KWH, FlexibilityTable, power_bounds, window_layout
 from bidding.fleet.sessions import SessionArrays, join_sessions
 from bidding.fleet.summary import outer_bound
@@ -252,3 +254,76 @@ def test_the_last_car_leaves_exact_zeros(sessions_of: Callable[..., SessionArray
         table.remove(cars.select(leaving))
     assert not table.major.any()
     assert not table.minor.any()
+
+
+@given(fleets(), st.integers(1, 4))
+def test_whatever_is_planned_inside_an_export_can_be_done(sessions: SessionArrays, fewest: int) -> None:
+    """For every set of slots the export with its fixed load is inside b and p of the sessions that are in it."""
+    table = FlexibilityTable.build(sessions, SLOTS)
+    export = export_flexibility(table, fewest)
+    assert sum(export.session_count) + export.fixed_count + export.withheld_count == len(sessions)
+    assert export.withheld_count < fewest
+    if export.withheld_count:
+        return
+    published, fixed = export.table(), np.array(export.fixed_kwh)
+    for slots, most, least in _definition(sessions):
+        assert published.most_kwh(slots) + fixed[slots].sum() <= most + 1e-12
+        assert published.least_kwh(slots) + fixed[slots].sum() >= least - 1e-12
+    everywhere = np.ones(SLOTS, dtype=bool)
+    assert published.least_kwh(everywhere) + fixed.sum() == pytest.approx(sessions.energy_min_kwh.sum(), abs=1e-12)
+
+
+def test_an_export_of_a_city_keeps_most_of_its_flexibility(
+    city_sessions: Callable[..., SessionArrays], evening_prices: Callable[..., np.ndarray]
+) -> None:
+    table = FlexibilityTable.build(city_sessions(5000), 96)
+    export = export_flexibility(table, 5)
+    assert min(export.session_count) >= 5
+    assert export.fixed_count < 0.1 * 5000
+    price = evening_prices(96)
+    least = float(price @ respond_to_price(table, price))
+    published = float(price @ (respond_to_price(export.table(), price) + export.fixed_kwh))
+    assert least <= published <= 1.01 * least
+
+
+def test_an_export_by_hand(sessions_of: Callable[..., SessionArrays]) -> None:
+    # Two narrow to [2, 4); the third fills its whole window; a fourth has a window of its own with room in it.
+    cars = sessions_of((1, 5, 1, 1), (2, 5, 1, 1.5, 3), (0, 3, 1, 3))
+    export = export_flexibility(FlexibilityTable.build(cars, 6), 2)
+    assert (export.arrival_slot, export.departure_slot, export.session_count) == ((2,), (4,), (2,))
+    assert export.major_kwh == (2.0, 1.0)
+    assert export.minor_kwh == (2.0, 0.5)
+    assert export.withheld_count == 1
+    assert not any(export.fixed_kwh)
+    more = export_flexibility(FlexibilityTable.build(join_sessions([cars, sessions_of((1, 2, 1, 0.5))]), 6), 2)
+    assert more.fixed_kwh == (1.0, 1.5, 1.0, 0.0, 0.0, 0.0)
+    assert more.fixed_count == 2
+
+
+def test_an_export_survives_json_and_a_false_one_is_refused(random_sessions: Callable[..., SessionArrays]) -> None:
+    table = FlexibilityTable.build(odd(random_sessions(np.random.default_rng(2), 400, 12, with_range=True)), 12)
+    export = export_flexibility(table, 3)
+    wire = json.loads(json.dumps(export.columns()))
+    assert FlexibilityExport.from_columns(wire) == export
+    np.testing.assert_array_equal(FlexibilityExport.from_columns(wire).table().major, export.table().major)
+    whole = export_flexibility(table, 1).table()
+    np.testing.assert_array_equal(whole.major, table.major)
+    np.testing.assert_array_equal(whole.minor, table.minor)
+    assert not {"session_ids", "site_index"} & set(wire)
+    broken: list[tuple[dict[str, object], str]] = [
+        ({"session_count": [2, *wire["session_count"][1:]]}, r"session_count\[0\]"),
+        ({"major_kwh": wire["major_kwh"][1:]}, "major_kwh"),
+        ({"departure_slot": [13, *wire["departure_slot"][1:]]}, r"departure_slot\[0\]"),
+        ({"fixed_count": 1}, "fixed_count"),
+        ({"fixed_kwh": "none"}, "fixed_kwh"),
+        ({"slot_count": [12]}, "slot_count"),
+        ({"slot_count": True}, "slot_count"),
+        ({"driver": "someone"}, "driver"),
+    ]
+    for change, field in broken:
+        with pytest.raises(InvalidInput, match=field):
+            FlexibilityExport.from_columns({**wire, **change})
+    with pytest.raises(InvalidInput, match="arrival_slot"):
+        FlexibilityExport.from_columns({name: wire[name] for name in wire if name != "arrival_slot"})
+    with pytest.raises(InvalidInput, match="fewest_sessions"):
+        export_flexibility(table, 0)
