@@ -21,7 +21,7 @@ from bidding.fleet.flexibility import FlexibilityTable, power_bounds
 from bidding.optimum.coupling import Coupling, CouplingPrices, lagrangian_bound
 from bidding.optimum.greedy import PriceResponse, rank_counts
 from bidding.optimum.restricted_master import MasterSolution, Phase, RestrictedMaster
-from bidding.optimum.window_groups import GROUP_COUNT, group_windows
+from bidding.optimum.window_groups import default_group_count, group_windows
 
 SMOOTHING = 0.5
 """Share of the best duals so far in the price of a response (Wentges 1997)."""
@@ -117,7 +117,7 @@ def generate_columns(
     coupling: Coupling,
     *,
     limits: SearchLimits = SearchLimits(),
-    part_count: int = GROUP_COUNT,
+    part_count: int | None = None,
 ) -> Mixture:
     """Return the cheapest mixture of schedules under the coupling.
 
@@ -126,9 +126,10 @@ def generate_columns(
         price_eur_per_kwh: Energy price per slot, shape (T,).
         coupling: Cap per slot and demand charge.
         limits: When to stop.
-        part_count: Parts of the fleet that are mixed on their own; the optimum is the same for any number.
+        part_count: Parts of the fleet that are mixed on their own, None for the fastest number; the optimum is always the same.
     """
-    search = _Search(table, price_eur_per_kwh, coupling, limits, group_windows(table, part_count))
+    count = default_group_count(coupling.slot_count) if part_count is None else part_count
+    search = _Search(table, price_eur_per_kwh, coupling, limits, group_windows(table, count))
     search.start()
     return search.run()
 

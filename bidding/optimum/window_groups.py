@@ -11,8 +11,14 @@ from bidding.arrays import BoolArray, FloatArray, IntArray, offsets_of, ragged_r
 from bidding.fleet.flexibility import FlexibilityTable
 from bidding.fleet.sessions import SessionArrays
 
-GROUP_COUNT = 8
-"""More parts need fewer iterations, but each brings columns of its own to the master; 6 to 12 take the same time."""
+SLOTS_PER_GROUP = 32
+"""More parts need fewer iterations, but each brings columns of its own to the master: 3 parts are best for a day of quarter-hours,
+6 for two days."""
+
+
+def default_group_count(slot_count: int) -> int:
+    """Return the number of parts that takes the least time over a horizon."""
+    return max(1, slot_count // SLOTS_PER_GROUP)
 
 
 def group_windows(table: FlexibilityTable, count: int) -> tuple[IntArray, ...]:

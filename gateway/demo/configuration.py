@@ -190,7 +190,7 @@ def gateway_tables(
             "portfolio": market.portfolio,
             "history_quiet": 8.0,
             "sweep": 2.0,
-            "relative_gap": 5e-3 if market.has_exchange else 1e-4,
+            "relative_gap": 1e-3 if market.has_exchange else 1e-4,
         },
         "vtn": [_vtn_table(market, pace, doors["grid"])] if "grid" in doors else [],
     }

@@ -218,7 +218,7 @@ def test_one_tick_equals_the_whole_schedule(random_sessions: Sessions) -> None:
     price = rng.uniform(-2, 5, 12)
     table = FlexibilityTable.build(sessions, 12)
     cap = np.full(12, 0.7 * respond_to_price(table, price).max())
-    mixture = generate_columns(table, price, Coupling(cap_kwh=cap))
+    mixture = generate_columns(table, price, Coupling(cap_kwh=cap), part_count=4)
     assert len(mixture.parts) > 1
     assert max(len(part.weights) for part in mixture.parts) > 1
     points = FleetSetPoints(sessions, table, mixture)
