@@ -39,12 +39,16 @@ class Batch:
     """Slots of this batch count from here."""
     slot_count: int
     arrival: IntArray
+    is_absent: BoolArray
+    """Whether a session is not connected, shape (slots, sessions)."""
     connected_count: IntArray
     """Length of that prefix in each slot; who has not arrived yet is in it too."""
     stored: FloatArray
     taken: FloatArray
     start: FloatArray
     floor: FloatArray
+    is_rising: bool
+    """Whether some arrive below their floor."""
     needed: FloatArray
     top: FloatArray
     kind: IntArray
@@ -59,13 +63,10 @@ class Batch:
 
     def lowest(self, slot: int, count: int) -> FloatArray:
         """Return what the first batteries must hold at the beginning of a slot: the floor, or the way up to it."""
+        if not self.is_rising:
+            return self.floor[:count]
         rising = self.start[:count] + self.stored[:count] * (slot - self.arrival[:count])
         return np.minimum(self.floor[:count], rising)
-
-    def connected(self) -> BoolArray:
-        """Return who is there when, shape (slots, sessions)."""
-        slot = np.arange(self.slot_count)[:, None]
-        return (slot >= self.arrival) & (np.arange(len(self.rows)) < self.connected_count[:, None])
 
 
 def lay_out(sessions: BidirectionalSessions, batch_size: int = BATCH_SIZE) -> tuple[Batch, ...]:
@@ -82,17 +83,20 @@ def _batch(sessions: BidirectionalSessions, rows: IntArray) -> Batch:
     first, last = int(some.arrival_slot.min()), int(some.departure_slot.max())
     columns = np.stack([some.charge_efficiency, some.discharge_efficiency, some.degradation_eur_per_kwh], axis=1)
     kinds, kind = np.unique(columns, axis=0, return_inverse=True)
+    slot = np.arange(first, last)[:, None]
     left_by = np.bincount(some.departure_slot - first, minlength=last - first + 1)
     return Batch(
         rows=rows,
         first_slot=first,
         slot_count=last - first,
         arrival=some.arrival_slot - first,
+        is_absent=(slot < some.arrival_slot) | (slot >= some.departure_slot),
         connected_count=len(rows) - np.cumsum(left_by)[: last - first],
         stored=some.stored_per_slot_kwh,
         taken=some.taken_per_slot_kwh,
         start=some.soc_arrival_kwh,
         floor=some.floor_kwh,
+        is_rising=bool(np.any(some.soc_arrival_kwh < some.floor_kwh)),
         needed=some.needed_kwh(),
         top=some.soc_max_kwh,
         kind=kind.reshape(-1),
@@ -135,6 +139,13 @@ class PriceAxis:
         seen = np.bincount(cell.ravel(), minlength=(count + 1) * len(kinds)).reshape(len(kinds), count + 1)
         self.rebought: IntArray = np.cumsum(seen, axis=1)[:, self.below]
         """Per kind and slot: from which place on a sale is worth buying back in the slot."""
+        self.resold_range = _least_and_most(self.resold)
+        self.rebought_range = _least_and_most(self.rebought)
+
+
+def _least_and_most(places: IntArray) -> list[tuple[int, int]]:
+    """Return the least and the most of all kinds, per slot."""
+    return list(zip(places.min(axis=0).tolist(), places.max(axis=0).tolist(), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -153,7 +164,7 @@ def find_thresholds(batch: Batch, price_eur_per_kwh: FloatArray) -> Thresholds:
         price_eur_per_kwh: Price of the slots of the batch.
     """
     shape = (batch.slot_count, len(batch.rows))
-    levels = Thresholds(charge_up_to=np.full(shape, -np.inf), discharge_down_to=np.full(shape, np.inf))
+    up, down = np.empty(shape), np.empty(shape)
     axis = PriceAxis(price_eur_per_kwh, batch.kinds)
     buying, selling = _levels_at_departure(batch, axis)
     for end in range(batch.slot_count, 0, -SLOTS_PER_PASS):
@@ -162,23 +173,32 @@ def find_thresholds(batch: Batch, price_eur_per_kwh: FloatArray) -> Thresholds:
         axis = PriceAxis(price_eur_per_kwh[:end], batch.kinds)
         for slot in range(end - 1, max(end - SLOTS_PER_PASS, 0) - 1, -1):
             there = int(batch.connected_count[slot])
-            arrived = batch.arrival[:there] <= slot
-            place = axis.place[slot]
-            np.copyto(levels.charge_up_to[slot, :there], buying[place, :there], where=arrived)
-            np.copyto(levels.discharge_down_to[slot, :there], selling[place, :there], where=arrived)
+            up[slot], down[slot] = buying[axis.place[slot]], selling[axis.place[slot]]
             _step_back(batch, axis, slot, buying[:, :there], selling[:, :there])
-    return levels
+    up[batch.is_absent], down[batch.is_absent] = -np.inf, np.inf
+    return Thresholds(charge_up_to=up, discharge_down_to=down)
 
 
 def _step_back(batch: Batch, axis: PriceAxis, slot: int, buying: FloatArray, selling: FloatArray) -> None:
     """Turn Q of the slot's end into Q of its beginning, for the sessions that are there."""
     there = buying.shape[1]
-    kind, lowest = batch.kind[:there], batch.lowest(slot, there)
+    lowest = batch.lowest(slot, there)
     stored, taken, top = batch.stored[:there], batch.taken[:there], batch.top[:there]
     _sink(buying[axis.not_above[slot] :], stored, lowest)
-    _lift_first(buying, axis.resold[:, slot], kind, taken, top)
     _lift(selling[: axis.below[slot]], taken, top)
-    _sink_from(selling, axis.rebought[:, slot], kind, stored, lowest)
+    # Where kinds of session differ, the places between the least and the most of them are told apart one by one.
+    least, most = axis.resold_range[slot]
+    _lift(buying[:least], taken, top)
+    if least < most:
+        some, place = buying[least:most], np.arange(least, most)[:, None]
+        lifted = np.minimum(some + taken, top)
+        np.copyto(some, lifted, where=place < axis.resold[batch.kind[:there], slot])
+    least, most = axis.rebought_range[slot]
+    _sink(selling[most:], stored, lowest)
+    if least < most:
+        some, place = selling[least:most], np.arange(least, most)[:, None]
+        sunk = np.maximum(some - stored, lowest)
+        np.copyto(some, sunk, where=place >= axis.rebought[batch.kind[:there], slot])
 
 
 def _levels_at_departure(batch: Batch, axis: PriceAxis) -> tuple[FloatArray, FloatArray]:
@@ -200,44 +220,21 @@ def _lift(levels: FloatArray, taken: FloatArray, top: FloatArray) -> None:
     np.minimum(levels, top, out=levels)
 
 
-def _lift_first(levels: FloatArray, counts: IntArray, kind: IntArray, taken: FloatArray, top: FloatArray) -> None:
-    """Lift the first rows: as many as the count of each session's kind."""
-    least, most = int(counts.min()), int(counts.max())
-    _lift(levels[:least], taken, top)
-    if least < most:
-        some = levels[least:most]
-        inside = np.arange(least, most)[:, None] < counts[kind]
-        np.copyto(some, np.minimum(some + taken, top), where=inside)
-
-
-def _sink_from(levels: FloatArray, begins: IntArray, kind: IntArray, stored: FloatArray, lowest: FloatArray) -> None:
-    """Sink the last rows: from where each session's kind begins."""
-    least, most = int(begins.min()), int(begins.max())
-    _sink(levels[most:], stored, lowest)
-    if least < most:
-        some = levels[least:most]
-        inside = np.arange(least, most)[:, None] >= begins[kind]
-        np.copyto(some, np.maximum(some - stored, lowest), where=inside)
-
-
 def follow(batch: Batch, levels: Thresholds) -> tuple[FloatArray, FloatArray]:
     """Go forward from arrival under the thresholds.
 
     Returns:
         kWh stored and kWh taken, battery side, each of shape (slots, sessions).
     """
-    shape = (batch.slot_count, len(batch.rows))
-    stored, taken = np.zeros(shape), np.zeros(shape)
-    state = batch.start.copy()
+    state = np.empty((batch.slot_count + 1, len(batch.rows)))
+    state[0] = batch.start
     for slot in range(batch.slot_count):
-        there = int(batch.connected_count[slot])
-        now, up, down = state[:there], levels.charge_up_to[slot, :there], levels.discharge_down_to[slot, :there]
-        rise = np.maximum(np.minimum(now + batch.stored[:there], up) - now, 0.0)
-        fall = np.maximum(now - np.maximum(now - batch.taken[:there], down), 0.0)
-        fall[rise > 0.0] = 0.0
-        stored[slot, :there], taken[slot, :there] = rise, fall
-        now += rise - fall
-    return stored, taken
+        now = state[slot]
+        risen = np.maximum(now, np.minimum(now + batch.stored, levels.charge_up_to[slot]))
+        fallen = np.maximum(now - batch.taken, levels.discharge_down_to[slot])
+        np.minimum(risen, fallen, out=state[slot + 1])
+    change = np.diff(state, axis=0)
+    return np.maximum(change, 0.0), np.maximum(-change, 0.0)
 
 
 def missed_by_resting(batch: Batch, price_eur_per_kwh: FloatArray, stored: FloatArray, taken: FloatArray) -> float:
@@ -252,7 +249,7 @@ def missed_by_resting(batch: Batch, price_eur_per_kwh: FloatArray, stored: Float
         return 0.0
     share = batch.taken / (batch.stored + batch.taken)
     missed = np.where(taken > 0.0, (1.0 - share) * (batch.taken - taken), share * (batch.stored - stored))
-    return float(np.sum(missed * excess.T[:, batch.kind] * batch.connected()))
+    return float(np.sum(missed * excess.T[:, batch.kind] * ~batch.is_absent))
 
 
 def burning_eur(price_eur_per_kwh: FloatArray, kinds: FloatArray) -> FloatArray:

@@ -20,11 +20,11 @@ from bidding.arrays import FloatArray, finite_vector
 from bidding.v2g.caps import FleetCaps
 from bidding.v2g.mixing import CapPrices, Mix, Mixer, power_limits
 from bidding.v2g.plan import V2gPlan
-from bidding.v2g.response import Engine, FleetResponse
+from bidding.v2g.response import Engine, FleetAnswer, FleetResponse
 from bidding.v2g.sessions import BidirectionalSessions
 from gateway.domain.errors import InvalidInput
 
-SMOOTHING = 0.5
+SMOOTHING = 0.7
 """Share of the best duals so far in the price of a response."""
 SEARCH_EUR_PER_KWH = 1e9
 """Price of a unit of overflow dual while a plan is searched for: degradation counts only between equals."""
@@ -135,7 +135,7 @@ def plan_within_caps(
         outcome = V2gProved if plan.gap_eur <= limits.relative_gap * abs(plan.cost_eur) else V2gFeasible
         return outcome(plan=plan, iteration_count=0)
     search = _Search(response, price, caps, limits)
-    search.add(price)
+    search.add(price, alone)
     return search.run()
 
 
@@ -153,11 +153,11 @@ class _Search:
         self.iteration_count = 0
         self.highest_kwh = max(float(np.max(most[0], initial=0.0)), 1e-9)
         self.least_reference_eur = max(SMALL_SHARE * float(np.abs(price) @ (most[0] + most[1])), 1e-9)
-        self.add(np.zeros_like(price))  # charges as early as it can and never feeds in: within every export cap
+        at_once = np.zeros_like(price)  # charges as early as it can and never feeds in: within every export cap
+        self.add(at_once, response.total(at_once))
 
-    def add(self, price: FloatArray) -> None:
+    def add(self, price: FloatArray, answer: FleetAnswer) -> None:
         """Add the answer to a price as a column."""
-        answer = self.response.total(price)
         self.mixer.add(answer.draw_kwh, float(self.price @ answer.draw_kwh) + answer.degradation_eur)
         self.column_prices.append(price)
 
@@ -201,7 +201,7 @@ class _Search:
                 if found > bound:
                     bound, best = found, prices
                 if float(mix.prices.net @ answer.draw_kwh) < mix.dual - REDUCED_COST_TOLERANCE * self.highest_kwh:
-                    self.add(asked)
+                    self.add(asked, answer)
                     improved = True
                     break
             if bound > tolerance and mix.overflow_kwh - bound <= self.limits.relative_gap * mix.overflow_kwh:
@@ -224,7 +224,7 @@ class _Search:
                     bound, best = found, prices
                 priced = float((self.price + mix.prices.net) @ answer.draw_kwh) + answer.degradation_eur
                 if priced < mix.dual - REDUCED_COST_TOLERANCE * reference:
-                    self.add(self.price + prices.net)
+                    self.add(self.price + prices.net, answer)
                     improved = True
                     break
             closed = mix.objective - bound <= self.limits.relative_gap * reference

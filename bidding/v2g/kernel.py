@@ -62,11 +62,10 @@ def session_exchange(
     up, down = levels
     state = car[START]
     for slot in range(window[0], window[1]):
-        rise[slot] = max(min(state + car[STORED], up[slot]) - state, 0.0)
-        fall[slot] = 0.0
-        if rise[slot] <= 0.0:
-            fall[slot] = max(state - max(state - car[TAKEN], down[slot]), 0.0)
-        state += rise[slot] - fall[slot]
+        risen = max(state, min(state + car[STORED], up[slot]))
+        after = min(risen, max(state - car[TAKEN], down[slot]))
+        rise[slot], fall[slot] = max(after - state, 0.0), max(state - after, 0.0)
+        state = after
 
 
 def fleet_exchange(
