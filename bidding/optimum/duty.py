@@ -12,6 +12,7 @@ A session with a range adds two curves: columns that are paid for taking more in
 `energy_max_kwh`, the others on `energy_min_kwh`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ from bidding.arrays import (
     finite_vector,
     integer_vector,
     offsets_of,
+    ragged_ranges,
     require_each,
     sum_by,
 )
@@ -55,9 +57,10 @@ class MixtureRanks:
         ranks -= self._before[arrival, slot]
         return ranks
 
-    def of_column(self, slot: IntArray, arrival: IntArray, departure: IntArray, column: IntArray) -> IntArray:
-        """Return the rank of slots in windows that hold them, each under one column of its own, shape (pairs,)."""
-        ranks: IntArray = self._before[departure, slot, column] - self._before[arrival, slot, column]
+    def of_column(self, slot: int, arrival: IntArray, departure: IntArray, column: IntArray) -> IntArray:
+        """Return the rank of one slot in windows that hold it, each under one column of its own, shape (windows,)."""
+        before = self._before[:, slot, :]
+        ranks: IntArray = before[departure, column] - before[arrival, column]
         return ranks
 
 
@@ -128,6 +131,32 @@ def duty_curves(ranks: MixtureRanks, slot: int, sessions: SessionArrays) -> Duty
         paid = weight_before(weight_by_rank(rank, np.where(is_paid, ranks.weights, 0.0), offset), offset)
     curve = weight_before(weight_by_rank(rank, due, offset), offset)
     return DutyCurves(slot=slot, arrival=arrival, departure=departure, due=curve, paid=paid)
+
+
+def join_curves(parts: Sequence[DutyCurves]) -> DutyCurves:
+    """Return the curves of all parts of a fleet that is mixed in parts; every window is in one part only.
+
+    Raises:
+        InvalidInput: No part, parts of different slots, or a window in more than one.
+    """
+    if not parts:
+        raise InvalidInput("parts", "must not be empty")
+    for number, part in enumerate(parts):
+        if part.slot != parts[0].slot:
+            raise InvalidInput(f"parts[{number}]", f"is of slot {part.slot}, the first of {parts[0].slot}")
+    arrival = np.concatenate([part.arrival for part in parts])
+    departure = np.concatenate([part.departure for part in parts])
+    order = np.lexsort((departure, arrival))
+    length = departure - arrival + 1
+    cells = ragged_ranges(offsets_of(length)[order], length[order])
+    arrival, departure = arrival[order], departure[order]
+    if np.any((np.diff(arrival) == 0) & (np.diff(departure) == 0)):
+        raise InvalidInput("parts", "hold a window twice")
+    paid = None
+    if any(part.paid is not None for part in parts):
+        paid = np.concatenate([np.zeros(len(part.due)) if part.paid is None else part.paid for part in parts])[cells]
+    due = np.concatenate([part.due for part in parts])[cells]
+    return DutyCurves(slot=parts[0].slot, arrival=arrival, departure=departure, due=due, paid=paid)
 
 
 def set_points(curves: DutyCurves, sessions: SessionArrays) -> FloatArray:

@@ -11,7 +11,7 @@ from bidding.fleet.sessions import SessionArrays, fit_to_horizon, join_sessions,
 from bidding.optimum.coupling import Coupling
 from bidding.optimum.decomposition import ColumnSet, generate_columns
 from bidding.optimum.disaggregation import BLOCK_SESSIONS, Disaggregation, SessionSchedule
-from bidding.optimum.duty import DutyCurves, duty_curves, set_points
+from bidding.optimum.duty import DutyCurves, duty_curves, join_curves, set_points
 from bidding.optimum.greedy import PriceResponse
 from gateway.domain.errors import InvalidInput
 
@@ -156,6 +156,28 @@ def test_a_site_computes_its_set_points_from_broadcast_curves(
         told = pickle.loads(pickle.dumps(curves))  # noqa: S301  # bytes of our own
         at_site = set_points(told, sessions.select(site))
         np.testing.assert_allclose(at_site, disaggregation.at(slot)[site], atol=1e-12)
+
+
+def test_curves_of_a_fleet_that_is_mixed_in_parts_are_joined(random_sessions: Sessions) -> None:
+    rng = np.random.default_rng(12)
+    ranged, fixed = random_sessions(rng, 60, 10, with_range=True), random_sessions(rng, 60, 10)
+    even = (ranged.arrival_slot % 2 == 0, fixed.arrival_slot % 2 == 1)
+    parts = [ranged.select(even[0]), fixed.select(even[1])]
+    fleet = join_sessions(parts)
+    mixtures = [mixed(part, 10, rng)[0] for part in parts]
+    joined = [
+        [duty_curves(one.ranks, slot, part) for one, part in zip(mixtures, parts, strict=True)] for slot in range(10)
+    ]
+    for slot, curves in enumerate(joined):
+        whole = np.concatenate([one.at(slot) for one in mixtures])
+        for order in (curves, curves[::-1]):
+            np.testing.assert_allclose(set_points(join_curves(order), fleet), whole, atol=1e-12)
+    with pytest.raises(InvalidInput, match="twice"):
+        join_curves([joined[9][1], joined[9][1]])
+    with pytest.raises(InvalidInput, match="not be empty"):
+        join_curves([])
+    with pytest.raises(InvalidInput, match=r"parts\[1\]"):
+        join_curves([joined[9][0], joined[2][1]])
 
 
 def test_a_duty_curve_rises_from_zero_to_one(random_sessions: Sessions) -> None:
