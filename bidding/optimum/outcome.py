@@ -45,6 +45,16 @@ class Feasible:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class NodeLimit:
+    """What one node of a site tree contributes to a conflict."""
+
+    node: str
+    slots: tuple[int, ...]
+    allowed_kwh: float
+    """What its limit allows in these slots."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Conflict:
     """Why no schedule exists: in `slots` more must flow than may.
 
@@ -60,6 +70,8 @@ class Conflict:
     """What the limit allows in A."""
     sessions: tuple[str, ...]
     """Ids (or `#row`) of the sessions that must draw in A."""
+    limits: tuple[NodeLimit, ...] = ()
+    """The limits concerned, in a tree of nodes: together they allow `allowed_kwh`; empty for the only limit there is."""
 
     @property
     def missing_kwh(self) -> float:

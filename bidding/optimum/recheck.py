@@ -6,6 +6,7 @@ Nothing here knows about tables, columns, duals or solvers. A solution that brea
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from typing_extensions import override
 
 from bidding.arrays import FloatArray, IntArray
@@ -84,6 +85,30 @@ def recheck_following(sessions: SessionArrays, claim: Following) -> tuple[Violat
 def recheck_caps(draw_kwh: FloatArray, cap_kwh: FloatArray) -> tuple[Violation, ...]:
     """Return the slot in which a draw is farthest above its limit; infinity does not limit."""
     return _found(_worst("cap", _above_cap(draw_kwh, cap_kwh), None))
+
+
+def recheck_tree(
+    claim: Following, node: IntArray, parent: IntArray, cap_kwh: npt.NDArray[np.float64]
+) -> tuple[Violation, ...]:
+    """Return every limit of a tree that the set points break; the rule carries the node's number.
+
+    Args:
+        claim: Set points of the sessions.
+        node: Where each session charges.
+        parent: The node above each node, -1 above a root.
+        cap_kwh: Limit per node and slot.
+    """
+    found: list[Violation | None] = []
+    for limited in range(len(parent)):
+        draw, at = np.zeros(len(claim.schedule_kwh)), node.copy()
+        inside = np.zeros(len(node), dtype=np.bool_)
+        # Climb from every session to its root; whoever passes the node draws through it.
+        while np.any(at >= 0):
+            inside |= at == limited
+            at = np.where(at >= 0, parent[at], -1)
+        np.add.at(draw, claim.slot, np.where(inside[claim.row], claim.energy_kwh, 0.0))
+        found.append(_worst(f"cap-of-node-{limited}", _above_cap(draw, cap_kwh[limited]), None))
+    return _found(*found)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

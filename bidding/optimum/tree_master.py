@@ -1,0 +1,157 @@
+"""The restricted master of a fleet behind a tree of limits: rows only where a limit was found in the way.
+
+    min  sum_k cost_k w_k + price * sum_mt e_mt
+    s.t. sum over the columns below node n of v_kt w_k - sum over the members m below n of e_mt <= cap_nt     (lazily)
+         sum of w over the columns of each unit = 1,  w >= 0,  e >= 0
+
+`e` is energy that a member's sessions would have to leave out in a slot; it is left out at the bottom of the tree and so
+relieves every limit above. Its least total is, by the max-flow min-cut theorem, the largest energy missing at a cut of the
+tree, and the duals of the limits name the cut. Everything is divided by the fleet's highest draw (`scale_kwh`).
+"""
+
+from dataclasses import dataclass
+
+import highspy
+import numpy as np
+import numpy.typing as npt
+
+from bidding.arrays import BoolArray, FloatArray, IntArray
+from bidding.optimum.restricted_master import Phase, quiet_solver
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TreeShape:
+    """Who is below what."""
+
+    member_below: BoolArray
+    """Whether a member is below a node, shape (nodes, members)."""
+    member_of_unit: IntArray
+    """Units are the parts of members that are mixed on their own, shape (U,)."""
+    cap_kwh: npt.NDArray[np.float64]
+    """Limit per node and slot, infinity where there is none, shape (nodes, T)."""
+
+    @property
+    def unit_below(self) -> BoolArray:
+        """Whether a unit is below a node, shape (nodes, U)."""
+        below: BoolArray = self.member_below[:, self.member_of_unit]
+        return below
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TreePoint:
+    """The best mix of the present columns under the present rows."""
+
+    objective: float
+    """EUR; in phase LEAST_OVERFLOW kWh."""
+    weights: FloatArray
+    """One per column in the order they were added."""
+    left_out_kwh: npt.NDArray[np.float64]
+    """Per member and slot, shape (members, T)."""
+    prices: npt.NDArray[np.float64]
+    """Duals of the limits, at least 0, shape (nodes, T)."""
+
+
+class TreeMaster:
+    """The LP, its columns and rows, and the phase it is in."""
+
+    def __init__(self, shape: TreeShape, scale_kwh: float, left_out_eur_per_kwh: float) -> None:
+        self._shape = shape
+        self._scale = scale_kwh
+        self._left_out_cost = left_out_eur_per_kwh
+        self._phase = Phase.PENALTY
+        self._below = shape.unit_below
+        self.unit_of: list[int] = []
+        self.schedules: list[FloatArray] = []
+        self._costs: list[float] = []
+        self._column_of: list[int] = []
+        self._left_out: dict[tuple[int, int], int] = {}
+        self._row_node: list[int] = []
+        self._row_slot: list[int] = []
+        self._lp = quiet_solver()
+        for _ in range(len(shape.member_of_unit)):
+            self._lp.addRow(1.0, 1.0, 0, np.zeros(0, dtype=np.int32), np.zeros(0))
+
+    @property
+    def has_row(self) -> BoolArray:
+        """Whether a limit is in the LP, shape (nodes, T)."""
+        present: BoolArray = np.zeros(self._shape.cap_kwh.shape, dtype=np.bool_)
+        present[self._row_node, self._row_slot] = True
+        return present
+
+    def add(self, unit: int, schedule_kwh: FloatArray, cost_eur: float) -> None:
+        """Add a column of one unit: a schedule its sessions can follow, and its energy cost."""
+        cost = cost_eur / self._scale
+        nodes, slots = np.array(self._row_node, dtype=np.int64), np.array(self._row_slot, dtype=np.int64)
+        entries = np.where(self._below[nodes, unit], schedule_kwh[slots] / self._scale, 0.0)
+        used = np.flatnonzero(entries)
+        rows = np.concatenate([[unit], used + len(self._shape.member_of_unit)]).astype(np.int32)
+        self.unit_of.append(unit)
+        self.schedules.append(schedule_kwh)
+        self._costs.append(cost)
+        now = 0.0 if self._phase is Phase.LEAST_OVERFLOW else cost
+        self._column_of.append(self._add_column(now, highspy.kHighsInf, rows, np.append(1.0, entries[used])))
+
+    def add_rows(self, violated: BoolArray) -> None:
+        """Put limits into the LP, given as a mask of nodes and slots."""
+        unit_of, schedules = np.array(self.unit_of), np.array(self.schedules)
+        columns = np.array(self._column_of)
+        for node, slot in zip(*np.nonzero(violated), strict=True):
+            members = [int(member) for member in np.flatnonzero(self._shape.member_below[node])]
+            left_out = [self._left_out_column(member, int(slot)) for member in members]
+            mine = np.flatnonzero(self._below[node, unit_of] & (schedules[:, slot] != 0.0))
+            entries = np.concatenate([schedules[mine, slot] / self._scale, -np.ones(len(left_out))])
+            index = np.concatenate([columns[mine], left_out]).astype(np.int32)
+            limit = float(self._shape.cap_kwh[node, slot]) / self._scale
+            self._lp.addRow(-highspy.kHighsInf, limit, len(index), index, entries)
+            self._row_node.append(int(node))
+            self._row_slot.append(int(slot))
+
+    def enter(self, phase: Phase) -> None:
+        """Change what is minimised; columns and rows stay."""
+        self._phase = phase
+        cost, highest = self._left_out_terms()
+        for column in self._left_out.values():
+            self._lp.changeColCost(column, cost)
+            self._lp.changeColBounds(column, 0.0, highest)
+        for column, energy_cost in zip(self._column_of, self._costs, strict=True):
+            self._lp.changeColCost(column, 0.0 if phase is Phase.LEAST_OVERFLOW else energy_cost)
+
+    def solve(self) -> TreePoint:
+        """Return the best mix of the present columns."""
+        self._lp.run()
+        solution = self._lp.getSolution()
+        values = np.array(solution.col_value)
+        # HiGHS gives the dual of a "<=" row of a minimisation as a number of at most 0.
+        duals = np.maximum(-np.array(solution.row_dual)[len(self._shape.member_of_unit) :], 0.0)
+        prices = np.zeros(self._shape.cap_kwh.shape)
+        prices[self._row_node, self._row_slot] = duals
+        left_out = np.zeros((len(self._shape.member_below.T), len(prices.T)))
+        for (member, slot), column in self._left_out.items():
+            left_out[member, slot] = values[column] * self._scale
+        return TreePoint(
+            objective=float(self._lp.getInfo().objective_function_value) * self._scale,
+            weights=np.maximum(values[self._column_of], 0.0),
+            left_out_kwh=left_out,
+            prices=prices,
+        )
+
+    def _left_out_terms(self) -> tuple[float, float]:
+        cost = 1.0 if self._phase is Phase.LEAST_OVERFLOW else self._left_out_cost
+        return cost, 0.0 if self._phase is Phase.EXACT else highspy.kHighsInf
+
+    def _left_out_column(self, member: int, slot: int) -> int:
+        """Return the column of what a member leaves out in a slot, made when first needed."""
+        if (member, slot) not in self._left_out:
+            above = [
+                row + len(self._shape.member_of_unit)
+                for row, (node, at) in enumerate(zip(self._row_node, self._row_slot, strict=True))
+                if at == slot and self._shape.member_below[node, member]
+            ]
+            cost, highest = self._left_out_terms()
+            rows = np.array(above, dtype=np.int32)
+            self._left_out[member, slot] = self._add_column(cost, highest, rows, -np.ones(len(rows)))
+        return self._left_out[member, slot]
+
+    def _add_column(self, cost: float, highest: float, rows: npt.NDArray[np.int32], entries: FloatArray) -> int:
+        self._lp.addCol(cost, 0.0, highest, len(rows), rows, entries)
+        return int(self._lp.getNumCol()) - 1

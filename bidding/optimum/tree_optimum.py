@@ -1,0 +1,226 @@
+"""The cheapest schedule behind a tree of limits, with its proof, the set points of every car, and the reason when none exists."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bidding.arrays import BoolArray, FloatArray, IntArray, offsets_of, ragged_ranges
+from bidding.fleet.sessions import SLOT_TOLERANCE, SessionArrays
+from bidding.optimum.decomposition import SMALL_SHARE, SearchLimits
+from bidding.optimum.disaggregation import Disaggregation, SessionSchedule
+from bidding.optimum.explain import forced_kwh
+from bidding.optimum.outcome import (
+    Conflict,
+    Feasible,
+    Infeasible,
+    NodeLimit,
+    Outcome,
+    Proved,
+    SolutionRejected,
+    TimedOut,
+)
+from bidding.optimum.recheck import Following, recheck_following, recheck_tree
+from bidding.optimum.site_tree import NO_PARENT, Member, SiteTree, TreeMixture, members_of, mix_tree
+from bidding.optimum.window_groups import sessions_in
+
+TREE_LIMITS = SearchLimits()
+"""Default of trees: proved at a relative gap of 1e-6."""
+NOTHING_EUR = 1e-9
+"""A gap below this is rounding, also where everything is free."""
+LEVEL_ROUNDING = 1e-9
+"""Duals this close are one level."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TreeOptimum:
+    """The result for a tree of nodes."""
+
+    outcome: Outcome
+    node_kwh: npt.NDArray[np.float64] | None
+    """Draw of all sessions at and below each node, shape (nodes, T); None when the outcome is Infeasible or TimedOut."""
+    session_schedule: SessionSchedule | None
+    """Draw of every session in its window; None likewise."""
+    room_price_eur_per_kwh: npt.NDArray[np.float64] | None
+    """What one kWh more of room would save, per node and slot; None likewise."""
+    iteration_count: int
+
+
+def optimise_tree(
+    sessions: SessionArrays,
+    node: IntArray,
+    price_eur_per_kwh: FloatArray,
+    tree: SiteTree,
+    limits: SearchLimits = TREE_LIMITS,
+) -> TreeOptimum:
+    """Return the cheapest way to give every session its energy inside every limit of a tree.
+
+    Args:
+        sessions: Sessions fitted to the horizon (`fit_to_horizon`).
+        node: At which node each session charges, shape (N,).
+        price_eur_per_kwh: Energy price per slot, shape (T,).
+        tree: The nodes and their limits.
+        limits: When to stop.
+
+    Raises:
+        InvalidInput: A session was not fitted, a node does not exist, or the price has not one finite number per slot.
+        SolutionRejected: The independent check refused the solution; nothing of it may be used.
+    """
+    members = members_of(sessions, node, tree) if len(sessions) else ()
+    if not members:
+        return _nobody(tree)
+    mixture = mix_tree(members, price_eur_per_kwh, tree, limits=limits)
+    if not mixture.units:
+        return _without_schedule(sessions, tree, mixture)
+    plan = _set_points(sessions, mixture)
+    schedule = plan.per_slot_kwh(tree.slot_count)
+    following = Following(row=plan.row, slot=plan.slot, energy_kwh=plan.energy_kwh, schedule_kwh=schedule)
+    violations = recheck_following(sessions, following) + recheck_tree(following, node, tree.parent, tree.cap_kwh)
+    if violations:
+        raise SolutionRejected(violations)
+    objective = float(price_eur_per_kwh @ schedule)
+    turnover = float(np.abs(price_eur_per_kwh) @ schedule)
+    allowed = limits.relative_gap * max(abs(objective), SMALL_SHARE * turnover) + NOTHING_EUR
+    kind = Proved if objective - mixture.lower_bound_eur <= allowed else Feasible
+    return TreeOptimum(
+        outcome=kind(objective_eur=objective, lower_bound_eur=mixture.lower_bound_eur),
+        node_kwh=_node_draw(plan, node, tree),
+        session_schedule=plan,
+        room_price_eur_per_kwh=mixture.prices_eur_per_kwh,
+        iteration_count=mixture.iteration_count,
+    )
+
+
+def _nobody(tree: SiteTree) -> TreeOptimum:
+    none = np.zeros(0, dtype=np.int64)
+    return TreeOptimum(
+        outcome=Proved(objective_eur=0.0, lower_bound_eur=0.0),
+        node_kwh=np.zeros(tree.cap_kwh.shape),
+        session_schedule=SessionSchedule(offset=offsets_of(none), slot=none, energy_kwh=np.zeros(0)),
+        room_price_eur_per_kwh=np.zeros(tree.cap_kwh.shape),
+        iteration_count=0,
+    )
+
+
+def _set_points(sessions: SessionArrays, mixture: TreeMixture) -> SessionSchedule:
+    length = sessions.window_length
+    offset = offsets_of(length)
+    energy = np.zeros(int(offset[-1]))
+    for unit in mixture.units:
+        member = mixture.members[unit.member]
+        here = sessions.select(member.rows)
+        rows = member.rows[sessions_in(here, member.table, unit.windows)]
+        part = Disaggregation(sessions.select(rows), unit.columns, unit.weights).schedule()
+        energy[ragged_ranges(offset[rows], length[rows])] = part.energy_kwh
+    return SessionSchedule(offset=offset, slot=ragged_ranges(sessions.arrival_slot, length), energy_kwh=energy)
+
+
+def _node_draw(plan: SessionSchedule, node: IntArray, tree: SiteTree) -> npt.NDArray[np.float64]:
+    shape = tree.cap_kwh.shape
+    cell = node[plan.row] * shape[1] + plan.slot
+    own = np.bincount(cell, weights=plan.energy_kwh, minlength=tree.cap_kwh.size).reshape(shape)
+    drawn: npt.NDArray[np.float64] = tree.is_below.astype(np.float64) @ own
+    return drawn
+
+
+# ---------------------------------------------------------------- where nothing fits
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Cut:
+    """A cut of the tree: slots per member, and the limits it goes through."""
+
+    member_slots: BoolArray
+    """Slots in which a member's draw has to pass the cut, shape (members, T)."""
+    limit_slots: BoolArray
+    """Slots in which a node's limit is part of the cut, shape (nodes, T)."""
+    must_flow_kwh: float
+    allowed_kwh: float
+
+
+def worst_cut(members: Sequence[Member], tree: SiteTree, cut_prices: npt.NDArray[np.float64]) -> Cut:
+    """Return the cut at which the most energy is missing.
+
+    The duals, summed from the root down, cross every level between 0 and 1 at one node per path and slot: each level is a
+    cut, the least energy left out is the mean of what is missing over all levels, and so the best level misses that much.
+    """
+    below_root = np.array(cut_prices)
+    for node, parent in enumerate(tree.parent):
+        if parent != NO_PARENT:
+            below_root[node] += below_root[parent]
+    over = np.array([below_root[p] if p != NO_PARENT else np.zeros(tree.slot_count) for p in tree.parent])
+    levels = np.unique(np.round(below_root[below_root > SLOT_TOLERANCE] / LEVEL_ROUNDING) * LEVEL_ROUNDING)
+    cuts = [_cut_at(members, tree, below_root, over, level - LEVEL_ROUNDING) for level in levels]
+    return max(cuts, key=lambda cut: cut.must_flow_kwh - cut.allowed_kwh)
+
+
+def _cut_at(
+    members: Sequence[Member],
+    tree: SiteTree,
+    below_root: npt.NDArray[np.float64],
+    over: npt.NDArray[np.float64],
+    level: float,
+) -> Cut:
+    crossing = (over < level) & (below_root >= level) & np.any([member.above for member in members], axis=0)[:, None]
+    slots = np.array([np.any(crossing & member.above[:, None], axis=0) for member in members])
+    must = sum(member.table.least_kwh(mine) for member, mine in zip(members, slots, strict=True))
+    return Cut(
+        member_slots=slots,
+        limit_slots=crossing,
+        must_flow_kwh=float(must),
+        allowed_kwh=float(tree.cap_kwh[crossing].sum()),
+    )
+
+
+def _without_schedule(sessions: SessionArrays, tree: SiteTree, mixture: TreeMixture) -> TreeOptimum:
+    outcome: Outcome = TimedOut(iteration_count=mixture.iteration_count)
+    if mixture.cut_prices is not None:
+        cut = worst_cut(mixture.members, tree, mixture.cut_prices)
+        outcome = Infeasible(conflicts=tuple(_conflicts(sessions, mixture.members, tree, cut)))
+    return TreeOptimum(
+        outcome=outcome,
+        node_kwh=None,
+        session_schedule=None,
+        room_price_eur_per_kwh=None,
+        iteration_count=mixture.iteration_count,
+    )
+
+
+def _conflicts(sessions: SessionArrays, members: Sequence[Member], tree: SiteTree, cut: Cut) -> list[Conflict]:
+    """Return the conflicts of a cut, one for each set of limits that no session ties to another, the worst first."""
+    limits = [set(np.flatnonzero(np.any(cut.limit_slots, axis=1) & member.above).tolist()) for member in members]
+    groups: list[tuple[set[int], list[int]]] = []
+    for number, touched in enumerate(limits):
+        apart = [group for group in groups if not group[0] & touched]
+        tied = [group for group in groups if group[0] & touched]
+        nodes = touched.union(*(group[0] for group in tied))
+        groups = [*apart, (nodes, [number, *(one for group in tied for one in group[1])])] if touched else groups
+    found = [_conflict(sessions, members, tree, cut, group) for group in groups]
+    worst = sorted(found, key=lambda conflict: -conflict.missing_kwh)
+    return [conflict for conflict in worst if conflict.missing_kwh > SLOT_TOLERANCE]
+
+
+def _conflict(
+    sessions: SessionArrays, members: Sequence[Member], tree: SiteTree, cut: Cut, group: tuple[set[int], list[int]]
+) -> Conflict:
+    nodes, numbers = group
+    limits = []
+    for node in sorted(nodes):
+        slots = np.flatnonzero(cut.limit_slots[node])
+        allowed = float(tree.cap_kwh[node, slots].sum())
+        limits.append(NodeLimit(node=tree.names[node], slots=tuple(slots.tolist()), allowed_kwh=allowed))
+    must, rows = 0.0, []
+    for number in numbers:
+        slots_of_member = cut.member_slots[number]
+        must += members[number].table.least_kwh(slots_of_member)
+        here = members[number].rows
+        rows.append(here[forced_kwh(sessions.select(here), slots_of_member) > SLOT_TOLERANCE])
+    slots = np.flatnonzero(np.any(cut.member_slots[numbers], axis=0))
+    return Conflict(
+        slots=tuple(slots.tolist()),
+        must_flow_kwh=must,
+        allowed_kwh=sum(limit.allowed_kwh for limit in limits),
+        sessions=tuple(sessions.name_of(int(row)) for row in np.sort(np.concatenate(rows))),
+        limits=tuple(limits),
+    )
