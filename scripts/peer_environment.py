@@ -1,0 +1,172 @@
+"""Other programs that solve the same problem: an environment of its own for each, made on request, and one answer from it.
+
+Nothing of a peer is ever imported by the project. The Python of an environment that exists already is named by
+`VOLTBRIDGE_PEER_<NAME>`, for example `VOLTBRIDGE_PEER_EMHASS=/opt/emhass/bin/python`; otherwise `.venvs/peer-<name>` is made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from scripts.environment import (
+    ROOT,
+    Fetch,
+    SetupError,
+    exclusive,
+    explain_missing_modules,
+    explain_pip_failure,
+    parse_fetch,
+    say,
+    show_fetch,
+)
+from scripts.fleet_case import FleetCase
+
+_STAMP = "voltbridge-peer.txt"
+_LAST_LINES = 5
+PATIENCE_S = 3_600.0
+
+
+class PeerError(Exception):
+    """The peer gave no answer; the text says why."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Peer:
+    """A program to compare with."""
+
+    name: str
+    """Its name in lower case: `.venvs/peer-<name>`, `scripts/peers/<name>_peer.py`."""
+    title: str
+    """Its name as it writes it."""
+    requirement: str
+    """What pip installs, with the exact version."""
+
+    @property
+    def script(self) -> Path:
+        """What its environment runs."""
+        return ROOT / "scripts" / "peers" / f"{self.name}_peer.py"
+
+    @property
+    def variable(self) -> str:
+        """Environment variable that names a Python which has the peer already."""
+        return f"VOLTBRIDGE_PEER_{self.name.upper()}"
+
+
+FLEXMEASURES = Peer(name="flexmeasures", title="FlexMeasures", requirement="flexmeasures==1.0.1")
+EMHASS = Peer(name="emhass", title="EMHASS", requirement="emhass==0.18.7")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class PeerAnswer:
+    """What a peer made of a case."""
+
+    cpu_s: float
+    """CPU seconds of its own call on one core, without the preparation of its inputs."""
+    objective_eur: float
+    """Cost of the schedule that it returned."""
+    versions: str
+    """The peer and its solver, with versions."""
+
+
+def python_of(peer: Peer, root: Path = ROOT, variables: Mapping[str, str] = os.environ) -> Path:
+    """Return the Python of a peer's environment, and make the environment first where there is none.
+
+    Raises:
+        SetupError: It cannot be made; the text says what to do.
+    """
+    named = variables.get(peer.variable)
+    if named is not None:
+        return Path(named)
+    folder = root / ".venvs" / f"peer-{peer.name}"
+    with exclusive(root / ".venvs" / f"peer-{peer.name}.lock"):
+        if _read_stamp(folder) != _stamp(peer):
+            say(f"Building .venvs/peer-{peer.name} with {peer.requirement} (once; a few hundred MB)")
+            _create(folder)
+            _install(folder, peer.requirement)
+            (folder / _STAMP).write_text(_stamp(peer))
+    return folder / "bin" / "python"
+
+
+def ask(peer: Peer, python: Path, case: FleetCase) -> PeerAnswer:
+    """Let a peer solve a case in a process of its own and return its answer.
+
+    Raises:
+        PeerError: It failed, took more than an hour, or answered something else.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        instance, answer = Path(name) / "case.npz", Path(name) / "answer.json"
+        case.save(instance)
+        try:
+            ended = subprocess.run(
+                [python, peer.script, instance, answer],
+                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                cwd=name,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise PeerError(f"{peer.title} gave no answer: {error}") from error
+        if ended.returncode != 0 or not answer.is_file():
+            last = " / ".join(ended.stderr.strip().splitlines()[-_LAST_LINES:])
+            raise PeerError(f"{peer.title} ended with code {ended.returncode}: {last}")
+        return _read_answer(peer, answer)
+
+
+def _read_answer(peer: Peer, file: Path) -> PeerAnswer:
+    text = file.read_text()
+    try:
+        content = json.loads(text)
+        return PeerAnswer(
+            cpu_s=float(content["cpu_s"]),
+            objective_eur=float(content["objective_eur"]),
+            versions=str(content["versions"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise PeerError(f"{peer.title} answered {text!r}") from error
+
+
+def _stamp(peer: Peer) -> str:
+    return f"{peer.requirement} {sys.version_info[:2]} {sysconfig.get_platform()} {sys.base_prefix}"
+
+
+def _read_stamp(folder: Path) -> str | None:
+    file = folder / _STAMP
+    return file.read_text() if file.is_file() else None
+
+
+def _create(folder: Path) -> None:
+    refusal = explain_missing_modules()
+    if refusal is not None:
+        raise SetupError(refusal)
+    if folder.exists():
+        shutil.rmtree(folder)
+    made = subprocess.run([sys.executable, "-m", "venv", folder], capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        raise SetupError(f"python3 -m venv failed:\n{made.stdout}{made.stderr}".rstrip())
+
+
+def _install(folder: Path, requirement: str) -> None:
+    command: list[str | Path] = [folder / "bin" / "python", "-m", "pip", "install", "--no-input"]
+    command += ["--disable-pip-version-check", "--progress-bar", "off", requirement]
+    lines: list[str] = []
+    fetches: list[Fetch] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
+        for line in pip.stdout or ():
+            lines.append(line)
+            fetch = parse_fetch(line)
+            if fetch is not None:
+                fetches.append(fetch)
+                show_fetch(fetch, fetches)
+    if pip.returncode != 0:
+        raise SetupError(explain_pip_failure("".join(lines)))
