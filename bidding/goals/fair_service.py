@@ -80,11 +80,20 @@ def serve_fairly(
         InvalidInput: A weight is not above 0 or an energy does not fit its window.
         SolutionRejected: The iteration budget of `options` does not suffice.
     """
-    filling = _Filling(cars, Coupling(cap_kwh=coupling.cap_kwh), options)
-    served = np.zeros(len(cars))
     for tier in tiers:
         require_each("weight", finite_vector("weight", tier.weight, len(cars)) > 0.0, "must be above 0")
-        served = filling.raise_to(served, np.maximum(tier.wanted_kwh, served), tier.weight)
+    filling = _Filling(cars, Coupling(cap_kwh=coupling.cap_kwh), options)
+    served = np.zeros(len(cars))
+    done, stride = 0, 1
+    while done < len(tiers):
+        # Tiers that fit whole are passed in strides that double: by arrival there are as many as slots.
+        wanted = np.maximum.reduce([served, *(tier.wanted_kwh for tier in tiers[done : done + stride])])
+        if filling.full_slots(wanted) is None:
+            served, done, stride = wanted, done + stride, 2 * stride
+        elif stride > 1:
+            stride = 1
+        else:
+            served, done = filling.raise_to(served, wanted, tiers[done].weight), done + 1
     return served
 
 
@@ -95,12 +104,13 @@ class _Filling:
         self._cars = cars
         self._coupling = coupling
         self._options = options
-        self._no_price = np.zeros(coupling.slot_count)
+        # One price in all slots prefers nothing, yet gives the search a cost that its gap is relative to.
+        self._any_price = np.ones(coupling.slot_count)
 
     def full_slots(self, energy_kwh: FloatArray) -> BoolArray | None:
         """Return the slots in which these energies do not fit, or None when they fit."""
         outcome = optimise(
-            self._cars.with_energy(energy_kwh, energy_kwh), self._no_price, self._coupling, self._options
+            self._cars.with_energy(energy_kwh, energy_kwh), self._any_price, self._coupling, self._options
         ).outcome
         if isinstance(outcome, Infeasible):
             slots = np.zeros(self._coupling.slot_count, dtype=np.bool_)
@@ -111,9 +121,7 @@ class _Filling:
         return None
 
     def raise_to(self, served: FloatArray, wanted: FloatArray, weight: FloatArray) -> FloatArray:
-        """Return the max-min fair energies between what is served and what is wanted."""
-        if self.full_slots(wanted) is None:
-            return wanted
+        """Return the max-min fair energies between what is served and what is wanted, which does not fit whole."""
         base, rising = served.copy(), wanted > served
         while rising.any():
             ramp = _Ramp(
