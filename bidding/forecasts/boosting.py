@@ -6,6 +6,7 @@ the columns are averaged.
 """
 
 import importlib
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +75,8 @@ class Boosting:
                 for seed in range(options.model_count)
             )
 
-        return cls(options=options, few=grown(few), many=grown(np.column_stack([few, more])))
+        with one_thread():
+            return cls(options=options, few=grown(few), many=grown(np.column_stack([few, more])))
 
     def predict(self, history: FloatArray, calendar: Calendar) -> FloatArray:
         """Return forecasts of days from the four weeks before each, EUR per MWh, shape (n, 24)."""
@@ -84,6 +86,15 @@ class Boosting:
         said = [model.predict(few) for model in self.few] + [model.predict(many) for model in self.many]
         price: FloatArray = np.mean(said, axis=0).reshape(-1, HOURS) * scale.spread[:, 0] + scale.middle[:, 0]
         return price
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """Keep learners on one thread inside the block; needs scikit-learn, which brings what is needed.
+
+    The problems are small: on a busy machine threads that wait for each other cost ten times the work.
+    """
+    limits: AbstractContextManager[object] = importlib.import_module("threadpoolctl").threadpool_limits(limits=1)
+    return limits
 
 
 def _columns(history: FloatArray, calendar: Calendar) -> tuple[FloatArray, FloatArray]:

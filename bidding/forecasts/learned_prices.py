@@ -17,7 +17,7 @@ import numpy as np
 
 from bidding.arrays import BoolArray, FloatArray, IntArray
 from bidding.civil_day import SATURDAY
-from bidding.forecasts.boosting import Boosting, BoostingOptions
+from bidding.forecasts.boosting import Boosting, BoostingOptions, one_thread
 from bidding.forecasts.kernel import Kernel
 from bidding.forecasts.lear import LEAR_VIEWS, Lear, LearView
 from bidding.forecasts.price_days import HISTORY_DAYS, WEEK, Calendar, PriceDays, histories
@@ -358,7 +358,8 @@ def _learned(days: PriceDays, begin: int, end: int, lead_days: int, options: Lea
         is_filled=days.is_filled,
         options=options,
     )
-    hours = np.concatenate(_blocks(past, begin, end, lead_days))
+    with one_thread():
+        hours = np.concatenate(_blocks(past, begin, end, lead_days))
     hours = _corrected(past, hours, begin, lead_days)
     inside = np.array([days.inside_hours(index - lead_days + 1) for index in range(begin, end)])
     per_hour = inside.shape[1] // hours.shape[1]
