@@ -66,6 +66,18 @@ def test_it_agrees_with_the_whole_problem(random_sessions: Sessions, direction: 
     assert by_slots >= 1  # the energy of the window alone is not enough
 
 
+@pytest.mark.parametrize(("limit", "is_eligible"), [(1.4, False), (1.6, True)])
+def test_a_set_of_slots_inside_the_window_may_be_the_bottleneck(
+    sessions_of: Sessions, limit: float, is_eligible: bool
+) -> None:
+    """Two cars need 3 kWh in the first two of three slots: neither the window nor a single slot shows it."""
+    table = FlexibilityTable.build(sessions_of((0, 2, 1.0, 1.5), (0, 2, 1.0, 1.5)), 3)
+    asked = dataclasses.replace(HALF, slot_count=3, starts=(0,), share=1.0)
+    found = check_eligibility([table], np.full((1, 3), limit + 1.0), asked, step_hours=1.0)
+    assert found.is_eligible is is_eligible
+    assert found.worst_margin_kwh == pytest.approx(3 * limit - 3.0)
+
+
 def test_the_share_and_the_weakest_scenario(sessions_of: Sessions) -> None:
     # 7, 2 and 5 kWh over four slots at up to 2; the reference draws 2 in the first two slots.
     tables = [FlexibilityTable.build(sessions_of((0, 4, 2.0, need)), 4) for need in (7.0, 2.0, 5.0)]

@@ -95,7 +95,11 @@ def test_symmetric_reserve_from_4_of_10_kw_is_4() -> None:
 def test_one_mwh_at_half_for_half_an_hour_is_one_mw() -> None:
     """Case 26."""
     found = store(0.0, -5000.0, 5000.0, 500.0, 500.0, 0.5)
-    assert found.of_kind(ReserveKind.SYMMETRIC).tolist() == [1000.0, 1000.0]
+    for kind in ReserveKind:
+        assert found.of_kind(kind).tolist() == [1000.0, 1000.0]
+    uneven = store(0.0, -5000.0, 5000.0, 300.0, 700.0, 0.5)
+    assert uneven.of_kind(ReserveKind.UP).tolist() == [600.0, 600.0]
+    assert uneven.of_kind(ReserveKind.DOWN).tolist() == [1400.0, 1400.0]
 
 
 @pytest.mark.parametrize(("day", "first_hours"), [(DAY, 4), (SPRING, 3), (AUTUMN, 5)])
