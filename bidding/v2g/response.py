@@ -59,9 +59,9 @@ class FleetResponse:
     Prices may be negative. Where one is so negative that losses would be paid for, `discharge_efficiency * (price -
     degradation) > (price + degradation) / charge_efficiency`, a linear program would charge and discharge at once to burn
     energy. Here feeding in earns so much less in such a slot that doing both would gain nothing: a battery is emptied only
-    to fill it in a slot with a still lower price, never to lose energy on the way. The plan is the optimum at the cut price; its cost is stated at the
-    real one, and `lower_bound_eur` (the optimum over the convex hull of each slot) says what burning could save at most.
-    Without such a slot the plan is the optimum and the two are equal.
+    to fill it in a slot with a still lower price, never to lose energy on the way. The plan is the optimum at the cut
+    price; its cost is stated at the real one, and `lower_bound_eur` (the optimum over the convex hull of each slot) says
+    what burning could save at most. Without such a slot the plan is the optimum and the two are equal.
 
     Args:
         sessions: Sessions fitted to the horizon.
