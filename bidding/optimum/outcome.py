@@ -45,6 +45,17 @@ class Feasible:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DepartureSlack:
+    """What one session leaves without, where needs had to give way to limits."""
+
+    session: str
+    """Id (or `#row`) of the session."""
+    row: int
+    missing_kwh: float
+    """Needed energy that the plan does not deliver, above 0."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NodeLimit:
     """What one node of a site tree contributes to a conflict."""
 

@@ -12,6 +12,7 @@ from bidding.fleet.sessions import SessionArrays
 from bidding.optimum.coupling import Coupling, DemandCharge, lagrangian_bound, legal_prices
 from bidding.optimum.decomposition import SearchLimits, generate_columns
 from bidding.optimum.greedy import respond_to_price
+from bidding.optimum.models import session_schedule, solve_session_model
 from bidding.optimum.optimise import OptimiserOptions, Optimum, optimise, serve_most
 from bidding.optimum.outcome import Feasible, Infeasible, Proved, SolutionRejected, TimedOut
 from bidding.optimum.recheck import Claim, Terms, Violation, recheck
@@ -281,6 +282,36 @@ def test_when_needs_do_not_fit_the_most_is_served(
         assert np.all(best.schedule_kwh <= cap + 1e-6)
         served = sessions.energy_min_kwh.sum() - max(worst, 0.0)
         assert best.schedule_kwh.sum() == pytest.approx(served, abs=1e-5)
+        assert best.session_schedule is not None
+        missing = sessions.energy_min_kwh - best.session_schedule.total_kwh()
+        assert sum(slack.missing_kwh for slack in best.departure_slack) == pytest.approx(max(worst, 0.0), abs=2e-5)
+        for slack in best.departure_slack:
+            assert slack.session == sessions.name_of(slack.row)
+            assert slack.missing_kwh == missing[slack.row]
+        amounts = [slack.missing_kwh for slack in best.departure_slack]
+        assert amounts == sorted(amounts, reverse=True)
+
+
+@BOTH_WAYS
+def test_whoever_leaves_without_energy_is_named(sessions_of: Sessions, options: OptimiserOptions) -> None:
+    sessions = sessions_of((0, 1, 1, 1), (1, 3, 2, 3), (3, 4, 1, 1))
+    best = serve_most(sessions, np.array([1.0, 2, 3, 4]), Coupling(cap_kwh=np.array([0.75, 1, 1, 1])), options)
+    assert [(slack.session, slack.row) for slack in best.departure_slack] == [("s1", 1), ("s0", 0)]
+    assert [slack.missing_kwh for slack in best.departure_slack] == pytest.approx([1.0, 0.25], abs=1e-6)
+    assert optimise(sessions, np.ones(4), Coupling(cap_kwh=np.full(4, 9.0)), options).departure_slack == ()
+
+
+@pytest.mark.parametrize("algorithm", ["simplex", "ipm", None])
+def test_every_algorithm_of_the_session_model_finds_the_optimum(
+    city_sessions: Sessions, evening_prices: Callable[..., np.ndarray], algorithm: str | None
+) -> None:
+    sessions, price = city_sessions(120), evening_prices()
+    coupling = Coupling(cap_kwh=np.full(96, 0.6 * respond_to_price(FlexibilityTable.build(sessions, 96), price).max()))
+    found = solve_session_model(sessions, price, coupling, algorithm=algorithm)
+    assert found is not None
+    slot = session_schedule(sessions, found.variables).slot
+    expected = objective(optimise(sessions, price, coupling, BY_COLUMNS))
+    assert float(price[slot] @ found.variables) == pytest.approx(expected, rel=1e-6)
 
 
 def test_nobody_there_is_a_schedule_of_zeros(sessions_of: Sessions) -> None:
