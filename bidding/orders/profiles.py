@@ -128,6 +128,9 @@ def candidate_profiles(
 ) -> FloatArray:
     """Return what the fleet would draw in the delivery day at the mean price and at every scenario's.
 
+    Slots before the delivery day are decided already: a horizon should begin with it, with the sessions that
+    `two_auctions.plan_second_day` returns. Otherwise profiles could move energy into an auction that is over.
+
     Args:
         response: What the fleet does under a price.
         scenarios_eur_per_kwh: Prices of the whole planning horizon, shape (S, T).

@@ -31,6 +31,7 @@ class WindowType(StrEnum):
     """What kind of stay a session is, seen from a delivery day."""
 
     OVERNIGHT_LEAVING = "overnight-leaving"
+    """Is there when the day begins."""
     OVERNIGHT_ARRIVING = "overnight-arriving"
     """Stays over the border at the day's end (also when it stays the whole day)."""
     MORNING = "morning"
@@ -59,8 +60,8 @@ def split_by_window(
     masks = {
         WindowType.SHORT: is_short,
         WindowType.OVERNIGHT_ARRIVING: ~is_short & (departure > delivery.stop),
-        WindowType.OVERNIGHT_LEAVING: ~is_short & (departure <= delivery.stop) & (arrival < delivery.start),
-        WindowType.MORNING: ~is_short & (departure <= delivery.stop) & (arrival >= delivery.start) & (arrival < noon),
+        WindowType.OVERNIGHT_LEAVING: ~is_short & (departure <= delivery.stop) & (arrival <= delivery.start),
+        WindowType.MORNING: ~is_short & (departure <= delivery.stop) & (arrival > delivery.start) & (arrival < noon),
         WindowType.AFTERNOON: ~is_short & (departure <= delivery.stop) & (arrival >= noon),
     }
     touches = (arrival < delivery.stop) & (departure > delivery.start)

@@ -250,21 +250,22 @@ def test_every_session_that_touches_the_day_has_one_type(sessions_of: Sessions) 
         (140, 150, 1, 1),  # short, over the border
         (0, 48, 1, 1),  # gone before
         (144, 190, 1, 1),  # comes after
+        (48, 80, 1, 1),  # there when the day begins
     ]
     found = split_by_window(sessions_of(*rows), grid, delivery)
     assert {kind: list(row) for kind, row in found.items()} == {
-        WindowType.OVERNIGHT_LEAVING: [0],
+        WindowType.OVERNIGHT_LEAVING: [0, 9],
         WindowType.OVERNIGHT_ARRIVING: [1, 2],
         WindowType.MORNING: [3],
         WindowType.AFTERNOON: [4],
         WindowType.SHORT: [5, 6],
     }
-    energy = np.array([1.0, 5, 5, 8, 2, 1, 1, 99, 99])
+    energy = np.array([1.0, 5, 5, 8, 2, 1, 1, 99, 99, 0.5])
     groups = at_most_groups(found, energy, 3)
     assert [(name, list(row)) for name, row in groups] == [
         ("overnight-arriving", [1, 2]),
         ("morning", [3]),
-        ("short+afternoon+overnight-leaving", [0, 4, 5, 6]),
+        ("short+afternoon+overnight-leaving", [0, 4, 5, 6, 9]),
     ]
     assert len(at_most_groups(found, energy, 9)) == 5
     with pytest.raises(InvalidInput, match="count"):
