@@ -83,8 +83,8 @@ def known(walls: FloatArray) -> tuple[FloatArray, Calendar, FloatArray]:
 class TestModels:
     def test_the_lasso_finds_what_decides_and_leaves_out_the_rest(self) -> None:
         rng = np.random.default_rng(2)
-        walls = np.zeros((400, 24))
-        for n in range(1, 400):
+        walls = np.zeros((250, 24))
+        for n in range(1, 250):
             walls[n] = 0.8 * walls[n - 1, 23] + rng.normal(0.0, 10.0, 24)
         view = LearView(scale_days=None, half_life_days=None, penalty=0.05)
         fitted = Lear.fit(*known(walls), view)
@@ -230,6 +230,17 @@ class TestWalk:
         assert seen.learned is not None
         assert not np.array_equal(before.learned[-1], seen.learned[-1])
 
+    @pytest.mark.parametrize("lead", [1, 2])
+    def test_models_are_not_fitted_to_the_day_they_forecast(self, lead: int) -> None:
+        walls = market(185)
+        first = day(START + timedelta(days=180))
+        before = walk_prices(days_of(walls), first, first, lead_days=lead, options=LIGHT)
+        walls[181 - lead :] += 500.0
+        after = walk_prices(days_of(walls), first, first, lead_days=lead, options=LIGHT)
+        assert before.learned is not None
+        assert after.learned is not None
+        np.testing.assert_array_equal(before.learned, after.learned)
+
     def test_a_walk_and_a_single_forecast_agree(self) -> None:
         walls = market(230)
         target = START + timedelta(days=229)
@@ -291,6 +302,16 @@ class TestDays:
         np.testing.assert_allclose(
             quarter.price_eur_per_mwh, np.repeat(hourly.price_eur_per_mwh, 4) + pattern, atol=1e-6
         )
+
+    def test_the_pattern_inside_the_hour_is_that_of_days_before(self) -> None:
+        walls = np.repeat(market(181), 4, axis=1)
+        target = day(START + timedelta(days=180))
+        before = walk_prices(PriceDays.of(past_of(walls, step=QUARTER)), target, target, options=LIGHT)
+        walls[180, ::4] += 70.0
+        after = walk_prices(PriceDays.of(past_of(walls, step=QUARTER)), target, target, options=LIGHT)
+        assert before.learned is not None
+        assert after.learned is not None
+        np.testing.assert_array_equal(before.learned, after.learned)
 
     def test_holidays_are_learned_as_sundays(self) -> None:
         calendar = Calendar.of(date(2026, 4, 30), 3, {date(2026, 5, 1)})
