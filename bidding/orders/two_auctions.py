@@ -18,10 +18,9 @@ import cvxpy as cp
 import numpy as np
 
 from bidding.arrays import FloatArray, IntArray, finite_vector, require_each, sum_by
-from bidding.fleet.flexibility import FlexibilityTable
 from bidding.fleet.sessions import SessionArrays
-from bidding.optimum.convex import Fleet, mix_columns
-from bidding.optimum.disaggregation import Disaggregation
+from bidding.optimum.convex_optimum import optimise_convex
+from bidding.optimum.outcome import Feasible, Proved, TimedOut
 from bidding.optimum.terms import energy_cost, two_price_imbalance
 from gateway.domain.errors import InvalidInput
 
@@ -53,7 +52,7 @@ def plan_second_day(
     *,
     shortage_eur_per_kwh: float,
     surplus_eur_per_kwh: float,
-) -> SecondDay:
+) -> SecondDay | TimedOut:
     """Plan both days with the first one's award fixed.
 
     Args:
@@ -63,8 +62,12 @@ def plan_second_day(
         shortage_eur_per_kwh: What drawing more than awarded costs above the price, at least 0.
         surplus_eur_per_kwh: What drawing less costs, at least 0.
 
+    Returns:
+        The plan; `TimedOut` only when the solver gave up, because every award can be left at a cost.
+
     Raises:
         InvalidInput: A session was not fitted, the award is not shorter than the horizon, or a spread is negative.
+        SolutionRejected: The independent check refused the schedule.
     """
     price = finite_vector("price_eur_per_kwh", price_eur_per_kwh)
     awarded = finite_vector("awarded_kwh", awarded_kwh)
@@ -73,17 +76,14 @@ def plan_second_day(
         raise InvalidInput("awarded_kwh", f"must have at least 1 and fewer than {len(price)} values")
     for field, spread in (("shortage_eur_per_kwh", shortage_eur_per_kwh), ("surplus_eur_per_kwh", surplus_eur_per_kwh)):
         require_each(field, np.array([np.isfinite(spread) and spread >= 0.0]), "must be at least 0")
-    table = FlexibilityTable.build(sessions, len(price))
     schedule = cp.Variable(len(price))
     imbalance = two_price_imbalance(
         schedule[:first], awarded, np.full(first, shortage_eur_per_kwh), np.full(first, surplus_eur_per_kwh)
     )
-    found = mix_columns(
-        [Fleet(schedule=schedule, table=table)], energy_cost(schedule, price) + imbalance, seeds=[price]
-    )
-    columns, weights = found.columns[0], found.weights[0]
-    drawn: FloatArray = weights @ columns.schedule_kwh
-    per_session = Disaggregation(sessions, columns, weights).schedule()
+    found = optimise_convex(sessions, schedule, energy_cost(schedule, price) + imbalance, seeds=[price])
+    drawn, per_session = found.schedule_kwh, found.session_schedule
+    if drawn is None or per_session is None or not isinstance(found.outcome, Proved | Feasible):
+        return TimedOut(iteration_count=found.iteration_count)
     before = per_session.slot < first
     charged = sum_by(per_session.row[before], per_session.energy_kwh[before], len(sessions))
     off = drawn[:first] - awarded
@@ -91,7 +91,7 @@ def plan_second_day(
     return SecondDay(
         schedule_kwh=drawn,
         deviation_kwh=off,
-        lower_bound_eur=found.lower_bound_eur - float(price[:first] @ awarded),
+        lower_bound_eur=found.outcome.lower_bound_eur - float(price[:first] @ awarded),
         cost_eur=float(price[first:] @ drawn[first:])
         + float(price[:first] @ off)
         + shortage_eur_per_kwh * float(np.maximum(off, 0.0).sum())

@@ -13,7 +13,7 @@ from bidding.fleet.flexibility import FlexibilityTable
 from bidding.fleet.sessions import SessionArrays, require_fitted
 from bidding.optimum.greedy import PriceResponse
 from bidding.orders.residual import Fallback, FallbackStep, Venue, plan_fallback
-from bidding.orders.two_auctions import plan_second_day
+from bidding.orders.two_auctions import SecondDay, plan_second_day
 from gateway.domain.errors import InvalidInput
 from gateway.domain.timegrid import TimeGrid
 
@@ -127,6 +127,7 @@ def test_the_award_is_followed_and_the_rest_is_planned_for_the_second_day(sessio
     price = np.array([1.0, 1.0, 1.0, 0.1, 0.5, 0.2])
     awarded = np.array([2.0, 1.0, 0.0])
     night = plan_second_day(sessions, awarded, price, shortage_eur_per_kwh=3.0, surplus_eur_per_kwh=3.0)
+    assert isinstance(night, SecondDay)
     assert night.deviation_kwh == pytest.approx(np.zeros(3), abs=1e-6)
     # 3 kWh of the first two cars are in the award; 4 are left, and the third car's 1 at its cheaper slot.
     assert night.schedule_kwh == pytest.approx([2, 1, 0, 2, 0, 3], abs=1e-5)
@@ -144,6 +145,7 @@ def test_what_cannot_be_followed_is_short_and_priced(sessions_of: Sessions) -> N
     night = plan_second_day(
         sessions, np.array([0.5, 3.0]), np.full(4, 0.1), shortage_eur_per_kwh=1.0, surplus_eur_per_kwh=0.5
     )
+    assert isinstance(night, SecondDay)
     assert night.deviation_kwh == pytest.approx([0.5, -1.0], abs=1e-6)
     assert night.cost_eur == pytest.approx(0.1 * -0.5 + 0.5 * 1.0 + 1.0 * 0.5, abs=1e-5)
 
@@ -180,6 +182,7 @@ def test_the_plan_over_two_auctions_is_the_optimum(random_sessions: Sessions, se
     other = np.round(rng.uniform(-0.2, 0.5, 8), 1)
     awarded = np.round(PriceResponse(FlexibilityTable.build(sessions, 8)).schedule(other)[:4])
     night = plan_second_day(sessions, awarded, price, shortage_eur_per_kwh=0.3, surplus_eur_per_kwh=0.2)
+    assert isinstance(night, SecondDay)
     best = least_cost(sessions, awarded, price, 0.3, 0.2)
     assert night.cost_eur == pytest.approx(best, abs=1e-4)
     assert night.lower_bound_eur <= best + 1e-6
