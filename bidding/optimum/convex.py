@@ -16,13 +16,14 @@ from dataclasses import dataclass
 import cvxpy as cp
 import numpy as np
 
-from bidding.arrays import FloatArray
+from bidding.arrays import FloatArray, IntArray
 from bidding.fleet.flexibility import FlexibilityTable, power_bounds
 from bidding.optimum.cone_program import ConeProgram, Multipliers, cone_program
 from bidding.optimum.convex_master import ConvexMaster, MasterFailed, MasterPoint, convex_master
-from bidding.optimum.decomposition import SMALL_SHARE, SMOOTHING, ColumnSet, SearchLimits
-from bidding.optimum.greedy import PriceResponse
+from bidding.optimum.decomposition import SMALL_SHARE, SMOOTHING, ColumnSet, MixedPart, SearchLimits, sum_of
+from bidding.optimum.greedy import PriceResponse, rank_counts
 from bidding.optimum.terms import Term
+from bidding.optimum.window_groups import default_group_count, group_windows
 from gateway.domain.errors import InvalidInput
 
 CONVEX_LIMITS = SearchLimits(relative_gap=1e-5, iteration_limit=1000)
@@ -44,13 +45,23 @@ class Fleet:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FleetMixture:
+    """The mixture of one fleet, in parts with weights of their own (`window_groups`)."""
+
+    parts: tuple[MixedPart, ...]
+
+    @property
+    def schedule_kwh(self) -> FloatArray:
+        """Draw of the fleet per slot, shape (T,)."""
+        return sum_of([part.schedule_kwh for part in self.parts])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ConvexMixture:
     """What the search came to."""
 
-    columns: tuple[ColumnSet, ...]
-    """Per fleet."""
-    weights: tuple[FloatArray, ...]
-    """Per fleet, sum 1; empty when no common point was found."""
+    fleets: tuple[FleetMixture, ...]
+    """Empty when no common point was found."""
     lower_bound_eur: float
     is_proved: bool
     """Whether the certified gap is within the limits asked for."""
@@ -66,7 +77,7 @@ class ConvexMixture:
     @property
     def is_usable(self) -> bool:
         """Whether there is a schedule."""
-        return bool(self.weights)
+        return bool(self.fleets)
 
 
 def mix_columns(
@@ -98,11 +109,12 @@ def mix_columns(
 
 
 class _Pool:
-    """The columns of one table: price, schedule, and which fleets use them."""
+    """The columns of one part of a table: price, schedule, and which units of the master use them."""
 
-    def __init__(self, table: FlexibilityTable) -> None:
-        self.response = PriceResponse(table)
-        self.fleets: list[int] = []
+    def __init__(self, table: FlexibilityTable, windows: IntArray) -> None:
+        self.windows = windows
+        self.response = PriceResponse(table, windows)
+        self.units: list[int] = []
         self.prices: list[FloatArray] = []
         self.schedules: list[FloatArray] = []
 
@@ -117,14 +129,19 @@ class _Search:
     def __init__(self, program: ConeProgram, fleets: Sequence[Fleet], limits: SearchLimits) -> None:
         self.program = program
         self.limits = limits
-        by_table: dict[int, _Pool] = {}
-        for number, fleet in enumerate(fleets):
-            by_table.setdefault(id(fleet.table), _Pool(fleet.table)).fleets.append(number)
-        self.pools = list(by_table.values())
-        self.pool_of = [by_table[id(fleet.table)] for fleet in fleets]
+        part_count = max(1, default_group_count(program.slot_count) // len(fleets))
+        tables = {id(fleet.table): fleet.table for fleet in fleets}
+        parts = {
+            key: [_Pool(table, windows) for windows in group_windows(table, part_count)]
+            for key, table in tables.items()
+        }
+        self.pools = [pool for pools in parts.values() for pool in pools]
+        self.units = [(number, pool) for number, fleet in enumerate(fleets) for pool in parts[id(fleet.table)]]
+        for unit, (_, pool) in enumerate(self.units):
+            pool.units.append(unit)
         power_max = np.array([power_bounds(fleet.table)[1] for fleet in fleets])
         self.highest_kwh = max(float(power_max.max()), 1e-9)
-        self.master: ConvexMaster = convex_master(program, power_max)
+        self.master: ConvexMaster = convex_master(program, power_max, np.array([fleet for fleet, _ in self.units]))
         self.iteration_count = 0
 
     def start(self, seeds: Sequence[FloatArray]) -> None:
@@ -135,11 +152,11 @@ class _Search:
                 self.add(pool, np.asarray(price, dtype=np.float64), pool.response.schedule(np.asarray(price)))
 
     def add(self, pool: _Pool, price: FloatArray, schedule: FloatArray) -> None:
-        """Give a column to every fleet of a pool."""
+        """Give a column to every unit of a pool."""
         pool.prices.append(price)
         pool.schedules.append(schedule)
-        for fleet in pool.fleets:
-            self.master.add(fleet, schedule)
+        for unit in pool.units:
+            self.master.add(unit, schedule)
 
     def run(self) -> ConvexMixture:
         """Find a common point of model and fleets, then the cheapest."""
@@ -197,8 +214,9 @@ class _Search:
         """
         prices = self.program.fleet_prices(at, with_cost=with_cost)
         least, turnover, improved = 0.0, 0.0, False
-        for fleet, pool in enumerate(self.pool_of):
-            schedule = pool.response.schedule(prices[fleet])
+        counts = [rank_counts(price) for price in prices]
+        for fleet, pool in self.units:
+            schedule = pool.response.schedule(prices[fleet], counts[fleet])
             least += float(prices[fleet] @ schedule)
             turnover += float(np.abs(prices[fleet]) @ schedule)
             worth = pool.least_known(now[fleet]) - float(now[fleet] @ schedule)
@@ -219,8 +237,7 @@ class _Search:
     def without_point(self, least_mismatch: float, prices: FloatArray | None) -> ConvexMixture:
         """Return that nothing was found."""
         return ConvexMixture(
-            columns=(),
-            weights=(),
+            fleets=(),
             lower_bound_eur=-np.inf,
             is_proved=False,
             prices_eur_per_kwh=np.zeros(self.program.fleet_columns.shape),
@@ -231,14 +248,14 @@ class _Search:
 
     def mixture(self, point: MasterPoint, bound: float, centre: Multipliers, *, is_proved: bool) -> ConvexMixture:
         """Return the mix with its columns, those without weight left out."""
-        columns, weights = [], []
-        for fleet, pool in enumerate(self.pool_of):
-            used = np.flatnonzero(point.weights[fleet] > 0.0)
-            columns.append(ColumnSet(price=np.array(pool.prices)[used], schedule_kwh=np.array(pool.schedules)[used]))
-            weights.append(point.weights[fleet][used] / point.weights[fleet][used].sum())
+        by_fleet: list[list[MixedPart]] = [[] for _ in self.program.first_columns]
+        for (fleet, pool), weights in zip(self.units, point.weights, strict=True):
+            used = np.flatnonzero(weights > 0.0)
+            columns = ColumnSet(price=np.array(pool.prices)[used], schedule_kwh=np.array(pool.schedules)[used])
+            share = weights[used] / weights[used].sum()
+            by_fleet[fleet].append(MixedPart(windows=pool.windows, columns=columns, weights=share))
         return ConvexMixture(
-            columns=tuple(columns),
-            weights=tuple(weights),
+            fleets=tuple(FleetMixture(parts=tuple(parts)) for parts in by_fleet),
             lower_bound_eur=bound,
             is_proved=is_proved,
             prices_eur_per_kwh=self.program.fleet_prices(centre, with_cost=True),

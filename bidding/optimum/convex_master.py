@@ -1,8 +1,8 @@
 """The restricted master of a convex model: its best point when every fleet mixes the columns found so far.
 
-    min  1/2 x'Qx + c'x    s.t.  Ax + s = b,  s in cones,  P_m = V_m w_m + more_m - less_m,  sum w_m = 1,  w_m >= 0
+    min  1/2 x'Qx + c'x    s.t.  Ax + s = b,  s in cones,  P_m = sum_u V_u w_u + more_m - less_m,  sum w_u = 1,  w_u >= 0
 
-The mismatch `more`, `less` is 0 when cost is minimised; in the phase that looks for any common point it is what is minimised.
+Units u are the parts of a fleet m that are mixed on their own. The mismatch `more`, `less` is 0 when cost is minimised; in the phase that looks for any common point it is what is minimised.
 Linear models go to HiGHS, where P_m is substituted and a new column costs a warm start of the simplex method; others go to
 Clarabel, which starts anew each time. All quantities are divided by the fleet's highest draw, so that the solvers'
 absolute tolerances mean the same for a home and for a city; costs per kWh and multipliers stay as they are.
@@ -36,7 +36,7 @@ class MasterPoint:
     """EUR, or kWh of mismatch."""
     multipliers: Multipliers
     weights: tuple[FloatArray, ...]
-    """Per fleet, one per column in the order they were added."""
+    """Per unit, one per column in the order they were added."""
     mismatch_kwh: FloatArray
     """More minus less, per fleet and slot, shape (M, T)."""
 
@@ -52,8 +52,8 @@ class MasterFailed(Exception):
 class ConvexMaster(Protocol):
     """What column generation needs of a master."""
 
-    def add(self, fleet: int, schedule_kwh: FloatArray) -> None:
-        """Add a column of one fleet."""
+    def add(self, unit: int, schedule_kwh: FloatArray) -> None:
+        """Add a column of one unit."""
         ...
 
     def solve(self, *, with_cost: bool) -> MasterPoint:
@@ -65,24 +65,26 @@ class ConvexMaster(Protocol):
         ...
 
 
-def convex_master(program: ConeProgram, power_max_kwh: FloatArray) -> ConvexMaster:
+def convex_master(program: ConeProgram, power_max_kwh: FloatArray, fleet_of_unit: IntArray) -> ConvexMaster:
     """Return the master that fits the model.
 
     Args:
         program: The model.
         power_max_kwh: Most that each fleet can draw per slot, shape (M, T).
+        fleet_of_unit: Fleet of every unit, not falling; every fleet has at least one.
     """
     if program.is_linear:
-        return LinearMaster(program, power_max_kwh)
-    return ConicMaster(program, power_max_kwh)
+        return LinearMaster(program, power_max_kwh, fleet_of_unit)
+    return ConicMaster(program, power_max_kwh, fleet_of_unit)
 
 
 class LinearMaster:
     """The master in HiGHS, with P_m substituted by its columns."""
 
-    def __init__(self, program: ConeProgram, power_max_kwh: FloatArray) -> None:
+    def __init__(self, program: ConeProgram, power_max_kwh: FloatArray, fleet_of_unit: IntArray) -> None:
         self._program = program
-        self._scale = _unit(power_max_kwh)
+        self._fleet_of_unit = fleet_of_unit
+        self._scale = _scale_kwh(power_max_kwh)
         self._shape = program.fleet_columns.shape
         fleet_columns = program.fleet_columns.ravel()
         is_own = np.ones(len(program.linear), dtype=np.bool_)
@@ -96,21 +98,21 @@ class LinearMaster:
         self._fleet_rows = [
             kept[:, columns] for columns in (fleet_columns.reshape(self._shape)[m] for m in range(self._shape[0]))
         ]
-        self._fleet_of: list[int] = []
+        self._unit_of: list[int] = []
         self._costs: list[float] = []
         self._with_cost = False
         self._lp = quiet_solver()
         self._lp.setOptionValue("dual_feasibility_tolerance", DUAL_TOLERANCE_EUR_PER_KWH)
         self._lp.passModel(self._lp_without_columns(sp.csc_array(kept[:, self._own])))
 
-    def add(self, fleet: int, schedule_kwh: FloatArray) -> None:
-        """Add a column of one fleet."""
-        schedule = schedule_kwh / self._scale
-        entries = np.concatenate([self._fleet_rows[fleet] @ schedule, np.zeros(self._shape[0])])
-        entries[len(self._rows) + fleet] = 1.0
+    def add(self, unit: int, schedule_kwh: FloatArray) -> None:
+        """Add a column of one unit."""
+        schedule, fleet = schedule_kwh / self._scale, int(self._fleet_of_unit[unit])
+        entries = np.concatenate([self._fleet_rows[fleet] @ schedule, np.zeros(len(self._fleet_of_unit))])
+        entries[len(self._rows) + unit] = 1.0
         used = np.flatnonzero(entries).astype(np.int32)
         cost = float(self._program.linear[self._program.fleet_columns[fleet]] @ schedule)
-        self._fleet_of.append(fleet)
+        self._unit_of.append(unit)
         self._costs.append(cost)
         self._lp.addCol(cost if self._with_cost else 0.0, 0.0, highspy.kHighsInf, len(used), used, entries[used])
 
@@ -126,7 +128,7 @@ class LinearMaster:
         values, own_count = np.array(solution.col_value), len(self._own)
         more, less = values[own_count : own_count + 2 * self._mismatch_count].reshape(2, *self._shape)
         weights = values[own_count + 2 * self._mismatch_count :]
-        fleet_of = np.array(self._fleet_of)
+        unit_of = np.array(self._unit_of)
         rows = self._multipliers(np.array(solution.row_dual), np.array(solution.col_dual)[:own_count])
         point = np.zeros(len(self._program.linear))
         point[self._own] = values[:own_count] * self._scale
@@ -134,7 +136,7 @@ class LinearMaster:
             objective=float(self._lp.getInfo().objective_function_value) * self._scale
             + (self._program.offset if with_cost else 0.0),
             multipliers=Multipliers(rows=rows, point=point),
-            weights=tuple(np.maximum(weights[fleet_of == fleet], 0.0) for fleet in range(self._shape[0])),
+            weights=tuple(np.maximum(weights[unit_of == unit], 0.0) for unit in range(len(self._fleet_of_unit))),
             mismatch_kwh=(more - less) * self._scale,
         )
 
@@ -169,11 +171,11 @@ class LinearMaster:
         self._lp.changeColsBounds(len(mismatch), mismatch, np.zeros(len(mismatch)), highest)
 
     def _lp_without_columns(self, own_matrix: sp.csc_array) -> highspy.HighsLp:
-        fleet_count, infinity = self._shape[0], highspy.kHighsInf
+        unit_count, infinity = len(self._fleet_of_unit), highspy.kHighsInf
         body = sp.hstack([own_matrix, self._fleet_matrix, -self._fleet_matrix])
-        matrix = sp.csc_array(sp.vstack([body, sp.csr_array((fleet_count, body.shape[1]))]))
+        matrix = sp.csc_array(sp.vstack([body, sp.csr_array((unit_count, body.shape[1]))]))
         side = self._program.side[self._rows] / self._scale
-        mixed = np.ones(fleet_count)
+        mixed = np.ones(unit_count)
         lp = highspy.HighsLp()
         lp.num_col_, lp.num_row_ = matrix.shape[1], matrix.shape[0]
         none, ones = np.zeros(2 * self._mismatch_count), np.ones(2 * self._mismatch_count)
@@ -244,17 +246,18 @@ def _never_binding(program: ConeProgram, fleet_columns: IntArray, power_max_kwh:
 class ConicMaster:
     """The master in Clarabel, with P_m as variables beside their columns."""
 
-    def __init__(self, program: ConeProgram, power_max_kwh: FloatArray) -> None:
+    def __init__(self, program: ConeProgram, power_max_kwh: FloatArray, fleet_of_unit: IntArray) -> None:
         self._program = program
-        self._scale = _unit(power_max_kwh)
-        self._columns: list[list[FloatArray]] = [[] for _ in program.first_columns]
+        self._fleet_of_unit = fleet_of_unit
+        self._scale = _scale_kwh(power_max_kwh)
+        self._columns: list[list[FloatArray]] = [[] for _ in fleet_of_unit]
         self._settings = clarabel.DefaultSettings()
         self._settings.verbose = False
         self._settings.max_threads = 1
 
-    def add(self, fleet: int, schedule_kwh: FloatArray) -> None:
-        """Add a column of one fleet."""
-        self._columns[fleet].append(schedule_kwh / self._scale)
+    def add(self, unit: int, schedule_kwh: FloatArray) -> None:
+        """Add a column of one unit."""
+        self._columns[unit].append(schedule_kwh / self._scale)
 
     def solve(self, *, with_cost: bool) -> MasterPoint:
         """Return the best point over the present columns (see `ConvexMaster`)."""
@@ -289,29 +292,36 @@ class ConicMaster:
 
     def _rows(self, counts: list[int], mismatch_count: int) -> tuple[sp.csr_array, FloatArray, list[object]]:
         """Return the rows in the order of cones: equal, not negative, the others."""
-        program, fleet_count = self._program, len(self._columns)
+        program, unit_count = self._program, len(self._columns)
         free_count = sum(counts) + 2 * mismatch_count
         size, slots = len(program.linear), program.fleet_columns.size
         pick: SparseMatrix = sp.csr_array(
             (np.ones(slots), (np.arange(slots), program.fleet_columns.ravel())), shape=(slots, size)
         )
-        mixtures: SparseMatrix = sp.block_diag([-np.array(columns).T for columns in self._columns])
+        mixtures: SparseMatrix = sp.block_diag(self._mixtures())
         sums: SparseMatrix = sp.block_diag([np.ones((1, count)) for count in counts])
         off = [-sp.eye_array(slots), sp.eye_array(slots)] if mismatch_count else []
         model = sp.hstack([program.matrix, sp.csr_array((len(program.side), free_count))]).tocsr()
         link: SparseMatrix = sp.hstack([pick, mixtures, *off])
         mixed: SparseMatrix = sp.hstack(
-            [sp.csr_array((fleet_count, size)), sums, sp.csr_array((fleet_count, 2 * mismatch_count))]
+            [sp.csr_array((unit_count, size)), sums, sp.csr_array((unit_count, 2 * mismatch_count))]
         )
         sign: SparseMatrix = sp.hstack([sp.csr_array((free_count, size)), -sp.eye_array(free_count)])
         equal, unequal = program.equality_count, program.equality_count + program.inequality_count
         matrix: SparseMatrix = sp.vstack([model[:equal], link, mixed, model[equal:unequal], sign, model[unequal:]])
         side = program.side / self._scale
-        rest = [np.zeros(slots), np.ones(fleet_count), side[equal:unequal], np.zeros(free_count), side[unequal:]]
+        rest = [np.zeros(slots), np.ones(unit_count), side[equal:unequal], np.zeros(free_count), side[unequal:]]
         sizes = copy(program.cone_sizes)
-        sizes.zero += slots + fleet_count
+        sizes.zero += slots + unit_count
         sizes.nonneg += free_count
         return sp.csr_array(matrix), np.concatenate([side[:equal], *rest]), dims_to_solver_cones(sizes)  # type: ignore[no-untyped-call]
+
+    def _mixtures(self) -> list[FloatArray]:
+        """Return the columns of every fleet, its units side by side, shape (T, columns) each."""
+        by_fleet: list[list[FloatArray]] = [[] for _ in self._program.first_columns]
+        for fleet, columns in zip(self._fleet_of_unit, self._columns, strict=True):
+            by_fleet[fleet] += columns
+        return [-np.array(columns).T for columns in by_fleet]
 
     def _model_rows(self, duals: FloatArray, free_count: int) -> FloatArray:
         program = self._program
@@ -321,6 +331,6 @@ class ConicMaster:
         return np.concatenate([duals[:equal], duals[begin : begin + inequalities], duals[after:]])
 
 
-def _unit(power_max_kwh: FloatArray) -> float:
+def _scale_kwh(power_max_kwh: FloatArray) -> float:
     highest = float(np.max(power_max_kwh, initial=0.0))
     return highest if highest > 0.0 else 1.0

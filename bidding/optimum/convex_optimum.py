@@ -9,7 +9,7 @@ After the call the variables of the model hold the solution's values, and `dual_
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cvxpy as cp
 import numpy as np
@@ -17,13 +17,14 @@ import numpy as np
 from bidding.arrays import BoolArray, FloatArray
 from bidding.fleet.flexibility import FlexibilityTable
 from bidding.fleet.sessions import SLOT_TOLERANCE, SessionArrays
-from bidding.optimum.convex import CONVEX_LIMITS, ConvexMixture, Fleet, mix_columns
-from bidding.optimum.decomposition import SMALL_SHARE, SearchLimits
-from bidding.optimum.disaggregation import Disaggregation, SessionSchedule
+from bidding.optimum.convex import CONVEX_LIMITS, ConvexMixture, Fleet, FleetMixture, mix_columns
+from bidding.optimum.decomposition import SMALL_SHARE, MixedPart, SearchLimits
+from bidding.optimum.disaggregation import SessionSchedule
 from bidding.optimum.explain import forced_kwh
 from bidding.optimum.models import HIGHS_OPTIONS, USABLE_STATUS
 from bidding.optimum.outcome import Conflict, Feasible, Infeasible, Outcome, Proved, SolutionRejected, TimedOut
 from bidding.optimum.recheck import RELATIVE_TOLERANCE, Following, Violation, recheck_following
+from bidding.optimum.set_points import FleetSetPoints
 from bidding.optimum.terms import Term, rules
 
 NOTHING_EUR = 1e-7
@@ -79,20 +80,20 @@ def optimise_convex(
     if not mixture.is_usable:
         return _without_schedule(sessions, fleets, model, mixture)
     bound, count, present = mixture.lower_bound_eur, mixture.iteration_count, model
-    weights = solve_over_columns(fleets, mixture, present)
+    solved = solve_over_columns(fleets, mixture, present)
     for _ in range(EXCLUSION_ROUNDS):
         excluded = [constraint for asset in model.assets for constraint in asset.exclusions()]
         if not excluded:
             break
         present = present + rules(*excluded)
-        again = [*seeds, *mixture.columns[0].price]
+        again = [*seeds, *(price for part in mixture.fleets[0].parts for price in part.columns.price)]
         tighter = mix_columns(fleets, present, limits=limits, seeds=again)
         count += tighter.iteration_count
         if not tighter.is_usable:
             break
         mixture = tighter
-        weights = solve_over_columns(fleets, mixture, present)
-    per_session = Disaggregation(sessions, mixture.columns[0], weights[0]).schedule()
+        solved = solve_over_columns(fleets, mixture, present)
+    per_session = FleetSetPoints(sessions, table, solved[0]).schedule()
     _require_recheck(sessions, per_session, fleets, present)
     return ConvexOptimum(
         outcome=_outcome(float(np.asarray(model.cost.value)), bound, mixture, limits),
@@ -104,20 +105,22 @@ def optimise_convex(
     )
 
 
-def solve_over_columns(fleets: Sequence[Fleet], mixture: ConvexMixture, model: Term) -> tuple[FloatArray, ...]:
+def solve_over_columns(fleets: Sequence[Fleet], mixture: ConvexMixture, model: Term) -> tuple[FleetMixture, ...]:
     """Solve the model in cvxpy over the columns of a mixture, which gives all its variables their values.
 
     Returns:
-        The weights per fleet; the schedules' values are exactly the columns mixed with them.
+        The fleets' mixtures with the weights of this solution; the schedules' values are exactly these mixtures.
 
     Raises:
         SolutionRejected: cvxpy finds no solution where the search found one.
     """
     shares, links = [], []
-    for fleet, columns in zip(fleets, mixture.columns, strict=True):
-        share = cp.Variable(len(columns.schedule_kwh), nonneg=True)
-        links += [share.sum() == 1.0, fleet.schedule == columns.schedule_kwh.T @ share]
-        shares.append(share)
+    for fleet, mixed in zip(fleets, mixture.fleets, strict=True):
+        own = [cp.Variable(len(part.weights), nonneg=True) for part in mixed.parts]
+        drawn = [part.columns.schedule_kwh.T @ share for part, share in zip(mixed.parts, own, strict=True)]
+        links += [share.sum() == 1.0 for share in own]
+        links.append(fleet.schedule == sum(drawn[1:], drawn[0]))
+        shares.append(own)
     problem = cp.Problem(cp.Minimize(model.cost), [*model.constraints, *links])
     if problem.is_lp():
         problem.solve(solver=cp.HIGHS, highs_options=HIGHS_OPTIONS)  # type: ignore[no-untyped-call]  # not annotated
@@ -125,17 +128,22 @@ def solve_over_columns(fleets: Sequence[Fleet], mixture: ConvexMixture, model: T
         problem.solve(solver=cp.CLARABEL, max_threads=1)  # type: ignore[no-untyped-call]  # not annotated in cvxpy
     if problem.status not in USABLE_STATUS:
         raise SolutionRejected((Violation(rule="model", index=-1, excess=np.inf),))
-    weights = []
-    for fleet, columns, share in zip(fleets, mixture.columns, shares, strict=True):
-        used = np.maximum(np.asarray(share.value), 0.0)
-        weights.append(used / used.sum())
-        fleet.schedule.value = weights[-1] @ columns.schedule_kwh
-    return tuple(weights)
+    solved = []
+    for fleet, mixed, own in zip(fleets, mixture.fleets, shares, strict=True):
+        parts = [_reweighted(part, share) for part, share in zip(mixed.parts, own, strict=True)]
+        solved.append(FleetMixture(parts=tuple(parts)))
+        fleet.schedule.value = solved[-1].schedule_kwh
+    return tuple(solved)
+
+
+def _reweighted(part: MixedPart, share: cp.Variable) -> MixedPart:
+    weights = np.maximum(np.asarray(share.value), 0.0)
+    return replace(part, weights=weights / weights.sum())
 
 
 def _outcome(objective: float, bound: float, mixture: ConvexMixture, limits: SearchLimits) -> Outcome:
     prices = np.abs(mixture.prices_eur_per_kwh)
-    drawn = [share @ columns.schedule_kwh for share, columns in zip(mixture.weights, mixture.columns, strict=True)]
+    drawn = [mixed.schedule_kwh for mixed in mixture.fleets]
     turnover = float(np.sum(prices * np.array(drawn)))
     allowed = limits.relative_gap * max(abs(objective), SMALL_SHARE * turnover) + NOTHING_EUR
     kind = Proved if objective - bound <= allowed else Feasible

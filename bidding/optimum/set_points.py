@@ -2,15 +2,25 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 
 from bidding.arrays import FloatArray, IntArray, offsets_of, ragged_ranges
 from bidding.fleet.flexibility import FlexibilityTable
 from bidding.fleet.sessions import SessionArrays
-from bidding.optimum.decomposition import Mixture
+from bidding.optimum.decomposition import MixedPart
 from bidding.optimum.disaggregation import Disaggregation, ScheduleBlock, SessionSchedule
 from bidding.optimum.window_groups import sessions_in
+
+
+class InParts(Protocol):
+    """What is mixed in parts: a mixture of any search."""
+
+    @property
+    def parts(self) -> tuple[MixedPart, ...]:
+        """The parts, which together hold every window of the table."""
+        ...
 
 
 class FleetSetPoints:
@@ -22,7 +32,7 @@ class FleetSetPoints:
         mixture: Its mixture.
     """
 
-    def __init__(self, sessions: SessionArrays, table: FlexibilityTable, mixture: Mixture) -> None:
+    def __init__(self, sessions: SessionArrays, table: FlexibilityTable, mixture: InParts) -> None:
         self._sessions = sessions
         self._slot_count = table.slot_count
         self._parts: list[tuple[IntArray, Disaggregation]] = []

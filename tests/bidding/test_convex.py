@@ -273,7 +273,7 @@ def test_every_family_equals_the_direct_model(
 ) -> None:
     rng = np.random.default_rng(22)
     solved = 0
-    for _ in range(8):
+    for _ in range(6):
         sessions = random_sessions(rng, 8, 10, with_range=True)
         build = family(rng, 10)
         expected = direct_cost(sessions, 10, build)
@@ -286,7 +286,7 @@ def test_every_family_equals_the_direct_model(
         assert isinstance(best.outcome, Proved)
         assert best.outcome.lower_bound_eur <= expected + 1e-6
         assert_followed(sessions, best)
-    assert solved >= 4
+    assert solved >= 3
 
 
 def test_bounds_on_the_models_own_variables_give_honest_multipliers(random_sessions: Sessions) -> None:
@@ -335,7 +335,7 @@ def test_r9_a_tighter_cap_never_lowers_the_cost(
     sessions, price = city_sessions(300), evening_prices()
     peak = uncontrolled_schedule(sessions, sessions.energy_min_kwh, 96).max()
     outcomes = []
-    for share in (1.0, 0.7, 0.5, 0.4):
+    for share in (1.0, 0.6, 0.45):
         cap = np.full(96, share * peak)
 
         def build(schedule: cvxpy.Variable, cap: np.ndarray = cap) -> Term:
@@ -397,7 +397,7 @@ def test_two_fleets_of_their_own_share_a_limit(random_sessions: Sessions, oracle
     assert mixture.is_proved
     expected = oracle.least_cost(join_sessions([first, second]), price, cap)
     assert mixture.lower_bound_eur == pytest.approx(expected, abs=1e-6)
-    drawn = sum(w @ c.schedule_kwh for w, c in zip(mixture.weights, mixture.columns, strict=True))
+    drawn = sum(mixed.schedule_kwh for mixed in mixture.fleets)
     assert float(price @ drawn) == pytest.approx(expected, abs=1e-6)
 
 
@@ -440,7 +440,9 @@ def test_nobody_there_is_a_schedule_of_zeros(sessions_of: Sessions) -> None:
 
 
 def test_a_wrong_solution_is_never_returned(sessions_of: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bidding.optimum.convex.PriceResponse.schedule", lambda self, price: np.ones(len(price)))
+    monkeypatch.setattr(
+        "bidding.optimum.convex.PriceResponse.schedule", lambda self, price, *known: np.ones(len(price))
+    )
     with pytest.raises(SolutionRejected, match="sum"):
         solve(sessions_of((0, 2, 1, 1)), 2, lambda p: energy_cost(p, np.array([1.0, 2.0])))
 
