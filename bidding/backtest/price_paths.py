@@ -9,7 +9,10 @@ from typing import Protocol
 import numpy as np
 
 from bidding.arrays import FloatArray
+from bidding.forecasts.learned_prices import LEAST_TRAINING_DAYS, LearningOptions, PriceWalk, walk_prices
+from bidding.forecasts.price_days import HISTORY_DAYS, PriceDays
 from bidding.forecasts.prices import PastPrices, forecast_prices
+from bidding.forecasts.scores import relative_mae
 from gateway.domain.timegrid import DeliveryDay
 
 PLAIN_DAYS = 60
@@ -60,8 +63,87 @@ class DayTypeMean:
         return PricePaths(
             point=found.price_eur_per_mwh,
             paths=paths if len(paths) else found.price_eur_per_mwh[None, :],
-            error=UNKNOWN_ERROR_EUR_PER_MWH if found.mae_eur_per_mwh is None else found.mae_eur_per_mwh,
+            error=_known_or(found.mae_eur_per_mwh),
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LearnedPrices:
+    """The learned forecasts of all days of a study, made beforehand by a walk that sees earlier days only.
+
+    The day after delivery is forecast with the knowledge of the same gate, two days ahead.
+    """
+
+    one_ahead: PriceWalk
+    two_ahead: PriceWalk
+    name: str = "learned (Lasso, trees, kernel) where better than naive"
+
+    @classmethod
+    def over(
+        cls,
+        recorded: Sequence[PastPrices],
+        first: DeliveryDay,
+        last: DeliveryDay,
+        step: timedelta,
+        options: LearningOptions | None = None,
+    ) -> "LearnedPrices":
+        """Forecast the days from `first` to `last` and the day after it.
+
+        Args:
+            recorded: All days, with the ones to forecast; each forecast uses only those before its gate.
+            first: First delivery day.
+            last: Last one.
+            step: Length of a delivery period.
+            options: How much past is used; errors of up to `error_days` before the first day become its scenarios.
+
+        Raises:
+            InvalidInput: Too few days lie before the first one.
+        """
+        options = options or LearningOptions()
+        until = last.next().day
+        days = PriceDays.of([one for one in recorded if one.day.day <= until], step=step)
+        learnable = HISTORY_DAYS + LEAST_TRAINING_DAYS
+        walks = []
+        for lead in (1, 2):
+            index = days.index_of(first) - options.error_days
+            start = max(index, min(learnable + lead - 1, days.index_of(first)), lead)
+            walks.append(walk_prices(days, days.day_at(start), last.next(), lead_days=lead, options=options))
+        return cls(one_ahead=walks[0], two_ahead=walks[1])
+
+    def relative_mae(self, first: DeliveryDay, last: DeliveryDay) -> float:
+        """Return the mean absolute error of the forecasts used, one day ahead, as a share of the naive one's.
+
+        Raises:
+            InvalidInput: A day is not among the forecast ones.
+        """
+        walk, days = self.one_ahead, self.one_ahead.days
+        said, came, naive = [], [], []
+        for index in range(days.index_of(first), days.index_of(last) + 1):
+            said.append(walk.forecast(days.day_at(index)).price_eur_per_mwh)
+            came.append(days.on_day(days.wall_eur_per_mwh[index], index))
+            naive.append(days.on_day(walk.naive[index - walk.first_index], index))
+        return relative_mae(np.concatenate(came), np.concatenate(said), np.concatenate(naive))
+
+    def forecast(self, past: Sequence[PastPrices], day: DeliveryDay, step: timedelta) -> PricePaths:
+        """Return the forecast made for a day when `past` was all that was known.
+
+        Raises:
+            InvalidInput: The day is not among the forecast ones.
+        """
+        del step  # decided when the walk was made
+        is_next = bool(past) and past[-1].day.next() == day
+        walk = self.one_ahead if is_next else self.two_ahead
+        found = walk.forecast(day)
+        paths = found.scenarios_eur_per_mwh
+        return PricePaths(
+            point=found.price_eur_per_mwh,
+            paths=paths if len(paths) else found.price_eur_per_mwh[None, :],
+            error=_known_or(found.mae_eur_per_mwh),
+        )
+
+
+def _known_or(error: float | None) -> float:
+    return UNKNOWN_ERROR_EUR_PER_MWH if error is None else error
 
 
 def over_horizon(first: FloatArray, second: FloatArray, slots_per_period: int, slot_count: int) -> FloatArray:

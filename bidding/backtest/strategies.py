@@ -11,6 +11,7 @@ from bidding.backtest.market_outcome import DayBid
 from bidding.backtest.recording import SLOT_HOURS
 from bidding.fleet.flexibility import FlexibilityTable
 from bidding.fleet.sessions import SessionArrays, uncontrolled_schedule
+from bidding.forecasts.scenarios import ScenarioSet, reduce_scenarios
 from bidding.optimum.greedy import PriceResponse, respond_to_price
 from bidding.optimum.optimise import OptimiserOptions
 from bidding.optimum.site_plan import SiteFlexibility, plan_site
@@ -21,6 +22,7 @@ from bidding.orders.curves import round_to_lots
 from bidding.orders.market_products import AuctionRules
 from bidding.orders.order import DayAheadOrder, make_order, offer_of
 from bidding.orders.profiles import candidate_profiles
+from bidding.orders.scenario_curves import ImbalanceSpread, curve_order, fit_curves
 from bidding.orders.window_types import at_most_groups, split_by_window
 from gateway.domain.bids import BidPeriod, CurvePoint
 from gateway.domain.timegrid import TimeGrid
@@ -28,6 +30,10 @@ from gateway.domain.units import KW_PER_MW
 
 MAX_SCENARIOS = 40
 """The latest so many price scenarios are used: beyond it the blocks chosen hardly change."""
+CURVE_SCENARIOS = 8
+"""Curves are fitted to so many scenarios that stand for all: the model grows with periods times scenarios."""
+CURVE_ROUNDS = 6
+"""Rounds of new schedules when curves are fitted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -150,6 +156,41 @@ class PriceCurves:
         if not isinstance(order, DayAheadOrder):
             return DayBid(curves=_planned_volumes(view), notes=(order.reason,))
         return DayBid(curves=_sound(view, order.periods))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FittedCurves:
+    """Monotone curves fitted to the price scenarios, with deviations at a spread (`orders.scenario_curves`)."""
+
+    bins: int = 3
+    """Steps of each curve."""
+    spread_eur_per_mwh: float = 20.0
+    """What a deviation is taken to cost on top of the day-ahead price, either way."""
+    name: str = "fitted curves"
+    is_controlled: ClassVar[bool] = True
+    has_foresight: ClassVar[bool] = False
+
+    def bid(self, view: AuctionView) -> DayBid:
+        """Fit a falling curve per delivery period to a few scenarios that stand for all."""
+        table = FlexibilityTable.build(view.sessions, view.grid.count)
+        paths = view.scenarios_eur_per_mwh[:, :: view.slots_per_period] / KW_PER_MW
+        even = ScenarioSet(paths=paths, weights=np.full(len(paths), 1.0 / len(paths)))
+        few = reduce_scenarios(even, min(CURVE_SCENARIOS, len(paths)))
+        spread = np.full(paths.shape[1], self.spread_eur_per_mwh / KW_PER_MW)
+        curves = fit_curves(
+            PriceResponse(table).schedule,
+            few.paths,
+            ImbalanceSpread(shortage_eur_per_kwh=spread, surplus_eur_per_kwh=spread),
+            bin_count=self.bins,
+            slots_per_period=view.slots_per_period,
+            probability=few.weights,
+            rounds=CURVE_ROUNDS,
+        )
+        capability = _capability_mw(view, table)
+        order = curve_order(curves, slice(0, view.periods.count), view.periods, view.rules.curve, capability)
+        if not isinstance(order, DayAheadOrder):
+            return DayBid(curves=_planned_volumes(view), notes=(order.reason,))
+        return DayBid(curves=order.periods)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

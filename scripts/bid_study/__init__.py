@@ -1,0 +1,1 @@
+"""The data, the store and the pictures of `scripts/bench bids`."""
