@@ -90,7 +90,7 @@ def _own_row(case: FleetCase, times: ChainTimes, reached: Reached, peak: int) ->
         "objective_eur": reached.objective_eur,
         "aggregate_s": times.aggregate_s,
         "optimum_s": times.optimum_s,
-        "set_points_s": times.set_points_s,
+        "by_block_s": times.by_block_s,
         "by_slot_s": times.by_slot_s,
         "tick_s": times.tick_s,
         "checked_s": checked_seconds(case) if len(case.sessions) <= LP_SESSIONS else None,

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd  # type: ignore[import-not-found,unused-ignore]
 
 WARM_UP_SESSIONS = 5
-PACKAGES = ("flexmeasures", "highspy")
+PACKAGES = ("flexmeasures", "highspy", "pandas")
 
 
 def schedule(case: dict[str, np.ndarray], count: int) -> tuple[float, float]:
