@@ -374,7 +374,7 @@ def _blocks(past: _Past, begin: int, end: int, lead_days: int) -> list[FloatArra
     parts = []
     for start in range(begin, end, options.refit_days):
         known_count = start - lead_days + 1
-        if options.boosting.model_count and start - grown_at >= options.boosting_refit_days:
+        if options.boosting.model_count > 0 and start - grown_at >= options.boosting_refit_days:
             boosting, grown_at = Boosting.fit(*past.training(known_count), options.boosting), start
         voices = _Voices.fit(past, known_count, boosting)
         index = np.arange(start, min(end, start + options.refit_days))
