@@ -23,7 +23,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from scripts import page_assets
@@ -170,16 +170,21 @@ def install_layer(environment: Path, requirements: Path) -> list[Fetch]:
     Raises:
         SetupError: pip failed; the text says what to do.
     """
-    command: list[str | Path] = [
-        environment / "bin" / "python",
-        "-m",
-        "pip",
-        "install",
-        "--require-hashes",
-        "--no-deps",
-        "--no-input",
-    ]
-    command += ["--disable-pip-version-check", "--progress-bar", "off", "--no-compile", "-r", requirements]
+    return run_pip(environment, ["--require-hashes", "--no-deps", "--no-compile", "-r", requirements])
+
+
+def run_pip(environment: Path, wanted: Sequence[str | Path]) -> list[Fetch]:
+    """Let an environment's pip install something and show each larger package as it arrives.
+
+    Args:
+        environment: Where to install.
+        wanted: What to install, with the options for it.
+
+    Raises:
+        SetupError: pip failed; the text says what to do.
+    """
+    command: list[str | Path] = [environment / "bin" / "python", "-m", "pip", "install"]
+    command += ["--no-input", "--disable-pip-version-check", "--progress-bar", "off", *wanted]
     lines: list[str] = []
     fetches: list[Fetch] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:

@@ -17,17 +17,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from scripts.environment import (
-    ROOT,
-    Fetch,
-    SetupError,
-    exclusive,
-    explain_missing_modules,
-    explain_pip_failure,
-    parse_fetch,
-    say,
-    show_fetch,
-)
+from scripts.environment import ROOT, SetupError, exclusive, explain_missing_modules, run_pip, say
 from scripts.fleet_case import FleetCase
 
 _STAMP = "voltbridge-peer.txt"
@@ -91,7 +81,7 @@ def python_of(peer: Peer, root: Path = ROOT, variables: Mapping[str, str] = os.e
         if _read_stamp(folder) != _stamp(peer):
             say(f"Building .venvs/peer-{peer.name} with {peer.requirement} (once; a few hundred MB)")
             _create(folder)
-            _install(folder, peer.requirement)
+            run_pip(folder, [peer.requirement])
             (folder / _STAMP).write_text(_stamp(peer))
     return folder / "bin" / "python"
 
@@ -154,19 +144,3 @@ def _create(folder: Path) -> None:
     made = subprocess.run([sys.executable, "-m", "venv", folder], capture_output=True, text=True, check=False)
     if made.returncode != 0:
         raise SetupError(f"python3 -m venv failed:\n{made.stdout}{made.stderr}".rstrip())
-
-
-def _install(folder: Path, requirement: str) -> None:
-    command: list[str | Path] = [folder / "bin" / "python", "-m", "pip", "install", "--no-input"]
-    command += ["--disable-pip-version-check", "--progress-bar", "off", requirement]
-    lines: list[str] = []
-    fetches: list[Fetch] = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
-        for line in pip.stdout or ():
-            lines.append(line)
-            fetch = parse_fetch(line)
-            if fetch is not None:
-                fetches.append(fetch)
-                show_fetch(fetch, fetches)
-    if pip.returncode != 0:
-        raise SetupError(explain_pip_failure("".join(lines)))

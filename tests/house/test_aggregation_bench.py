@@ -222,8 +222,8 @@ class FakeInstallation:
         Path(command[-1]).mkdir(parents=True)
         return subprocess.CompletedProcess(list(map(str, command)), 0, "", "")
 
-    def install(self, _folder: Path, requirement: str) -> None:
-        self.installed.append(requirement)
+    def install(self, _folder: Path, wanted: Sequence[str]) -> None:
+        self.installed += wanted
         if self.pip_code:
             raise SetupError("No space left")
 
@@ -233,7 +233,7 @@ def test_an_environment_is_made_once_and_again_for_another_version(
 ) -> None:
     fake = FakeInstallation(0)
     monkeypatch.setattr(subprocess, "run", fake.run)
-    monkeypatch.setattr(peer_environment, "_install", fake.install)
+    monkeypatch.setattr(peer_environment, "run_pip", fake.install)
     python = tmp_path / ".venvs" / "peer-emhass" / "bin" / "python"
     for peer in (EMHASS, EMHASS, Peer(name="emhass", title="EMHASS", requirement="emhass==0.18.8")):
         assert peer_environment.python_of(peer, tmp_path, {}) == python
@@ -244,20 +244,21 @@ def test_an_environment_is_made_once_and_again_for_another_version(
 def test_a_half_made_environment_is_not_taken_for_a_whole_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fake = FakeInstallation(1)
     monkeypatch.setattr(subprocess, "run", fake.run)
-    monkeypatch.setattr(peer_environment, "_install", fake.install)
+    monkeypatch.setattr(peer_environment, "run_pip", fake.install)
     for _ in range(2):
         with pytest.raises(SetupError, match="No space left"):
             peer_environment.python_of(EMHASS, tmp_path, {})
     assert fake.installed == ["emhass==0.18.7"] * 2
 
 
-def test_pips_words_reach_the_person_who_waits(tmp_path: Path) -> None:
-    python = tmp_path / "bin" / "python"
-    python.parent.mkdir()
+def test_pips_words_reach_the_person_who_waits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    python = tmp_path / ".venvs" / "peer-emhass" / "bin" / "python"
+    python.parent.mkdir(parents=True)
     python.write_text("#!/bin/sh\necho 'ERROR: No matching distribution found for emhass==0.18.7'\nexit 1\n")
     python.chmod(0o755)
+    monkeypatch.setattr(peer_environment, "_create", lambda _folder: None)
     with pytest.raises(SetupError, match="does not offer"):
-        peer_environment._install(tmp_path, EMHASS.requirement)
+        peer_environment.python_of(EMHASS, tmp_path, {})
 
 
 def test_a_named_python_is_taken_as_it_is(tmp_path: Path) -> None:
