@@ -8,12 +8,12 @@ the future looks better than it is.
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 import numpy as np
 
-from bidding.arrays import FloatArray, IntArray, finite_vector, integer_vector, require_each, same_length
+from bidding.arrays import BoolArray, FloatArray, IntArray, finite_vector, integer_vector, require_each, same_length
 from bidding.civil_day import HOUR_S, CivilDay, DayType, day_type, wall_times
 from bidding.fleet.sessions import SessionArrays, join_sessions
 from gateway.domain.errors import InvalidInput
@@ -24,6 +24,8 @@ DEFAULT_DAYS = 10
 HALF_LIFE_WEEKS = 4.0
 SETTLED_AFTER = timedelta(hours=10)
 """A past day is used once it has been over for so long: earlier, its overnight sessions are still missing."""
+EARLY_DEPARTURE_QUANTILE = 0.1
+"""Cars whose drivers said nothing are planned, and served, as if they left when one in ten like them had left."""
 MIN_SAMPLES = 20
 ARRIVAL_BLOCK_HOURS = 3
 
@@ -42,6 +44,8 @@ class SessionHistory:
     """What was charged."""
     site_index: IntArray
     """Connection point."""
+    told_departure: BoolArray | None = None
+    """Whether the driver had said until when; None when that is not known of any."""
 
     def __post_init__(self) -> None:
         """Check every column and make it read-only."""
@@ -51,7 +55,10 @@ class SessionHistory:
         for name in ("power_kw", "energy_kwh"):
             object.__setattr__(self, name, finite_vector(f"history.{name}", getattr(self, name)))
         names = ("arrival_s", "departure_s", "power_kw", "energy_kwh", "site_index")
-        same_length([(f"history.{name}", len(getattr(self, name))) for name in names])
+        columns = [(f"history.{name}", len(getattr(self, name))) for name in names]
+        if self.told_departure is not None:
+            columns.append(("history.told_departure", len(self.told_departure)))
+        same_length(columns)
         require_each("history.departure_s", self.departure_s > self.arrival_s, "must be after arrival_s")
         require_each("history.power_kw", self.power_kw > 0.0, "must be above 0")
         require_each("history.energy_kwh", self.energy_kwh >= 0.0, "must be at least 0")
@@ -296,9 +303,39 @@ class LearnedStays:
         energies = energies[energies >= delivered_kwh]
         return _quantile(energies, quantile) if energies.size else delivered_kwh
 
+    def without_promises(self, history: SessionHistory, site_classes: Sequence[str], quantile: float) -> SessionHistory:
+        """Return a past in which nobody counts on a car to stay longer than was to be expected of it.
+
+        A past day shows how long each car stayed; on the day nobody knows that of a car whose driver says nothing. Such a
+        session ends here where the given share of cars like it had left, or as soon as it could have had its energy, if that
+        is later; never later than it did. What is planned from this past finds its cars.
+
+        Args:
+            history: Ended sessions; returned as they are when nothing is known of what drivers said.
+            site_classes: Class of each `site_index`.
+            quantile: Share of like cars that left earlier than is believed.
+        """
+        if history.told_departure is None or not len(history):
+            return history
+        believed = {}
+        early_s = np.empty(len(history))
+        for row, condition in enumerate(_conditions(history.arrival_s, history.site_index, site_classes, self._zone)):
+            if condition not in believed:
+                stays = self._sample_under(condition).stay_s
+                believed[condition] = _quantile(stays.astype(np.float64), quantile)
+            early_s[row] = believed[condition]
+        charge_s = history.energy_kwh / history.power_kw * HOUR_S
+        stay_s = (history.departure_s - history.arrival_s).astype(np.float64)
+        counted_s = np.where(history.told_departure, stay_s, np.minimum(stay_s, np.maximum(early_s, charge_s)))
+        departure_s = history.arrival_s + np.maximum(np.ceil(counted_s), 1.0).astype(np.int64)
+        return replace(history, departure_s=departure_s)
+
     def _sample_of(self, site_class: str, arrival: datetime) -> _Sample:
         arrival_s = np.array([int(require_utc("arrival", arrival).timestamp())])
         (condition,) = _conditions(arrival_s, np.zeros(1, dtype=np.int64), (site_class,), self._zone)
+        return self._sample_under(condition)
+
+    def _sample_under(self, condition: Condition) -> _Sample:
         for known in (condition, condition[:1]):
             sample = self._samples.get(known)
             if sample is not None and len(sample.stay_s) >= MIN_SAMPLES:

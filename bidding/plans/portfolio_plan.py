@@ -16,7 +16,14 @@ import numpy as np
 from bidding.arrays import BoolArray, FloatArray, IntArray
 from bidding.fleet.sessions import SessionArrays, join_sessions
 from bidding.forecasts.prices import PastPrices, PriceForecast, forecast_prices
-from bidding.forecasts.sessions import ForecastFrame, LearnedStays, SessionHistory, expected_sessions, find_sources
+from bidding.forecasts.sessions import (
+    EARLY_DEPARTURE_QUANTILE,
+    ForecastFrame,
+    LearnedStays,
+    SessionHistory,
+    expected_sessions,
+    find_sources,
+)
 from bidding.optimum.optimise import OptimiserOptions
 from bidding.optimum.outcome import Feasible, Infeasible, Proved
 from bidding.optimum.site_plan import SiteFlexibility, SitePlan
@@ -26,8 +33,6 @@ from bidding.plans.day_ahead import DEFAULT_MARGIN_EUR_PER_MWH, DayAheadPlan, Da
 from gateway.domain.bids import BidPeriod
 from gateway.domain.timegrid import DeliveryDay, TimeGrid
 
-EARLY_DEPARTURE_QUANTILE = 0.1
-"""Cars that said nothing are planned to leave when one in ten like them had left."""
 MEDIAN = 0.5
 GIVING_WAY_SHARE = 0.05
 """Up to this share of the needed energy may not fit (a driver asked for more than the window holds): still feasible."""
@@ -185,8 +190,25 @@ def sessions_of(inputs: PortfolioInputs) -> SessionArrays:
         known_until=inputs.known_until,
         holidays=inputs.holidays,
     )
-    coming = expected_sessions(inputs.history, frame).sessions
+    coming = expected_sessions(_believable_history(inputs), frame).sessions
     return join_sessions([present_sessions(inputs), coming])
+
+
+def _believable_history(inputs: PortfolioInputs) -> SessionHistory:
+    """Return the past as the cars to come are planned from it: those of silent drivers stay no longer than is believed."""
+    if not len(inputs.history):
+        return inputs.history
+    return _learned(inputs).without_promises(inputs.history, _site_classes(inputs), EARLY_DEPARTURE_QUANTILE)
+
+
+def _site_classes(inputs: PortfolioInputs) -> list[str]:
+    return [point.site_class for point in inputs.points]
+
+
+def _learned(inputs: PortfolioInputs) -> LearnedStays:
+    return LearnedStays.learn(
+        inputs.history, _site_classes(inputs), zone=inputs.delivery_day.zone, known_until=inputs.known_until
+    )
 
 
 def present_sessions(inputs: PortfolioInputs) -> SessionArrays:
@@ -221,8 +243,8 @@ def _beliefs(inputs: PortfolioInputs) -> tuple[FloatArray, FloatArray]:
     silent = np.flatnonzero(np.isnan(departure_s) | np.isnan(needed_kwh))
     if not silent.size:
         return departure_s, needed_kwh
-    classes = [point.site_class for point in inputs.points]
-    stays = LearnedStays.learn(inputs.history, classes, zone=inputs.delivery_day.zone, known_until=inputs.known_until)
+    classes = _site_classes(inputs)
+    stays = _learned(inputs)
     for row in silent.tolist():
         site_class = classes[int(present.site_index[row])]
         arrival = datetime.fromtimestamp(int(present.arrival_s[row]), tz=UTC)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from bidding.forecasts.sessions import LearnedStays, SessionHistory
+from bidding.forecasts.sessions import EARLY_DEPARTURE_QUANTILE, LearnedStays, SessionHistory
 from gateway.domain.errors import Unavailable
 from gateway.domain.sessions import Session, SessionState
 from gateway.domain.timegrid import DeliveryDay
@@ -14,8 +14,6 @@ from gateway.domain.topology import Charger, ConnectionPoint, Node
 from gateway.observe import logger
 from gateway.ports import Clock, Store
 
-EARLY_QUANTILE = 0.3
-"""Three cars in ten leave earlier than believed: who said nothing is served early rather than late, without being urgent."""
 UNTAUGHT_STAY: Mapping[str, timedelta] = {
     "home": timedelta(hours=9),
     "workplace": timedelta(hours=6),
@@ -64,7 +62,7 @@ class StayBeliefs:
         """Return when a car that arrived at a kind of place is believed to leave, as seen at `now`; never before `now`."""
         if self._stays is None:
             return max(arrival + UNTAUGHT_STAY.get(site_class, _SHORTEST_STAY), now)
-        return self._stays.believe_departure(site_class, arrival, EARLY_QUANTILE, still_there_at=now)
+        return self._stays.believe_departure(site_class, arrival, EARLY_DEPARTURE_QUANTILE, still_there_at=now)
 
     async def run(self) -> None:
         """Learn for ever; without a past the next round comes soon."""

@@ -1,5 +1,6 @@
 """Forecasts of sessions: earlier days only, by the wall clock, exact averages, seeded draws."""
 
+import dataclasses
 from datetime import UTC, date, datetime, time, timedelta
 
 import numpy as np
@@ -325,6 +326,22 @@ class TestLearnedStays:
         assert learned.believe_departure("home", arrival, 0.1, still_there_at=late) == late
         assert learned.believe_energy("home", arrival, 0.0, delivered_kwh=15.0) == pytest.approx(20)
         assert learned.believe_energy("home", arrival, 0.0, delivered_kwh=99.0) == 99.0
+
+    def test_nobody_counts_on_a_silent_car_to_stay_longer_than_believed(self) -> None:
+        learned = self.learned()
+        evening = at(date(2026, 5, 4), 18)
+        past = history((evening, 12.0, 11.0, 22.0, 0), (evening, 12.0, 11.0, 22.0, 0), (evening, 12.0, 2.0, 23.0, 0))
+        assert learned.without_promises(past, ["home", "work"], 0.0) is past, "nothing is known of what drivers said"
+        said = dataclasses.replace(past, told_departure=np.array([True, False, False]))
+        counted = learned.without_promises(said, ["home", "work"], 0.0)
+        hours = (counted.departure_s - counted.arrival_s) / 3600.0
+        # Said: as it was. Silent: the earliest stay seen, ten hours; but the slow car needs 11.5 hours for its energy.
+        assert hours.tolist() == pytest.approx([12.0, 10.0, 11.5])
+        short = dataclasses.replace(said, departure_s=said.arrival_s + 3600, energy_kwh=np.full(3, 1.0))
+        unchanged = learned.without_promises(short, ["home", "work"], 0.5)
+        assert unchanged.departure_s.tolist() == short.departure_s.tolist(), "never longer than it was"
+        with pytest.raises(InvalidInput, match="told_departure"):
+            dataclasses.replace(past, told_departure=np.array([True]))
 
     def test_few_samples_widen_the_comparison(self) -> None:
         learned = self.learned()

@@ -92,6 +92,22 @@ def inputs(day: DeliveryDay = DAY, cap_kw: float = 200.0, **changes: object) -> 
     return dataclasses.replace(given, **changes)  # type: ignore[arg-type]
 
 
+def test_cars_of_silent_drivers_are_not_counted_on_for_the_cheap_night() -> None:
+    """A fifth of the cars leave after four hours; who does not say that he stays is planned as if he were one of them."""
+    past = history(cars=15)
+    stays_s = np.where(np.arange(len(past)) % 5 == 0, 4, 12) * 3600
+    past = dataclasses.replace(past, departure_s=past.arrival_s + stays_s)
+
+    def evening_share(*, is_told: bool) -> float:
+        told = np.full(len(past), is_told)
+        result = plan_portfolio(inputs(history=dataclasses.replace(past, told_departure=told)))
+        drawn = np.sum([point.power_kw for point in result.points], axis=0)
+        return float(drawn[4 * 18 :].sum() / drawn.sum())
+
+    assert evening_share(is_told=True) == pytest.approx(1 / 5, abs=0.01)
+    assert evening_share(is_told=False) == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize(
     ("day", "count"), [(date(2025, 3, 30), 92), (date(2025, 10, 15), 96), (date(2025, 10, 26), 100)]
 )

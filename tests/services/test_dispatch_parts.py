@@ -49,8 +49,8 @@ async def test_laxity_is_slots_left_minus_slots_needed() -> None:
     assert wants.wanted_kw[1:].tolist() == [0.0] * 9
 
 
-@pytest.mark.parametrize(("hours", "must_run"), [(2.3, False), (2.2, True), (0.5, True), (-1.0, True)])
-async def test_less_than_a_slot_of_slack_must_run(hours: float, must_run: bool) -> None:
+@pytest.mark.parametrize(("hours", "must_run"), [(2.8, False), (2.7, True), (0.5, True), (-1.0, True)])
+async def test_little_slack_beyond_the_taper_must_run(hours: float, must_run: bool) -> None:
     assert bool(wants_at(await a_view(energy_needed_kwh=22.0), hours).must_run[0]) == must_run
 
 

@@ -541,6 +541,30 @@ async def test_increases_wait_until_reductions_are_acknowledged() -> None:
     assert platform.total("ch-1") <= 26.61
 
 
+async def test_increases_share_the_room_that_is_left_while_others_come_down() -> None:
+    """Waiting until everybody has come down would leave a third of a busy site unused."""
+    scene = Scene(settings=replace(SETTINGS, calm=replace(SETTINGS.calm, stability_s=0.0, ramp_kw_per_s=100.0)))
+    platform = await scene.start(cars=2)
+    now = scene.clock.now()
+    await scene.services.signals.set_manual_limit(
+        OPERATOR, node_id="c-1", max_kw=28.0, start=None, end=now + timedelta(hours=1), reason="x", request_id="m1"
+    )
+    await scene.pass_time(60)
+    assert platform.total("ch-1") == pytest.approx(22.0)
+    platform.answers = False
+    arrived = [session(f"ch-1-{k}", arrival=scene.clock.now()) for k in (2, 3)]
+    await scene.services.tracker.report_sessions(PLATFORM, arrived, is_history=False, request_id="new")
+    platform.plug("ch-1-2", "ch-1-3")
+    await scene.pass_time(10)
+    started = [scene.limits()[f"ch-1-{k}"] for k in (2, 3)]
+    assert sorted(kw > 0.0 for kw in started) == [False, True], "one minimum fits beside the two that still may draw 22 kW"
+    assert 4.14 <= max(started) <= 4.61
+    platform.answers = True
+    await scene.pass_time(120)
+    assert all(scene.limits()[f"ch-1-{k}"] >= 6.0 for k in range(4))
+    assert platform.total("ch-1") <= 26.61
+
+
 async def test_a_second_stream_of_a_platform_ends_the_first() -> None:
     scene = Scene()
     platform = await scene.start()

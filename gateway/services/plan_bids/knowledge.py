@@ -72,7 +72,7 @@ class Knowledge:
 class _Columns:
     """Sessions on their way into arrays, a chunk at a time, so that no step takes long however many there are."""
 
-    _NAMES = ("arrival_s", "departure_s", "power_kw", "needed_kwh", "delivered_kwh", "point")
+    _NAMES = ("arrival_s", "departure_s", "power_kw", "needed_kwh", "delivered_kwh", "point", "is_told")
 
     def __init__(self) -> None:
         self._rows: list[tuple[float, ...]] = []
@@ -88,6 +88,7 @@ class _Columns:
                 np.nan if session.energy_needed_kwh is None else session.energy_needed_kwh,
                 delivered_kwh,
                 point,
+                session.expected_departure is not None,
             )
         )
 
@@ -237,6 +238,7 @@ class KnowledgeReader:
             power_kw=columns.column("power_kw"),
             energy_kwh=columns.column("delivered_kwh"),
             site_index=columns.integers("point"),
+            told_departure=columns.column("is_told") > 0.0,
         )
 
     async def _present(self, tenant: str, scope: Scope, now: datetime) -> PresentSessions:

@@ -174,9 +174,23 @@ class Control:
         current = picture.in_force_kw
         rules = self._settings.calm
         stepped = floor_to_quantum(self._calm.step(current, target, wants.min_kw, marks, rules=rules, now=now))
-        load = np.maximum(stepped, picture.counted_kw)
-        is_full = view.levels.totals(load) > picture.caps.cap_kw + _SAME_KW
-        return np.where((stepped > current) & view.levels.is_below(is_full), current, stepped)
+        return self._within_room(picture, stepped)
+
+    def _within_room(self, picture: Picture, stepped: FloatArray) -> FloatArray:
+        """Return the set points with rises cut to the room that is left while others still come down.
+
+        Whoever was told to draw less counts at what it may still draw, until it is measured lower; what then remains below every
+        node is shared by those who rise, the most urgent ones first where not all can start.
+        """
+        levels, current, wants = picture.view.levels, picture.in_force_kw, picture.wants
+        taken = np.maximum(np.minimum(stepped, current), picture.counted_kw)
+        rise = np.maximum(stepped - taken, 0.0)
+        room = np.maximum(picture.caps.cap_kw + _SAME_KW - levels.totals(taken), 0.0)
+        least = np.where(current <= 0.0, np.minimum(np.maximum(wants.min_kw - taken, 0.0), rise), 0.0)
+        granted = floor_to_quantum(taken + clip(levels, room, rise, min_kw=least, priority=picture.priority))
+        reached = np.maximum(np.minimum(stepped, granted), current)
+        can_charge = reached >= wants.min_kw
+        return np.where(stepped > current, np.where(can_charge, reached, current), stepped)
 
     def _is_planned(self, picture: Picture) -> BoolArray:
         """Return which chargers may rise with their schedule at once, shape (C,).

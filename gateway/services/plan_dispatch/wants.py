@@ -1,7 +1,8 @@
 """What the cars want now: power, minimum, who comes first, who cannot wait.
 
-Laxity is the slack of a car in slots of 15 minutes: time until it leaves minus the time it needs at full rate. Below one slot it must
-run, whatever the schedule says, but never beyond a limit.
+Laxity is the slack of a car in slots of 15 minutes: time until it leaves minus the time it needs at full rate. A car whose driver was
+promised energy must run, whatever the schedule says, but never beyond a limit, once little slack is left: one slot, and a quarter
+of the time it needs, because cars take less than their rate when they are nearly full.
 """
 
 from collections.abc import Callable
@@ -23,6 +24,8 @@ QUANTUM_KW = 0.01
 _ENOUGH_KWH = 0.05
 _SLOT_S = QUARTER_HOUR.total_seconds()
 _MOST_LAXITY = 96.0
+_TAPER_SHARE = 0.25
+"""Of the time at full rate: so much longer may a car take that slows down near full."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -87,7 +90,7 @@ def read_wants(view: FleetView, leaves_at: FloatArray, believed_energy_kwh: floa
         wanted_kw=wanted,
         min_kw=lowest,
         laxity=laxity,
-        must_run=wants & is_promised & (laxity < 1.0) & (left_kwh > _ENOUGH_KWH),
+        must_run=wants & is_promised & (laxity < 1.0 + _TAPER_SHARE * slots_needed) & (left_kwh > _ENOUGH_KWH),
     )
 
 
