@@ -27,7 +27,7 @@ class PricePaths:
 
     point: FloatArray
     paths: FloatArray
-    """Equally likely, shape (S, periods), the latest last; S at least 1."""
+    """Equally likely, shape (S, periods), the latest last; S at least 1. Their mean is the point."""
     error: float
     """Mean absolute error of the point on past days."""
 
@@ -59,10 +59,9 @@ class DayTypeMean:
             InvalidInput: There is no past day.
         """
         found = forecast_prices(past[-PLAIN_DAYS:], day, step=step, holidays=self.holidays)
-        paths = found.scenarios_eur_per_mwh
         return PricePaths(
             point=found.price_eur_per_mwh,
-            paths=paths if len(paths) else found.price_eur_per_mwh[None, :],
+            paths=_around(found.price_eur_per_mwh, found.scenarios_eur_per_mwh),
             error=_known_or(found.mae_eur_per_mwh),
         )
 
@@ -134,12 +133,22 @@ class LearnedPrices:
         is_next = bool(past) and past[-1].day.next() == day
         walk = self.one_ahead if is_next else self.two_ahead
         found = walk.forecast(day)
-        paths = found.scenarios_eur_per_mwh
         return PricePaths(
             point=found.price_eur_per_mwh,
-            paths=paths if len(paths) else found.price_eur_per_mwh[None, :],
+            paths=_around(found.price_eur_per_mwh, found.scenarios_eur_per_mwh),
             error=_known_or(found.mae_eur_per_mwh),
         )
+
+
+def _around(point: FloatArray, paths: FloatArray) -> FloatArray:
+    """Return the paths moved so that their mean is the point; the point alone when there is none.
+
+    The mean of a few past errors is mostly chance; a lasting bias is the forecast's business to take out.
+    """
+    if not len(paths):
+        return point[None, :]
+    centred: FloatArray = paths + (point - paths.mean(axis=0))
+    return centred
 
 
 def _known_or(error: float | None) -> float:

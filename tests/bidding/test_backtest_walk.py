@@ -2,22 +2,25 @@
 
 import pickle
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 
 import numpy as np
 import pytest
 
-from bidding.backtest.gate import GateSettings
+from bidding.backtest.gate import Gate, GateSettings
 from bidding.backtest.knowledge import beliefs_at, history_at, past_prices
+from bidding.backtest.market_outcome import DayBid
 from bidding.backtest.recording import AuctionCalendar, RecordedDay, Recording, gate_of
 from bidding.backtest.results import DayResult, ImbalanceBasis, Part, SessionKnowledge, settled
 from bidding.backtest.strategies import (
+    AuctionView,
     BlockGroups,
     PerfectForesight,
     PriceCurves,
     Strategy,
     Uncontrolled,
     VolumeOnly,
+    any_price,
 )
 from bidding.backtest.summary import summarise
 from bidding.backtest.walk import WalkedDay, walk_forward
@@ -172,6 +175,60 @@ def test_every_bid_carries_a_certificate_when_asked() -> None:
         assert 0.0 < one.certificate.energy_share <= 1.0
 
 
+class Constant:
+    """Buys the same in every period, whatever comes."""
+
+    name = "constant"
+    is_controlled = True
+    has_foresight = False
+
+    def bid(self, view: AuctionView) -> DayBid:
+        return DayBid(curves=any_price(view, np.full(view.periods.count, 0.3), None))
+
+
+def test_what_is_awarded_is_the_award_from_midnight_to_midnight() -> None:
+    for one in results_of(walk(recording(), (Constant(),), FORECAST), "constant"):
+        assert one.part.award_kwh.tolist() == [75.0] * 96
+
+
+@pytest.mark.parametrize("settings", [FORECAST, KNOWN])
+def test_what_the_evening_will_have_charged_is_not_bought_again(settings: GateSettings) -> None:
+    day = DeliveryDay(day=FIRST, zone=ZONE)
+    gate = Gate(recording(), day, settings)
+    cars = gate.fleet(VolumeOnly()).cars
+    nothing, something = np.zeros(48), np.zeros(48)
+    something[36:40] = 75.0  # from 21:00 to 22:00 of the day before
+    without, with_award = (gate.view(VolumeOnly(), cars, award).sessions for award in (nothing, something))
+    assert without.energy_min_kwh.sum() - with_award.energy_min_kwh.sum() == pytest.approx(300.0, abs=0.1)
+
+
+def test_every_type_of_window_is_a_group_of_its_own() -> None:
+    day = DeliveryDay(day=FIRST, zone=ZONE)
+    gate = Gate(recording(), day, KNOWN)
+    strategy = BlockGroups(blocks=3, groups=4)
+    bid = strategy.bid(gate.view(strategy, gate.fleet(strategy).cars, np.zeros(48)))
+    assert bid.blocks is not None
+    names = {group.name for group in bid.blocks.groups}
+    assert {"overnight-leaving", "morning"} <= names
+    assert all(1 <= len(group.blocks) <= 3 for group in bid.blocks.groups)
+    assert strategy.name == "3 blocks in 4 groups"
+
+
+def test_every_car_leaves_once() -> None:
+    recorded = recording()
+    noon = int(DeliveryDay(day=FIRST, zone=ZONE).at(time(12)).timestamp())
+    left = recorded.sessions.departure_s.copy()
+    here = np.flatnonzero((recorded.sessions.arrival_s < noon) & (left > noon))
+    left[here] = noon
+    recorded = replace(recorded, sessions=replace(recorded.sessions, departure_s=left))
+    walked = walk(recorded, (VolumeOnly(),), KNOWN)
+    first, last = (DeliveryDay(day=FIRST + timedelta(days=number), zone=ZONE) for number in (0, 3))
+    end = -(-left // 900) * 900
+    inside = (end > first.interval.start.timestamp()) & (end <= last.interval.start.timestamp())
+    assert here.size
+    assert sum(one.part.departed_count for one in results_of(walked, "volume-only")) == inside.sum()
+
+
 def test_a_name_twice_and_a_day_without_prices_are_refused() -> None:
     with pytest.raises(InvalidInput, match="name twice"):
         walk(recording(), (VolumeOnly(), VolumeOnly()), KNOWN)
@@ -223,7 +280,7 @@ def test_energy_moved_over_midnight_is_worth_the_mean_price() -> None:
     early = [settle([2000.0] + [0.0] * 23, [2000.0] + [0.0] * 23, flat[0]), settle([0.0] * 24, [0.0] * 24, flat[1])]
     late = [settle([1000.0] + [0.0] * 23, [1000.0] + [0.0] * 23, one) for one in flat]
     named = [replace(one, strategy="early") for one in early] + [replace(one, strategy="late") for one in late]
-    rows = summarise(named, np.random.default_rng(0), references=("early",))
+    rows = summarise(named, np.random.default_rng(0), references=("early",), block_days=1)
     assert rows[1].savings[0].eur_per_day == pytest.approx(0.0)
     assert rows[1].savings[0].high_eur_per_day == pytest.approx(0.0)
     with pytest.raises(InvalidInput, match="different days"):
