@@ -16,6 +16,7 @@ import numpy.typing as npt
 from bidding.arrays import BoolArray, FloatArray, IntArray, finite_vector, integer_vector, require_each, same_length
 from bidding.fleet.flexibility import FlexibilityTable, power_bounds
 from bidding.fleet.sessions import SessionArrays, require_fitted
+from bidding.optimum.coupling import Coupling
 from bidding.optimum.decomposition import (
     OVERFLOW_PRICE_FACTOR,
     OVERFLOW_TOLERANCE,
@@ -24,13 +25,16 @@ from bidding.optimum.decomposition import (
     SMOOTHING,
     ColumnSet,
     SearchLimits,
+    generate_columns,
 )
-from bidding.optimum.greedy import PriceResponse
+from bidding.optimum.greedy import PriceResponse, rank_counts
 from bidding.optimum.restricted_master import Phase
 from bidding.optimum.tree_master import TreeMaster, TreePoint, TreeShape
 from bidding.optimum.window_groups import default_group_count, group_windows
 from gateway.domain.errors import InvalidInput
 
+PROOF_SHARE = 0.8
+"""The search stops at this share of the gap asked for: summing up set points moves the last digit of the objective."""
 NO_PARENT = -1
 """Parent of a root. Several roots are several portfolios solved at once."""
 
@@ -160,7 +164,24 @@ def mix_tree(
         limits: When to stop.
     """
     price = finite_vector("price_eur_per_kwh", price_eur_per_kwh, tree.slot_count)
-    return _Search(members, price, tree, limits).run()
+    search = _Search(members, price, tree, limits)
+    search.start(_prices_at_the_top(members, price, tree, limits))
+    return search.run()
+
+
+def _prices_at_the_top(
+    members: Sequence[Member], price: FloatArray, tree: SiteTree, limits: SearchLimits
+) -> list[FloatArray]:
+    """Return prices that matter when only the highest limits count: the columns of that far smaller problem."""
+    found = [price]
+    limited = np.array([member.above for member in members])
+    for top in np.flatnonzero(tree.parent == NO_PARENT):
+        below = [member.table for member, above in zip(members, limited, strict=True) if above[top]]
+        if below:
+            table = sum(below[1:], start=below[0])
+            mixture = generate_columns(table, price, Coupling(cap_kwh=tree.cap_kwh[top]), limits=limits)
+            found += [one for part in mixture.parts for one in part.columns.price]
+    return list({one.tobytes(): one for one in found}.values())
 
 
 class _Search:
@@ -188,10 +209,15 @@ class _Search:
         self.reference_eur = max(SMALL_SHARE * turnover, 1e-9)
         self.iteration_count = 0
 
+    def start(self, prices: Sequence[FloatArray]) -> None:
+        """Begin with what every unit would do at some prices."""
+        for price in prices:
+            counts = rank_counts(price)
+            for unit, response in enumerate(self.responses):
+                self.add(unit, price, response.schedule(price, counts))
+
     def run(self) -> TreeMixture:
         """Go through the phases, as `decomposition` does."""
-        for unit, response in enumerate(self.responses):
-            self.add(unit, self.price, response.schedule(self.price))
         point, bound, centre, proved = self.descend(Phase.PENALTY)
         if not self.fits(point):
             self.master.enter(Phase.LEAST_OVERFLOW)
@@ -230,7 +256,8 @@ class _Search:
                     bound, centre = found, prices
                 if improved:
                     break
-            closed = point.objective - bound <= self.limits.relative_gap * self.reference(phase, point)
+            gap = point.objective - bound
+            closed = gap <= PROOF_SHARE * self.limits.relative_gap * self.reference(phase, point)
             if closed or not improved or spent:
                 return point, bound, centre, closed and not violated.any()
 

@@ -16,7 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bidding.arrays import BoolArray, FloatArray, IntArray
-from bidding.optimum.restricted_master import Phase, quiet_solver
+from bidding.optimum.restricted_master import PRIMAL_SIMPLEX, Phase, quiet_solver
+
+DUAL_SIMPLEX = 1
+"""After new rows the last duals still hold, so dual simplex goes on where it stood; after columns primal simplex does."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -80,6 +83,7 @@ class TreeMaster:
 
     def add(self, unit: int, schedule_kwh: FloatArray, cost_eur: float) -> None:
         """Add a column of one unit: a schedule its sessions can follow, and its energy cost."""
+        self._lp.setOptionValue("simplex_strategy", PRIMAL_SIMPLEX)
         cost = cost_eur / self._scale
         nodes, slots = np.array(self._row_node, dtype=np.int64), np.array(self._row_slot, dtype=np.int64)
         entries = np.where(self._below[nodes, unit], schedule_kwh[slots] / self._scale, 0.0)
@@ -93,6 +97,7 @@ class TreeMaster:
 
     def add_rows(self, violated: BoolArray) -> None:
         """Put limits into the LP, given as a mask of nodes and slots."""
+        self._lp.setOptionValue("simplex_strategy", DUAL_SIMPLEX)
         unit_of, schedules = np.array(self.unit_of), np.array(self.schedules)
         columns = np.array(self._column_of)
         for node, slot in zip(*np.nonzero(violated), strict=True):
