@@ -97,6 +97,8 @@ class Demand:
     """Chargers served before all others."""
     reserved_kw: FloatArray
     """Drawn whatever we say (silent, over-drawing or lost chargers): taken off the caps above them."""
+    comes_last: BoolArray | None = None
+    """Chargers that get what all others leave: their cars take nothing of what they may. None for nobody."""
 
 
 def allocate(levels: TreeLevels, caps_kw: FloatArray, demand: Demand) -> FloatArray:
@@ -113,6 +115,8 @@ def allocate(levels: TreeLevels, caps_kw: FloatArray, demand: Demand) -> FloatAr
 def allocate_within(levels: TreeLevels, caps_kw: FloatArray, target_kw: FloatArray, demand: Demand) -> FloatArray:
     """Return set points as `allocate` does, where only must-run chargers may use more than a node's target.
 
+    Served one after the other: who must run, everybody else, who comes last.
+
     Args:
         levels: The tree.
         caps_kw: Most that may flow through each node, shape (N,): kept by everybody.
@@ -122,16 +126,16 @@ def allocate_within(levels: TreeLevels, caps_kw: FloatArray, target_kw: FloatArr
     """
     room = np.maximum(caps_kw - levels.totals(demand.reserved_kw), 0.0)
     free = (demand.reserved_kw <= 0.0) & (demand.wanted_kw >= demand.min_kw) & (demand.wanted_kw > 0.0)
-    first = free & demand.must_run
+    last = np.zeros(len(free), dtype=bool) if demand.comes_last is None else free & demand.comes_last
+    first = free & demand.must_run & ~last
     setpoints = np.zeros(len(free))
     if first.any():
         setpoints = _split(levels, room, demand, first)
-    rest = free & ~demand.must_run
-    if rest.any():
-        used = levels.totals(setpoints)
-        aim = np.maximum(target_kw - levels.totals(demand.reserved_kw), 0.0)
-        left = np.maximum(np.minimum(room, aim) - used, 0.0)
-        setpoints = setpoints + _split(levels, left, demand, rest)
+    aim = np.minimum(room, np.maximum(target_kw - levels.totals(demand.reserved_kw), 0.0))
+    for tier in (free & ~first & ~last, last):
+        if tier.any():
+            left = np.maximum(aim - levels.totals(setpoints), 0.0)
+            setpoints = setpoints + _split(levels, left, demand, tier)
     return setpoints
 
 

@@ -483,6 +483,23 @@ async def test_what_a_car_does_not_take_of_the_schedule_goes_to_others() -> None
     assert 27.0 <= platform.total("ch-1") <= 31.0
 
 
+async def test_a_car_that_takes_nothing_leaves_its_place_to_others_and_is_asked_again() -> None:
+    """Ten amperes for a full car are ten amperes less for one that leaves with too little."""
+    scene = Scene()
+    platform = await scene.start()
+    await scene.services.signals.set_manual_limit(
+        OPERATOR, node_id="c-1", max_kw=28.0, start=None, end=START + timedelta(hours=4), reason="x", request_id="m1"
+    )
+    platform.cars |= {"ch-1-0": 0.0, "ch-1-1": 0.0}
+    await scene.pass_time(1200)
+    assert platform.total("ch-1") >= 25.0, "the three that charge share what the two full ones leave"
+    assert scene.limits()["ch-1-0"] == 0.0
+    platform.cars |= {"ch-1-0": 11.0}
+    await scene.pass_time(2400)
+    assert platform.power("ch-1-0") >= 4.14, "asked again, it takes its share"
+    assert platform.total("ch-1") <= 26.61
+
+
 async def test_a_new_schedule_wakes_the_loop() -> None:
     scene = Scene()
     platform = await scene.start()
@@ -557,7 +574,9 @@ async def test_increases_share_the_room_that_is_left_while_others_come_down() ->
     platform.plug("ch-1-2", "ch-1-3")
     await scene.pass_time(10)
     started = [scene.limits()[f"ch-1-{k}"] for k in (2, 3)]
-    assert sorted(kw > 0.0 for kw in started) == [False, True], "one minimum fits beside the two that still may draw 22 kW"
+    assert sorted(kw > 0.0 for kw in started) == [False, True], (
+        "one minimum fits beside the two that still may draw 22 kW"
+    )
     assert 4.14 <= max(started) <= 4.61
     platform.answers = True
     await scene.pass_time(120)

@@ -17,6 +17,7 @@ from gateway.services.plan_dispatch.sender import Sender
 from gateway.services.plan_dispatch.settings import DispatchSettings
 from gateway.services.plan_dispatch.wants import (
     Departures,
+    IdleCars,
     floor_to_quantum,
     priority_of,
     read_wants,
@@ -48,6 +49,7 @@ class Control:
         self._settings = settings
         self.sender = Sender(tenant=tenant, ports=ports, settings=settings)
         self._departures = Departures(ports.sources.believe_departure)
+        self._idle = IdleCars(settings.ask_idle_after)
         self._calm = CalmState(0, np.zeros(0))
         self._charger_ids: tuple[str, ...] | None = None
         self._relief = CapRelief()
@@ -148,6 +150,7 @@ class Control:
             weight=weight_of(wants.laxity),
             must_run=wants.must_run,
             reserved_kw=np.where(picture.is_loose, picture.counted_kw, 0.0),
+            comes_last=self._idle.of(view, self._takes_nothing(picture), picture.now),
         )
         aim = self._aim(picture)
         if self._is_big(picture):
@@ -155,6 +158,12 @@ class Control:
         else:
             target = allocate_within(view.levels, picture.caps.cap_kw, aim, demand)
         return np.where(picture.is_loose, picture.in_force_kw, floor_to_quantum(target))
+
+    def _takes_nothing(self, picture: Picture) -> BoolArray:
+        """Return whose car has long drawn nothing although its limit lets it charge, shape (C,)."""
+        unused = picture.book.unused_kw(picture.view.power_kw, picture.now, self._ports.desk.rules)
+        may_charge = picture.is_connected & (picture.in_force_kw >= picture.wants.min_kw) & (picture.in_force_kw > 0.0)
+        return np.asarray(may_charge & (unused >= picture.in_force_kw - _IDLE_KW))
 
     def _aim(self, picture: Picture) -> FloatArray:
         """Return what the schedule leaves to give, shape (N,): what cars do not take of their limits goes to others."""

@@ -7,7 +7,7 @@ of the time it needs, because cars take less than their rate when they are nearl
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,30 @@ class Wants:
     laxity: FloatArray
     """Slack in slots; infinite without a car."""
     must_run: BoolArray
+
+
+class IdleCars:
+    """Cars that took nothing although they might: full, or not ready. They come last until they are asked again."""
+
+    def __init__(self, ask_again: timedelta) -> None:
+        """Remember for how long a car is believed to go on taking nothing."""
+        self._ask_again_s = ask_again.total_seconds()
+        self._arrival = np.zeros(0)
+        self._until = np.zeros(0)
+
+    def of(self, view: FleetView, takes_nothing: BoolArray, now: float) -> BoolArray:
+        """Return which cars come last now, shape (C,).
+
+        Args:
+            view: The fleet; a car is known by its arrival.
+            takes_nothing: Whose draw has been nothing for long, with a limit at which they could charge.
+            now: Seconds of the clock.
+        """
+        is_same = self._arrival == view.arrival if len(self._arrival) == len(view.arrival) else np.False_
+        until = np.where(is_same, self._until, -np.inf) if np.ndim(is_same) else np.full(len(view.arrival), -np.inf)
+        self._until = np.where(view.has_session & takes_nothing & (until <= now), now + self._ask_again_s, until)
+        self._arrival = view.arrival.copy()
+        return np.asarray(view.has_session & (self._until > now))
 
 
 class Departures:
