@@ -79,7 +79,9 @@ def python_of(peer: Peer, root: Path = ROOT, variables: Mapping[str, str] = os.e
     folder = root / ".venvs" / f"peer-{peer.name}"
     with exclusive(root / ".venvs" / f"peer-{peer.name}.lock"):
         if _read_stamp(folder) != _stamp(peer):
-            say(f"Building .venvs/peer-{peer.name} with {peer.requirement} (once; a few hundred MB)")
+            say(
+                f"Building .venvs/peer-{peer.name} with {peer.requirement} (once; up to 400 MB to fetch, 1.5 GB on disk)"
+            )
             _create(folder)
             run_pip(folder, [peer.requirement])
             (folder / _STAMP).write_text(_stamp(peer))
