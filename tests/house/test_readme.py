@@ -16,6 +16,7 @@ RUN_BY = {
     "scripts/test": ".ci/run",
     "scripts/bench thread": "tests/e2e/test_measuring_commands.py",
     "scripts/soak limits --minutes 0.1": "tests/e2e/test_measuring_commands.py",
+    "python -m scripts.examples.bid_from_csv SESSIONS.csv PRICES.csv sdac CHART.svg": "tests/bidding/test_bid_from_csv.py",
     "voltbridge import config/data/demo_be_tree.toml --config config/gateway.toml --dry-run": "tests/app/test_offline.py",
     "voltbridge audit verify --config config/gateway.toml": "tests/app/test_offline.py",
 }
@@ -25,7 +26,7 @@ RUN_BY = {
 def commands() -> list[str]:
     blocks = re.findall(r"^```\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
     lines = [line.strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line.startswith(("scripts/", "voltbridge "))]
+    return [line for line in lines if line.startswith(("scripts/", "voltbridge ", "python "))]
 
 
 def test_every_command_is_run_somewhere() -> None:
