@@ -280,7 +280,7 @@ class ConicMaster:
         values, duals = np.array(found.x), np.array(found.z)
         parts = np.split(np.maximum(values[size : size + sum(counts)], 0.0), np.cumsum(counts)[:-1])
         mismatch = np.zeros(program.fleet_columns.shape)
-        if mismatch_count:
+        if mismatch_count > 0:
             more, less = values[size + sum(counts) :].reshape(2, *mismatch.shape)
             mismatch = (more - less) * self._scale
         return MasterPoint(
@@ -300,7 +300,7 @@ class ConicMaster:
         )
         mixtures: SparseMatrix = sp.block_diag(self._mixtures())
         sums: SparseMatrix = sp.block_diag([np.ones((1, count)) for count in counts])
-        off = [-sp.eye_array(slots), sp.eye_array(slots)] if mismatch_count else []
+        off = [-sp.eye_array(slots), sp.eye_array(slots)] if mismatch_count > 0 else []
         model = sp.hstack([program.matrix, sp.csr_array((len(program.side), free_count))]).tocsr()
         link: SparseMatrix = sp.hstack([pick, mixtures, *off])
         mixed: SparseMatrix = sp.hstack(
