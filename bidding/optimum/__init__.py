@@ -1,5 +1,6 @@
-"""The best schedule of a fleet, with its proof: under a cap (`optimise`), behind a tree of limits (`tree_optimum`), for any
-convex model (`convex_optimum` with `terms`, `site_assets`, `reserve`); set points and explanation.
+"""The best schedule of a fleet, with its proof: price response, decomposition, cvxpy models, set points, explanation.
 
-Every solution passes `recheck`, which shares no code with what found it. Nothing here knows an exchange or a forecast.
+Where to begin: `optimise` for a cap and a demand charge, `tree_optimum` for a tree of limits, `convex_optimum` for any convex
+model, written with `terms`, `site_assets`, `reserve` or expressions of one's own. Every solution passes `recheck`, which
+shares no code with what found it. Nothing here knows an exchange or a forecast.
 """
