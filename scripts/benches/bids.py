@@ -165,8 +165,8 @@ def _summarised(
         (one.strategy, one.savings[0].eur_per_mwh, one.savings[0].low_eur_per_mwh, one.savings[0].high_eur_per_mwh)
         for one in summaries
     ]
-    title = f"Saving against uncontrolled charging, sessions {knowledge.value}: {study.label}"
-    drawn = chart.bars(title, "EUR per MWh", bars)
+    title = f"Saving against uncontrolled charging, sessions {knowledge.value}"
+    drawn = chart.bars(title, study.label, "EUR per MWh", bars)
     (options.folder / f"{study.name}-{knowledge.value}.svg").write_text(drawn, encoding="utf-8")
     return _Outcome(study=study, knowledge=knowledge, results=tuple(results), summaries=summaries, price_model=model)
 

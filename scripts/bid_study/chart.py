@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-WIDTH, ROW, LEFT, RIGHT, TOP = 860, 26, 250, 40, 56
-STEPS_HEIGHT = 320
+WIDTH, ROW, LEFT, RIGHT, TOP = 860, 26, 190, 50, 72
+STEPS_HEIGHT = 336
 COLOURS = ("#1f5fa8", "#c2571a", "#2f7d4f", "#7a4fa3")
 FONT = "font-family='sans-serif' font-size='12'"
 
 
-def bars(title: str, unit: str, rows: Sequence[tuple[str, float, float, float]]) -> str:
+def bars(title: str, subtitle: str, unit: str, rows: Sequence[tuple[str, float, float, float]]) -> str:
     """Return a chart of bars with intervals.
 
     Args:
         title: Above the chart.
+        subtitle: Below the title, smaller.
         unit: Of the values.
         rows: Name, value, low and high end of its interval.
     """
@@ -27,7 +28,8 @@ def bars(title: str, unit: str, rows: Sequence[tuple[str, float, float, float]])
         return LEFT + (value - lowest) * scale
 
     height = TOP + ROW * len(rows) + 20
-    found = [_text(12, 22, title, 15), _text(12, 42, f"{unit}; lines are 95 % intervals (block bootstrap over days)")]
+    found = [_text(12, 22, title, 15), _text(12, 42, subtitle)]
+    found.append(_text(12, 60, f"{unit}; lines are 95 % intervals (block bootstrap over days)"))
     for number, (name, value, low, high) in enumerate(rows):
         y = TOP + ROW * number
         begin, end = sorted((place(0.0), place(value)))

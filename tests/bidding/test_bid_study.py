@@ -151,7 +151,7 @@ def test_block_limits_are_the_benchs_own_and_say_so() -> None:
 
 
 def test_charts_escape_names() -> None:
-    drawn = chart.bars("a < b", "EUR", [("x & y", -1.0, -2.0, 0.5)])
+    drawn = chart.bars("a < b", "c", "EUR", [("x & y", -1.0, -2.0, 0.5)])
     assert "a &lt; b" in ElementTree.fromstring(drawn).findtext("{*}text", "").replace("<", "&lt;")  # noqa: S314
     assert "x &amp; y" in drawn
 

@@ -172,7 +172,6 @@ def test_an_offer_names_what_it_rests_on() -> None:
             ["the prequalification allows 0.5 MW, the smallest bid is 1 MW"],
         ),
     ],
-    ids=str,
 )
 def test_without_evidence_nothing_is_offered_and_all_reasons_are_given(
     evidence: ReserveEvidence, expected: list[str]
@@ -252,7 +251,6 @@ def test_the_check_finds_every_fault() -> None:
         (lambda: dataclasses.replace(RECORD, max_mw=Decimal(0)), "prequalification.max_mw"),
         (lambda: dataclasses.replace(TEST, seconds=0.0), "activation.seconds"),
     ],
-    ids=str,
 )
 def test_malformed_evidence_and_headroom_are_named(build: Callable[[], object], field: str) -> None:
     with pytest.raises(InvalidInput) as refused:

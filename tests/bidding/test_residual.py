@@ -111,7 +111,6 @@ def plan(steps: tuple[FallbackStep, ...], **changes: Any) -> Fallback:
         (lambda: dataclasses.replace(FIRST, gate=None), "first auction.gate"),
         (lambda: dataclasses.replace(LAST, gate=START), "imbalance.gate"),
     ],
-    ids=str,
 )
 def test_a_way_out_of_order_is_refused(build: Callable[[], object], field: str) -> None:
     with pytest.raises(InvalidInput) as refused:
@@ -201,7 +200,6 @@ def test_the_plan_over_two_auctions_is_the_optimum(random_sessions: Sessions, se
         ({"price": np.array([1.0, np.inf, 1.0, 1.0])}, "price_eur_per_kwh[1]"),
         ({"short": -1.0}, "shortage_eur_per_kwh[0]"),
     ],
-    ids=str,
 )
 def test_a_malformed_award_is_refused(sessions_of: Sessions, change: dict[str, Any], field: str) -> None:
     given = {"awarded": np.ones(2), "price": np.ones(4), "short": 1.0, **change}

@@ -338,7 +338,9 @@ def test_the_recheck_climbs_to_every_limit() -> None:
 
 
 def test_a_wrong_solution_is_never_returned(sessions_of: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bidding.optimum.site_tree.PriceResponse.schedule", lambda self, price, *known: np.zeros(len(price)))
+    monkeypatch.setattr(
+        "bidding.optimum.site_tree.PriceResponse.schedule", lambda self, price, *known: np.zeros(len(price))
+    )
     sessions = sessions_of((0, 2, 2, 2), (0, 2, 2, 2))
     with pytest.raises(SolutionRejected, match="cap-of-node-0"):
         optimise_tree(sessions, np.array([0, 0]), np.array([1.0, 2.0]), tree_of(("site", -1, 2.0), slot_count=2))
