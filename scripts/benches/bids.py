@@ -38,7 +38,7 @@ from bidding.backtest.strategies import (
     Uncontrolled,
     VolumeOnly,
 )
-from bidding.backtest.summary import StrategySummary, summarise
+from bidding.backtest.summary import Saving, StrategySummary, summarise
 from bidding.backtest.walk import walk_forward
 from bidding.forecasts.prices import PastPrices
 from bidding.orders.market_file import parse_markets
@@ -267,15 +267,7 @@ def _goals(outcome: _Outcome) -> Iterator[Goal]:
     where = f"{outcome.study.name}, sessions {outcome.knowledge.value}"
     planner = outcome.of(PLANNER)
     saving = planner.savings[1]
-    why = ""
-    if not saving.is_sure:
-        paths = (
-            "few past days to draw prices from" if isinstance(outcome.price_model, DayTypeMean) else "price forecasts"
-        )
-        why = (
-            f" (mean {saving.eur_per_mwh:.2f}; {planner.day_count} days, {paths}; "
-            f"foresight would save {outcome.of(FORESIGHT).savings[1].eur_per_mwh:.2f})"
-        )
+    why = "" if saving.is_sure else f" ({_why_not(saving, planner.day_count)})"
     goal = f"{where}: {PLANNER} over volume-only, EUR per MWh, low end of 95 % above 0{why}"
     yield {"goal": goal, "target": 0.0, "measured": saving.low_eur_per_mwh, "met": saving.is_sure}
     if outcome.knowledge is SessionKnowledge.REALISED:
@@ -287,6 +279,14 @@ def _goals(outcome: _Outcome) -> Iterator[Goal]:
     if isinstance(model, LearnedPrices) and target is not None and planner.day_count >= WHOLE_YEAR_DAYS:
         days = (DeliveryDay(day=day, zone=outcome.study.recording.zone) for day in _span(outcome))
         yield at_most(f"{where}: rMAE of the price forecast", target, model.relative_mae(*days))
+
+
+def _why_not(saving: Saving, day_count: int) -> str:
+    """Return why a saving is not sure: it is none, or too small for so few days."""
+    if saving.eur_per_mwh <= 0.0:
+        return f"the mean of {day_count} days is {saving.eur_per_mwh:.2f}: these forecasts are worth nothing here"
+    needed = day_count * (1.0 - saving.low_eur_per_mwh / saving.eur_per_mwh) ** 2
+    return f"the mean of {day_count} days is {saving.eur_per_mwh:.2f}; about {needed:.0f} days would show one so small"
 
 
 def _span(outcome: _Outcome) -> tuple[date, date]:

@@ -15,6 +15,7 @@ from bidding.backtest.gate import GateSettings
 from bidding.backtest.price_paths import DayTypeMean, LearnedPrices, over_horizon
 from bidding.backtest.results import SessionKnowledge
 from bidding.backtest.strategies import BlockGroups, FittedCurves, PriceCurves, Uncontrolled, VolumeOnly
+from bidding.backtest.summary import Saving
 from bidding.backtest.walk import walk_forward
 from bidding.forecasts.boosting import BoostingOptions
 from bidding.forecasts.learned_prices import LearningOptions
@@ -142,6 +143,25 @@ def test_the_bench_declares_its_options_and_reports(
     again = bids.run(parser.parse_args(arguments))
     assert again["results"] == report["results"]
     assert "2025-10-09 of" not in capsys.readouterr().err  # nothing was walked a second time
+
+
+def test_a_goal_that_is_not_met_says_why() -> None:
+    saving = Saving(
+        reference="volume-only",
+        eur_per_day=10.0,
+        low_eur_per_day=-10.0,
+        high_eur_per_day=30.0,
+        confidence=0.95,
+        eur_per_mwh=1.0,
+        low_eur_per_mwh=-1.0,
+        high_eur_per_mwh=3.0,
+        eur_per_car_year=2.5,
+        low_eur_per_car_year=-2.5,
+        high_eur_per_car_year=7.5,
+    )
+    assert not saving.is_sure
+    assert "about 48 days would show" in bids._why_not(saving, 12)
+    assert "worth nothing here" in bids._why_not(replace(saving, eur_per_mwh=-1.0), 12)
 
 
 def test_block_limits_are_the_benchs_own_and_say_so() -> None:
