@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 
 import numpy as np
 
@@ -89,9 +90,13 @@ class Gate:
             self._history = history_at(self.recording, gate, beliefs)
             self._believing = realised_fleet(self.recording, beliefs)
             self._coming = believed_fleet(self.recording, self.calendar, beliefs)
-        past = past_prices(recording, day.day)
-        self._forecast = settings.price_model.forecast(past, day, recording.period)
-        self._forecast_after = settings.price_model.forecast(past, day.next(), recording.period)
+
+    @cached_property
+    def _forecasts(self) -> tuple[PricePaths, PricePaths]:
+        """Of the delivery day and of the day after it, both from the days before delivery."""
+        day, period, model = self.calendar.day, self.recording.period, self.settings.price_model
+        past = past_prices(self.recording, day.day)
+        return model.forecast(past, day, period), model.forecast(past, day.next(), period)
 
     @property
     def prices(self) -> RecordedDay:
@@ -199,7 +204,7 @@ class Gate:
 
     def _believed_prices(self, strategy: Strategy) -> tuple[FloatArray, FloatArray, float]:
         """Return point, scenarios and error over the horizon from midnight on."""
-        first, second = self._forecast, self._forecast_after.point
+        first, second = self._forecasts[0], self._forecasts[1].point
         if strategy.has_foresight:
             truth = self.prices.day_ahead_eur_per_mwh
             first = PricePaths(point=truth, paths=truth[None, :], error=0.0)

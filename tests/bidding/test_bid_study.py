@@ -188,6 +188,12 @@ def test_learned_prices_are_those_of_the_gate() -> None:
     assert len(one.paths) >= 10
     assert one.paths.mean(axis=0) == pytest.approx(one.point)
     assert 0.0 < model.relative_mae(first, last) < 2.0
+    # The walk ends with the evening of the last day, for which no further day is forecast.
+    walked = recording(first=first.day, past_days=14, count=3, per_day=6)
+    settings = replace(SETTINGS, price_model=LearnedPrices.over(past[:186], first, last, HOUR, options))
+    hourly = replace(walked, days=recorded[:186], period=HOUR)
+    settings = replace(settings, market="hours", certificate_scenarios=0)
+    assert len(list(walk_forward(hourly, first.day, last.day, (VolumeOnly(),), settings))) == 4
     # Prices that come later change nothing of what was said before.
     later = [*past[:181], *(replace(day, price_eur_per_mwh=day.price_eur_per_mwh + 50.0) for day in past[181:186])]
     other = LearnedPrices.over(later, first, last, HOUR, options)

@@ -98,10 +98,10 @@ def plan(steps: tuple[FallbackStep, ...], **changes: Any) -> Fallback:
 @pytest.mark.parametrize(
     ("build", "field"),
     [
-        (lambda: plan(()), "steps"),
-        (lambda: plan((FIRST,)), "steps"),
-        (lambda: plan((TRADED, FIRST, LAST)), "steps[1]"),
-        (lambda: plan((LAST, LAST)), "steps[1]"),
+        pytest.param(lambda: plan(()), "steps", id="no-step"),
+        pytest.param(lambda: plan((FIRST,)), "steps", id="no-last-resort"),
+        pytest.param(lambda: plan((TRADED, FIRST, LAST)), "steps[1]", id="auction-after-trading"),
+        pytest.param(lambda: plan((LAST, LAST)), "steps[1]", id="two-last-resorts"),
         (lambda: plan((SECOND, FIRST, LAST)), "steps[1].gate"),
         (lambda: plan((LAST,), now=datetime(2026, 5, 4)), "now"),  # noqa: DTZ001
         (lambda: plan((LAST,), price_eur_per_mwh=np.ones(3)), "price_eur_per_mwh"),
