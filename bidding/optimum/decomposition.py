@@ -29,6 +29,11 @@ REDUCED_COST_TOLERANCE = 1e-9
 OVERFLOW_TOLERANCE = 1e-7
 """Overflow below this share of the fleet's highest draw is the solver's rounding."""
 OVERFLOW_PRICE_FACTOR = 10.0
+ASCENT_STEPS = 30
+"""Steps on the cap's prices before the first master: a third of the later iterations for the cost of the responses alone."""
+ASCENT_KEPT_FROM = 10
+"""Responses of earlier steps are too far off to be worth a column."""
+ASCENT_DECAY = 0.6
 SMALL_SHARE = 1e-3
 """Gaps are relative to the objective, but at least to this share of what the energy turns over: costs near 0 exist."""
 
@@ -165,15 +170,48 @@ class _Search:
         overflow_price = max(1.0, OVERFLOW_PRICE_FACTOR * (highest + charge))
         self.master = RestrictedMaster(coupling, power_max, overflow_price, len(groups))
         self.columns: list[_Column] = []
+        self.bound_eur = -np.inf
+        self.centre: CouplingPrices | None = None
         self.iteration_count = 0
         turnover = float(np.mean(np.abs(price))) * float(table.major.sum())
         self.reference_eur = max(SMALL_SHARE * turnover, 1e-9)
         self.reference_kwh = max(float(np.max(power_max, initial=0.0)), 1e-9)
 
     def start(self) -> None:
-        """Begin with what every part would do if nothing tied it to the others."""
-        for part, schedule in enumerate(self.respond(self.price)):
-            self.add(part, self.price, schedule)
+        """Begin with what every part would do alone, and with its answers while the prices of the cap first rise.
+
+        A subgradient ascent with falling steps (Shor 1985): where the parts together draw more than the cap, a slot becomes
+        dearer. It finds no optimum, but a good place to begin and columns from around it.
+        """
+        schedules = self.respond(self.price)
+        self.add_all(self.price, schedules)
+        free = np.zeros_like(self.price)
+        cap_price = free
+        spans = (float(np.ptp(self.price)), float(np.max(np.abs(self.price))), 1.0)
+        step_eur = 0.5 * next(span for span in spans if span > 0.0)
+        for step in range(ASCENT_STEPS):
+            drawn = sum_of(schedules)
+            prices = CouplingPrices(cap=cap_price, peak=free)
+            self.see_bound(self.bound_of(Phase.PENALTY, prices, drawn), prices)
+            over = np.where(np.isfinite(self.coupling.cap_kwh), drawn - self.coupling.cap_kwh, -np.inf)
+            farthest = float(np.max(np.abs(over[np.isfinite(over)]), initial=0.0))
+            if farthest == 0.0 or (step == 0 and over.max() <= 0.0):
+                return
+            pace = step_eur / (1 + step) ** ASCENT_DECAY / farthest
+            cap_price = np.maximum(cap_price + pace * np.where(np.isfinite(over), over, 0.0), 0.0)
+            schedules = self.respond(self.price + cap_price)
+            if step >= ASCENT_KEPT_FROM:
+                self.add_all(self.price + cap_price, schedules)
+
+    def see_bound(self, bound_eur: float, prices: CouplingPrices) -> None:
+        """Remember the best bound on the cost and where it was found."""
+        if bound_eur > self.bound_eur:
+            self.bound_eur, self.centre = bound_eur, prices
+
+    def add_all(self, price: FloatArray, schedules: Sequence[FloatArray]) -> None:
+        """Add the responses of all parts to a price as columns."""
+        for part, schedule in enumerate(schedules):
+            self.add(part, price, schedule)
 
     def respond(self, price: FloatArray) -> list[FloatArray]:
         """Return the response of every part to a price."""
@@ -203,12 +241,13 @@ class _Search:
 
     def descend(self, phase: Phase) -> tuple[MasterSolution, float, bool]:
         """Add columns until the gap of this phase is closed; return the mix, its bound and whether it is proved."""
-        bound, centre = -np.inf, None
-        base = np.zeros_like(self.price) if phase is Phase.LEAST_OVERFLOW else self.price
+        searching = phase is Phase.LEAST_OVERFLOW
+        bound, centre = (-np.inf, None) if searching else (self.bound_eur, self.centre)
+        base = np.zeros_like(self.price) if searching else self.price
         while True:
             solution = self.master.solve()
             self.iteration_count += 1
-            if phase is Phase.LEAST_OVERFLOW and self.fits(solution):
+            if searching and self.fits(solution):
                 return solution, 0.0, True
             improved = False
             for prices in self.prices_to_try(solution, centre):
