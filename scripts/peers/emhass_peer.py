@@ -15,7 +15,7 @@ from typing import Any
 
 import emhass.optimization as planning  # type: ignore[import-not-found]  # only in the peer's own environment
 import numpy as np
-import pandas as pd  # type: ignore[import-not-found,unused-ignore]  # as well
+import pandas as pd
 
 WH_PER_KWH, SLOTS_PER_HOUR = 1_000.0, 4.0
 WARM_UP_SESSIONS = 5

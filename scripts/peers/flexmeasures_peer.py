@@ -12,7 +12,7 @@ from pathlib import Path
 import flask  # type: ignore[import-not-found]  # only in the peer's own environment, as the next two
 import flexmeasures.data.models.planning.linear_optimization as planning  # type: ignore[import-not-found]
 import numpy as np
-import pandas as pd  # type: ignore[import-not-found,unused-ignore]
+import pandas as pd
 
 WARM_UP_SESSIONS = 5
 PACKAGES = ("flexmeasures", "highspy", "pandas")
