@@ -14,10 +14,8 @@ from gateway.domain.errors import VoltbridgeError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Proved:
-    """Optimal within the tolerance asked for; `gap_eur` is what a better schedule could save at most."""
-
-    kind: ClassVar[str] = "proved"
+class _Certified:
+    """A usable schedule's cost, and a bound that no schedule can undercut."""
 
     objective_eur: float
     lower_bound_eur: float
@@ -25,23 +23,22 @@ class Proved:
 
     @property
     def gap_eur(self) -> float:
-        """Certified distance to the optimum."""
+        """Certified distance to the optimum: what a better schedule could save at most."""
         return max(0.0, self.objective_eur - self.lower_bound_eur)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Feasible:
+class Proved(_Certified):
+    """Optimal within the tolerance asked for."""
+
+    kind: ClassVar[str] = "proved"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Feasible(_Certified):
     """Usable, but the search ended before optimality was proved."""
 
     kind: ClassVar[str] = "feasible"
-
-    objective_eur: float
-    lower_bound_eur: float
-
-    @property
-    def gap_eur(self) -> float:
-        """Certified distance to the optimum."""
-        return max(0.0, self.objective_eur - self.lower_bound_eur)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -93,6 +93,8 @@ def read_zip(body: bytes) -> tuple[bytes, ...]:
                 documents.append(_read_member(archive, member, left))
                 left -= len(documents[-1])
             return tuple(documents)
+    # All that zipfile raises on a bad archive: NotImplementedError is its word for a compression it cannot read, RuntimeError for
+    # an encrypted member, the others are damage.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         problem = f"is not a readable zip archive ({type(error).__name__})"
     raise InvalidInput("archive", problem)

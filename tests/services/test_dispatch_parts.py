@@ -15,6 +15,7 @@ from gateway.services.plan_dispatch import DispatchSettings
 from gateway.services.plan_dispatch.caps import Margins
 from gateway.services.plan_dispatch.wants import (
     Departures,
+    IdleCars,
     Wants,
     command_minimum,
     floor_to_quantum,
@@ -136,3 +137,25 @@ def test_headroom_never_goes_under_what_an_authority_guarantees(kw: float, autho
 def test_impossible_settings_are_refused(changes: dict[str, object]) -> None:
     with pytest.raises(InvalidInput, match=rf"dispatch\.{next(iter(changes))}"):
         replace(DispatchSettings(), **changes)  # type: ignore[arg-type]
+
+
+async def test_an_idle_car_is_asked_again_and_sooner_when_it_must_run() -> None:
+    view = await a_view()
+    idle = IdleCars(timedelta(minutes=30), timedelta(minutes=5))
+    nobody, everybody = np.zeros(len(view.arrival), dtype=bool), np.ones(len(view.arrival), dtype=bool)
+
+    def is_last(minute: float, *, takes_nothing: bool = False, must_run: bool = False) -> bool:
+        took, must = (everybody if flag else nobody for flag in (takes_nothing, must_run))
+        return bool(idle.of(view, took, must, START.timestamp() + 60.0 * minute)[0])
+
+    assert not is_last(0)
+    assert is_last(1, takes_nothing=True)
+    assert is_last(3)
+    assert not is_last(7, must_run=True), "a promise is asked for at once when it becomes urgent"
+    assert is_last(9, takes_nothing=True, must_run=True)
+    assert not is_last(14.5, must_run=True)
+    assert is_last(38)
+    assert not is_last(39)
+    assert is_last(50, takes_nothing=True)
+    other = replace(view, arrival=view.arrival + 60.0)
+    assert not idle.of(other, nobody, nobody, START.timestamp() + 3060.0)[0], "another car on that charger"

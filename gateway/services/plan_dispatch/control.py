@@ -49,7 +49,7 @@ class Control:
         self._settings = settings
         self.sender = Sender(tenant=tenant, ports=ports, settings=settings)
         self._departures = Departures(ports.sources.believe_departure)
-        self._idle = IdleCars(settings.ask_idle_after)
+        self._idle = IdleCars(settings.ask_idle_after, settings.ask_urgent_after)
         self._calm = CalmState(0, np.zeros(0))
         self._charger_ids: tuple[str, ...] | None = None
         self._relief = CapRelief()
@@ -150,7 +150,7 @@ class Control:
             weight=weight_of(wants.laxity),
             must_run=wants.must_run,
             reserved_kw=np.where(picture.is_loose, picture.counted_kw, 0.0),
-            comes_last=self._idle.of(view, self._takes_nothing(picture), picture.now),
+            comes_last=self._idle.of(view, self._takes_nothing(picture), wants.must_run, picture.now),
         )
         aim = self._aim(picture)
         if self._is_big(picture):

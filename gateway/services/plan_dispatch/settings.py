@@ -38,6 +38,8 @@ class DispatchSettings:
     """A car that arrived so recently need not wait for stability."""
     ask_idle_after: timedelta = timedelta(minutes=30)
     """A car that takes nothing of what it may comes last for so long, then it is offered its share again."""
+    ask_urgent_after: timedelta = timedelta(minutes=5)
+    """The same for a car that must run now to get what its driver was promised."""
     believed_energy_kwh: float = 15.0
     """Energy a car is believed to need when the driver said nothing."""
     store_patience_s: float = 0.5

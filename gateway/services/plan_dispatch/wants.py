@@ -43,25 +43,29 @@ class Wants:
 class IdleCars:
     """Cars that took nothing although they might: full, or not ready. They come last until they are asked again."""
 
-    def __init__(self, ask_again: timedelta) -> None:
-        """Remember for how long a car is believed to go on taking nothing."""
+    def __init__(self, ask_again: timedelta, ask_urgent: timedelta) -> None:
+        """Remember for how long a car is believed to go on taking nothing; one that must run now for a shorter time."""
         self._ask_again_s = ask_again.total_seconds()
+        self._ask_urgent_s = ask_urgent.total_seconds()
         self._arrival = np.zeros(0)
-        self._until = np.zeros(0)
+        self._since = np.zeros(0)
 
-    def of(self, view: FleetView, takes_nothing: BoolArray, now: float) -> BoolArray:
+    def of(self, view: FleetView, takes_nothing: BoolArray, must_run: BoolArray, now: float) -> BoolArray:
         """Return which cars come last now, shape (C,).
 
         Args:
             view: The fleet; a car is known by its arrival.
             takes_nothing: Whose draw has been nothing for long, with a limit at which they could charge.
+            must_run: Who must run: a promise is not forgotten because the car was not ready earlier.
             now: Seconds of the clock.
         """
-        is_same = self._arrival == view.arrival if len(self._arrival) == len(view.arrival) else np.False_
-        until = np.where(is_same, self._until, -np.inf) if np.ndim(is_same) else np.full(len(view.arrival), -np.inf)
-        self._until = np.where(view.has_session & takes_nothing & (until <= now), now + self._ask_again_s, until)
+        if len(self._arrival) != len(view.arrival):
+            self._arrival, self._since = np.full(len(view.arrival), np.nan), np.full(len(view.arrival), -np.inf)
+        since = np.where(self._arrival == view.arrival, self._since, -np.inf)
+        wait = np.where(must_run, self._ask_urgent_s, self._ask_again_s)
+        self._since = np.where(takes_nothing & (now >= since + wait), now, since)
         self._arrival = view.arrival.copy()
-        return np.asarray(view.has_session & (self._until > now))
+        return np.asarray(view.has_session & (now < self._since + wait))
 
 
 class Departures:
