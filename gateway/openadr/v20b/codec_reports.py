@@ -1,0 +1,212 @@
+"""The report messages between elements and values."""
+
+from datetime import timedelta
+
+from lxml import etree
+
+from gateway.openadr.v20b.codec_registration import read_required_response
+from gateway.openadr.v20b.literals import format_duration, format_instant, format_number, parse_duration
+from gateway.openadr.v20b.markup import (
+    Parts,
+    add,
+    add_if,
+    add_response,
+    add_span,
+    add_start,
+    body,
+    parts,
+    read_id,
+    read_span,
+    read_start,
+    read_text,
+)
+from gateway.openadr.v20b.names import EI, EMIX, OADR, POWER, PYLD, SCALE, STRM, XCAL
+from gateway.openadr.v20b.wire import (
+    CanceledReport,
+    CancelReport,
+    CreatedReport,
+    CreateReport,
+    RegisteredReport,
+    RegisterReport,
+    Report,
+    ReportDescription,
+    ReportInterval,
+    Unit,
+    UpdatedReport,
+    UpdateReport,
+    WireReportRequest,
+)
+
+POWER_REAL_KW = Unit(name="powerReal", units="W", scale="k")
+"""Real power in kilowatts, the unit of our usage reports."""
+_HERTZ, _VOLTAGE = "50", "230"
+
+
+def read_registered_report(element: etree._Element) -> RegisteredReport:
+    """Return an `oadrRegisteredReport` as a value."""
+    return RegisteredReport(
+        response=read_required_response(element),
+        requests=_read_requests(element),
+        ven_id=read_id(element, EI + "venID"),
+    )
+
+
+def read_create_report(element: etree._Element) -> CreateReport:
+    """Return an `oadrCreateReport` as a value."""
+    return CreateReport(
+        request_id=read_text(element, PYLD + "requestID"),
+        requests=_read_requests(element),
+        ven_id=read_id(element, EI + "venID"),
+    )
+
+
+def read_register_report(element: etree._Element) -> RegisterReport:
+    """Return the frame of a VTN's own `oadrRegisterReport`; we want none of its reports, so they are not read."""
+    return RegisterReport(
+        request_id=read_text(element, PYLD + "requestID"),
+        reports=(),
+        ven_id=read_id(element, EI + "venID"),
+        report_request_id=read_id(element, EI + "reportRequestID"),
+    )
+
+
+def read_cancel_report(element: etree._Element) -> CancelReport:
+    """Return an `oadrCancelReport` as a value."""
+    return CancelReport(
+        request_id=read_text(element, PYLD + "requestID"),
+        report_request_ids=tuple(found.text or "" for found in element.iterfind(EI + "reportRequestID")),
+        to_follow=read_text(element, PYLD + "reportToFollow").strip() in {"true", "1"},
+        ven_id=read_id(element, EI + "venID"),
+    )
+
+
+def read_updated_report(element: etree._Element) -> UpdatedReport:
+    """Return an `oadrUpdatedReport` as a value, with the cancel it may carry."""
+    cancel = element.find(OADR + "oadrCancelReport")
+    return UpdatedReport(
+        response=read_required_response(element),
+        cancel=None if cancel is None else read_cancel_report(cancel),
+        ven_id=read_id(element, EI + "venID"),
+    )
+
+
+def _read_requests(element: etree._Element) -> tuple[WireReportRequest, ...]:
+    return tuple(_read_request(request) for request in element.iterfind(OADR + "oadrReportRequest"))
+
+
+def _read_request(element: etree._Element) -> WireReportRequest:
+    specifier = f"{EI}reportSpecifier"
+    properties = element.find(f"{specifier}/{EI}reportInterval/{XCAL}properties")
+    interval: Parts = {} if properties is None else parts(properties)
+    return WireReportRequest(
+        request_id=read_text(element, EI + "reportRequestID"),
+        specifier_id=read_text(element, f"{specifier}/{EI}reportSpecifierID"),
+        granularity=_read_wrapped(element, f"{specifier}/{XCAL}granularity", "report.granularity"),
+        report_back=_read_wrapped(element, f"{specifier}/{EI}reportBackDuration", "report.report_back"),
+        start=read_start(interval, "report.interval"),
+        duration=read_span(interval, "report.interval"),
+        r_ids=tuple(found.text or "" for found in element.iterfind(f"{specifier}/{EI}specifierPayload/{EI}rID")),
+    )
+
+
+def _read_wrapped(element: etree._Element, path: str, field: str) -> timedelta:
+    return parse_duration(field, read_text(element, f"{path}/{XCAL}duration"))
+
+
+def write_register_report(parent: etree._Element, message: RegisterReport) -> None:
+    """Append an `oadrRegisterReport` with our METADATA."""
+    element = body(parent, "oadrRegisterReport")
+    add(element, PYLD + "requestID", message.request_id)
+    for report in message.reports:
+        _write_report(element, report)
+    add_if(element, EI + "venID", message.ven_id)
+    add_if(element, EI + "reportRequestID", message.report_request_id)
+
+
+def write_registered_report(parent: etree._Element, message: RegisteredReport) -> None:
+    """Append an `oadrRegisteredReport` that asks for nothing."""
+    element = body(parent, "oadrRegisteredReport")
+    add_response(element, message.response)
+    add_if(element, EI + "venID", message.ven_id)
+
+
+def write_update_report(parent: etree._Element, message: UpdateReport) -> None:
+    """Append an `oadrUpdateReport`."""
+    element = body(parent, "oadrUpdateReport")
+    add(element, PYLD + "requestID", message.request_id)
+    for report in message.reports:
+        _write_report(element, report)
+    add_if(element, EI + "venID", message.ven_id)
+
+
+def write_created_report(parent: etree._Element, message: CreatedReport) -> None:
+    """Append an `oadrCreatedReport`."""
+    _write_pending(body(parent, "oadrCreatedReport"), message)
+
+
+def write_canceled_report(parent: etree._Element, message: CanceledReport) -> None:
+    """Append an `oadrCanceledReport`."""
+    _write_pending(body(parent, "oadrCanceledReport"), message)
+
+
+def _write_pending(element: etree._Element, message: CreatedReport | CanceledReport) -> None:
+    add_response(element, message.response)
+    pending = add(element, OADR + "oadrPendingReports")
+    for request_id in message.pending:
+        add(pending, EI + "reportRequestID", request_id)
+    add_if(element, EI + "venID", message.ven_id)
+
+
+def _write_report(parent: etree._Element, report: Report) -> None:
+    element = add(parent, OADR + "oadrReport")
+    if report.start is not None:
+        add_start(element, report.start)
+    if report.duration is not None:
+        add_span(element, report.duration)
+    if report.intervals:
+        intervals = add(element, STRM + "intervals")
+        for interval in report.intervals:
+            _write_interval(intervals, interval)
+    add_if(element, EI + "eiReportID", report.report_id)
+    for description in report.descriptions:
+        _write_description(element, description)
+    add(element, EI + "reportRequestID", report.request_id)
+    add(element, EI + "reportSpecifierID", report.specifier_id)
+    add(element, EI + "reportName", report.name)
+    add(element, EI + "createdDateTime", format_instant(report.created))
+
+
+def _write_interval(parent: etree._Element, interval: ReportInterval) -> None:
+    element = add(parent, EI + "interval")
+    add_start(element, interval.start)
+    add_span(element, interval.duration)
+    payload = add(element, OADR + "oadrReportPayload")
+    add(payload, EI + "rID", interval.r_id)
+    add_if(payload, EI + "confidence", None if interval.confidence is None else str(interval.confidence))
+    add(add(payload, EI + "payloadFloat"), EI + "value", format_number(interval.value))
+    add_if(payload, OADR + "oadrDataQuality", interval.quality)
+
+
+def _write_description(parent: etree._Element, description: ReportDescription) -> None:
+    element = add(parent, OADR + "oadrReportDescription")
+    add(element, EI + "rID", description.r_id)
+    add(add(element, EI + "reportDataSource"), EI + "resourceID", description.resource_id)
+    add(element, EI + "reportType", description.report_type)
+    _write_power(element, description.unit)
+    add(element, EI + "readingType", description.reading_type)
+    add_if(element, EMIX + "marketContext", description.market_context)
+    sampling = add(element, OADR + "oadrSamplingRate")
+    add(sampling, OADR + "oadrMinPeriod", format_duration(description.min_period))
+    add(sampling, OADR + "oadrMaxPeriod", format_duration(description.max_period))
+    add(sampling, OADR + "oadrOnChange", "false")
+
+
+def _write_power(parent: etree._Element, unit: Unit) -> None:
+    element = add(parent, POWER + unit.name)
+    add(element, POWER + "itemDescription", "RealPower")
+    add(element, POWER + "itemUnits", unit.units)
+    add(element, SCALE + "siScaleCode", unit.scale)
+    attributes = add(element, POWER + "powerAttributes")
+    add(attributes, POWER + "hertz", _HERTZ)
+    add(attributes, POWER + "voltage", _VOLTAGE)
+    add(attributes, POWER + "ac", "true")

@@ -1,0 +1,142 @@
+"""What one VEN is told at its start."""
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from gateway.domain.errors import InvalidInput
+from gateway.openadr.v20b.guard import GuardPolicy, SignaturePolicy
+
+_LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TlsFiles:
+    """Files for the transport, all PEM."""
+
+    ca_file: Path | None = None
+    """Who may vouch for the VTN; None is the machine's own list."""
+    cert_file: Path | None = None
+    """Our client certificate; None for none."""
+    key_file: Path | None = None
+    fingerprints: frozenset[str] = frozenset()
+    """The VTN's certificate must be one of these too: SHA-256, last 10 bytes or all 32, as `AA:BB:...`. Empty for any."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SigningFiles:
+    """Certificate and unencrypted key that sign our messages, both PEM."""
+
+    cert_file: Path
+    key_file: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportPoint:
+    """One measured power that we offer to report."""
+
+    r_id: str
+    node: str
+    """Node of the site tree whose chargers are measured."""
+    resource_id: str
+    """What the VTN knows the node as."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VenSettings:
+    """One VTN, who we are for it, and how we talk to it. Durations are market time; only the socket timeout is real."""
+
+    authority: str
+    """Our name for the partner, for example `vtn:grid-demo`; prefix of the ids of its rows."""
+    tenant: str
+    vtn_url: str
+    """Address up to but without the service name, for example `https://vtn.example/OpenADR2/Simple/2.0b`."""
+    ven_name: str
+    vtn_id: str | None = None
+    """The VTN's id; None takes the one it says at registration."""
+    market_contexts: tuple[str, ...]
+    """Programmes we take part in; an event of another one is refused."""
+    own_nodes: tuple[str, ...]
+    """Nodes that an event for the whole VEN is about."""
+    nodes: Mapping[str, str] = field(default_factory=dict)
+    """Node by target id (resource, group, party, service delivery point)."""
+    report_points: tuple[ReportPoint, ...] = ()
+    """What TELEMETRY_USAGE offers; empty offers no report."""
+    poll_interval: timedelta = timedelta(seconds=10)
+    """When the VTN asks for none."""
+    lost_after: timedelta = timedelta(hours=4)
+    """So long without an understandable word from the VTN counts as lost contact."""
+    first_backoff: timedelta = timedelta(seconds=10)
+    longest_backoff: timedelta = timedelta(minutes=5)
+    register_again_after: timedelta = timedelta(minutes=15)
+    """How long we stay away after the VTN has cancelled our registration."""
+    longest_drain: int = 20
+    """Messages taken from the VTN's queue in one poll cycle."""
+    min_sampling: timedelta = timedelta(minutes=1)
+    """Finest granularity of a report; a request for a finer one is refused."""
+    max_sampling: timedelta = timedelta(hours=1)
+    report_patience: timedelta = timedelta(hours=1)
+    """How long we wait for readings that are not there yet before their intervals are passed over."""
+    signature: SignaturePolicy | None = None
+    """None: required when fingerprints are pinned, off otherwise."""
+    fingerprints: frozenset[str] = frozenset()
+    """Certificates that may sign the VTN's messages: SHA-256, last 10 bytes or all 32, as `AA:BB:...`."""
+    clock_skew: timedelta = timedelta(seconds=30)
+    signing: SigningFiles | None = None
+    """None sends our messages unsigned."""
+    tls: TlsFiles = field(default_factory=TlsFiles)
+    allow_plain_http: bool = False
+    """Only for the demo, and only to this machine itself."""
+    request_timeout_s: float = 20.0
+    """Real seconds for a whole exchange."""
+
+    def __post_init__(self) -> None:
+        """Reject an address that is not https, empty names, and durations that are not positive."""
+        _check_address(self.vtn_url, allow_plain_http=self.allow_plain_http)
+        for name in ("authority", "tenant", "ven_name", "market_contexts", "own_nodes"):
+            if not getattr(self, name):
+                raise InvalidInput(f"openadr.{name}", "must not be empty")
+        for name in (
+            "poll_interval",
+            "lost_after",
+            "first_backoff",
+            "register_again_after",
+            "min_sampling",
+            "max_sampling",
+        ):
+            if getattr(self, name) <= timedelta(0):
+                raise InvalidInput(f"openadr.{name}", "must be positive")
+        if self.longest_backoff < self.first_backoff:
+            raise InvalidInput("openadr.longest_backoff", "must not be shorter than first_backoff")
+        if self.longest_drain < 1 or self.request_timeout_s <= 0.0:
+            raise InvalidInput("openadr.longest_drain", "and request_timeout_s must be positive")
+        if len({point.r_id for point in self.report_points}) != len(self.report_points):
+            raise InvalidInput("openadr.report_points", "must have an r_id each")
+        self.guard_policy()
+
+    def guard_policy(self) -> GuardPolicy:
+        """Return what the guard lets in from this VTN."""
+        policy = self.signature
+        if policy is None:
+            policy = SignaturePolicy.REQUIRED if self.fingerprints else SignaturePolicy.OFF
+        return GuardPolicy(signature=policy, fingerprints=self.fingerprints, clock_skew=self.clock_skew)
+
+
+def _check_address(url: str, *, allow_plain_http: bool) -> None:
+    parts = urlsplit(url)
+    if parts.scheme == "https" and parts.hostname:
+        return
+    if parts.scheme != "http" or not parts.hostname:
+        raise InvalidInput("openadr.vtn_url", "must be an https address")
+    if not allow_plain_http or not _is_loopback(parts.hostname):
+        raise InvalidInput("openadr.vtn_url", "must be https; plain http needs allow_plain_http and a loopback address")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host in _LOOPBACK_NAMES

@@ -1,0 +1,44 @@
+"""What every part of one VEN works with."""
+
+from dataclasses import dataclass
+
+from gateway.domain.evidence import AuditEntry
+from gateway.domain.identity import Principal
+from gateway.openadr.v20b.settings import VenSettings
+from gateway.ports import Batch, Clock, Ids, Put, SignalDesk, Store, UsageDesk
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Surroundings:
+    """Settings and ports of one VEN, and the identity it acts under."""
+
+    settings: VenSettings
+    store: Store
+    signal_desk: SignalDesk
+    usage_desk: UsageDesk
+    clock: Clock
+    ids: Ids
+    principal: Principal
+
+    async def keep(self, *records: object, action: str = "", detail: dict[str, str] | None = None) -> None:
+        """Make records durable, with one audit entry per record when there is something to say about them.
+
+        Raises:
+            StorageUnavailable: Nothing was written.
+        """
+        now = self.clock.now()
+        audit = tuple(
+            AuditEntry(
+                id=self.ids.new("audit"),
+                tenant=self.settings.tenant,
+                at=now,
+                actor=self.principal.actor,
+                action=action,
+                object_kind=type(record).__name__,
+                object_id=str(getattr(record, "id", "")),
+                detail=detail or {},
+            )
+            for record in (records if action else ())
+        )
+        puts = tuple(Put(record=record) for record in records)
+        await self.store.apply(Batch(tenant=self.settings.tenant, puts=puts, audit=audit))

@@ -1,0 +1,283 @@
+"""From an event on the wire to a `GridEvent`: the one place where OpenADR's rules about events are read.
+
+```
+  start        start + offset                        start + offset + duration
+    |--startafter--|==== interval 0 ====|== interval 1 ==|        offset drawn once in [0, startafter], kept ever after
+```
+
+Numbers in brackets are the VEN conformance rules of OpenADR 2.0b. Order of modifications (56 to 58) and implied cancellation (61)
+need the events already known and are the signal desk's business; this module looks at one event at a time.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from gateway.domain.errors import InvalidInput
+from gateway.domain.signals import EventInterval, EventStatus, GridEvent
+from gateway.domain.timegrid import Interval
+from gateway.openadr.v20b.names import Code
+from gateway.openadr.v20b.quantities import is_supported, read_value
+from gateway.openadr.v20b.refusal import EventRefused
+from gateway.openadr.v20b.wire import BrokenEvent, Target, WireEvent, WireInterval, WireSignal
+
+LONGEST_ID = 1024
+"""Longer ids are refused; they are still echoed."""
+DEVICE_CLASSES = frozenset({"EVSE", "Electric_Vehicle"})
+"""End device classes we are: a signal for other classes only is not for us."""
+
+_LONGEST_UID = 9
+
+Draw = Callable[[float, float], float]
+"""Uniform draw in `[low, high)`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Programme:
+    """Who we are for one VTN and what of its events concerns us."""
+
+    authority: str
+    tenant: str
+    ven_id: str
+    market_contexts: frozenset[str]
+    own_nodes: tuple[str, ...]
+    """Nodes that an event for the whole VEN is about."""
+    nodes: Mapping[str, str]
+    """Node of the site tree by target id (resource, group, party, service delivery point)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Receipt:
+    """What is known about the arrival of an event."""
+
+    raw_signal: str
+    """Id of the stored message."""
+    received_at: datetime
+
+
+def record_id(authority: str, event_id: str) -> str:
+    """Return the id of the `GridEvent` row of a partner's event."""
+    return f"{authority}:{event_id}"
+
+
+def needs_history(event: WireEvent) -> bool:
+    """Tell whether the event known so far matters to the translation: a kept offset, a cancellation."""
+    return event.is_cancelled or event.start_after > timedelta(0)
+
+
+def translate(
+    event: WireEvent | BrokenEvent, programme: Programme, receipt: Receipt, known: GridEvent | None, draw: Draw
+) -> GridEvent:
+    """Return what an event means for us.
+
+    Args:
+        event: The event as sent.
+        programme: Who we are.
+        receipt: When and in which message it came.
+        known: The row of this event so far; needed when `needs_history`, otherwise not looked at.
+        draw: For a start or cancellation that is to be randomised (30, 65).
+
+    Raises:
+        EventRefused: It breaks a rule or is not for us; the code says which (48).
+    """
+    if isinstance(event, BrokenEvent):
+        raise EventRefused(Code.INVALID_DATA, event.problem)
+    if not 0 < len(event.event_id) <= LONGEST_ID:
+        raise EventRefused(Code.INVALID_ID, f"the event id must have 1 to {LONGEST_ID} characters")
+    try:
+        if event.is_cancelled:
+            return _cancelled(event, programme, receipt, known, draw)
+        return _pending(event, programme, receipt, known, draw)
+    except InvalidInput as error:
+        raise EventRefused(Code.INVALID_DATA, f"{error.field} {error.problem}") from error
+    except ArithmeticError as error:
+        raise EventRefused(Code.INVALID_DATA, "a time or value is out of range") from error
+
+
+def _pending(
+    event: WireEvent, programme: Programme, receipt: Receipt, known: GridEvent | None, draw: Draw
+) -> GridEvent:
+    if event.market_context not in programme.market_contexts:
+        raise EventRefused(Code.INVALID_ID, "the market context is not one of ours")
+    nodes = find_nodes(event.targets, programme)
+    if not nodes:
+        raise EventRefused(Code.TARGET_MISMATCH, "none of the targets is ours")
+    if event.start_after < timedelta(0) or event.duration < timedelta(0):
+        raise EventRefused(Code.INVALID_DATA, "durations must not be negative")
+    offset = _offset(event, known, draw)
+    start = event.start + offset
+    end = start + event.duration if event.duration else None
+    return GridEvent(
+        id=record_id(programme.authority, event.event_id),
+        tenant=programme.tenant,
+        authority=programme.authority,
+        event_id=event.event_id,
+        modification=event.modification,
+        cancelled=False,
+        cancelled_at=None,
+        market_context=event.market_context,
+        priority=event.priority,
+        test_event=event.test_event,
+        response_required=event.response_required,
+        active=Interval(start=start, end=end),
+        start_offset=offset,
+        start_after=event.start_after,
+        notification=event.notification,
+        intervals=tuple(each for signal in _our_signals(event) for each in _intervals(signal, event, offset)),
+        nodes=nodes,
+        opt=None,
+        opt_reason="",
+        raw_signal=receipt.raw_signal,
+        received_at=receipt.received_at,
+    )
+
+
+def _offset(event: WireEvent, known: GridEvent | None, draw: Draw) -> timedelta:
+    """Return the randomised shift of the start: drawn once, drawn again only when `startafter` changes (30)."""
+    if not event.start_after:
+        return timedelta(0)
+    if known is not None and known.start_after == event.start_after:
+        return known.start_offset
+    return min(event.start_after, timedelta(seconds=draw(0.0, event.start_after.total_seconds())))
+
+
+def find_nodes(targets: tuple[Target, ...], programme: Programme) -> tuple[str, ...]:
+    """Return the nodes that targets name, each once, in order; an empty list of targets is the whole VEN (22).
+
+    Several targets are alternatives: what we do not know is ignored as long as we know one.
+    """
+    if not targets:
+        return programme.own_nodes
+    found: dict[str, None] = {}
+    for target in targets:
+        if target.kind == "venID":
+            found.update(dict.fromkeys(programme.own_nodes if target.value == programme.ven_id else ()))
+        elif target.value in programme.nodes:
+            found[programme.nodes[target.value]] = None
+    return tuple(found)
+
+
+def _our_signals(event: WireEvent) -> list[WireSignal]:
+    """Return the signals that we understand and that are meant for our kind of device.
+
+    A signal we do not know beside one that we do is left out; an event without any is refused (48).
+    """
+    known = [signal for signal in event.signals if is_supported(signal)]
+    if not known:
+        raise EventRefused(Code.SIGNAL_NOT_SUPPORTED, "none of its signals is supported")
+    ours = [
+        signal for signal in known if not signal.device_classes or DEVICE_CLASSES.intersection(signal.device_classes)
+    ]
+    if not ours:
+        raise EventRefused(Code.TARGET_MISMATCH, "its signals are for other classes of devices")
+    return ours
+
+
+def _intervals(signal: WireSignal, event: WireEvent, offset: timedelta) -> list[EventInterval]:
+    """Lay a signal's intervals end to end from the start of the active period (8)."""
+    _check_order(signal.intervals)
+    found: list[EventInterval] = []
+    cursor = event.start
+    for index, interval in enumerate(signal.intervals):
+        if interval.start is not None and interval.start != cursor:
+            raise EventRefused(Code.INVALID_DATA, "an interval does not start where the one before it ends")
+        end = _interval_end(signal.intervals, index, cursor, event)
+        instruction, value = read_value(signal, interval.value)
+        found.append(
+            EventInterval(
+                start=cursor + offset,
+                end=None if end is None else end + offset,
+                instruction=instruction,
+                value=value,
+                signal_id=signal.signal_id,
+            )
+        )
+        cursor = event.start if end is None else end
+    if event.duration and cursor != event.start + event.duration:
+        raise EventRefused(Code.INVALID_DATA, "the intervals do not add up to the active period")
+    return found
+
+
+def _check_order(intervals: tuple[WireInterval, ...]) -> None:
+    """Refuse intervals that are numbered out of order (2)."""
+    texts = [interval.uid.strip() for interval in intervals if interval.uid is not None]
+    numbers = [int(text) for text in texts if text.isdecimal() and len(text) <= _LONGEST_UID]
+    if any(later <= earlier for earlier, later in itertools.pairwise(numbers)):
+        raise EventRefused(Code.INVALID_DATA, "the intervals are not in order")
+
+
+def _interval_end(
+    intervals: tuple[WireInterval, ...], index: int, start: datetime, event: WireEvent
+) -> datetime | None:
+    """Return where an interval ends; None for the last one of an open-ended event (47)."""
+    duration = intervals[index].duration
+    is_last = index == len(intervals) - 1
+    if not event.duration and is_last:
+        if duration:
+            raise EventRefused(Code.INVALID_DATA, "the last interval of an open-ended event must be open-ended too")
+        return None
+    if duration is None and len(intervals) == 1:
+        return event.start + event.duration
+    if duration is None or duration <= timedelta(0):
+        raise EventRefused(Code.INVALID_DATA, "an interval needs a duration above zero")
+    return start + duration
+
+
+def _cancelled(
+    event: WireEvent, programme: Programme, receipt: Receipt, known: GridEvent | None, draw: Draw
+) -> GridEvent:
+    """Return the withdrawn event: what we knew of it, cancelled; of an unknown one only the frame, which is no error (60).
+
+    What the message says about signals and targets no longer matters, so it is not judged.
+    """
+    if known is None:
+        return _unknown_cancelled(event, programme, receipt)
+    return dataclasses.replace(
+        known,
+        modification=event.modification,
+        cancelled=True,
+        cancelled_at=_cancelled_at(known, receipt.received_at, draw),
+        response_required=event.response_required,
+        opt=None,
+        opt_reason="",
+        raw_signal=receipt.raw_signal,
+        received_at=receipt.received_at,
+    )
+
+
+def _cancelled_at(known: GridEvent, now: datetime, draw: Draw) -> datetime:
+    """Return when a cancellation takes effect: at once, or within `startafter` when a randomised event is running (65)."""
+    if known.cancelled and known.cancelled_at is not None:
+        return known.cancelled_at
+    if not known.start_after or known.status(now) is not EventStatus.ACTIVE:
+        return now
+    return now + timedelta(seconds=draw(0.0, known.start_after.total_seconds()))
+
+
+def _unknown_cancelled(event: WireEvent, programme: Programme, receipt: Receipt) -> GridEvent:
+    end = event.start + event.duration if event.duration > timedelta(0) else None
+    return GridEvent(
+        id=record_id(programme.authority, event.event_id),
+        tenant=programme.tenant,
+        authority=programme.authority,
+        event_id=event.event_id,
+        modification=event.modification,
+        cancelled=True,
+        cancelled_at=receipt.received_at,
+        market_context=event.market_context,
+        priority=event.priority,
+        test_event=event.test_event,
+        response_required=event.response_required,
+        active=Interval(start=event.start, end=end),
+        start_offset=timedelta(0),
+        start_after=timedelta(0),
+        notification=event.notification,
+        intervals=(),
+        nodes=find_nodes(event.targets, programme),
+        opt=None,
+        opt_reason="",
+        raw_signal=receipt.raw_signal,
+        received_at=receipt.received_at,
+    )
