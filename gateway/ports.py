@@ -13,7 +13,7 @@ from gateway.domain.bids import Award, Nomination, Order
 from gateway.domain.evidence import AuditEntry, ChainedEntry
 from gateway.domain.identity import Principal
 from gateway.domain.series import CarbonSeries, PriceSeries
-from gateway.domain.signals import EventAnswer, GridEvent, RawSignal, UsageReading
+from gateway.domain.signals import EventAnswer, GridEvent, RawSignal, ResourceStatus, UsageReading
 from gateway.domain.timegrid import DeliveryDay, TimeGrid
 
 RecordT = TypeVar("RecordT")
@@ -240,6 +240,18 @@ class UsageDesk(Protocol):
 
     async def usage(self, principal: Principal, node: str, grid: TimeGrid) -> Sequence[UsageReading]:
         """Return one reading per slot of the grid: mean power in kW drawn by the chargers below the node."""
+        ...
+
+
+class StatusDesk(Protocol):
+    """Where the grid-protocol rooms learn how chargers are for their status reports."""
+
+    async def status(self, principal: Principal, node: str) -> ResourceStatus:
+        """Return how the chargers below a node are now.
+
+        Raises:
+            NotFound: There is no such node.
+        """
         ...
 
 

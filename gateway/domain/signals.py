@@ -32,18 +32,93 @@ class OptType(StrEnum):
 
 
 class Instruction(StrEnum):
-    """What one interval of an event asks for, translated from the protocol's signal."""
+    """What one interval of an event asks for, translated from the protocol's signal.
+
+    Limits and reductions bind when the event does; prices, carbon and offers inform; alerts are for people. What each dialect
+    calls them is written where it is translated.
+    """
 
     IMPORT_LIMIT_KW = "import-limit-kw"
     """`value` is the most that may be drawn, in kW."""
+    EXPORT_LIMIT_KW = "export-limit-kw"
+    """`value` is the most that may be fed in, in kW, at least 0."""
     IMPORT_LIMIT_FRACTION = "import-limit-fraction"
     """`value` is the most that may be drawn as a fraction of the target's rating, 0 to 1."""
     REDUCTION_KW = "reduction-kw"
     """`value` is how much less than the baseline shall be drawn, in kW, at least 0."""
     SIMPLE_LEVEL = "simple-level"
     """`value` is 0 (normal) to 3 (most severe); the program's table gives the fraction."""
+    TARGET_KW = "target-kw"
+    """`value` is the power wished for, in kW; above 0 drawn, below 0 fed in. A wish inside the limits, never a limit."""
+    TARGET_DELTA_KW = "target-delta-kw"
+    """`value` is the wished change from the baseline, in kW; above 0 asks for more load. A wish inside the limits."""
+    LEVEL_OFFSET = "level-offset"
+    """`value` is a step of -10 to 10 around normal operation; the program's table gives its meaning."""
+    PERCENT_OFFSET = "percent-offset"
+    """`value` is a share of -1 to 1 of normal operation to add."""
+    STATE_OF_CHARGE = "state-of-charge"
+    """`value` is the wished state of charge, 0 to 1. A wish inside the limits."""
+    CHARGE_KWH = "charge-kwh"
+    """`value` is the wished energy in the battery, in kWh. A wish inside the limits."""
+    IMPORT_SUBSCRIPTION_KW = "import-subscription-kw"
+    """`value` is the contracted power to draw, in kW: what applies when no dynamic limit does."""
+    EXPORT_SUBSCRIPTION_KW = "export-subscription-kw"
+    """`value` is the contracted power to feed in, in kW."""
+    IMPORT_RESERVATION_KW = "import-reservation-kw"
+    """`value` is power reserved beyond the subscription, in kW."""
+    EXPORT_RESERVATION_KW = "export-reservation-kw"
+    """`value` is power reserved for feeding in beyond the subscription, in kW."""
     PRICE = "price"
-    """`value` is a price per MWh in the event's currency; informs, never binds."""
+    """`value` is a price per MWh drawn, in `currency`; informs, never binds."""
+    EXPORT_PRICE = "export-price"
+    """`value` is a price per MWh fed in, in `currency`; informs, never binds."""
+    PRICE_MULTIPLIER = "price-multiplier"
+    """`value` multiplies the tariff's price."""
+    PRICE_RELATIVE = "price-relative"
+    """`value` is added to the tariff's price, per MWh, in `currency`."""
+    DEMAND_CHARGE = "demand-charge"
+    """`value` is a price per kW of the billing peak, in `currency`."""
+    CARBON_G_PER_KWH = "carbon-g-per-kwh"
+    """`value` is the grid's carbon intensity in g/kWh."""
+    ALERT = "alert"
+    """Something people must know; `text` says what, `value` is 0."""
+    INFORMATION = "information"
+    """A value that is kept and shown and changes nothing (bids, capacity offers and their prices); `text` names it."""
+
+
+BINDING_INSTRUCTIONS = frozenset(
+    {
+        Instruction.IMPORT_LIMIT_KW,
+        Instruction.EXPORT_LIMIT_KW,
+        Instruction.IMPORT_LIMIT_FRACTION,
+        Instruction.REDUCTION_KW,
+        Instruction.SIMPLE_LEVEL,
+        Instruction.LEVEL_OFFSET,
+        Instruction.PERCENT_OFFSET,
+    }
+)
+"""Instructions that become limits when the event binds."""
+
+_NEVER_NEGATIVE = frozenset(
+    {
+        Instruction.IMPORT_LIMIT_KW,
+        Instruction.EXPORT_LIMIT_KW,
+        Instruction.REDUCTION_KW,
+        Instruction.CHARGE_KWH,
+        Instruction.IMPORT_SUBSCRIPTION_KW,
+        Instruction.EXPORT_SUBSCRIPTION_KW,
+        Instruction.IMPORT_RESERVATION_KW,
+        Instruction.EXPORT_RESERVATION_KW,
+        Instruction.PRICE_MULTIPLIER,
+        Instruction.CARBON_G_PER_KWH,
+    }
+)
+_BOUNDS = {
+    Instruction.IMPORT_LIMIT_FRACTION: (0.0, 1.0),
+    Instruction.STATE_OF_CHARGE: (0.0, 1.0),
+    Instruction.LEVEL_OFFSET: (-10.0, 10.0),
+    Instruction.PERCENT_OFFSET: (-1.0, 1.0),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +133,10 @@ class EventInterval:
     signal_id: str
     baseline_kw: float | None = None
     """For a reduction: the power it is measured from, fixed when the event was taken in; None when there was no past."""
+    currency: str = ""
+    """ISO 4217 code beside a price; empty when the value is no price or the partner named none."""
+    text: str = ""
+    """Words of an alert, or the partner's name of a value that only informs."""
 
     def __post_init__(self) -> None:
         """Reject values that are not finite or outside what the instruction allows."""
@@ -66,10 +145,11 @@ class EventInterval:
             raise InvalidInput("event.interval.value", "must be a finite number")
         if self.instruction is Instruction.SIMPLE_LEVEL and self.value not in {0.0, 1.0, 2.0, 3.0}:
             raise InvalidInput("event.interval.value", "SIMPLE level must be 0, 1, 2 or 3")
-        if self.instruction is Instruction.IMPORT_LIMIT_FRACTION and not 0.0 <= self.value <= 1.0:
-            raise InvalidInput("event.interval.value", "must be a fraction of 0 to 1")
-        if self.instruction in {Instruction.IMPORT_LIMIT_KW, Instruction.REDUCTION_KW} and self.value < 0.0:
-            raise InvalidInput("event.interval.value", "must be at least 0 kW")
+        low, high = _BOUNDS.get(self.instruction, (self.value, self.value))
+        if not low <= self.value <= high:
+            raise InvalidInput("event.interval.value", f"must be {low:g} to {high:g} for {self.instruction.value}")
+        if self.instruction in _NEVER_NEGATIVE and self.value < 0.0:
+            raise InvalidInput("event.interval.value", f"must be at least 0 for {self.instruction.value}")
 
     @property
     def is_reduction(self) -> bool:
@@ -91,6 +171,26 @@ class RawSignal:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class EventBaseline:
+    """One step of the power that the partner will measure an event against."""
+
+    start: datetime
+    end: datetime
+    power_kw: float
+    """Mean power drawn, in kW."""
+    resources: tuple[str, ...] = ()
+    """The partner's ids of the resources it is for; empty for all of the event."""
+
+    def __post_init__(self) -> None:
+        """Reject an empty span and a power that is not finite."""
+        require_utc("event.baseline.start", self.start)
+        if self.end <= self.start:
+            raise InvalidInput("event.baseline.end", "must lie after the start")
+        if not np.isfinite(self.power_kw):
+            raise InvalidInput("event.baseline.power_kw", "must be a finite number")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class GridEvent:
     """A demand-response event in force or to come, one row per authority and event id; the latest modification is the row."""
 
@@ -105,8 +205,11 @@ class GridEvent:
     cancelled: bool
     cancelled_at: datetime | None
     market_context: str
-    priority: int
-    """As on the wire in 2.0b: 1 highest, 0 lowest or none."""
+    priority: int | None
+    """Place among the events of one authority: the smaller goes first; None is last.
+
+    The dialects count differently and are read into this one order: 0 is none in OpenADR 2.0b and first in 3.x.
+    """
     test_event: bool
     response_required: bool
     active: Interval
@@ -125,6 +228,26 @@ class GridEvent:
     raw_signal: str
     """Id of the `RawSignal` this is the translation of."""
     received_at: datetime
+    protocol: str = "openadr-2.0b"
+    """Dialect it came in, as in `RawSignal.protocol`."""
+    is_binding: bool = False
+    """The program says that its events cannot be opted out of."""
+    is_dry_run: bool = False
+    """Taken in and answered while the program's dry run was on: shown and counted, never dispatched."""
+    ramp_up: timedelta = timedelta(0)
+    """How long before the start a change may begin; negative delays it (x-eiRampUp)."""
+    recovery: timedelta = timedelta(0)
+    """How long after the end the return may take; negative begins it early (x-eiRecovery)."""
+    baselines: tuple[EventBaseline, ...] = ()
+    """What the partner will compare with, when it says so."""
+    opt_by: str = ""
+    """Who gave the answer: `policy` or an actor; empty while undecided."""
+    opt_deadline: datetime | None = None
+    """Until when a person may decide otherwise, where the program asks one; the default answer stands after it."""
+    expected_change_kw: float | None = None
+    """Mean change of power over the event that its limits should make, at most 0; None when there is no forecast."""
+    comment: str = ""
+    """The partner's own words about the event."""
 
     def __post_init__(self) -> None:
         """Reject empty ids, negative modification numbers and priorities."""
@@ -132,8 +255,13 @@ class GridEvent:
             raise InvalidInput("event.event_id", "must not be empty")
         if self.modification < 0:
             raise InvalidInput("event.modification", "must be at least 0")
-        if self.priority < 0:
+        if self.priority is not None and self.priority < 0:
             raise InvalidInput("event.priority", "must be at least 0")
+
+    @property
+    def rank(self) -> float:
+        """Place among the events of its authority; smaller goes first, infinite is last."""
+        return float("inf") if self.priority is None else float(self.priority)
 
     def status(self, now: datetime) -> EventStatus:
         """Return where the event is in its life by our clock.
@@ -197,6 +325,10 @@ class ReportRequest:
     reported_until: datetime
     """End of the last interval that the VTN has acknowledged."""
     cancelled: bool = False
+    kind: str = "usage"
+    """What is reported: `usage`, `status`, `history` or `metadata`."""
+    is_on_change: bool = False
+    """Send when a value changes, not by the clock (granularity zero with a report-back)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -219,3 +351,22 @@ class UsageReading:
     """Mean power drawn; None when no meter value arrived (unknown is never zero)."""
     coverage: float
     """Share of the interval covered by measurements, 0 to 1."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResourceStatus:
+    """How a node's chargers are, for status reports to grid partners."""
+
+    at: datetime
+    is_online: bool | None
+    """Whether the chargers below the node can be reached; None when nobody knows (unknown is never online)."""
+    is_overridden: bool
+    """Whether a person's order, not the program, decides what they draw now."""
+    power_kw: float | None
+    """Power drawn now; None when not measured."""
+    limit_kw: float
+    """Most that may be drawn now."""
+    rating_kw: float
+    """Most that may ever be drawn."""
+    floor_kw: float = 0.0
+    """Least that running sessions need now."""

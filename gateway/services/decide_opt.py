@@ -165,7 +165,7 @@ class OptDecider:
                     i.baseline_kw for i in event.intervals if i.instruction is instruction and i.value == value
                 ]
                 return float("inf") if baselines[0] is None else max(0.0, baselines[0] - value)
-            case Instruction.PRICE:
+            case _:
                 return float("inf")
 
     async def decide(

@@ -31,6 +31,15 @@ from gateway.domain.errors import InvalidInput
 from gateway.domain.fleet import RegisterReading
 from gateway.domain.identity import Account
 from gateway.domain.limits import Limit
+from gateway.domain.programs import (
+    Enrolment,
+    HeldObject,
+    NonCompliance,
+    OptSchedule,
+    PendingReport,
+    ProgramState,
+    ReportDuty,
+)
 from gateway.domain.series import CarbonSeries, MarketDayStatus, PriceSeries
 from gateway.domain.sessions import Session
 from gateway.domain.settlement import EventPerformance, MeteredPeriod, Settlement
@@ -306,6 +315,64 @@ class ReportRequestRecord(TextRow, table=True):
 
     authority: str
     cancelled: bool
+
+
+@record(Enrolment, at="consented_at")
+class EnrolmentRecord(TextRow, table=True):
+    """Who may be called by which program."""
+
+    authority: str
+    node: str
+
+
+@record(ProgramState, at="changed_at")
+class ProgramStateRecord(TextRow, table=True):
+    """Switches of programs."""
+
+    authority: str
+
+
+@record(OptSchedule, at="created_at")
+class OptScheduleRecord(TextRow, table=True):
+    """When we are available to a partner."""
+
+    authority: str
+    event_id: str
+
+
+@record(NonCompliance, at="at")
+class NonComplianceRecord(TextRow, table=True):
+    """Rules of profiles that partners broke."""
+
+    authority: str
+    profile: str
+    object_id: str
+
+
+@record(HeldObject, at="seen_at")
+class HeldObjectRecord(TextRow, table=True):
+    """Objects of 3.x VTNs as last seen."""
+
+    authority: str
+    kind: str
+    program_id: str
+
+
+@record(ReportDuty)
+class ReportDutyRecord(TextRow, table=True):
+    """Reports that events of 3.x VTNs ask for."""
+
+    authority: str
+    event_id: str
+    is_finished: bool
+
+
+@record(PendingReport, at="made_at", expires=_any_row)
+class PendingReportRecord(CompactRow, table=True):
+    """Reports not acknowledged yet, and those that were, for a while."""
+
+    authority: str
+    request: str
 
 
 @record(SeenNonce, at="seen_at", expires=_any_row)

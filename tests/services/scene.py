@@ -122,7 +122,7 @@ def event(event_id: str = "e1", **changes: object) -> GridEvent:
         cancelled=False,
         cancelled_at=None,
         market_context="http://grid-demo.example/dr",
-        priority=0,
+        priority=None,
         test_event=False,
         response_required=True,
         active=Interval(start=start, end=end),

@@ -145,7 +145,7 @@ async def test_within_one_authority_priority_selects_and_the_others_are_shadowed
     scene = await a_scene()
     wide = event("wide", priority=2, max_kw=40.0, start=START, minutes=60)
     narrow = event("narrow", priority=1, max_kw=80.0, start=START + timedelta(minutes=20), minutes=10)
-    lowest = event("lowest", priority=0, max_kw=10.0, start=START + timedelta(minutes=20), minutes=10)
+    lowest = event("lowest", priority=None, max_kw=10.0, start=START + timedelta(minutes=20), minutes=10)
     await scene.services.signals.receive(GRID, message(wide, narrow, lowest))
     assert [in_force(scene, m) for m in (10, 25, 35)] == [[40.0], [80.0], [40.0]]
     shadowed = [x for x in scene.store.all(Limit, TENANT) if x.binding is Binding.VOLUNTARY]
@@ -239,7 +239,7 @@ async def test_nothing_is_kept_or_answered_when_the_store_fails_but_a_reduction_
 
 async def test_a_thousand_events_in_one_message_are_taken_in() -> None:
     scene = await a_scene()
-    storm = [event(f"e{i}", priority=i % 4, max_kw=float(i % 90)) for i in range(1000)]
+    storm = [event(f"e{i}", priority=i % 4 or None, max_kw=float(i % 90)) for i in range(1000)]
     assert len(await scene.services.signals.receive(GRID, message(*storm))) == 1000
     assert in_force(scene, 15)[0] == 1.0
 

@@ -61,6 +61,7 @@ from gateway.domain.topology import (
     Route,
 )
 from gateway.ports import OutboxItem
+from tests.storage.program_records import program_examples
 
 T0 = datetime(2026, 3, 29, 0, 45, 0, 123456, tzinfo=UTC)
 """A quarter of an hour before the clock change, with microseconds."""
@@ -501,4 +502,4 @@ _MARKET: list[object] = [
     ),
 ]
 
-EXAMPLES: list[Any] = [*_FLEET, *_GRID, *_MARKET]
+EXAMPLES: list[Any] = [*_FLEET, *_GRID, *program_examples(TENANT, T0), *_MARKET]

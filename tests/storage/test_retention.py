@@ -7,6 +7,7 @@ from gateway.domain.bids import Bid
 from gateway.domain.dispatch import DispatchBatch, DispatchOutcome
 from gateway.domain.errors import InvalidInput, StorageUnavailable
 from gateway.domain.evidence import verify_chain
+from gateway.domain.programs import PendingReport
 from gateway.domain.sessions import Session
 from gateway.domain.signals import RawSignal, SeenNonce
 from gateway.ports import Batch, Put, Stored
@@ -105,6 +106,7 @@ def test_only_what_grows_without_being_evidence_may_expire() -> None:
     assert {kind for kind, spec in RECORDS.items() if spec.expires} == {
         RawSignal,
         SeenNonce,
+        PendingReport,
         DispatchBatch,
         DispatchOutcome,
     }

@@ -18,7 +18,7 @@ import numpy as np
 from gateway.domain.errors import InvalidInput
 from gateway.domain.evidence import content_hash
 from gateway.domain.limits import Binding, Direction, Limit, LimitKind
-from gateway.domain.signals import EventInterval, EventStatus, GridEvent, Instruction, OptType
+from gateway.domain.signals import BINDING_INSTRUCTIONS, EventInterval, EventStatus, GridEvent, Instruction, OptType
 from gateway.domain.timegrid import Interval
 
 
@@ -59,7 +59,7 @@ def binds(event: GridEvent, rules: ProgramRules) -> bool:
 
 def rank(event: GridEvent) -> float:
     """Return the place of an event among those of its authority; smaller goes first."""
-    return float(event.priority) if event.priority > 0 else float("inf")
+    return event.rank
 
 
 def limits_of_events(
@@ -101,7 +101,7 @@ def _blocks(event: GridEvent, rules: ProgramRules, ratings_kw: Mapping[str, floa
     blocks = []
     for interval in event.intervals:
         span = _effective_span(event, interval)
-        if span is None or interval.instruction is Instruction.PRICE:
+        if span is None or interval.instruction not in BINDING_INSTRUCTIONS:
             continue
         for node in event.nodes:
             if node in ratings_kw:
@@ -133,7 +133,7 @@ def _max_kw(interval: EventInterval, rules: ProgramRules, rating_kw: float) -> f
             # Where there was no past to reduce from, the rating stands in; such an event is answered optOut.
             baseline_kw = rating_kw if interval.baseline_kw is None else interval.baseline_kw
             return max(0.0, baseline_kw - interval.value)
-        case Instruction.PRICE:
+        case _:
             return float("inf")
 
 

@@ -23,7 +23,7 @@ from tests.fakes.ids import CountingIds
 from tests.fakes.store import MemoryStore
 from tests.openadr.v20b.bench import AUTHORITY, TENANT, DeskOfEvents, DeskOfUsage
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SPEED = 2400.0
 TWO_LOCAL = datetime(2025, 10, 15, 12, 0, tzinfo=UTC)
 """14:00 in Brussels, when the demo's event is told."""

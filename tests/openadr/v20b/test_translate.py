@@ -72,7 +72,7 @@ def test_a_plain_event_is_understood() -> None:
     assert event.id == "vtn:test:E 7"
     assert (event.tenant, event.authority, event.event_id, event.modification) == ("demo", "vtn:test", "E 7", 2)
     assert (event.active.start, event.active.end) == (START, START + HOUR)
-    assert (event.priority, event.test_event, event.response_required, event.cancelled) == (0, False, True, False)
+    assert (event.priority, event.test_event, event.response_required, event.cancelled) == (None, False, True, False)
     assert (event.nodes, event.opt, event.raw_signal, event.received_at) == (("vpp-be",), None, "signal-1", NOW)
     assert values(event) == [(Instruction.IMPORT_LIMIT_KW, 40.0)]
     assert event.status(START - timedelta(minutes=31)) is EventStatus.FAR

@@ -5,13 +5,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from tests.openadr.v20b.test_codec import AWKWARD
 
 from gateway.domain.signals import GridEvent, OptType, RawSignal, SeenNonce
 from gateway.openadr.v20b.guard import SignaturePolicy
 from gateway.ports import Batch, OutboxItem, Put
 from tests.openadr.v20b import messages, signing
 from tests.openadr.v20b.bench import START, TENANT, Bench, PicklingWorker, virtually
+from tests.openadr.v20b.test_codec import AWKWARD
 
 
 def event(event_id: str = "E1", **changes: object) -> str:

@@ -3,12 +3,12 @@
 import sqlalchemy as sa
 from alembic import op
 
+from gateway.storage.migrations.record_tables import record_table
+
 revision = "r0001"
 down_revision = None
 branch_labels = None
 depends_on = None
-
-_TYPES = {"str": sa.String, "int": sa.BigInteger, "bool": sa.Boolean}
 
 _SQLITE_GUARDS = (
     "CREATE TRIGGER audit_refuses_update BEFORE UPDATE ON audit "
@@ -92,63 +92,38 @@ def _create_request() -> None:
 
 
 def _create_fleet() -> None:
-    _record_table("account_record", "actor", "token_sha256?", "certificate_uri?", "csms?")
-    _record_table("node_record", "parent?", "kind")
-    _record_table("charger_record", "csms", "parent")
-    _record_table("connection_point_record", "site", "bidding_zone")
-    _record_table("portfolio_record", "bidding_zone")
-    _record_table("capacity_group_record", "authority", "name", "node")
-    _record_table("session_record", "charger", "state")
-    _record_table("metered_period_record", "connection_point")
-    _record_table("register_reading_record", compact=True)
+    record_table("account_record", "actor", "token_sha256?", "certificate_uri?", "csms?")
+    record_table("node_record", "parent?", "kind")
+    record_table("charger_record", "csms", "parent")
+    record_table("connection_point_record", "site", "bidding_zone")
+    record_table("portfolio_record", "bidding_zone")
+    record_table("capacity_group_record", "authority", "name", "node")
+    record_table("session_record", "charger", "state")
+    record_table("metered_period_record", "connection_point")
+    record_table("register_reading_record", compact=True)
 
 
 def _create_grid() -> None:
-    _record_table("raw_signal_record", "authority", "protocol", "sha256", compact=True, expires=True)
-    _record_table("grid_event_record", "authority", "event_id", "cancelled bool", "opt?", "raw_signal")
-    _record_table("ven_registration_record", "ven_id", "active bool")
-    _record_table("report_request_record", "authority", "cancelled bool")
-    _record_table("seen_nonce_record", "authority", expires=True)
-    _record_table("limit_record", "authority", "node", "kind", "binding", "cause")
-    _record_table("dispatch_batch_record", "csms", "sequence int", "cause", compact=True, expires=True)
-    _record_table("dispatch_outcome_record", "batch", "csms", compact=True, expires=True)
-    _record_table("event_performance_record", "event", "node")
+    record_table("raw_signal_record", "authority", "protocol", "sha256", compact=True, expires=True)
+    record_table("grid_event_record", "authority", "event_id", "cancelled bool", "opt?", "raw_signal")
+    record_table("ven_registration_record", "ven_id", "active bool")
+    record_table("report_request_record", "authority", "cancelled bool")
+    record_table("seen_nonce_record", "authority", expires=True)
+    record_table("limit_record", "authority", "node", "kind", "binding", "cause")
+    record_table("dispatch_batch_record", "csms", "sequence int", "cause", compact=True, expires=True)
+    record_table("dispatch_outcome_record", "batch", "csms", compact=True, expires=True)
+    record_table("event_performance_record", "event", "node")
 
 
 def _create_market() -> None:
-    _record_table("price_series_record", "zone", "product", "source")
-    _record_table("carbon_series_record", "zone", "kind", "source")
-    _record_table("market_day_status_record", "zone", "product", "day", "state")
-    _record_table("plan_run_record", "portfolio", "delivery_day", "outcome", compact=True)
-    _record_table("bid_record", "portfolio", "delivery_day", "auction", "plan", "state")
-    _record_table("order_record", "bid", "auction", "state")
-    _record_table("award_record", "order", "bid", "portfolio", "delivery_day")
-    _record_table("nomination_record", "award", "connection_point", "delivery_day", "state")
-    _record_table("schedule_record", "node", "connection_point", "delivery_day", "cause")
-    _record_table("residual_record", "node", "limit")
-    _record_table("settlement_record", "portfolio", "connection_point", "delivery_day")
-
-
-def _record_table(name: str, *fields: str, compact: bool = False, expires: bool = False) -> None:
-    """Create a table of records; a field is `name`, `name type` or, when it may be null, `name?`."""
-    columns = [_column(field) for field in fields]
-    op.create_table(
-        name,
-        sa.Column("tenant", sa.String(), primary_key=True),
-        sa.Column("id", sa.String(), primary_key=True),
-        sa.Column("version", sa.BigInteger(), nullable=False),
-        sa.Column("written_at_us", sa.BigInteger(), nullable=False),
-        sa.Column("at_us", sa.BigInteger(), nullable=False),
-        sa.Column("body", sa.LargeBinary() if compact else sa.Text(), nullable=False),
-        *columns,
-    )
-    for column in columns:
-        op.create_index(f"ix_{name}_{column.name}", name, ["tenant", column.name, "at_us"])
-    op.create_index(f"ix_{name}_at", name, ["tenant", "at_us", "id"])
-    if expires:
-        op.create_index(f"ix_{name}_expiry", name, ["at_us"])
-
-
-def _column(field: str) -> "sa.Column[str]":
-    name, _, type_name = field.rstrip("?").partition(" ")
-    return sa.Column(name, _TYPES[type_name or "str"](), nullable=field.endswith("?"))
+    record_table("price_series_record", "zone", "product", "source")
+    record_table("carbon_series_record", "zone", "kind", "source")
+    record_table("market_day_status_record", "zone", "product", "day", "state")
+    record_table("plan_run_record", "portfolio", "delivery_day", "outcome", compact=True)
+    record_table("bid_record", "portfolio", "delivery_day", "auction", "plan", "state")
+    record_table("order_record", "bid", "auction", "state")
+    record_table("award_record", "order", "bid", "portfolio", "delivery_day")
+    record_table("nomination_record", "award", "connection_point", "delivery_day", "state")
+    record_table("schedule_record", "node", "connection_point", "delivery_day", "cause")
+    record_table("residual_record", "node", "limit")
+    record_table("settlement_record", "portfolio", "connection_point", "delivery_day")
