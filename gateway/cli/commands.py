@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from gateway.cli import audit, demo, inventory, serve
+from gateway.cli import audit, demo, inventory, openadr, serve
 from gateway.domain.errors import VoltbridgeError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app.command("demo")(demo.demo)
 app.command("import")(inventory.import_inventory)
 app.add_typer(audit.app, name="audit")
 app.add_typer(inventory.accounts, name="account")
+app.add_typer(openadr.app, name="openadr")
 
 
 def run() -> None:
