@@ -62,6 +62,7 @@ BREACHES = [
     ("Only storage knows SQL", "gateway/openadr/guard.py", "import sqlite3"),
     ("Only ticker knows APScheduler", "gateway/app/__init__.py", "import apscheduler"),
     ("Only openadr and the sandbox know openleadr", "gateway/services/admit.py", "from openleadr import objects"),
+    ("Only openadr and the sandbox know MQTT", "gateway/services/admit.py", "import aiomqtt"),
     ("Only bidding knows the solvers", "gateway/services/plan_bids.py", "import cvxpy"),
 ]
 
