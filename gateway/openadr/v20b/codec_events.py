@@ -24,7 +24,7 @@ from gateway.openadr.v20b.markup import (
     text_of,
 )
 from gateway.openadr.v20b.names import EI, EMIX, OADR, PYLD, STRM, XCAL
-from gateway.openadr.v20b.wire import (
+from gateway.openadr.v20b.wire_events import (
     BrokenEvent,
     CreatedEvent,
     DistributeEvent,

@@ -15,8 +15,8 @@ from gateway.openadr.v20b.wire import (
     Poll,
     QueryRegistration,
     RequestReregistration,
-    Response,
 )
+from gateway.openadr.v20b.wire_parts import Response
 
 SIMPLE_HTTP = "simpleHttp"
 

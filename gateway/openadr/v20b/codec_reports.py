@@ -31,11 +31,11 @@ from gateway.openadr.v20b.wire import (
     Report,
     ReportDescription,
     ReportInterval,
-    Unit,
     UpdatedReport,
     UpdateReport,
     WireReportRequest,
 )
+from gateway.openadr.v20b.wire_parts import Unit
 
 POWER_REAL_KW = Unit(name="powerReal", units="W", scale="k")
 """Real power in kilowatts, the unit of our usage reports."""

@@ -20,7 +20,8 @@ from gateway.openadr.v20b.settings import VenSettings
 from gateway.openadr.v20b.signature import MessageSigner
 from gateway.openadr.v20b.surroundings import Surroundings
 from gateway.openadr.v20b.transport import Transport
-from gateway.openadr.v20b.wire import Incoming, Outgoing, RequestReregistration, Response
+from gateway.openadr.v20b.wire import Incoming, Outgoing, RequestReregistration
+from gateway.openadr.v20b.wire_parts import Response
 from gateway.ports import Batch, Put, Worker
 
 LARGE_BYTES = 200_000

@@ -12,16 +12,16 @@ from gateway.openadr.v20b.names import PROFILE, Code, Service
 from gateway.openadr.v20b.refusal import EventRefused
 from gateway.openadr.v20b.surroundings import Surroundings
 from gateway.openadr.v20b.translate import Programme, Receipt, needs_history, record_id, translate
-from gateway.openadr.v20b.wire import (
+from gateway.openadr.v20b.wire import OadrResponse
+from gateway.openadr.v20b.wire_events import (
     BrokenEvent,
     CreatedEvent,
     DistributeEvent,
     EventResponse,
-    OadrResponse,
     RequestEvent,
-    Response,
     WireEvent,
 )
+from gateway.openadr.v20b.wire_parts import Response
 from gateway.ports import Batch, ReceivedEvents
 
 CHANGED_OPT_TOPIC = "openadr-opt"

@@ -6,7 +6,7 @@ from lxml import etree
 
 from gateway.openadr.v20b.literals import format_duration, format_instant, parse_duration, parse_instant
 from gateway.openadr.v20b.names import EI, OADR, PYLD, XCAL
-from gateway.openadr.v20b.wire import Response, Target, Unit
+from gateway.openadr.v20b.wire_parts import Response, Target, Unit
 
 Parts = dict[str, etree._Element]
 """The children of an element by tag."""

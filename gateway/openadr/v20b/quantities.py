@@ -18,7 +18,8 @@ from decimal import Decimal
 from gateway.domain.signals import Instruction
 from gateway.openadr.v20b.names import Code
 from gateway.openadr.v20b.refusal import EventRefused
-from gateway.openadr.v20b.wire import Unit, WireSignal
+from gateway.openadr.v20b.wire_events import WireSignal
+from gateway.openadr.v20b.wire_parts import Unit
 
 _SCALE = {
     code: Decimal(10) ** exponent

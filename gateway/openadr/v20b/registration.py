@@ -17,8 +17,8 @@ from gateway.openadr.v20b.wire import (
     CreatePartyRegistration,
     OadrResponse,
     QueryRegistration,
-    Response,
 )
+from gateway.openadr.v20b.wire_parts import Response
 
 _REFUSALS_BEFORE_NEW_IDS = 3
 _log = logger("openadr")

@@ -41,11 +41,11 @@ from gateway.openadr.v20b.wire import (
     Report,
     ReportDescription,
     ReportInterval,
-    Response,
     UpdatedReport,
     UpdateReport,
     WireReportRequest,
 )
+from gateway.openadr.v20b.wire_parts import Response
 
 USAGE_NAME = "TELEMETRY_USAGE"
 MOST_VALUES = 1_000

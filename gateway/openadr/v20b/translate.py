@@ -21,7 +21,8 @@ from gateway.domain.timegrid import Interval
 from gateway.openadr.v20b.names import Code
 from gateway.openadr.v20b.quantities import is_supported, read_value
 from gateway.openadr.v20b.refusal import EventRefused
-from gateway.openadr.v20b.wire import BrokenEvent, Target, WireEvent, WireInterval, WireSignal
+from gateway.openadr.v20b.wire_events import BrokenEvent, WireEvent, WireInterval, WireSignal
+from gateway.openadr.v20b.wire_parts import Target
 
 LONGEST_ID = 1024
 """Longer ids are refused; they are still echoed."""

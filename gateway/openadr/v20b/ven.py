@@ -31,14 +31,14 @@ from gateway.openadr.v20b.wire import (
     CancelPartyRegistration,
     CancelReport,
     CreateReport,
-    DistributeEvent,
     Incoming,
     OadrResponse,
     Poll,
     RegisteredReport,
     RegisterReport,
-    Response,
 )
+from gateway.openadr.v20b.wire_events import DistributeEvent
+from gateway.openadr.v20b.wire_parts import Response
 from gateway.ports import Clock, Ids, SignalDesk, Store, UsageDesk, Worker
 
 _MOST_DOUBLINGS = 16

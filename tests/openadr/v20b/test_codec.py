@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from gateway.domain.errors import InvalidInput
-from gateway.openadr.v20b import wire
+from gateway.openadr.v20b import wire, wire_events, wire_parts
 from gateway.openadr.v20b.codec import decode, encode
 from gateway.openadr.v20b.codec_reports import POWER_REAL_KW
 from gateway.openadr.v20b.guard import GuardPolicy, check
@@ -51,17 +51,17 @@ def texts(body: bytes, path: str) -> list[str]:
     return [str(element.text or "") for element in found]
 
 
-def read_events(body: bytes) -> wire.DistributeEvent:
+def read_events(body: bytes) -> wire_events.DistributeEvent:
     message = read(body, GuardPolicy(), NOW).message
-    assert isinstance(message, wire.DistributeEvent)
+    assert isinstance(message, wire_events.DistributeEvent)
     return message
 
 
-def answer_to(event_id: str, modification: int = 0) -> wire.CreatedEvent:
-    answer = wire.EventResponse(
+def answer_to(event_id: str, modification: int = 0) -> wire_events.CreatedEvent:
+    answer = wire_events.EventResponse(
         code=200, description="OK", request_id="RQ", event_id=event_id, modification=modification, opt="optIn"
     )
-    return wire.CreatedEvent(response=wire.Response(code=200), responses=(answer,), ven_id="ven-1")
+    return wire_events.CreatedEvent(response=wire_parts.Response(code=200), responses=(answer,), ven_id="ven-1")
 
 
 @pytest.mark.parametrize("event_id", AWKWARD)
@@ -94,9 +94,11 @@ def test_what_xml_cannot_carry_is_refused_and_not_sent(text: str) -> None:
 
 
 def test_what_the_schema_forbids_is_not_sent() -> None:
-    answer = wire.EventResponse(code=200, description="", request_id="", event_id="E", modification=0, opt="maybe")
+    answer = wire_events.EventResponse(
+        code=200, description="", request_id="", event_id="E", modification=0, opt="maybe"
+    )
     with pytest.raises(InvalidInput, match="breaks the schema"):
-        encode(wire.CreatedEvent(response=wire.Response(code=200), responses=(answer,), ven_id="v"))
+        encode(wire_events.CreatedEvent(response=wire_parts.Response(code=200), responses=(answer,), ven_id="v"))
 
 
 def test_an_event_is_read_whole() -> None:
@@ -129,7 +131,7 @@ def test_an_event_is_read_whole() -> None:
         )
     )
     event = read_events(body).events[0]
-    assert event == wire.WireEvent(
+    assert event == wire_events.WireEvent(
         event_id="E7",
         modification=3,
         priority=2,
@@ -143,28 +145,32 @@ def test_an_event_is_read_whole() -> None:
         ramp_up=timedelta(0),
         recovery=timedelta(0),
         signals=(
-            wire.WireSignal(
+            wire_events.WireSignal(
                 signal_id="S-9",
                 name="LOAD_DISPATCH",
                 type="setpoint",
-                unit=wire.Unit(name="powerReal", units="W", scale="k"),
+                unit=wire_parts.Unit(name="powerReal", units="W", scale="k"),
                 intervals=(
-                    wire.WireInterval(start=None, duration=timedelta(minutes=15), uid="0", value=Decimal(40)),
-                    wire.WireInterval(start=None, duration=timedelta(minutes=45), uid="1", value=Decimal("20.5")),
+                    wire_events.WireInterval(start=None, duration=timedelta(minutes=15), uid="0", value=Decimal(40)),
+                    wire_events.WireInterval(
+                        start=None, duration=timedelta(minutes=45), uid="1", value=Decimal("20.5")
+                    ),
                 ),
                 device_classes=("EVSE",),
             ),
-            wire.WireSignal(
+            wire_events.WireSignal(
                 signal_id="S1",
                 name="ELECTRICITY_PRICE",
                 type="price",
-                unit=wire.Unit(name="currencyPerKWh", units="EUR", scale="none"),
-                intervals=(wire.WireInterval(start=None, duration=timedelta(hours=1), uid="0", value=Decimal("0.25")),),
+                unit=wire_parts.Unit(name="currencyPerKWh", units="EUR", scale="none"),
+                intervals=(
+                    wire_events.WireInterval(start=None, duration=timedelta(hours=1), uid="0", value=Decimal("0.25")),
+                ),
             ),
         ),
         targets=(
-            wire.Target(kind="serviceDeliveryPoint", value="541448820000000018"),
-            wire.Target(kind="resourceID", value="R 1"),
+            wire_parts.Target(kind="serviceDeliveryPoint", value="541448820000000018"),
+            wire_parts.Target(kind="resourceID", value="R 1"),
         ),
         response_required=False,
     )
@@ -175,7 +181,7 @@ def test_an_event_is_read_whole() -> None:
 )
 def test_anything_but_false_is_a_test_event(text: str | None, is_test: bool) -> None:
     event = read_events(messages.distribute_event(messages.event(test=text))).events[0]
-    assert isinstance(event, wire.WireEvent)
+    assert isinstance(event, wire_events.WireEvent)
     assert event.test_event is is_test
 
 
@@ -193,7 +199,7 @@ def test_a_broken_event_keeps_its_name_and_harms_no_other(broken: dict[str, str]
     body = messages.distribute_event(messages.event("E1"), messages.event("E2", **broken), messages.event("E3"))
     events = read_events(body).events
     assert [event.event_id for event in events] == ["E1", "E2", "E3"]
-    assert isinstance(events[1], wire.BrokenEvent)
+    assert isinstance(events[1], wire_events.BrokenEvent)
     assert events[1].response_required
 
 
@@ -206,7 +212,7 @@ def test_a_message_that_is_not_for_a_ven_is_refused() -> None:
 def test_registration_messages_are_read() -> None:
     offer = read(messages.created_registration(registration_id="", ven_id="", poll=None), GuardPolicy(), NOW).message
     assert offer == wire.CreatedPartyRegistration(
-        response=wire.Response(code=200, description="said"),
+        response=wire_parts.Response(code=200, description="said"),
         registration_id=None,
         ven_id=None,
         vtn_id=messages.VTN_ID,
@@ -223,7 +229,7 @@ def test_registration_messages_are_read() -> None:
         "</oadr:oadrCanceledPartyRegistration>"
     )
     assert read(canceled, GuardPolicy(), NOW).message == wire.CanceledPartyRegistration(
-        response=wire.Response(code=452, description="said"), registration_id=None, ven_id=None
+        response=wire_parts.Response(code=452, description="said"), registration_id=None, ven_id=None
     )
 
 
@@ -253,15 +259,17 @@ OUTGOING: list[Any] = [
     ),
     wire.CreatePartyRegistration(request_id="R", registration_id=None, ven_id=None, ven_name="n", xml_signature=False),
     wire.CancelPartyRegistration(request_id="R", registration_id="A&B", ven_id="v"),
-    wire.CanceledPartyRegistration(response=wire.Response(code=200), registration_id="A", ven_id="v"),
-    wire.OadrResponse(response=wire.Response(code=200, description="OK <fine>"), ven_id=None),
+    wire.CanceledPartyRegistration(response=wire_parts.Response(code=200), registration_id="A", ven_id="v"),
+    wire.OadrResponse(response=wire_parts.Response(code=200, description="OK <fine>"), ven_id=None),
     wire.Poll(ven_id="v&w"),
-    wire.RequestEvent(request_id="R", ven_id="v"),
+    wire_events.RequestEvent(request_id="R", ven_id="v"),
     answer_to("E & co"),
-    wire.CreatedEvent(response=wire.Response(code=452, description="not our VTN"), responses=(), ven_id="v"),
-    wire.RegisteredReport(response=wire.Response(code=200, request_id="R"), requests=(), ven_id="v"),
-    wire.CreatedReport(response=wire.Response(code=200), pending=("A", "B&C"), ven_id="v"),
-    wire.CanceledReport(response=wire.Response(code=452, description="x"), pending=(), ven_id="v"),
+    wire_events.CreatedEvent(
+        response=wire_parts.Response(code=452, description="not our VTN"), responses=(), ven_id="v"
+    ),
+    wire.RegisteredReport(response=wire_parts.Response(code=200, request_id="R"), requests=(), ven_id="v"),
+    wire.CreatedReport(response=wire_parts.Response(code=200), pending=("A", "B&C"), ven_id="v"),
+    wire.CanceledReport(response=wire_parts.Response(code=452, description="x"), pending=(), ven_id="v"),
 ]
 
 

@@ -14,7 +14,7 @@ from gateway.domain.errors import InvalidInput
 from gateway.openadr.v20b.guard import Checked, GuardPolicy, SignaturePolicy, check
 from gateway.openadr.v20b.reader import read
 from gateway.openadr.v20b.rejection import MessageRejected, Reason
-from gateway.openadr.v20b.wire import BrokenEvent, DistributeEvent
+from gateway.openadr.v20b.wire_events import BrokenEvent, DistributeEvent
 from tests.openadr.v20b import messages
 
 NOW = datetime(2025, 10, 15, 8, 0, tzinfo=UTC)

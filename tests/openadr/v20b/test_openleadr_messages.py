@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.openadr.v20b import wire
+from gateway.openadr.v20b import wire, wire_events, wire_parts
 from gateway.openadr.v20b.codec import encode
 from gateway.openadr.v20b.codec_reports import POWER_REAL_KW
 from gateway.openadr.v20b.guard import GuardPolicy, SignaturePolicy
@@ -78,10 +78,10 @@ def test_their_event_is_understood() -> None:
     (found,) = message.events
     assert (found.event_id, found.modification, found.start, found.duration) == ("E1", 2, START, 30 * MINUTE)
     assert (found.start_after, found.notification) == (5 * MINUTE, 60 * MINUTE)
-    assert found.signals[0].unit == wire.Unit(name="powerReal", units="W", scale="k")
+    assert found.signals[0].unit == wire_parts.Unit(name="powerReal", units="W", scale="k")
     assert [float(each.value) for each in found.signals[0].intervals] == [40.0, 20.5]
     assert [each.start for each in found.signals[0].intervals] == [START, START + 15 * MINUTE]
-    assert found.targets == (wire.Target(kind="resourceID", value="vpp-be"),)
+    assert found.targets == (wire_parts.Target(kind="resourceID", value="vpp-be"),)
 
 
 def test_their_zero_duration_is_understood() -> None:
@@ -132,11 +132,11 @@ def test_their_registration_and_report_messages_are_understood() -> None:
 
 
 def test_our_answers_are_understood() -> None:
-    answer = wire.EventResponse(
+    answer = wire_events.EventResponse(
         code=200, description="OK", request_id="R", event_id="E & 1", modification=3, opt=enums.OPT.OPT_IN
     )
     name, payload = seen_by_openleadr(
-        wire.CreatedEvent(response=wire.Response(code=200), responses=(answer,), ven_id="ven-1")
+        wire_events.CreatedEvent(response=wire_parts.Response(code=200), responses=(answer,), ven_id="ven-1")
     )
     assert name == "oadrCreatedEvent"
     assert payload["ven_id"] == "ven-1"

@@ -15,7 +15,8 @@ from gateway.openadr.v20b.names import DS, EI, OADR, SIGNED_OBJECT
 from gateway.openadr.v20b.reader import read
 from gateway.openadr.v20b.rejection import MessageRejected, Reason
 from gateway.openadr.v20b.signature import MessageSigner, verify
-from gateway.openadr.v20b.wire import DistributeEvent, Poll
+from gateway.openadr.v20b.wire import Poll
+from gateway.openadr.v20b.wire_events import DistributeEvent
 from tests.openadr.v20b import messages, signing
 
 NOW = signing.NOW

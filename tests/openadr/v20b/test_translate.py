@@ -15,7 +15,7 @@ from gateway.openadr.v20b.guard import GuardPolicy
 from gateway.openadr.v20b.reader import read
 from gateway.openadr.v20b.refusal import EventRefused
 from gateway.openadr.v20b.translate import Programme, Receipt, needs_history, translate
-from gateway.openadr.v20b.wire import BrokenEvent, DistributeEvent, WireEvent
+from gateway.openadr.v20b.wire_events import BrokenEvent, DistributeEvent, WireEvent
 from tests.openadr.v20b import messages
 
 NOW = datetime(2025, 10, 15, 8, 0, tzinfo=UTC)
