@@ -19,13 +19,24 @@ from bidding.fleet.flexibility import FlexibilityTable
 from bidding.fleet.sessions import SLOT_TOLERANCE, SessionArrays
 from bidding.optimum.convex import CONVEX_LIMITS, ConvexMixture, Fleet, FleetMixture, mix_columns
 from bidding.optimum.decomposition import SMALL_SHARE, MixedPart, SearchLimits
+from bidding.optimum.departures import departure_slack, wanting_at_most
 from bidding.optimum.disaggregation import SessionSchedule
 from bidding.optimum.explain import forced_kwh
 from bidding.optimum.models import HIGHS_OPTIONS, USABLE_STATUS
-from bidding.optimum.outcome import Conflict, Feasible, Infeasible, Outcome, Proved, SolutionRejected, TimedOut
+from bidding.optimum.outcome import (
+    Conflict,
+    DepartureSlack,
+    Feasible,
+    Infeasible,
+    Outcome,
+    Proved,
+    SolutionRejected,
+    TimedOut,
+)
 from bidding.optimum.recheck import RELATIVE_TOLERANCE, Following, Violation, recheck_following
 from bidding.optimum.set_points import FleetSetPoints
 from bidding.optimum.terms import Term, rules
+from gateway.domain.errors import InvalidInput
 
 NOTHING_EUR = 1e-7
 """A gap below this is rounding, also where everything is free."""
@@ -49,6 +60,41 @@ class ConvexOptimum:
     price_eur_per_kwh: FloatArray | None
     """What one more kWh drawn by the sessions costs in each slot; their best response to it is the schedule."""
     iteration_count: int
+    departure_slack: tuple[DepartureSlack, ...] = ()
+    """Who leaves without some of the energy needed, the most missing first; only `serve_most_convex` lets anybody."""
+
+
+def serve_most_convex(
+    sessions: SessionArrays,
+    schedule: cp.Variable,
+    model: Term,
+    *,
+    worth_eur_per_kwh: float,
+    limits: SearchLimits = CONVEX_LIMITS,
+) -> ConvexOptimum:
+    """Return the best among the schedules that deliver the most of the needed energy inside the model's rules.
+
+    Rules hold, needs give way, and who leaves without energy is named in `departure_slack`. The outcome's objective counts
+    the worth of the energy.
+
+    Args:
+        sessions: Sessions fitted to the horizon (`fit_to_horizon`), with their needs.
+        schedule: Their draw per slot, as for `optimise_convex`.
+        model: Cost and rules; drawing nothing must be inside the rules.
+        worth_eur_per_kwh: What one kWh for a driver is worth. Above every marginal cost of the model nobody is left short who
+            could be served; the model's cost is the caller's own, so the caller says what is above it.
+        limits: When to stop.
+
+    Raises:
+        InvalidInput: The worth is not a finite number above 0, or what `optimise_convex` raises.
+        SolutionRejected: The independent check refused the solution; nothing of it may be used.
+    """
+    if not np.isfinite(worth_eur_per_kwh) or worth_eur_per_kwh <= 0.0:
+        raise InvalidInput("worth_eur_per_kwh", "must be a finite number above 0")
+    served = replace(model, cost=model.cost - worth_eur_per_kwh * schedule.sum())
+    best = optimise_convex(wanting_at_most(sessions), schedule, served, limits=limits)
+    plan = best.session_schedule
+    return best if plan is None else replace(best, departure_slack=departure_slack(sessions, plan))
 
 
 def optimise_convex(

@@ -21,6 +21,7 @@ from bidding.optimum.decomposition import (
     generate_columns,
     reweighted,
 )
+from bidding.optimum.departures import departure_slack, wanting_at_most
 from bidding.optimum.disaggregation import Disaggregation, SessionSchedule
 from bidding.optimum.explain import explain_conflict
 from bidding.optimum.greedy import PriceResponse
@@ -34,7 +35,7 @@ from bidding.optimum.outcome import (
     SolutionRejected,
     TimedOut,
 )
-from bidding.optimum.recheck import ABSOLUTE_TOLERANCE_KWH, RELATIVE_TOLERANCE, Claim, Terms, recheck
+from bidding.optimum.recheck import Claim, Terms, recheck
 from bidding.optimum.set_points import FleetSetPoints
 
 SESSION_MODEL_LIMIT = 250
@@ -131,31 +132,19 @@ def serve_most(
     worth above the highest price is enough. A demand charge counts, but only after energy. Who leaves without energy is
     named in `departure_slack`.
     """
-    none = np.zeros(len(sessions))
-    wanted = sessions.with_energy(none, sessions.energy_min_kwh)
+    wanted = wanting_at_most(sessions)
     charge = 0.0 if coupling.demand_charge is None else coupling.demand_charge.eur_per_peak_kwh
     worth = 1.0 + 2.0 * float(np.max(np.abs(price_eur_per_kwh))) + charge
     options = options if options is not None else OptimiserOptions()
     best = optimise(wanted, price_eur_per_kwh - worth, coupling, options)
     if best.schedule_kwh is None:
         # The budget ended without a schedule: drawing nothing is inside every limit.
+        none = np.zeros(len(sessions))
         best = optimise(wanted.with_energy(none, none), price_eur_per_kwh, coupling, options)
     return (
         best
         if best.session_schedule is None
-        else replace(best, departure_slack=_slack(sessions, best.session_schedule))
-    )
-
-
-def _slack(sessions: SessionArrays, plan: SessionSchedule) -> tuple[DepartureSlack, ...]:
-    """Return who leaves without some of the energy needed, the most missing first, earlier rows first among equals."""
-    missing = sessions.energy_min_kwh - plan.total_kwh()
-    rounding = ABSOLUTE_TOLERANCE_KWH + RELATIVE_TOLERANCE * sessions.energy_min_kwh
-    short = np.flatnonzero(missing > rounding)
-    worst_first = short[np.argsort(-missing[short], kind="stable")]
-    return tuple(
-        DepartureSlack(session=sessions.name_of(int(row)), row=int(row), missing_kwh=float(missing[row]))
-        for row in worst_first
+        else replace(best, departure_slack=departure_slack(sessions, best.session_schedule))
     )
 
 

@@ -1,18 +1,20 @@
 """The cheapest schedule behind a tree of limits, with its proof, the set points of every car, and the reason when none exists."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from bidding.arrays import BoolArray, FloatArray, IntArray, offsets_of, ragged_ranges
+from bidding.arrays import BoolArray, FloatArray, IntArray, finite_vector, offsets_of, ragged_ranges
 from bidding.fleet.sessions import SLOT_TOLERANCE, SessionArrays
 from bidding.optimum.decomposition import SMALL_SHARE, SearchLimits
+from bidding.optimum.departures import departure_slack, wanting_at_most
 from bidding.optimum.disaggregation import Disaggregation, SessionSchedule
 from bidding.optimum.explain import forced_kwh
 from bidding.optimum.outcome import (
     Conflict,
+    DepartureSlack,
     Feasible,
     Infeasible,
     NodeLimit,
@@ -45,6 +47,34 @@ class TreeOptimum:
     room_price_eur_per_kwh: npt.NDArray[np.float64] | None
     """What one kWh more of room would save, per node and slot; None likewise."""
     iteration_count: int
+    departure_slack: tuple[DepartureSlack, ...] = ()
+    """Who leaves without some of the energy needed, the most missing first; only `serve_most_in_tree` lets anybody."""
+
+
+def serve_most_in_tree(
+    sessions: SessionArrays,
+    node: IntArray,
+    price_eur_per_kwh: FloatArray,
+    tree: SiteTree,
+    limits: SearchLimits = TREE_LIMITS,
+) -> TreeOptimum:
+    """Return the cheapest among the schedules that deliver the most of the needed energy inside the limits of a tree.
+
+    Limits hold, needs give way, and who leaves without energy is named in `departure_slack`. Energy is worth more than the
+    highest price and all demand charges together. That is enough: a path of shifts through the tree that delivers one kWh
+    more ends in one slot of the root, and passes every other slot of it without changing its sum. The outcome's objective
+    counts that worth.
+    """
+    price = finite_vector("price_eur_per_kwh", price_eur_per_kwh, tree.slot_count)
+    worth = 1.0 + 2.0 * float(np.max(np.abs(price))) + float(tree.peaks.eur_per_peak_kwh.sum())
+    wanted = wanting_at_most(sessions)
+    best = optimise_tree(wanted, node, price - worth, tree, limits)
+    if best.session_schedule is None:
+        # The budget ended without a schedule: drawing nothing is inside every limit.
+        none = np.zeros(len(sessions))
+        best = optimise_tree(wanted.with_energy(none, none), node, price, tree, limits)
+    plan = best.session_schedule
+    return best if plan is None else replace(best, departure_slack=departure_slack(sessions, plan))
 
 
 def optimise_tree(
@@ -79,13 +109,14 @@ def optimise_tree(
     violations = recheck_following(sessions, following) + recheck_tree(following, node, tree.parent, tree.cap_kwh)
     if violations:
         raise SolutionRejected(violations)
-    objective = float(price_eur_per_kwh @ schedule)
+    node_kwh = _node_draw(plan, node, tree)
+    objective = float(price_eur_per_kwh @ schedule) + tree.charges_eur(node_kwh)
     turnover = float(np.abs(price_eur_per_kwh) @ schedule)
     allowed = limits.relative_gap * max(abs(objective), SMALL_SHARE * turnover) + NOTHING_EUR
     kind = Proved if objective - mixture.lower_bound_eur <= allowed else Feasible
     return TreeOptimum(
         outcome=kind(objective_eur=objective, lower_bound_eur=mixture.lower_bound_eur),
-        node_kwh=_node_draw(plan, node, tree),
+        node_kwh=node_kwh,
         session_schedule=plan,
         room_price_eur_per_kwh=mixture.prices_eur_per_kwh,
         iteration_count=mixture.iteration_count,
@@ -94,8 +125,9 @@ def optimise_tree(
 
 def _nobody(tree: SiteTree) -> TreeOptimum:
     none = np.zeros(0, dtype=np.int64)
+    charges = tree.charges_eur(np.zeros(tree.cap_kwh.shape))
     return TreeOptimum(
-        outcome=Proved(objective_eur=0.0, lower_bound_eur=0.0),
+        outcome=Proved(objective_eur=charges, lower_bound_eur=charges),
         node_kwh=np.zeros(tree.cap_kwh.shape),
         session_schedule=SessionSchedule(offset=offsets_of(none), slot=none, energy_kwh=np.zeros(0)),
         room_price_eur_per_kwh=np.zeros(tree.cap_kwh.shape),
