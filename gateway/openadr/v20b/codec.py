@@ -9,7 +9,7 @@ from typing import Any
 from lxml import etree
 
 from gateway.domain.errors import InvalidInput
-from gateway.openadr.v20b import codec_events, codec_registration, codec_reports, wire, wire_events
+from gateway.openadr.v20b import codec_events, codec_registration, codec_reports, wire, wire_events, wire_reports
 from gateway.openadr.v20b.names import OADR, PAYLOAD, PREFIXES, SIGNED_OBJECT, SIGNED_OBJECT_ID
 from gateway.openadr.v20b.schema import violation_of
 
@@ -31,18 +31,18 @@ _READERS: dict[str, Callable[[etree._Element], wire.Incoming]] = {
 }
 _WRITERS: dict[type, Callable[[etree._Element, Any], None]] = {
     wire.CanceledPartyRegistration: codec_registration.write_canceled_party_registration,
-    wire.CanceledReport: codec_reports.write_canceled_report,
+    wire_reports.CanceledReport: codec_reports.write_canceled_report,
     wire.CancelPartyRegistration: codec_registration.write_cancel_party_registration,
     wire_events.CreatedEvent: codec_events.write_created_event,
-    wire.CreatedReport: codec_reports.write_created_report,
+    wire_reports.CreatedReport: codec_reports.write_created_report,
     wire.CreatePartyRegistration: codec_registration.write_create_party_registration,
     wire.OadrResponse: codec_registration.write_oadr_response,
     wire.Poll: codec_registration.write_poll,
     wire.QueryRegistration: codec_registration.write_query_registration,
-    wire.RegisteredReport: codec_reports.write_registered_report,
-    wire.RegisterReport: codec_reports.write_register_report,
+    wire_reports.RegisteredReport: codec_reports.write_registered_report,
+    wire_reports.RegisterReport: codec_reports.write_register_report,
     wire_events.RequestEvent: codec_events.write_request_event,
-    wire.UpdateReport: codec_reports.write_update_report,
+    wire_reports.UpdateReport: codec_reports.write_update_report,
 }
 
 

@@ -21,7 +21,8 @@ from gateway.openadr.v20b.markup import (
     read_text,
 )
 from gateway.openadr.v20b.names import EI, EMIX, OADR, POWER, PYLD, SCALE, STRM, XCAL
-from gateway.openadr.v20b.wire import (
+from gateway.openadr.v20b.wire_parts import Unit
+from gateway.openadr.v20b.wire_reports import (
     CanceledReport,
     CancelReport,
     CreatedReport,
@@ -35,7 +36,6 @@ from gateway.openadr.v20b.wire import (
     UpdateReport,
     WireReportRequest,
 )
-from gateway.openadr.v20b.wire_parts import Unit
 
 POWER_REAL_KW = Unit(name="powerReal", units="W", scale="k")
 """Real power in kilowatts, the unit of our usage reports."""

@@ -8,7 +8,7 @@ from gateway.domain.signals import ReportRequest
 from gateway.openadr.v20b.names import Code
 from gateway.openadr.v20b.report_schedule import floor_to, is_finished
 from gateway.openadr.v20b.settings import VenSettings
-from gateway.openadr.v20b.wire import WireReportRequest
+from gateway.openadr.v20b.wire_reports import WireReportRequest
 
 USAGE_SPECIFIER = "telemetry-usage"
 """Id of our one report specifier."""

@@ -30,12 +30,13 @@ from gateway.openadr.v20b.report_requests import (
 )
 from gateway.openadr.v20b.report_schedule import due_at, floor_to, is_finished, ready_grids
 from gateway.openadr.v20b.surroundings import Surroundings
-from gateway.openadr.v20b.wire import (
+from gateway.openadr.v20b.wire import OadrResponse
+from gateway.openadr.v20b.wire_parts import Response
+from gateway.openadr.v20b.wire_reports import (
     CanceledReport,
     CancelReport,
     CreatedReport,
     CreateReport,
-    OadrResponse,
     RegisteredReport,
     RegisterReport,
     Report,
@@ -45,7 +46,6 @@ from gateway.openadr.v20b.wire import (
     UpdateReport,
     WireReportRequest,
 )
-from gateway.openadr.v20b.wire_parts import Response
 
 USAGE_NAME = "TELEMETRY_USAGE"
 MOST_VALUES = 1_000

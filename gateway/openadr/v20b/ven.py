@@ -27,18 +27,10 @@ from gateway.openadr.v20b.reports import ReportEngine
 from gateway.openadr.v20b.settings import VenSettings
 from gateway.openadr.v20b.surroundings import Surroundings
 from gateway.openadr.v20b.transport import HttpTransport, Transport
-from gateway.openadr.v20b.wire import (
-    CancelPartyRegistration,
-    CancelReport,
-    CreateReport,
-    Incoming,
-    OadrResponse,
-    Poll,
-    RegisteredReport,
-    RegisterReport,
-)
+from gateway.openadr.v20b.wire import CancelPartyRegistration, Incoming, OadrResponse, Poll
 from gateway.openadr.v20b.wire_events import DistributeEvent
 from gateway.openadr.v20b.wire_parts import Response
+from gateway.openadr.v20b.wire_reports import CancelReport, CreateReport, RegisteredReport, RegisterReport
 from gateway.ports import Clock, Ids, SignalDesk, Store, UsageDesk, Worker
 
 _MOST_DOUBLINGS = 16

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from gateway.domain.errors import InvalidInput
-from gateway.openadr.v20b import wire, wire_events, wire_parts
+from gateway.openadr.v20b import wire, wire_events, wire_parts, wire_reports
 from gateway.openadr.v20b.codec import decode, encode
 from gateway.openadr.v20b.codec_reports import POWER_REAL_KW
 from gateway.openadr.v20b.guard import GuardPolicy, check
@@ -239,15 +239,15 @@ def test_report_messages_are_read() -> None:
         messages.report_request("RR-2", start="2025-10-15T08:00:15Z", duration="PT10M", r_ids=("a", "b")),
     )
     message = read(body, GuardPolicy(), NOW).message
-    assert isinstance(message, wire.CreateReport)
+    assert isinstance(message, wire_reports.CreateReport)
     first, second = message.requests
     assert (first.granularity, first.report_back) == (timedelta(seconds=90), timedelta(minutes=3))
     assert (first.start, first.duration, first.r_ids) == (None, None, ("vpp-be-power",))
     assert (second.start, second.duration) == (datetime(2025, 10, 15, 8, 0, 15, tzinfo=UTC), timedelta(minutes=10))
     assert second.r_ids == ("a", "b")
     updated = read(messages.updated_report(cancel=["RR-1", "RR-2"], to_follow=True), GuardPolicy(), NOW).message
-    assert isinstance(updated, wire.UpdatedReport)
-    assert updated.cancel == wire.CancelReport(
+    assert isinstance(updated, wire_reports.UpdatedReport)
+    assert updated.cancel == wire_reports.CancelReport(
         request_id="RQ-X", report_request_ids=("RR-1", "RR-2"), to_follow=True, ven_id=None
     )
 
@@ -267,9 +267,9 @@ OUTGOING: list[Any] = [
     wire_events.CreatedEvent(
         response=wire_parts.Response(code=452, description="not our VTN"), responses=(), ven_id="v"
     ),
-    wire.RegisteredReport(response=wire_parts.Response(code=200, request_id="R"), requests=(), ven_id="v"),
-    wire.CreatedReport(response=wire_parts.Response(code=200), pending=("A", "B&C"), ven_id="v"),
-    wire.CanceledReport(response=wire_parts.Response(code=452, description="x"), pending=(), ven_id="v"),
+    wire_reports.RegisteredReport(response=wire_parts.Response(code=200, request_id="R"), requests=(), ven_id="v"),
+    wire_reports.CreatedReport(response=wire_parts.Response(code=200), pending=("A", "B&C"), ven_id="v"),
+    wire_reports.CanceledReport(response=wire_parts.Response(code=452, description="x"), pending=(), ven_id="v"),
 ]
 
 
@@ -285,7 +285,7 @@ def test_every_outgoing_message_passes_the_guard(message: Any) -> None:
 
 
 def test_metadata_says_what_we_measure() -> None:
-    description = wire.ReportDescription(
+    description = wire_reports.ReportDescription(
         r_id="r-1",
         resource_id="Depot A&B <1>",
         report_type="usage",
@@ -295,7 +295,7 @@ def test_metadata_says_what_we_measure() -> None:
         min_period=timedelta(minutes=1),
         max_period=timedelta(hours=1),
     )
-    report = wire.Report(
+    report = wire_reports.Report(
         report_id=None,
         request_id="0",
         specifier_id="telemetry-usage",
@@ -304,7 +304,7 @@ def test_metadata_says_what_we_measure() -> None:
         duration=timedelta(hours=1),
         descriptions=(description,),
     )
-    body = encode(wire.RegisterReport(request_id="R", reports=(report,), ven_id="v"))
+    body = encode(wire_reports.RegisterReport(request_id="R", reports=(report,), ven_id="v"))
     assert texts(body, "//oadr:oadrReportDescription//ei:resourceID") == ["Depot A&B <1>"]
     assert texts(body, "//power:powerReal/power:itemUnits") == ["W"]
     assert texts(body, "//ei:reportName") == ["METADATA_TELEMETRY_USAGE"]
@@ -312,7 +312,7 @@ def test_metadata_says_what_we_measure() -> None:
 
 def test_an_update_holds_one_value_per_interval_and_point() -> None:
     rows = tuple(
-        wire.ReportInterval(
+        wire_reports.ReportInterval(
             start=NOW + index * timedelta(minutes=1),
             duration=timedelta(minutes=1),
             r_id=r_id,
@@ -323,7 +323,7 @@ def test_an_update_holds_one_value_per_interval_and_point() -> None:
         for index in range(2)
         for r_id in ("a", "b")
     )
-    report = wire.Report(
+    report = wire_reports.Report(
         report_id="RR-1/x",
         request_id="RR-1",
         specifier_id="telemetry-usage",
@@ -333,7 +333,7 @@ def test_an_update_holds_one_value_per_interval_and_point() -> None:
         duration=timedelta(minutes=2),
         intervals=rows,
     )
-    body = encode(wire.UpdateReport(request_id="R", reports=(report,), ven_id="v"))
+    body = encode(wire_reports.UpdateReport(request_id="R", reports=(report,), ven_id="v"))
     assert texts(body, "//ei:interval/xcal:dtstart/xcal:date-time") == [
         "2025-10-15T08:00:00Z",
         "2025-10-15T08:00:00Z",

@@ -14,7 +14,7 @@ from gateway.openadr.v20b.report_requests import Problem, accept, carry_on
 from gateway.openadr.v20b.report_schedule import due_at, floor_to, is_finished, ready_grids
 from gateway.openadr.v20b.reports import sendable
 from gateway.openadr.v20b.settings import ReportPoint, VenSettings
-from gateway.openadr.v20b.wire import WireReportRequest
+from gateway.openadr.v20b.wire_reports import WireReportRequest
 
 NOW = datetime(2025, 10, 15, 8, 0, 42, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
