@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.openadr.v20b import wire, wire_events, wire_parts
+from gateway.openadr.v20b import wire, wire_events, wire_parts, wire_reports
 from gateway.openadr.v20b.codec import encode
 from gateway.openadr.v20b.codec_reports import POWER_REAL_KW
 from gateway.openadr.v20b.guard import GuardPolicy, SignaturePolicy
@@ -119,7 +119,7 @@ def test_their_registration_and_report_messages_are_understood() -> None:
         )
     )
     assert registered.requests == (
-        wire.WireReportRequest(
+        wire_reports.WireReportRequest(
             request_id="RR",
             specifier_id="telemetry-usage",
             granularity=MINUTE,
@@ -153,7 +153,7 @@ def test_our_answers_are_understood() -> None:
 
 
 def test_our_reports_are_understood() -> None:
-    description = wire.ReportDescription(
+    description = wire_reports.ReportDescription(
         r_id="a",
         resource_id="Depot A&B <1>",
         report_type="usage",
@@ -163,7 +163,7 @@ def test_our_reports_are_understood() -> None:
         min_period=MINUTE,
         max_period=60 * MINUTE,
     )
-    metadata = wire.Report(
+    metadata = wire_reports.Report(
         report_id=None,
         request_id="0",
         specifier_id="telemetry-usage",
@@ -171,15 +171,15 @@ def test_our_reports_are_understood() -> None:
         created=START,
         descriptions=(description,),
     )
-    _, payload = seen_by_openleadr(wire.RegisterReport(request_id="R", reports=(metadata,), ven_id="v"))
+    _, payload = seen_by_openleadr(wire_reports.RegisterReport(request_id="R", reports=(metadata,), ven_id="v"))
     (offered,) = payload["reports"][0]["report_descriptions"]
     assert offered["report_data_source"] == {"resource_id": "Depot A&B <1>"}
     assert offered["sampling_rate"] == {"min_period": MINUTE, "max_period": 60 * MINUTE, "on_change": False}
     assert (offered["measurement"]["unit"], offered["measurement"]["scale"]) == ("W", "k")
     intervals = tuple(
-        wire.ReportInterval(start=START + i * MINUTE, duration=MINUTE, r_id="a", value=1.5 * i) for i in range(2)
+        wire_reports.ReportInterval(start=START + i * MINUTE, duration=MINUTE, r_id="a", value=1.5 * i) for i in range(2)
     )
-    report = wire.Report(
+    report = wire_reports.Report(
         report_id="x",
         request_id="RR",
         specifier_id="telemetry-usage",
@@ -187,7 +187,7 @@ def test_our_reports_are_understood() -> None:
         created=START,
         intervals=intervals,
     )
-    _, payload = seen_by_openleadr(wire.UpdateReport(request_id="R", reports=(report,), ven_id="v"))
+    _, payload = seen_by_openleadr(wire_reports.UpdateReport(request_id="R", reports=(report,), ven_id="v"))
     rows = payload["reports"][0]["intervals"]
     assert [(row["dtstart"], row["report_payload"]["value"]) for row in rows] == [(START, 0.0), (START + MINUTE, 1.5)]
 
