@@ -25,10 +25,12 @@ from gateway.openadr.v20b.markup import (
 )
 from gateway.openadr.v20b.names import EI, EMIX, OADR, PYLD, STRM, XCAL
 from gateway.openadr.v20b.wire_events import (
+    DEVICE_KIND,
     BrokenEvent,
     CreatedEvent,
     DistributeEvent,
     RequestEvent,
+    WireBaseline,
     WireEvent,
     WireInterval,
     WireSignal,
@@ -37,7 +39,16 @@ from gateway.openadr.v20b.wire_events import (
 _NOT_UNITS = frozenset(
     {STRM + "intervals", EI + "eiTarget", EI + "signalName", EI + "signalType", EI + "signalID", EI + "currentValue"}
 )
-_DEVICE_KIND = "endDeviceAsset"
+_NOT_BASELINE_UNITS = frozenset(
+    {
+        XCAL + "dtstart",
+        XCAL + "duration",
+        STRM + "intervals",
+        EI + "baselineID",
+        EI + "resourceID",
+        EI + "baselineName",
+    }
+)
 _NOTHING = timedelta(0)
 
 
@@ -96,6 +107,30 @@ def _read_content(
         ),
         targets=read_targets(event.get(EI + "eiTarget")),
         response_required=response_required,
+        baseline=_read_baseline(event[EI + "eiEventSignals"].find(EI + "eiEventBaseline")),
+        comment=text_of(descriptor, EI + "vtnComment"),
+    )
+
+
+def _read_baseline(element: etree._Element | None) -> WireBaseline | None:
+    """Return the baseline; None for one that cannot be read exactly: it informs, so the event does not fail for it."""
+    if element is None:
+        return None
+    baseline = parts(element)
+    units = [read_unit(child) for tag, child in baseline.items() if tag not in _NOT_BASELINE_UNITS]
+    try:
+        start, duration = read_start(baseline, "event.baseline"), read_span(baseline, "event.baseline")
+        intervals = tuple(_read_interval(interval) for interval in baseline[STRM + "intervals"])
+    except InvalidInput:
+        return None
+    if start is None or duration is None:
+        return None
+    return WireBaseline(
+        start=start,
+        duration=duration,
+        unit=units[0] if units else None,
+        intervals=intervals,
+        resources=tuple(resource.text or "" for resource in element.iterchildren(EI + "resourceID")),
     )
 
 
@@ -120,7 +155,7 @@ def _read_signal(element: etree._Element) -> WireSignal:
         type=text_of(signal, EI + "signalType").strip(),
         unit=units[0] if units else None,
         intervals=tuple(_read_interval(interval) for interval in signal[STRM + "intervals"]),
-        device_classes=tuple(target.value for target in targets if target.kind == _DEVICE_KIND),
+        device_classes=tuple(target.value for target in targets if target.kind == DEVICE_KIND),
     )
 
 

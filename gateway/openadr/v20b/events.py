@@ -8,10 +8,10 @@ from dataclasses import replace
 from gateway.domain.signals import EventAnswer, GridEvent, OptType, RawSignal
 from gateway.observe import logger
 from gateway.openadr.v20b.conversation import Conversation, Declined, Heard
-from gateway.openadr.v20b.names import PROFILE, Code, Service
+from gateway.openadr.v20b.names import Code, Service
 from gateway.openadr.v20b.refusal import EventRefused
 from gateway.openadr.v20b.surroundings import Surroundings
-from gateway.openadr.v20b.translate import Programme, Receipt, needs_history, record_id, translate
+from gateway.openadr.v20b.translate import PROTOCOL, Programme, Receipt, needs_history, record_id, translate
 from gateway.openadr.v20b.wire import OadrResponse
 from gateway.openadr.v20b.wire_events import (
     BrokenEvent,
@@ -84,7 +84,7 @@ class EventExchange:
             id=receipt.raw_signal,
             tenant=self._settings.tenant,
             authority=self._settings.authority,
-            protocol=f"openadr-{PROFILE}",
+            protocol=PROTOCOL,
             received_at=receipt.received_at,
             sha256=hashlib.sha256(heard.body).hexdigest(),
             body=heard.body,
@@ -141,6 +141,7 @@ class EventExchange:
             market_contexts=frozenset(self._settings.market_contexts),
             own_nodes=self._settings.own_nodes,
             nodes=self._settings.nodes,
+            device_classes=self._settings.device_classes,
         )
         latest, obsolete = _latest(events)
         understood: list[GridEvent] = []

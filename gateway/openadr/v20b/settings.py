@@ -63,6 +63,8 @@ class VenSettings:
     """Nodes that an event for the whole VEN is about."""
     nodes: Mapping[str, str] = field(default_factory=dict)
     """Node by target id (resource, group, party, service delivery point)."""
+    device_classes: frozenset[str] = frozenset({"EVSE", "Electric_Vehicle"})
+    """End device classes of the specification that we are; an event or signal for others only is not for us."""
     report_points: tuple[ReportPoint, ...] = ()
     """What TELEMETRY_USAGE offers; empty offers no report."""
     poll_interval: timedelta = timedelta(seconds=10)

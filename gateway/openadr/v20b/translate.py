@@ -14,21 +14,21 @@ import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from gateway.domain.errors import InvalidInput
-from gateway.domain.signals import EventInterval, EventStatus, GridEvent
+from gateway.domain.signals import EventBaseline, EventInterval, EventStatus, GridEvent
 from gateway.domain.timegrid import Interval
-from gateway.openadr.v20b.names import Code
-from gateway.openadr.v20b.quantities import is_supported, read_value
+from gateway.openadr.v20b.names import PROFILE, Code
+from gateway.openadr.v20b.quantities import energy_kwh, is_energy, is_supported, power_kw, read_value
 from gateway.openadr.v20b.refusal import EventRefused
-from gateway.openadr.v20b.wire_events import BrokenEvent, WireEvent, WireInterval, WireSignal
-from gateway.openadr.v20b.wire_parts import Target
+from gateway.openadr.v20b.wire_events import DEVICE_KIND, BrokenEvent, WireBaseline, WireEvent, WireInterval, WireSignal
+from gateway.openadr.v20b.wire_parts import Target, Unit
 
+PROTOCOL = f"openadr-{PROFILE}"
+"""Dialect of the events made here."""
 LONGEST_ID = 1024
 """Longer ids are refused; they are still echoed."""
-DEVICE_CLASSES = frozenset({"EVSE", "Electric_Vehicle"})
-"""End device classes we are: a signal for other classes only is not for us."""
-
 _LONGEST_UID = 9
 
 Draw = Callable[[float, float], float]
@@ -47,6 +47,8 @@ class Programme:
     """Nodes that an event for the whole VEN is about."""
     nodes: Mapping[str, str]
     """Node of the site tree by target id (resource, group, party, service delivery point)."""
+    device_classes: frozenset[str]
+    """End device classes we are: an event or signal for other classes only is not for us."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,6 +109,7 @@ def _pending(
         raise EventRefused(Code.TARGET_MISMATCH, "none of the targets is ours")
     if event.start_after < timedelta(0) or event.duration < timedelta(0):
         raise EventRefused(Code.INVALID_DATA, "durations must not be negative")
+    signals = _our_signals(event, programme)
     offset = _offset(event, known, draw)
     start = event.start + offset
     end = start + event.duration if event.duration else None
@@ -126,13 +129,45 @@ def _pending(
         start_offset=offset,
         start_after=event.start_after,
         notification=event.notification,
-        intervals=tuple(each for signal in _our_signals(event) for each in _intervals(signal, event, offset)),
+        intervals=tuple(each for signal in signals for each in _intervals(signal, event, offset)),
         nodes=nodes,
         opt=None,
         opt_reason="",
         raw_signal=receipt.raw_signal,
         received_at=receipt.received_at,
+        protocol=PROTOCOL,
+        ramp_up=event.ramp_up,
+        recovery=event.recovery,
+        baselines=_baselines(event.baseline),
+        comment=event.comment,
     )
+
+
+def _baselines(baseline: WireBaseline | None) -> tuple[EventBaseline, ...]:
+    """Return the steps of what the VTN will compare with; nothing when they cannot be read as power without guessing."""
+    if baseline is None:
+        return ()
+    steps: list[EventBaseline] = []
+    cursor = baseline.start
+    for interval in baseline.intervals:
+        span = baseline.duration if interval.duration is None and len(baseline.intervals) == 1 else interval.duration
+        if not span or span < timedelta(0) or interval.start not in {None, cursor}:
+            return ()
+        try:
+            power = _mean_kw(interval.value, span, baseline.unit)
+            step = EventBaseline(start=cursor, end=cursor + span, power_kw=power, resources=baseline.resources)
+        except (EventRefused, InvalidInput, ArithmeticError):
+            return ()
+        steps.append(step)
+        cursor = step.end
+    return tuple(steps)
+
+
+def _mean_kw(value: Decimal, span: timedelta, unit: Unit | None) -> float:
+    """Return a power in kW, also from the energy of a span."""
+    if is_energy(unit):
+        return float(energy_kwh(value, unit) / Decimal(span / timedelta(hours=1)))
+    return float(power_kw(value, unit))
 
 
 def _offset(event: WireEvent, known: GridEvent | None, draw: Draw) -> timedelta:
@@ -147,12 +182,17 @@ def _offset(event: WireEvent, known: GridEvent | None, draw: Draw) -> timedelta:
 def find_nodes(targets: tuple[Target, ...], programme: Programme) -> tuple[str, ...]:
     """Return the nodes that targets name, each once, in order; an empty list of targets is the whole VEN (22).
 
-    Several targets are alternatives: what we do not know is ignored as long as we know one.
+    Several targets are alternatives: what we do not know is ignored as long as we know one. Classes of devices do not name
+    things but narrow them down: an event that names only classes is for the whole VEN if one of them is ours.
     """
-    if not targets:
+    classes = {target.value for target in targets if target.kind == DEVICE_KIND}
+    if classes and not classes & programme.device_classes:
+        return ()
+    things = [target for target in targets if target.kind != DEVICE_KIND]
+    if not things:
         return programme.own_nodes
     found: dict[str, None] = {}
-    for target in targets:
+    for target in things:
         if target.kind == "venID":
             found.update(dict.fromkeys(programme.own_nodes if target.value == programme.ven_id else ()))
         elif target.value in programme.nodes:
@@ -160,7 +200,7 @@ def find_nodes(targets: tuple[Target, ...], programme: Programme) -> tuple[str, 
     return tuple(found)
 
 
-def _our_signals(event: WireEvent) -> list[WireSignal]:
+def _our_signals(event: WireEvent, programme: Programme) -> list[WireSignal]:
     """Return the signals that we understand and that are meant for our kind of device.
 
     A signal we do not know beside one that we do is left out; an event without any is refused (48).
@@ -168,9 +208,8 @@ def _our_signals(event: WireEvent) -> list[WireSignal]:
     known = [signal for signal in event.signals if is_supported(signal)]
     if not known:
         raise EventRefused(Code.SIGNAL_NOT_SUPPORTED, "none of its signals is supported")
-    ours = [
-        signal for signal in known if not signal.device_classes or DEVICE_CLASSES.intersection(signal.device_classes)
-    ]
+    classes = programme.device_classes
+    ours = [signal for signal in known if not signal.device_classes or classes.intersection(signal.device_classes)]
     if not ours:
         raise EventRefused(Code.TARGET_MISMATCH, "its signals are for other classes of devices")
     return ours
@@ -185,16 +224,18 @@ def _intervals(signal: WireSignal, event: WireEvent, offset: timedelta) -> list[
         if interval.start is not None and interval.start != cursor:
             raise EventRefused(Code.INVALID_DATA, "an interval does not start where the one before it ends")
         end = _interval_end(signal.intervals, index, cursor, event)
-        instruction, value = read_value(signal, interval.value)
-        found.append(
+        found += [
             EventInterval(
                 start=cursor + offset,
                 end=None if end is None else end + offset,
-                instruction=instruction,
-                value=value,
+                instruction=meaning.instruction,
+                value=meaning.value,
                 signal_id=signal.signal_id,
+                currency=meaning.currency,
+                text=meaning.text,
             )
-        )
+            for meaning in read_value(signal, interval.value)
+        ]
         cursor = event.start if end is None else end
     if event.duration and cursor != event.start + event.duration:
         raise EventRefused(Code.INVALID_DATA, "the intervals do not add up to the active period")
@@ -281,4 +322,6 @@ def _unknown_cancelled(event: WireEvent, programme: Programme, receipt: Receipt)
         opt_reason="",
         raw_signal=receipt.raw_signal,
         received_at=receipt.received_at,
+        protocol=PROTOCOL,
+        comment=event.comment,
     )

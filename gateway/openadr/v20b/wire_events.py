@@ -6,6 +6,9 @@ from decimal import Decimal
 
 from gateway.openadr.v20b.wire_parts import Response, Target, Unit
 
+DEVICE_KIND = "endDeviceAsset"
+"""Kind of target that names a class of devices, not a thing."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WireInterval:
@@ -32,6 +35,18 @@ class WireSignal:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class WireBaseline:
+    """`eiEventBaseline`: the power or energy that the VTN will measure the event against."""
+
+    start: datetime
+    duration: timedelta
+    unit: Unit | None
+    intervals: tuple[WireInterval, ...]
+    resources: tuple[str, ...]
+    """Resource ids it is for; empty for all of the event."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class WireEvent:
     """`oadrEvent`: one demand-response event as sent."""
 
@@ -54,6 +69,10 @@ class WireEvent:
     signals: tuple[WireSignal, ...]
     targets: tuple[Target, ...]
     response_required: bool
+    baseline: WireBaseline | None = None
+    """None also for one of which a value has no exact meaning."""
+    comment: str = ""
+    """`vtnComment`."""
 
     @property
     def is_cancelled(self) -> bool:

@@ -50,6 +50,20 @@ def custom_unit(units: str, scale: str = "none") -> str:
     )
 
 
+def energy_unit(scale: str = "k") -> str:
+    return (
+        "<power:energyReal><power:itemDescription>RealEnergy</power:itemDescription><power:itemUnits>Wh</power:itemUnits>"
+        f"<scale:siScaleCode>{scale}</scale:siScaleCode></power:energyReal>"
+    )
+
+
+def current_unit() -> str:
+    return (
+        "<oadr:current><oadr:itemDescription>Current</oadr:itemDescription><oadr:itemUnits>A</oadr:itemUnits>"
+        "<scale:siScaleCode>none</scale:siScaleCode></oadr:current>"
+    )
+
+
 def price_unit(currency: str = "EUR", scale: str = "none", name: str = "currencyPerKWh") -> str:
     return (
         f"<oadr:{name}><oadr:itemDescription>{name}</oadr:itemDescription><oadr:itemUnits>{currency}</oadr:itemUnits>"
@@ -88,6 +102,23 @@ def signal(
     )
 
 
+def baseline(
+    intervals: Sequence[str],
+    *,
+    start: str = START,
+    duration: str = "PT1H",
+    unit: str = "",
+    resources: Sequence[str] = (),
+) -> str:
+    return (
+        f"<ei:eiEventBaseline><xcal:dtstart><xcal:date-time>{start}</xcal:date-time></xcal:dtstart>"
+        f"<xcal:duration><xcal:duration>{duration}</xcal:duration></xcal:duration>"
+        f"<strm:intervals>{''.join(intervals)}</strm:intervals><ei:baselineID>B1</ei:baselineID>"
+        f"{''.join(target('resourceID', each) for each in resources)}<ei:baselineName>ten of ten</ei:baselineName>{unit}"
+        "</ei:eiEventBaseline>"
+    )
+
+
 def setpoint(value: object = 40, duration: str = "PT1H") -> str:
     return signal([interval(duration, value, uid="0")], unit=power_unit())
 
@@ -100,6 +131,8 @@ def event(
     duration: str = "PT1H",
     start_after: str | None = None,
     notification: str | None = None,
+    ramp_up: str | None = None,
+    recovery: str | None = None,
     status: str = "far",
     signals: Sequence[str] | None = None,
     targets: str = "",
@@ -107,29 +140,32 @@ def event(
     context: str = CONTEXT,
     test: str | None = "false",
     priority: object = 1,
+    comment: str | None = None,
+    baseline: str = "",
 ) -> str:
     tolerance = (
         ""
         if start_after is None
         else f"<xcal:tolerance><xcal:tolerate><xcal:startafter>{start_after}</xcal:startafter></xcal:tolerate></xcal:tolerance>"
     )
-    notice = (
-        ""
-        if notification is None
-        else f"<ei:x-eiNotification><xcal:duration>{notification}</xcal:duration></ei:x-eiNotification>"
+    notice = "".join(
+        f"<ei:x-ei{name}><xcal:duration>{span}</xcal:duration></ei:x-ei{name}>"
+        for name, span in (("Notification", notification), ("RampUp", ramp_up), ("Recovery", recovery))
+        if span is not None
     )
     tested = "" if test is None else f"<ei:testEvent>{test}</ei:testEvent>"
     ranked = "" if priority is None else f"<ei:priority>{priority}</ei:priority>"
+    said = "" if comment is None else f"<ei:vtnComment>{escape(comment)}</ei:vtnComment>"
     rows = [setpoint(duration=duration)] if signals is None else signals
     return (
         f"<oadr:oadrEvent><ei:eiEvent><ei:eventDescriptor><ei:eventID>{escape(event_id)}</ei:eventID>"
         f"<ei:modificationNumber>{modification}</ei:modificationNumber>{ranked}"
         f"<ei:eiMarketContext><emix:marketContext>{context}</emix:marketContext></ei:eiMarketContext>"
-        f"<ei:createdDateTime>2025-10-15T07:00:00Z</ei:createdDateTime><ei:eventStatus>{status}</ei:eventStatus>{tested}"
+        f"<ei:createdDateTime>2025-10-15T07:00:00Z</ei:createdDateTime><ei:eventStatus>{status}</ei:eventStatus>{tested}{said}"
         "</ei:eventDescriptor><ei:eiActivePeriod><xcal:properties>"
         f"<xcal:dtstart><xcal:date-time>{start}</xcal:date-time></xcal:dtstart>"
         f"<xcal:duration><xcal:duration>{duration}</xcal:duration></xcal:duration>{tolerance}{notice}</xcal:properties>"
-        f"<xcal:components/></ei:eiActivePeriod><ei:eiEventSignals>{''.join(rows)}</ei:eiEventSignals>"
+        f"<xcal:components/></ei:eiActivePeriod><ei:eiEventSignals>{''.join(rows)}{baseline}</ei:eiEventSignals>"
         f"<ei:eiTarget>{targets}</ei:eiTarget></ei:eiEvent><oadr:oadrResponseRequired>{required}</oadr:oadrResponseRequired>"
         "</oadr:oadrEvent>"
     )

@@ -28,6 +28,7 @@ PROGRAMME = Programme(
     market_contexts=frozenset({messages.CONTEXT}),
     own_nodes=("vpp-be",),
     nodes={"R-1": "site-01", "G-1": "site-02", "541448820000000018": "site-03"},
+    device_classes=frozenset({"EVSE", "Electric_Vehicle"}),
 )
 RECEIPT = Receipt(raw_signal="signal-1", received_at=NOW)
 
@@ -99,45 +100,139 @@ def test_power_is_read_with_unit_and_scale(value: float, unit: str, kw: float) -
         assert values(event) == [(Instruction.IMPORT_LIMIT_KW, kw)]
 
 
-def test_the_other_signals() -> None:
-    assert values(understood(signals=[row(3, name="SIMPLE", kind="level")])) == [(Instruction.SIMPLE_LEVEL, 3.0)]
-    capacity = row("0.25", name="LOAD_CONTROL", kind="x-loadControlCapacity")
-    assert values(understood(signals=[capacity])) == [(Instruction.IMPORT_LIMIT_FRACTION, 0.25)]
-    delta = row(-15, name="LOAD_DISPATCH", kind="delta", unit=messages.power_unit())
-    assert values(understood(signals=[delta])) == [(Instruction.REDUCTION_KW, 15.0)]
-    price = row("0.125", name="ELECTRICITY_PRICE", kind="price", unit=messages.price_unit())
-    assert values(understood(signals=[price])) == [(Instruction.PRICE, 125.0)]
-    cents = row("12.5", name="ENERGY_PRICE", kind="price", unit=messages.price_unit(scale="c"))
-    assert values(understood(signals=[cents])) == [(Instruction.PRICE, 125.0)]
-    negative = row("-0.05", name="ELECTRICITY_PRICE", kind="price", unit=messages.price_unit())
-    assert values(understood(signals=[negative])) == [(Instruction.PRICE, -50.0)]
+PER_KWH, PER_KW = messages.price_unit(), messages.price_unit(name="currencyPerKW")
+READINGS: list[tuple[str, str, object, str, list[tuple[Instruction, float, str, str]]]] = [
+    ("SIMPLE", "level", 3, "", [(Instruction.SIMPLE_LEVEL, 3.0, "", "")]),
+    ("simple", "level", 0, "", [(Instruction.SIMPLE_LEVEL, 0.0, "", "")]),
+    ("LOAD_DISPATCH", "setpoint", 40, messages.power_unit(), [(Instruction.IMPORT_LIMIT_KW, 40.0, "", "")]),
+    (
+        "LOAD_DISPATCH",
+        "setpoint",
+        -50,
+        messages.power_unit(),
+        [
+            (Instruction.IMPORT_LIMIT_KW, 0.0, "", ""),
+            (Instruction.EXPORT_LIMIT_KW, 50.0, "", ""),
+            (Instruction.TARGET_KW, -50.0, "", ""),
+        ],
+    ),
+    ("LOAD_DISPATCH", "delta", -15, messages.power_unit(), [(Instruction.REDUCTION_KW, 15.0, "", "")]),
+    ("LOAD_DISPATCH", "delta", 0, messages.power_unit(), [(Instruction.REDUCTION_KW, 0.0, "", "")]),
+    ("LOAD_DISPATCH", "delta", 15, messages.power_unit(), [(Instruction.TARGET_DELTA_KW, 15.0, "", "")]),
+    ("LOAD_DISPATCH", "multiplier", "0.75", "", [(Instruction.PERCENT_OFFSET, -0.25, "", "")]),
+    ("LOAD_DISPATCH", "level", -2, "", [(Instruction.LEVEL_OFFSET, -2.0, "", "")]),
+    ("LOAD_CONTROL", "x-loadControlCapacity", "0.25", "", [(Instruction.IMPORT_LIMIT_FRACTION, 0.25, "", "")]),
+    ("LOAD_CONTROL", "x-loadControlLevelOffset", 3, "", [(Instruction.LEVEL_OFFSET, 3.0, "", "")]),
+    ("LOAD_CONTROL", "x-loadControlPercentOffset", "-0.2", "", [(Instruction.PERCENT_OFFSET, -0.2, "", "")]),
+    ("CHARGE_STATE", "setpoint", 30, messages.energy_unit(), [(Instruction.CHARGE_KWH, 30.0, "", "")]),
+    ("CHARGE_STATE", "setpoint", 30, messages.custom_unit("kWh"), [(Instruction.CHARGE_KWH, 30.0, "", "")]),
+    ("CHARGE_STATE", "setpoint", 2, messages.custom_unit("MWh"), [(Instruction.CHARGE_KWH, 2000.0, "", "")]),
+    ("CHARGE_STATE", "multiplier", "0.8", "", [(Instruction.STATE_OF_CHARGE, 0.8, "", "")]),
+    (
+        "CHARGE_STATE",
+        "delta",
+        -5,
+        messages.energy_unit(),
+        [(Instruction.INFORMATION, -5.0, "", "CHARGE_STATE delta in kWh")],
+    ),
+    ("ELECTRICITY_PRICE", "price", "0.125", PER_KWH, [(Instruction.PRICE, 125.0, "EUR", "")]),
+    ("ELECTRICITY_PRICE", "price", "-0.05", PER_KWH, [(Instruction.PRICE, -50.0, "EUR", "")]),
+    ("ENERGY_PRICE", "price", "12.5", messages.price_unit("USD", "c"), [(Instruction.PRICE, 125.0, "USD", "")]),
+    ("ELECTRICITY_PRICE", "priceRelative", "-0.02", PER_KWH, [(Instruction.PRICE_RELATIVE, -20.0, "EUR", "")]),
+    ("ENERGY_PRICE", "priceRelative", "0.02", PER_KWH, [(Instruction.PRICE_RELATIVE, 20.0, "EUR", "")]),
+    ("ELECTRICITY_PRICE", "priceMultiplier", "1.5", "", [(Instruction.PRICE_MULTIPLIER, 1.5, "", "")]),
+    ("ENERGY_PRICE", "priceMultiplier", 2, "", [(Instruction.PRICE_MULTIPLIER, 2.0, "", "")]),
+    ("DEMAND_CHARGE", "price", "9.5", PER_KW, [(Instruction.DEMAND_CHARGE, 9.5, "EUR", "")]),
+    (
+        "DEMAND_CHARGE",
+        "priceRelative",
+        1,
+        PER_KW,
+        [(Instruction.INFORMATION, 1.0, "EUR", "DEMAND_CHARGE priceRelative per kW")],
+    ),
+    (
+        "DEMAND_CHARGE",
+        "priceMultiplier",
+        2,
+        "",
+        [(Instruction.INFORMATION, 2.0, "", "DEMAND_CHARGE priceMultiplier")],
+    ),
+    (
+        "BID_PRICE",
+        "price",
+        80,
+        messages.price_unit("USD", name="currency"),
+        [(Instruction.INFORMATION, 80.0, "USD", "BID_PRICE")],
+    ),
+    ("BID_PRICE", "price", "0.1", PER_KWH, [(Instruction.INFORMATION, 0.1, "EUR", "BID_PRICE per kWh")]),
+    (
+        "BID_LOAD",
+        "setpoint",
+        2,
+        messages.power_unit("M"),
+        [(Instruction.INFORMATION, 2000.0, "", "BID_LOAD in kW")],
+    ),
+    (
+        "BID_ENERGY",
+        "setpoint",
+        7,
+        messages.energy_unit(),
+        [(Instruction.INFORMATION, 7.0, "", "BID_ENERGY in kWh")],
+    ),
+]
 
 
 @pytest.mark.parametrize(
-    ("signal", "code"),
-    [
-        (row(1, name="x-FOO", kind="level"), 460),
-        (row(1, name="CHARGE_STATE", kind="setpoint"), 460),
-        (row(1, name="LOAD_CONTROL", kind="x-loadControlLevelOffset"), 460),
-        (row(1, name="ELECTRICITY_PRICE", kind="priceRelative", unit=messages.price_unit()), 460),
-        (row(7, name="SIMPLE", kind="level"), 454),
-        (row(1.5, name="SIMPLE", kind="level"), 454),
-        (row(-1, name="SIMPLE", kind="level"), 454),
-        (row("NaN", name="SIMPLE", kind="level"), 454),
-        (row("1e400", name="LOAD_DISPATCH", kind="setpoint", unit=messages.power_unit()), 454),
-        (row("9e307", name="LOAD_DISPATCH", kind="setpoint", unit=messages.power_unit("T")), 454),
-        (row(-1, name="LOAD_DISPATCH", kind="setpoint", unit=messages.power_unit()), 454),
-        (row(1, name="LOAD_DISPATCH", kind="delta", unit=messages.power_unit()), 454),
-        (row(40, name="LOAD_DISPATCH", kind="setpoint"), 454),
-        (row(40, name="LOAD_DISPATCH", kind="setpoint", unit=messages.custom_unit("KW")), 454),
-        (row(40, name="LOAD_DISPATCH", kind="setpoint", unit=messages.price_unit()), 454),
-        (row(1.01, name="LOAD_CONTROL", kind="x-loadControlCapacity"), 454),
-        (row(-0.01, name="LOAD_CONTROL", kind="x-loadControlCapacity"), 454),
-        (row(0.2, name="ELECTRICITY_PRICE", kind="price"), 454),
-        (row(0.2, name="ELECTRICITY_PRICE", kind="price", unit=messages.price_unit(name="currencyPerKW")), 454),
-        (row(1, name="SIMPLE", kind="level", device_class="Thermostat"), 462),
-    ],
+    ("name", "kind", "value", "unit", "meanings"),
+    READINGS,
+    ids=[f"{name}-{kind}-{value}-{index}" for index, (name, kind, value, *_) in enumerate(READINGS)],
 )
+def test_every_signal_of_the_specification_has_one_meaning(
+    name: str, kind: str, value: object, unit: str, meanings: list[tuple[Instruction, float, str, str]]
+) -> None:
+    event = understood(signals=[row(value, name=name, kind=kind, unit=unit)])
+    assert [(each.instruction, each.value, each.currency, each.text) for each in event.intervals] == meanings
+    assert {(each.start, each.end) for each in event.intervals} == {(START, START + HOUR)}
+
+
+BREACHES: list[tuple[str, int]] = [
+    (row(1, name="x-FOO", kind="level"), 460),
+    (row(1, name="CHARGE_STATE", kind="level"), 460),
+    (row(1, name="SIMPLE", kind="setpoint"), 460),
+    (row(1, name="LOAD_CONTROL", kind="delta"), 460),
+    (row(1, name="ELECTRICITY_PRICE", kind="multiplier", unit=PER_KWH), 460),
+    (row(7, name="SIMPLE", kind="level"), 454),
+    (row(1.5, name="SIMPLE", kind="level"), 454),
+    (row(-1, name="SIMPLE", kind="level"), 454),
+    (row("NaN", name="SIMPLE", kind="level"), 454),
+    (row("1e400", name="LOAD_DISPATCH", kind="setpoint", unit=messages.power_unit()), 454),
+    (row("9e307", name="LOAD_DISPATCH", kind="setpoint", unit=messages.power_unit("T")), 454),
+    (row(40, name="LOAD_DISPATCH", kind="setpoint"), 454),
+    (row(40, name="LOAD_DISPATCH", kind="setpoint", unit=messages.custom_unit("KW")), 454),
+    (row(40, name="LOAD_DISPATCH", kind="setpoint", unit=messages.custom_unit("A")), 454),
+    (row(40, name="LOAD_DISPATCH", kind="setpoint", unit=messages.current_unit()), 454),
+    (row(40, name="LOAD_DISPATCH", kind="setpoint", unit=messages.energy_unit()), 454),
+    (row(40, name="LOAD_DISPATCH", kind="setpoint", unit=PER_KWH), 454),
+    (row("2.5", name="LOAD_DISPATCH", kind="multiplier"), 454),
+    (row("-0.1", name="LOAD_DISPATCH", kind="multiplier"), 454),
+    (row(11, name="LOAD_DISPATCH", kind="level"), 454),
+    (row(1.01, name="LOAD_CONTROL", kind="x-loadControlCapacity"), 454),
+    (row(-0.01, name="LOAD_CONTROL", kind="x-loadControlCapacity"), 454),
+    (row(0.5, name="LOAD_CONTROL", kind="x-loadControlLevelOffset"), 454),
+    (row(-20, name="LOAD_CONTROL", kind="x-loadControlPercentOffset"), 454),
+    (row(30, name="CHARGE_STATE", kind="setpoint", unit=messages.power_unit()), 454),
+    (row(-1, name="CHARGE_STATE", kind="setpoint", unit=messages.energy_unit()), 454),
+    (row(80, name="CHARGE_STATE", kind="multiplier"), 454),
+    (row(0.2, name="ELECTRICITY_PRICE", kind="price"), 454),
+    (row(0.2, name="ELECTRICITY_PRICE", kind="price", unit=PER_KW), 454),
+    (row(-1, name="ENERGY_PRICE", kind="priceMultiplier"), 454),
+    (row(9, name="DEMAND_CHARGE", kind="price", unit=PER_KWH), 454),
+    (row(9, name="BID_PRICE", kind="price"), 454),
+    (row(1, name="SIMPLE", kind="level", device_class="Thermostat"), 462),
+]
+
+
+@pytest.mark.parametrize(("signal", "code"), BREACHES, ids=range(len(BREACHES)))
 def test_what_a_signal_may_not_say(signal: str, code: int) -> None:
     assert refused(signals=[signal]) == code
 
@@ -170,6 +265,19 @@ def test_a_known_signal_beside_an_unknown_one_counts() -> None:
 )
 def test_targets_are_alternatives(targets: str, nodes: tuple[str, ...]) -> None:
     assert understood(targets=targets).nodes == nodes
+
+
+def device(name: str) -> str:
+    return f"<power:endDeviceAsset><power:mrid>{name}</power:mrid></power:endDeviceAsset>"
+
+
+def test_classes_of_devices_narrow_targets_down() -> None:
+    assert understood(targets=device("EVSE")).nodes == ("vpp-be",)
+    assert understood(targets=device("Thermostat") + device("EVSE")).nodes == ("vpp-be",)
+    assert understood(targets=device("EVSE") + messages.target("resourceID", "R-1")).nodes == ("site-01",)
+    assert refused(targets=device("Thermostat")) == 462
+    assert refused(targets=device("Thermostat") + messages.target("resourceID", "R-1")) == 462
+    assert refused(targets=device("EVSE") + messages.target("resourceID", "R-9")) == 462
 
 
 @pytest.mark.parametrize(
@@ -281,6 +389,49 @@ def test_a_randomised_start_is_never_outside_its_window(share: float, seconds: i
     assert timedelta(0) <= event.start_offset <= timedelta(seconds=seconds)
     assert event.active.end is not None
     assert event.active.end - event.active.start == HOUR
+
+
+def test_ramps_and_the_comment_are_kept() -> None:
+    event = understood(ramp_up="PT10M", recovery="-PT5M", comment="cold spell, A&B <1>")
+    assert (event.ramp_up, event.recovery) == (timedelta(minutes=10), timedelta(minutes=-5))
+    assert (event.comment, event.protocol) == ("cold spell, A&B <1>", "openadr-2.0b")
+
+
+def test_a_baseline_is_what_the_vtn_will_compare_with() -> None:
+    steps = [messages.interval("PT30M", 100, uid="0"), messages.interval("PT30M", 80, uid="1")]
+    said = messages.baseline(steps, unit=messages.power_unit(), resources=("R-1", "A&B"))
+    event = understood(baseline=said, start_after="PT5M")
+    half_hour = START + timedelta(minutes=30)
+    assert [(step.start, step.end, step.power_kw) for step in event.baselines] == [
+        (START, half_hour, 100.0),
+        (half_hour, START + HOUR, 80.0),
+    ]
+    assert event.baselines[0].resources == ("R-1", "A&B")
+    energy = messages.baseline(steps, unit=messages.energy_unit())
+    assert [step.power_kw for step in understood(baseline=energy).baselines] == [200.0, 160.0]
+    whole = messages.baseline([messages.interval(None, 7)], unit=messages.power_unit())
+    assert [(step.end, step.power_kw) for step in understood(baseline=whole).baselines] == [(START + HOUR, 7.0)]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        messages.baseline([messages.interval("PT1H", 1)]),
+        messages.baseline([messages.interval("PT1H", 1)], unit=messages.price_unit()),
+        messages.baseline([messages.interval("PT1H", "NaN")], unit=messages.power_unit()),
+        messages.baseline([messages.interval("PT1H", 1)], unit=messages.power_unit(), duration="P1M"),
+        messages.baseline([messages.interval("PT0S", 1)], unit=messages.power_unit()),
+        messages.baseline([messages.interval(None, 1), messages.interval("PT1H", 1)], unit=messages.power_unit()),
+        messages.baseline([messages.interval("PT1H", 1, start="2025-10-15T09:05:00Z")], unit=messages.power_unit()),
+        messages.baseline([messages.interval("PT1H", "9e307")], unit=messages.power_unit("T")),
+        messages.baseline([messages.interval("PT1H", 1)], unit=messages.power_unit(), start="9999-12-31T23:30:00Z"),
+    ],
+    ids=range(9),
+)
+def test_a_baseline_that_cannot_be_read_exactly_harms_no_event(said: str) -> None:
+    event = understood(baseline=said)
+    assert event.baselines == ()
+    assert values(event) == [(Instruction.IMPORT_LIMIT_KW, 40.0)]
 
 
 def test_history_is_asked_for_only_where_it_matters() -> None:

@@ -252,7 +252,7 @@ def test_events_that_break_a_rule_are_answered_one_by_one() -> None:
 
 def test_a_rule_broken_by_a_known_event_leaves_it_as_it_was() -> None:
     async def scenario(bench: Bench) -> None:
-        bad = event(modification=1, signals=[messages.setpoint(-5)])
+        bad = event(modification=1, signals=[messages.setpoint("INF")])
         await bench.play((5, lambda: sends(bench, event())), (15, lambda: sends(bench, bad)), seconds=25)
         assert bench.desk.in_force() == {"E1": 0}
 
