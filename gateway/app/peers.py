@@ -16,8 +16,9 @@ from gateway.market_data.entsoe import EntsoeAccount, EntsoeEndpoint, EntsoeImba
 from gateway.market_data.market_rules import load_market_rules
 from gateway.market_data.sgip_file import SgipCarbonFile
 from gateway.market_data.tariff import TariffPriceSource, load_tariff
+from gateway.openadr.https import TlsFiles
 from gateway.openadr.v20b.guard import SignaturePolicy
-from gateway.openadr.v20b.settings import ReportPoint, TlsFiles, VenSettings
+from gateway.openadr.v20b.settings import ReportPoint, VenSettings
 from gateway.openadr.v20b.ven import Ven
 from gateway.ports import CarbonSource, Clock, Ids, PriceSource, SignalDesk, Store, UsageDesk, Worker
 from gateway.settings import (

@@ -1,29 +1,13 @@
 """What one VEN is told at its start."""
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from gateway.domain.errors import InvalidInput
+from gateway.openadr.https import TlsFiles, check_address
 from gateway.openadr.v20b.guard import GuardPolicy, SignaturePolicy
-
-_LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain"})
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TlsFiles:
-    """Files for the transport, all PEM."""
-
-    ca_file: Path | None = None
-    """Who may vouch for the VTN; None is the machine's own list."""
-    cert_file: Path | None = None
-    """Our client certificate; None for none."""
-    key_file: Path | None = None
-    fingerprints: frozenset[str] = frozenset()
-    """The VTN's certificate must be one of these too: SHA-256, last 10 bytes or all 32, as `AA:BB:...`. Empty for any."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +81,7 @@ class VenSettings:
 
     def __post_init__(self) -> None:
         """Reject an address that is not https, empty names, and durations that are not positive."""
-        _check_address(self.vtn_url, allow_plain_http=self.allow_plain_http)
+        check_address(self.vtn_url, allow_plain_http=self.allow_plain_http)
         for name in ("authority", "tenant", "ven_name", "market_contexts", "own_nodes"):
             if not getattr(self, name):
                 raise InvalidInput(f"openadr.{name}", "must not be empty")
@@ -125,20 +109,3 @@ class VenSettings:
         if policy is None:
             policy = SignaturePolicy.REQUIRED if self.fingerprints else SignaturePolicy.OFF
         return GuardPolicy(signature=policy, fingerprints=self.fingerprints, clock_skew=self.clock_skew)
-
-
-def _check_address(url: str, *, allow_plain_http: bool) -> None:
-    parts = urlsplit(url)
-    if parts.scheme == "https" and parts.hostname:
-        return
-    if parts.scheme != "http" or not parts.hostname:
-        raise InvalidInput("openadr.vtn_url", "must be an https address")
-    if not allow_plain_http or not _is_loopback(parts.hostname):
-        raise InvalidInput("openadr.vtn_url", "must be https; plain http needs allow_plain_http and a loopback address")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host in _LOOPBACK_NAMES

@@ -21,6 +21,7 @@ from signxml.signer import XMLSigner
 from signxml.verifier import SignatureConfiguration, XMLVerifier
 
 from gateway.domain.errors import InvalidInput
+from gateway.openadr.https import fingerprints_of
 from gateway.openadr.v20b.literals import format_instant, parse_instant
 from gateway.openadr.v20b.names import DS, DSP, SIGNATURE, SIGNED_OBJECT, SIGNED_OBJECT_ID
 from gateway.openadr.v20b.rejection import MessageRejected, Reason
@@ -86,12 +87,6 @@ class Verified:
 def is_signed(root: etree._Element) -> bool:
     """Tell whether a payload holds any signature, wherever it is."""
     return next(root.iter(SIGNATURE), None) is not None
-
-
-def fingerprints_of(der: bytes) -> tuple[str, str]:
-    """Return the fingerprints of a certificate in DER: the last 10 bytes of its SHA-256, and all 32, as `AA:BB:...`."""
-    digest = hashlib.sha256(der).digest()
-    return digest[-10:].hex(":").upper(), digest.hex(":").upper()
 
 
 def verify(

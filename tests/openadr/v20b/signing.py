@@ -14,7 +14,7 @@ from lxml import etree
 from signxml.algorithms import CanonicalizationMethod, DigestAlgorithm, SignatureConstructionMethod, SignatureMethod
 from signxml.signer import XMLSigner
 
-from gateway.openadr.v20b.signature import fingerprints_of
+from gateway.openadr.https import fingerprints_of
 
 DSP = "{http://openadr.org/oadr-2.0b/2012/07/xmldsig-properties}"
 NOW = datetime(2025, 10, 15, 8, 0, tzinfo=UTC)

@@ -16,8 +16,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.domain.errors import InvalidInput, PeerUnavailable
+from gateway.openadr.https import TlsFiles
 from gateway.openadr.v20b.names import Service
-from gateway.openadr.v20b.settings import TlsFiles
 from gateway.openadr.v20b.transport import HttpTransport
 
 MOST = 10_000

@@ -1,0 +1,70 @@
+"""Where OpenADR 3.0.1 and 3.1.0 differ on the wire; everything else is the same for both."""
+
+from collections.abc import Iterable, Sequence
+
+from gateway.openadr.v3.guard import Json
+from gateway.openadr.v3.names import Dialect, Operation
+from gateway.openadr.v3.wire import Target
+
+Query = tuple[tuple[str, str], ...]
+"""Parameters of an address, in order; a name may come several times."""
+VEN_NAME = "VEN_NAME"
+"""Target type of 3.0.1 that names vens."""
+
+_OPERATIONS_301 = {
+    Operation.READ: "GET",
+    Operation.CREATE: "POST",
+    Operation.UPDATE: "PUT",
+    Operation.DELETE: "DELETE",
+}
+
+
+def target_queries(dialect: Dialect, targets: Iterable[Target]) -> tuple[Query, ...]:
+    """Return the parameters that ask for objects with any of these targets: one set per request that is needed.
+
+    3.1.0 takes all at once (`targets=a&targets=b`), 3.0.1 one type at a time (`targetType=GROUP&targetValues=a`).
+    """
+    ordered = sorted(set(targets), key=lambda target: (target.kind, target.value))
+    if not ordered:
+        return ()
+    if dialect is Dialect.V310:
+        return (tuple(("targets", value) for value in sorted({target.value for target in ordered})),)
+    kinds = sorted({target.kind for target in ordered if target.kind})
+    return tuple(
+        (("targetType", kind), *(("targetValues", target.value) for target in ordered if target.kind == kind))
+        for kind in kinds
+    )
+
+
+def write_targets(dialect: Dialect, targets: Sequence[Target]) -> list[Json]:
+    """Return targets as JSON: flat texts in 3.1.0, `{type, values}` in 3.0.1."""
+    if dialect is Dialect.V310:
+        return [target.value for target in targets]
+    kinds = dict.fromkeys(target.kind for target in targets)
+    return [{"type": kind, "values": [target.value for target in targets if target.kind == kind]} for kind in kinds]
+
+
+def resources_path(dialect: Dialect, ven_id: str) -> tuple[str, Query]:
+    """Return where the resources of a ven are listed and created, and the parameters that ask for this ven's."""
+    if dialect is Dialect.V310:
+        return "/resources", (("venID", ven_id),)
+    return f"/vens/{ven_id}/resources", ()
+
+
+def resource_path(dialect: Dialect, ven_id: str, resource_id: str) -> str:
+    """Return where one resource is."""
+    if dialect is Dialect.V310:
+        return f"/resources/{resource_id}"
+    return f"/vens/{ven_id}/resources/{resource_id}"
+
+
+def operation_word(dialect: Dialect, operation: Operation) -> str:
+    """Return an operation as the dialect spells it (`GET` in 3.0.1, `READ` in 3.1.0)."""
+    return operation.value if dialect is Dialect.V310 else _OPERATIONS_301[operation]
+
+
+def operation_of(word: str) -> Operation | None:
+    """Return the operation behind a word of either dialect; None when it is none."""
+    if word in Operation.__members__:
+        return Operation(word)
+    return next((operation for operation, spelled in _OPERATIONS_301.items() if spelled == word), None)
