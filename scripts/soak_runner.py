@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib
+import itertools
 import json
 import pkgutil
 import sys
 import time
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -49,10 +50,11 @@ def load_campaign(name: str, package: types.ModuleType = campaigns) -> types.Mod
     return importlib.import_module(f"{package.__name__}.{name}")
 
 
-def deadline(seconds: float) -> Callable[[], bool]:
-    """Return what tells a campaign that its time is over."""
+def deadline(seconds: float, case_count: int | None = None) -> Callable[[], bool]:
+    """Return what tells a campaign, which asks before every case, that its time is over or that it has had enough cases."""
     end = time.monotonic() + seconds
-    return lambda: time.monotonic() >= end
+    left: Iterator[int] = itertools.count() if case_count is None else iter(range(case_count))
+    return lambda: time.monotonic() >= end or next(left, None) is None
 
 
 def summarise(name: str, seed: int, seconds: float, outcome: Outcome, now: datetime) -> dict[str, object]:
@@ -95,6 +97,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT, package: types.M
     parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
     parser.add_argument("name", nargs="?", help="without a name, all campaigns are listed")
     parser.add_argument("--minutes", type=float, default=60.0, help="how long to look (default 60)")
+    parser.add_argument("--cases", type=int, help="stop after so many cases, also when there is time left")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     known = find_campaigns(package)
@@ -103,7 +106,8 @@ def main(arguments: list[str] | None = None, root: Path = ROOT, package: types.M
         print("\n".join([*wrong, *(f"{name:12} {purpose}" for name, purpose in known.items())]))
         return 0 if options.name is None else 2
     started = time.monotonic()
-    outcome = load_campaign(options.name, package).run(options.seed, deadline(60.0 * options.minutes))
+    until = deadline(60.0 * options.minutes, options.cases)
+    outcome = load_campaign(options.name, package).run(options.seed, until)
     seconds = time.monotonic() - started
     summary = summarise(options.name, options.seed, seconds, outcome, datetime.now(UTC))
     path = write_summary(summary, root / SUMMARIES)

@@ -25,8 +25,12 @@ from gateway.openadr.v20b.schema import violation_of
 from gateway.openadr.v20b.signature import ReplayMark
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_DECLARATION = re.compile(rb"\s*<\?xml\s[^<>?]{0,200}\?>")
-_ENCODING = re.compile(rb"encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']")
+_DECLARATION = re.compile(
+    rb"\s*<\?xml[ \t\r\n]+version[ \t\r\n]*=[ \t\r\n]*(?:'1\.0'|\"1\.0\")"
+    rb"(?:[ \t\r\n]+encoding[ \t\r\n]*=[ \t\r\n]*(?:'([A-Za-z][A-Za-z0-9._-]*)'|\"([A-Za-z][A-Za-z0-9._-]*)\"))?"
+    rb"(?:[ \t\r\n]+standalone[ \t\r\n]*=[ \t\r\n]*(?:'(?:yes|no)'|\"(?:yes|no)\"))?[ \t\r\n]*\?>"
+)
+_ENCODINGS = frozenset({b"utf-8", b"utf8", b"us-ascii", b"ascii"})
 _MARKUP_DECLARATION = re.compile(rb"<!(?!--|\[CDATA\[)")
 _NAMESPACES = {"oadr": PREFIXES["oadr"], "ei": PREFIXES["ei"]}
 _COUNT_ELEMENTS = etree.XPath("count(//*)")
@@ -113,8 +117,8 @@ def _as_markup(body: bytes, policy: GuardPolicy) -> bytes:
         raise MessageRejected(Reason.NOT_UTF8, "is not UTF-8") from error
     declaration = _DECLARATION.match(markup)
     if declaration is not None:
-        encoding = _ENCODING.search(declaration.group())
-        if encoding is not None and encoding.group(1).lower() not in {b"utf-8", b"utf8", b"us-ascii", b"ascii"}:
+        encoding = declaration.group(1) or declaration.group(2)
+        if encoding is not None and encoding.lower() not in _ENCODINGS:
             raise MessageRejected(Reason.NOT_UTF8, "declares an encoding other than UTF-8")
         markup = markup[declaration.end() :]
     if b"\x00" in markup:

@@ -1,0 +1,236 @@
+"""Hunts for OpenADR 2.0b bytes that end in anything but an answer or a declared error: mutated trees and mutated bytes.
+
+Of six cases one is structured (a valid message whose elements were removed, repeated, moved, renamed, given hostile values) and five
+are byte strings (valid messages cut, flipped, spliced, filled with markup). Each goes through guard, codec and translation as the
+answer of a VTN would. What is let in is then compared with an independent parser: ids character for character, a finite value in
+every interval, an answer that is valid against the schema and names the same ids, and under a signature nothing but what was signed.
+A crash of the process ends the campaign without a summary.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+import random
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from xml.etree import ElementTree
+
+from lxml import etree
+
+from gateway.domain.errors import InvalidInput
+from gateway.domain.signals import GridEvent
+from gateway.openadr.v20b.codec import encode
+from gateway.openadr.v20b.guard import GuardPolicy, SignaturePolicy, check
+from gateway.openadr.v20b.reader import read
+from gateway.openadr.v20b.refusal import EventRefused
+from gateway.openadr.v20b.rejection import MessageRejected
+from gateway.openadr.v20b.translate import Programme, Receipt, translate
+from gateway.openadr.v20b.wire_events import CreatedEvent, DistributeEvent, EventResponse
+from gateway.openadr.v20b.wire_parts import Response
+from scripts.openadr_messages import CONTEXT, NOW, RESOURCES, VEN_ID, draw_message
+from scripts.openadr_mutations import mutate_bytes, mutate_tree
+from scripts.soak_runner import Outcome
+
+SLICE_SECONDS = 5.0
+"""What the tests spend on it."""
+CORPUS = Path(__file__).resolve().parents[2] / "tests" / "soak" / "corpus" / "openadr_signed"
+"""Messages signed by keys that were thrown away, with the fingerprints of their certificates."""
+STRUCTURED_OF = 6
+"""Every so manieth case is structured."""
+SIGNED_SHARE = 0.08
+VALID_COUNT = 300
+"""Valid messages that one seed draws and mutates."""
+EI = "{http://docs.oasis-open.org/ns/energyinterop/201110}"
+PROGRAMME = Programme(
+    authority="vtn:soak",
+    tenant="soak",
+    ven_id=VEN_ID,
+    market_contexts=frozenset({CONTEXT}),
+    own_nodes=("portfolio",),
+    nodes=dict.fromkeys(RESOURCES, "portfolio"),
+    device_classes=frozenset({"EVSE"}),
+)
+RECEIPT = Receipt(raw_signal="signal-1", received_at=NOW)
+PLAIN = GuardPolicy()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What the cases of one seed are made from."""
+
+    valid: list[bytes]
+    signed: list[bytes]
+    vouched: frozenset[bytes]
+    """Canonical form of every object that was signed."""
+    demanding: GuardPolicy
+    """Lets in only what those certificates signed."""
+
+    @functools.cached_property
+    def trees(self) -> list[etree._Element]:
+        """The valid messages, parsed."""
+        return [etree.fromstring(body) for body in self.valid]
+
+    @functools.cached_property
+    def signed_trees(self) -> list[etree._Element]:
+        """The signed messages, parsed."""
+        return [etree.fromstring(body) for body in self.signed]
+
+
+@dataclass
+class Ledger:
+    """What happened so far."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+    history: int = 0
+    """Checksum over every case's bytes and outcome, in order: the same seed gives the same history."""
+
+    def note(self, body: bytes, outcome: str) -> None:
+        """Add one case."""
+        self.outcomes[outcome] += 1
+        self.history = zlib.crc32(outcome.encode(), zlib.crc32(body, self.history))
+
+
+class Undeclared:
+    """A place in which an exception nobody declared is noted instead of raised; the hunt is for exactly these."""
+
+    def __init__(self, ledger: Ledger, where: str) -> None:
+        self._ledger, self._where = ledger, where
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        """Note an error that is no demand to stop."""
+        if not isinstance(error, Exception):
+            return False
+        self._ledger.failures.append(f"{self._where}: {type(error).__name__}: {str(error)[:200]}")
+        return True
+
+
+class Wrong(Exception):
+    """Something was let in that should not have been, or came out changed."""
+
+
+def run(seed: int, until: Callable[[], bool]) -> Outcome:
+    """Draw and judge cases until told to stop; the case number with the seed draws a case again."""
+    material = gather_material(seed)
+    ledger = Ledger()
+    number = 0
+    while not until():
+        body, policy = draw_case(material, seed, number)
+        with Undeclared(ledger, f"seed {seed}, case {number}"):
+            ledger.note(body, judge(body, policy, material))
+        number += 1
+    structured = -(-number // STRUCTURED_OF)
+    measured: dict[str, float] = {"structured_count": structured, "byte_string_count": number - structured}
+    measured |= {f"{name.replace('-', '_')}_count": count for name, count in sorted(ledger.outcomes.items())}
+    measured["history_crc32"] = ledger.history
+    return Outcome(case_count=number, failures=tuple(ledger.failures), measured=measured)
+
+
+def gather_material(seed: int) -> Material:
+    """Return the valid messages of a seed and the signed ones of the corpus."""
+    draw = random.Random(seed)  # noqa: S311  # replayable
+    signed = [path.read_bytes() for path in sorted(CORPUS.glob("*.xml"))]
+    pins = frozenset((CORPUS / "fingerprints.txt").read_text(encoding="ascii").split())
+    demanding = GuardPolicy(signature=SignaturePolicy.REQUIRED, fingerprints=pins)
+    vouched = frozenset(canonical(check(body, demanding, NOW).signed_object) for body in signed)
+    valid = [draw_message(draw) for _ in range(VALID_COUNT)]
+    return Material(valid=valid, signed=signed, vouched=vouched, demanding=demanding)
+
+
+def draw_case(material: Material, seed: int, number: int) -> tuple[bytes, GuardPolicy]:
+    """Return the bytes of a case and how strict the guard is to be."""
+    draw = random.Random((seed << 48) | number)  # noqa: S311  # replayable
+    is_signed = draw.random() < SIGNED_SHARE
+    policy = material.demanding if is_signed else PLAIN
+    if number % STRUCTURED_OF:
+        bodies = material.signed if is_signed else material.valid
+        return mutate_bytes(draw, draw.choice(bodies), material.valid), policy
+    tree = copy.deepcopy(draw.choice(material.signed_trees if is_signed else material.trees))
+    mutate_tree(draw, tree, material.trees)
+    return etree.tostring(tree, encoding="UTF-8"), policy
+
+
+def judge(body: bytes, policy: GuardPolicy, material: Material) -> str:
+    """Return how a message ends: the reason of its rejection, `not-understood`, or `let-in`.
+
+    Raises:
+        Wrong: It was let in and is not what was sent, cannot be answered, or was not signed.
+    """
+    try:
+        message = read(body, policy, NOW).message
+    except MessageRejected as error:
+        return error.why.value
+    except InvalidInput:
+        return "not-understood"
+    is_signed = policy.signature is SignaturePolicy.REQUIRED
+    if is_signed and canonical(check(body, policy, NOW).signed_object) not in material.vouched:
+        raise Wrong("what was read is not what was signed")
+    if isinstance(message, DistributeEvent):
+        check_events(body, message)
+    return "let-in"
+
+
+def check_events(body: bytes, message: DistributeEvent) -> None:
+    """Compare the events with an independent parser and answer them.
+
+    Raises:
+        Wrong: See `judge`.
+    """
+    sent = event_ids(body)
+    if [event.event_id for event in message.events] != sent:
+        raise Wrong("event ids are not those of the message")
+    for event in message.events:
+        try:
+            check_event(translate(event, PROGRAMME, RECEIPT, None, lambda low, _high: low))
+        except EventRefused as error:
+            if not 400 <= error.code <= 499:
+                raise Wrong(f"refused with {error.code}") from error
+    answer = CreatedEvent(
+        response=Response(code=200),
+        responses=tuple(
+            EventResponse(
+                code=200,
+                description="OK",
+                request_id=message.request_id,
+                event_id=event.event_id,
+                modification=event.modification,
+                opt="optIn",
+            )
+            for event in message.events
+        ),
+        ven_id=VEN_ID,
+    )
+    answered = ElementTree.fromstring(encode(answer))  # noqa: S314  # our own
+    if [each.text or "" for each in answered.iter(f"{EI}eventID")] != sent:
+        raise Wrong("event ids of the answer are not those of the message")
+
+
+def check_event(event: GridEvent) -> None:
+    """Check what must hold of every event that is accepted."""
+    if any(not math.isfinite(interval.value) for interval in event.intervals):
+        raise Wrong("a value is not finite")
+    if not event.cancelled and min(interval.start for interval in event.intervals) < event.active.start:
+        raise Wrong("an interval begins before the event")
+
+
+def event_ids(body: bytes) -> list[str]:
+    """Return the event ids of a message in order, by another parser than the guard's."""
+    root: Any = ElementTree.fromstring(body.strip())  # noqa: S314  # the guard has let it in
+    return [found.text or "" for found in root.iter(f"{EI}eventID")]
+
+
+def canonical(element: etree._Element) -> bytes:
+    """Return the canonical form of an element on its own."""
+    return etree.tostring(element, method="c14n", exclusive=True)

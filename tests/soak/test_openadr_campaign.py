@@ -1,0 +1,94 @@
+"""The OpenADR campaign sees what it hunts, draws the same cases again, and its valid messages are valid."""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from gateway.openadr.v20b import reader, signature
+from gateway.openadr.v20b.guard import GuardPolicy
+from gateway.openadr.v20b.wire_events import DistributeEvent
+from scripts import openadr_messages, soak_runner
+from scripts.campaigns import openadr
+
+
+def run(seed: int, count: int) -> Any:
+    return openadr.run(seed, soak_runner.deadline(60.0, count))
+
+
+def test_the_same_seed_gives_the_same_history() -> None:
+    first, again, other = run(7, 600), run(7, 600), run(8, 600)
+    assert first == again
+    assert first.failures == ()
+    assert (first.measured["structured_count"], first.measured["byte_string_count"]) == (100, 500)
+    assert other.measured["history_crc32"] != first.measured["history_crc32"]
+
+
+def test_a_case_is_drawn_again_from_its_number() -> None:
+    material = openadr.gather_material(3)
+    assert openadr.draw_case(material, 3, 60) == openadr.draw_case(openadr.gather_material(3), 3, 60)
+    assert openadr.draw_case(material, 3, 60) != openadr.draw_case(material, 3, 66)
+
+
+def test_valid_messages_are_let_in() -> None:
+    drawn = [openadr_messages.draw_message(random.Random(number)) for number in range(200)]
+    material = openadr.gather_material(1)
+    assert {openadr.judge(body, openadr.PLAIN, material) for body in drawn} == {"let-in"}
+    assert {openadr.judge(body, material.demanding, material) for body in material.signed} == {"let-in"}
+
+
+def test_a_slice_ends_in_many_ways() -> None:
+    ends = {name for name in run(1, 1_500).measured if name.endswith("_count")}
+    wanted = "let_in not_schema_valid malformed not_utf_8 forbidden_markup not_one_signed_object bad_signature too_deep"
+    assert {f"{name}_count" for name in wanted.split()} <= ends
+
+
+def read_badly(change: Callable[[DistributeEvent], DistributeEvent]) -> Callable[..., reader.Read]:
+    def read(body: bytes, policy: GuardPolicy, now: datetime) -> reader.Read:
+        answer = reader.read(body, policy, now)
+        message = answer.message
+        return replace(answer, message=change(message)) if isinstance(message, DistributeEvent) else answer
+
+    return read
+
+
+def raise_what_nobody_declared(_message: DistributeEvent) -> DistributeEvent:
+    raise KeyError("eventID")
+
+
+def strip_ids(message: DistributeEvent) -> DistributeEvent:
+    return replace(message, events=tuple(replace(each, event_id=each.event_id[1:]) for each in message.events))
+
+
+def drop_the_last(message: DistributeEvent) -> DistributeEvent:
+    return replace(message, events=message.events[:-1])
+
+
+@pytest.mark.parametrize("change", [raise_what_nobody_declared, strip_ids, drop_the_last])
+def test_the_campaign_sees_a_broken_reader(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[DistributeEvent], DistributeEvent]
+) -> None:
+    monkeypatch.setattr(openadr, "read", read_badly(change))
+    failures = run(1, 900).failures
+    assert failures
+    assert failures[0].startswith("seed 1, case ")
+
+
+def test_the_campaign_sees_a_guard_that_reads_what_was_not_signed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trust(root: Any, signed_object: Any, *_: object) -> Any:
+        return signature.Verified(signed_object=signed_object, mark=None)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(signature, "verify", trust)
+    assert any("not what was signed" in failure for failure in run(1, 1_500).failures)
+
+
+def test_an_undeclared_error_is_noted_and_a_demand_to_stop_is_not() -> None:
+    ledger = openadr.Ledger()
+    with openadr.Undeclared(ledger, "case 1"):
+        raise RecursionError
+    with pytest.raises(KeyboardInterrupt), openadr.Undeclared(ledger, "case 2"):
+        raise KeyboardInterrupt
+    assert ledger.failures == ["case 1: RecursionError: "]
