@@ -47,6 +47,7 @@ Trees = Sequence[Element]
 LONGEST_PIECE = 200
 MOST_REPEATS = 50
 DEEPEST = 60
+TOKEN_SHARE = 0.2
 
 
 def mutate_tree(draw: Draw, root: Element, others: Trees) -> None:
@@ -161,8 +162,15 @@ TREE_MUTATIONS: tuple[Callable[[Draw, Element, list[Element], Trees], None], ...
 )
 
 
-def mutate_bytes(draw: Draw, body: bytes, others: Sequence[bytes]) -> bytes:
-    """Return a spoiled copy of a message, or now and then bytes that never were one."""
+def mutate_bytes(draw: Draw, body: bytes, others: Sequence[bytes], tokens: Sequence[bytes] = TOKENS) -> bytes:
+    """Return a spoiled copy of a message, or now and then bytes that never were one.
+
+    Args:
+        draw: Where the choices come from.
+        body: The message.
+        others: Messages of which pieces are put in.
+        tokens: Bytes that mean something in its language.
+    """
     if draw.random() < 0.02:  # noqa: PLR2004  # one of fifty
         return draw.randbytes(draw.randrange(LONGEST_PIECE))
     if draw.random() < 0.01:  # noqa: PLR2004  # one of a hundred
@@ -170,7 +178,10 @@ def mutate_bytes(draw: Draw, body: bytes, others: Sequence[bytes]) -> bytes:
     spoiled = bytearray(body)
     for _ in range(draw.choice(MUTATION_COUNTS)):
         at = draw.randrange(len(spoiled) + 1)
-        draw.choice(BYTE_MUTATIONS)(draw, spoiled, at, others)
+        if draw.random() < TOKEN_SHARE:
+            spoiled[at:at] = draw.choice(tokens)
+        else:
+            draw.choice(BYTE_MUTATIONS)(draw, spoiled, at, others)
     return bytes(spoiled)
 
 
@@ -181,10 +192,6 @@ def _flip(draw: Draw, body: bytearray, at: int, _others: Sequence[bytes]) -> Non
 
 def _overwrite(draw: Draw, body: bytearray, at: int, _others: Sequence[bytes]) -> None:
     body[at : at + 1] = bytes((draw.randrange(256),))
-
-
-def _insert(draw: Draw, body: bytearray, at: int, _others: Sequence[bytes]) -> None:
-    body[at:at] = draw.choice(TOKENS)
 
 
 def _replace_value(draw: Draw, body: bytearray, at: int, _others: Sequence[bytes]) -> None:
@@ -214,6 +221,6 @@ def _repeat_piece(draw: Draw, body: bytearray, at: int, _others: Sequence[bytes]
 
 
 BYTE_MUTATIONS: tuple[Callable[[Draw, bytearray, int, Sequence[bytes]], None], ...] = (
-    *(_flip, _flip, _overwrite, _insert, _insert, _replace_value, _replace_value, _replace_value),
+    *(_flip, _flip, _overwrite, _replace_value, _replace_value, _replace_value),
     *(_delete, _truncate, _copy_piece, _repeat_piece),
 )

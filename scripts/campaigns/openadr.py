@@ -1,16 +1,17 @@
-"""Hunts for OpenADR 2.0b bytes that end in anything but an answer or a declared error: mutated trees and mutated bytes.
+"""Hunts for OpenADR messages that end in anything but an answer or a declared error: mutated trees and mutated bytes.
 
-Of six cases one is structured (a valid message whose elements were removed, repeated, moved, renamed, given hostile values) and five
-are byte strings (valid messages cut, flipped, spliced, filled with markup). Each goes through guard, codec and translation as the
-answer of a VTN would. What is let in is then compared with an independent parser: ids character for character, a finite value in
-every interval, an answer that is valid against the schema and names the same ids, and under a signature nothing but what was signed.
-A crash of the process ends the campaign without a summary.
+Of eight cases six are XML of 2.0b, two JSON of 3.x; one of each is structured (a valid message whose parts were removed, repeated,
+moved, renamed, given hostile values), the others are byte strings (valid messages cut, flipped, spliced, filled with markup). XML goes
+through guard, codec and translation as the answer of a VTN would, JSON through its guard and readers. What is let in is compared with
+an independent parser: ids character for character, a finite value in every interval, an answer that is valid against the schema and
+names the same ids, and under a signature nothing but what was signed. A crash of the process ends the campaign without a summary.
 """
 
 from __future__ import annotations
 
 import copy
 import functools
+import json
 import math
 import random
 import zlib
@@ -26,6 +27,8 @@ from lxml import etree
 
 from gateway.domain.errors import InvalidInput
 from gateway.domain.signals import GridEvent
+from gateway.openadr.v3 import reader
+from gateway.openadr.v3.guard import JsonPolicy, JsonRejected, read_json
 from gateway.openadr.v20b.codec import encode
 from gateway.openadr.v20b.guard import GuardPolicy, SignaturePolicy, check
 from gateway.openadr.v20b.reader import read
@@ -34,6 +37,8 @@ from gateway.openadr.v20b.rejection import MessageRejected
 from gateway.openadr.v20b.translate import Programme, Receipt, translate
 from gateway.openadr.v20b.wire_events import CreatedEvent, DistributeEvent, EventResponse
 from gateway.openadr.v20b.wire_parts import Response
+from scripts import openadr_json
+from scripts.openadr_json import draw_objects
 from scripts.openadr_messages import CONTEXT, NOW, RESOURCES, VEN_ID, draw_message
 from scripts.openadr_mutations import mutate_bytes, mutate_tree
 from scripts.soak_runner import Outcome
@@ -42,8 +47,8 @@ SLICE_SECONDS = 5.0
 """What the tests spend on it."""
 CORPUS = Path(__file__).resolve().parents[2] / "tests" / "soak" / "corpus" / "openadr_signed"
 """Messages signed by keys that were thrown away, with the fingerprints of their certificates."""
-STRUCTURED_OF = 6
-"""Every so manieth case is structured."""
+CYCLE = ("xml-tree", "xml-bytes", "xml-bytes", "json-tree", "xml-bytes", "xml-bytes", "json-bytes", "xml-bytes")
+"""What the cases are, in turn."""
 SIGNED_SHARE = 0.08
 VALID_COUNT = 300
 """Valid messages that one seed draws and mutates."""
@@ -59,6 +64,16 @@ PROGRAMME = Programme(
 )
 RECEIPT = Receipt(raw_signal="signal-1", received_at=NOW)
 PLAIN = GuardPolicy()
+JSON_POLICY = JsonPolicy()
+READERS: dict[str, Callable[[Any], Any]] = {
+    "event": reader.read_event,
+    "program": reader.read_program,
+    "ven": reader.read_ven,
+    "resource": reader.read_resource,
+    "subscription": reader.read_subscription,
+    "report": reader.read_report,
+}
+"""Who reads each kind of object of 3.x."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +86,8 @@ class Material:
     """Canonical form of every object that was signed."""
     demanding: GuardPolicy
     """Lets in only what those certificates signed."""
+    lists: list[tuple[str, list[Any]]]
+    """Kind and objects of lists that a 3.x VTN sends."""
 
     @functools.cached_property
     def trees(self) -> list[etree._Element]:
@@ -121,21 +138,34 @@ class Wrong(Exception):
     """Something was let in that should not have been, or came out changed."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One message and how it is to be read."""
+
+    kind: str
+    """One of `CYCLE`."""
+    body: bytes
+    policy: GuardPolicy = PLAIN
+    objects: str = ""
+    """What kind of objects a JSON list is asked for."""
+
+
 def run(seed: int, until: Callable[[], bool]) -> Outcome:
     """Draw and judge cases until told to stop; the case number with the seed draws a case again."""
     material = gather_material(seed)
     ledger = Ledger()
-    number = 0
+    drawn: Counter[str] = Counter()
     while not until():
-        body, policy = draw_case(material, seed, number)
+        number = drawn.total()
+        case = draw_case(material, seed, number)
+        drawn[case.kind] += 1
         with Undeclared(ledger, f"seed {seed}, case {number}"):
-            ledger.note(body, judge(body, policy, material))
-        number += 1
-    structured = -(-number // STRUCTURED_OF)
-    measured: dict[str, float] = {"structured_count": structured, "byte_string_count": number - structured}
-    measured |= {f"{name.replace('-', '_')}_count": count for name, count in sorted(ledger.outcomes.items())}
+            ledger.note(case.body, judge_list(case) if case.objects else judge(case.body, case.policy, material))
+    measured: dict[str, float] = {f"{kind}_count": drawn[kind] for kind in sorted(set(CYCLE))}
+    measured |= {f"{name}_count": count for name, count in sorted(ledger.outcomes.items())}
+    measured = {name.replace("-", "_"): value for name, value in measured.items()}
     measured["history_crc32"] = ledger.history
-    return Outcome(case_count=number, failures=tuple(ledger.failures), measured=measured)
+    return Outcome(case_count=drawn.total(), failures=tuple(ledger.failures), measured=measured)
 
 
 def gather_material(seed: int) -> Material:
@@ -146,20 +176,29 @@ def gather_material(seed: int) -> Material:
     demanding = GuardPolicy(signature=SignaturePolicy.REQUIRED, fingerprints=pins)
     vouched = frozenset(canonical(check(body, demanding, NOW).signed_object) for body in signed)
     valid = [draw_message(draw) for _ in range(VALID_COUNT)]
-    return Material(valid=valid, signed=signed, vouched=vouched, demanding=demanding)
+    lists = [draw_objects(draw) for _ in range(VALID_COUNT)]
+    return Material(valid=valid, signed=signed, vouched=vouched, demanding=demanding, lists=lists)
 
 
-def draw_case(material: Material, seed: int, number: int) -> tuple[bytes, GuardPolicy]:
-    """Return the bytes of a case and how strict the guard is to be."""
+def draw_case(material: Material, seed: int, number: int) -> Case:
+    """Return a case of a seed by its number."""
     draw = random.Random((seed << 48) | number)  # noqa: S311  # replayable
+    kind = CYCLE[number % len(CYCLE)]
+    if kind.startswith("json"):
+        objects, content = draw.choice(material.lists)
+        if kind == "json-tree":
+            return Case(kind=kind, body=openadr_json.as_bytes(openadr_json.spoil(draw, content)), objects=objects)
+        others = [openadr_json.as_bytes(draw.choice(material.lists)[1])]
+        body = mutate_bytes(draw, openadr_json.as_bytes(content), others, openadr_json.TOKENS)
+        return Case(kind=kind, body=body, objects=objects)
     is_signed = draw.random() < SIGNED_SHARE
     policy = material.demanding if is_signed else PLAIN
-    if number % STRUCTURED_OF:
+    if kind == "xml-bytes":
         bodies = material.signed if is_signed else material.valid
-        return mutate_bytes(draw, draw.choice(bodies), material.valid), policy
+        return Case(kind=kind, body=mutate_bytes(draw, draw.choice(bodies), material.valid), policy=policy)
     tree = copy.deepcopy(draw.choice(material.signed_trees if is_signed else material.trees))
     mutate_tree(draw, tree, material.trees)
-    return etree.tostring(tree, encoding="UTF-8"), policy
+    return Case(kind=kind, body=etree.tostring(tree, encoding="UTF-8"), policy=policy)
 
 
 def judge(body: bytes, policy: GuardPolicy, material: Material) -> str:
@@ -229,6 +268,29 @@ def event_ids(body: bytes) -> list[str]:
     """Return the event ids of a message in order, by another parser than the guard's."""
     root: Any = ElementTree.fromstring(body.strip())  # noqa: S314  # the guard has let it in
     return [found.text or "" for found in root.iter(f"{EI}eventID")]
+
+
+def judge_list(case: Case) -> str:
+    """Return how a list of 3.x objects ends: `json-rejected`, `json-no-list` or `json-let-in`.
+
+    Raises:
+        Wrong: An object was lost or has another id than was sent.
+    """
+    try:
+        content = read_json(case.body, JSON_POLICY)
+    except JsonRejected:
+        return "json-rejected"
+    try:
+        listing = reader.read_listing(content, READERS[case.objects])
+    except InvalidInput:
+        return "json-no-list"
+    sent = json.loads(case.body.decode("utf-8-sig"))
+    if len(listing.objects) + len(listing.broken) != len(sent):
+        raise Wrong("objects were lost")
+    ids = Counter(each.get("id") for each in sent if isinstance(each, dict) and isinstance(each.get("id"), str))
+    if Counter(each.meta.id for each in listing.objects) - ids:
+        raise Wrong("ids are not those of the list")
+    return "json-let-in" if listing.objects else "json-all-broken"
 
 
 def canonical(element: etree._Element) -> bytes:

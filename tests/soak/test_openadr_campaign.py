@@ -13,6 +13,7 @@ from gateway.openadr.v20b.guard import GuardPolicy
 from gateway.openadr.v20b.wire_events import DistributeEvent
 from scripts import openadr_messages, soak_runner
 from scripts.campaigns import openadr
+from scripts.openadr_json import as_bytes
 
 
 def run(seed: int, count: int) -> Any:
@@ -20,17 +21,22 @@ def run(seed: int, count: int) -> Any:
 
 
 def test_the_same_seed_gives_the_same_history() -> None:
-    first, again, other = run(7, 600), run(7, 600), run(8, 600)
+    first, again, other = run(7, 800), run(7, 800), run(8, 800)
     assert first == again
     assert first.failures == ()
-    assert (first.measured["structured_count"], first.measured["byte_string_count"]) == (100, 500)
+    counts = {
+        name: first.measured[name]
+        for name in ("xml_tree_count", "xml_bytes_count", "json_tree_count", "json_bytes_count")
+    }
+    assert counts == {"xml_tree_count": 100, "xml_bytes_count": 500, "json_tree_count": 100, "json_bytes_count": 100}
     assert other.measured["history_crc32"] != first.measured["history_crc32"]
 
 
 def test_a_case_is_drawn_again_from_its_number() -> None:
     material = openadr.gather_material(3)
-    assert openadr.draw_case(material, 3, 60) == openadr.draw_case(openadr.gather_material(3), 3, 60)
-    assert openadr.draw_case(material, 3, 60) != openadr.draw_case(material, 3, 66)
+    for number in range(8):
+        assert openadr.draw_case(material, 3, number) == openadr.draw_case(openadr.gather_material(3), 3, number)
+        assert openadr.draw_case(material, 3, number) != openadr.draw_case(material, 3, number + 8)
 
 
 def test_valid_messages_are_let_in() -> None:
@@ -38,11 +44,15 @@ def test_valid_messages_are_let_in() -> None:
     material = openadr.gather_material(1)
     assert {openadr.judge(body, openadr.PLAIN, material) for body in drawn} == {"let-in"}
     assert {openadr.judge(body, material.demanding, material) for body in material.signed} == {"let-in"}
+    lists = [openadr.Case(kind="json-tree", body=as_bytes(content), objects=kind) for kind, content in material.lists]
+    assert {openadr.judge_list(case) for case in lists} == {"json-let-in"}
+    assert {case.objects for case in lists} == set(openadr.READERS)
 
 
 def test_a_slice_ends_in_many_ways() -> None:
-    ends = {name for name in run(1, 1_500).measured if name.endswith("_count")}
+    ends = {name for name in run(1, 2_000).measured if name.endswith("_count")}
     wanted = "let_in not_schema_valid malformed not_utf_8 forbidden_markup not_one_signed_object bad_signature too_deep"
+    wanted += " json_let_in json_rejected json_all_broken"
     assert {f"{name}_count" for name in wanted.split()} <= ends
 
 
@@ -72,7 +82,7 @@ def test_the_campaign_sees_a_broken_reader(
     monkeypatch: pytest.MonkeyPatch, change: Callable[[DistributeEvent], DistributeEvent]
 ) -> None:
     monkeypatch.setattr(openadr, "read", read_badly(change))
-    failures = run(1, 900).failures
+    failures = run(1, 1_200).failures
     assert failures
     assert failures[0].startswith("seed 1, case ")
 
@@ -82,7 +92,7 @@ def test_the_campaign_sees_a_guard_that_reads_what_was_not_signed(monkeypatch: p
         return signature.Verified(signed_object=signed_object, mark=None)  # type: ignore[arg-type]
 
     monkeypatch.setattr(signature, "verify", trust)
-    assert any("not what was signed" in failure for failure in run(1, 1_500).failures)
+    assert any("not what was signed" in failure for failure in run(1, 2_000).failures)
 
 
 def test_an_undeclared_error_is_noted_and_a_demand_to_stop_is_not() -> None:

@@ -121,8 +121,8 @@ def _as_markup(body: bytes, policy: GuardPolicy) -> bytes:
         if encoding is not None and encoding.lower() not in _ENCODINGS:
             raise MessageRejected(Reason.NOT_UTF8, "declares an encoding other than UTF-8")
         markup = markup[declaration.end() :]
-    if b"\x00" in markup:
-        raise MessageRejected(Reason.MALFORMED, "has a NUL byte")
+    if b"\x00" in markup or markup.startswith(_BYTE_ORDER_MARK):
+        raise MessageRejected(Reason.MALFORMED, "has a NUL byte or a byte order mark that is not at its start")
     if _MARKUP_DECLARATION.search(markup) is not None:
         raise MessageRejected(Reason.FORBIDDEN_MARKUP, "has a document type or entity declaration")
     if b"<?" in markup:

@@ -101,6 +101,11 @@ def test_xinclude_is_not_followed() -> None:
         (b"<html><body>502 Bad Gateway<br></body></html>", Reason.MALFORMED),
         (b"<html><body>502 Bad Gateway</body></html>", Reason.NOT_ONE_OBJECT),
         (b"<a/>" * 2, Reason.MALFORMED),
+        (b"\xef\xbb\xbf\xef\xbb\xbf" + messages.oadr_response(), Reason.MALFORMED),
+        (messages.oadr_response().replace(b"?>", b"?>\xef\xbb\xbf"), Reason.MALFORMED),
+        (messages.oadr_response().replace(b"version=", b"vErsion="), Reason.FORBIDDEN_MARKUP),
+        (messages.oadr_response().replace(b'"1.0"', b'"1.1"'), Reason.FORBIDDEN_MARKUP),
+        (messages.oadr_response().replace(b"<?xml ", b"<?xml2 "), Reason.FORBIDDEN_MARKUP),
     ],
 )
 def test_what_is_not_our_kind_of_xml_is_rejected(body: bytes, why: Reason) -> None:
