@@ -288,7 +288,7 @@ async def seed_rows(folder: RunFolder, market: Market, logins: Mapping[str, Logi
         accounts.append({"actor": name, "roles": ["csms"], "csms": name, "token_file": str(folder.path / file)})
     accounts_file = folder.path / "accounts.toml"
     accounts_file.write_text(toml_text({"tenant": market.tenant, "accounts": accounts}), encoding="utf-8")
-    await _run("import", str(market.inventory), "--accounts", str(accounts_file), "--config", str(folder.config))
+    await run_command("import", str(market.inventory), "--accounts", str(accounts_file), "--config", str(folder.config))
 
 
 def free_port() -> int:
@@ -298,7 +298,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def _run(*arguments: str) -> None:
+async def run_command(*arguments: str) -> None:
+    """Run one command of `voltbridge` to its end.
+
+    Raises:
+        PeerUnavailable: It failed; its last line is in the message.
+    """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

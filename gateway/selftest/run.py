@@ -1,0 +1,135 @@
+"""Plays cases, all at once, and says of each whether it held."""
+
+import asyncio
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import grpc
+
+from gateway.client import connect
+from gateway.demo.folder import RunFolder
+from gateway.domain.errors import VoltbridgeError
+from gateway.selftest.catalogue import CASES, Case
+from gateway.selftest.intermission import Intermission
+from gateway.selftest.partner import Around, CaseFailed, Partner, expect
+from gateway.selftest.partner_20b import Partner20b
+from gateway.selftest.platform import MutePlatform
+from gateway.selftest.repertoire import JUDGED_IN_TESTS, SCRIPTS_20B
+from gateway.selftest.script import Script, usual_table
+from gateway.selftest.stage import POLL_S, Doors, Stage, charger_of, gateway_with, kill_and_start, partners
+
+LONGEST_CASE_S = 75.0
+"""Real seconds after which a case has failed."""
+
+
+class Verdict(enum.StrEnum):
+    """What became of a case."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    ELSEWHERE = "elsewhere"
+    """Judged in a unit test only; not counted as passed here."""
+    NOT_PLAYED = "not played"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """A case and what became of it."""
+
+    case: Case
+    verdict: Verdict
+    evidence: str
+
+
+async def play_cases(cases: Sequence[Case], folder: Path) -> list[Outcome]:
+    """Play cases against a gateway of their own and return what became of each, in their order.
+
+    Args:
+        cases: What to play.
+        folder: Empty folder for configuration, rows and logs.
+
+    Raises:
+        PeerUnavailable: One of the programs did not come up.
+    """
+    run_folder = RunFolder(path=folder)
+    scripts = {case.number: SCRIPTS_20B[case.number] for case in cases if case.number in SCRIPTS_20B}
+    async with partners(run_folder) as doors:
+        tables = await _prepare(scripts, doors)
+        nodes = [number.lower() for number in scripts]
+        async with gateway_with(run_folder, tables, nodes) as stage:
+            played = await _play_all(scripts, doors, stage)
+    return [played.get(case.number) or _unplayed(case) for case in cases]
+
+
+def _unplayed(case: Case) -> Outcome:
+    test = JUDGED_IN_TESTS.get(case.number)
+    if test is None:
+        return Outcome(case=case, verdict=Verdict.NOT_PLAYED, evidence="no script")
+    return Outcome(case=case, verdict=Verdict.ELSEWHERE, evidence=test)
+
+
+async def _prepare(scripts: Mapping[str, Script], doors: Doors) -> list[dict[str, Any]]:
+    """Make the world of each case at its partner and return the gateway's settings for them."""
+    tables: list[dict[str, Any]] = []
+    async with aiohttp.ClientSession() as http:
+        for number, script in scripts.items():
+            name = number.lower()
+            world = f"{doors.vtn20b}/control/worlds/{name}"
+            async with http.put(world, json=dict(script.world), raise_for_status=True) as answer:
+                url = (await answer.json())["url"]
+            for fault in script.faults:
+                async with http.post(f"{world}/faults", json=dict(fault), raise_for_status=True):
+                    pass
+            tables.append({**usual_table(name, url, POLL_S), **script.table})
+    return tables
+
+
+async def _play_all(scripts: Mapping[str, Script], doors: Doors, stage: Stage) -> dict[str, Outcome]:
+    cases = {case.number: case for case in CASES}
+    measured = [charger_of(number.lower()) for number, script in scripts.items() if script.is_measured]
+    chargers = [charger_of(number.lower()) for number in scripts]
+    intermission = Intermission(len(scripts), lambda: kill_and_start(stage.gateway))
+    async with (
+        connect(stage.rpc_address, token=stage.tokens.operator) as gateway,
+        connect(stage.rpc_address, token=stage.tokens.csms) as platform,
+        asyncio.TaskGroup() as tasks,
+    ):
+        running = tasks.create_task(MutePlatform(platform, stage.clock, measured, chargers).run())
+        around = Around(clock=stage.clock, http=stage.http, gateway=gateway, intermission=intermission.wait)
+        plays = {
+            number: tasks.create_task(_play(cases[number], script, _partner(number, doors, around), intermission))
+            for number, script in scripts.items()
+        }
+        await asyncio.wait(plays.values())
+        running.cancel()
+    return {number: play.result() for number, play in plays.items()}
+
+
+def _partner(number: str, doors: Doors, around: Around) -> Partner:
+    return Partner20b(number.lower(), f"{doors.vtn20b}/control", around)
+
+
+async def _play(case: Case, script: Script, partner: Partner, intermission: Intermission) -> Outcome:
+    try:
+        async with asyncio.timeout(LONGEST_CASE_S):
+            evidence = await script.play(partner)
+            await _check_validity(partner)
+    except CaseFailed as failure:
+        return Outcome(case=case, verdict=Verdict.FAILED, evidence=str(failure))
+    except TimeoutError:
+        return Outcome(case=case, verdict=Verdict.FAILED, evidence=f"not over in {LONGEST_CASE_S:.0f} s")
+    except (aiohttp.ClientError, grpc.aio.AioRpcError, VoltbridgeError, LookupError, TypeError, ValueError) as error:
+        return Outcome(case=case, verdict=Verdict.FAILED, evidence=f"{type(error).__name__}: {error}")
+    finally:
+        await intermission.leave()
+    return Outcome(case=case, verdict=Verdict.PASSED, evidence=evidence)
+
+
+async def _check_validity(partner: Partner) -> None:
+    """Fail the case when the VEN said anything that breaks the schema of its dialect."""
+    broken = [entry for entry in await partner.log() if entry["problem"]]
+    expect(not broken, f"{len(broken)} invalid messages, the first: {broken[0]['problem'] if broken else ''}")
