@@ -8,19 +8,18 @@ Whoever knows the token can make us poll, nothing else.
 import asyncio
 import hashlib
 import hmac
-import ipaddress
 import secrets
 import ssl
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from gateway.domain.errors import InvalidInput, PeerUnavailable
 from gateway.observe import logger
+from gateway.openadr.https import check_address, is_loopback
 from gateway.openadr.v3.notifications import POLICY, Interest, NotificationCount, Wake, decode
 from gateway.ports import Clock
 
@@ -44,29 +43,16 @@ class WebhookSettings:
     """Address we listen on: loopback behind a proxy that ends TLS, or any with a certificate of our own."""
     cert_file: Path | None = None
     key_file: Path | None = None
-    allow_insecure: bool = False
+    allow_plain_http: bool = False
     """Accept plain http in `public_url` when it leads to loopback; for tests and the demo."""
     patience_s: float = 10.0
     """Real seconds for one request."""
 
     def __post_init__(self) -> None:
         """Reject addresses that would carry tokens in the clear."""
-        split = urlsplit(self.public_url)
-        is_tolerated = self.allow_insecure and split.scheme == "http" and is_loopback(split.hostname or "")
-        if not split.hostname or not (split.scheme == "https" or is_tolerated):
-            raise InvalidInput(
-                "openadr.webhook.public_url", "must begin with https:// (http:// only insecure on loopback)"
-            )
+        check_address(self.public_url, allow_plain_http=self.allow_plain_http, field="openadr.webhook.public_url")
         if self.cert_file is None and not is_loopback(self.host):
             raise InvalidInput("openadr.webhook.cert_file", "is needed to listen on anything but loopback")
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address can only be this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class Callback:
