@@ -248,6 +248,8 @@ class GridEvent:
     """Mean change of power over the event that its limits should make, at most 0; None when there is no forecast."""
     comment: str = ""
     """The partner's own words about the event."""
+    unrolled_until: datetime | None = None
+    """Of an event that repeats without end: `intervals` goes so far, and further as time goes on; None when it holds all."""
 
     def __post_init__(self) -> None:
         """Reject empty ids, negative modification numbers and priorities."""

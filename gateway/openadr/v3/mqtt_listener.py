@@ -31,7 +31,7 @@ from gateway.openadr.v3.refusals import VtnRefused
 from gateway.ports import Clock, Ids
 
 NOTIFIERS = "/notifiers"
-_VERSIONS = (aiomqtt.ProtocolVersion.V5, aiomqtt.ProtocolVersion.V311)
+_VERSIONS: tuple[aiomqtt.ProtocolVersion, ...] = (aiomqtt.ProtocolVersion.V5, aiomqtt.ProtocolVersion.V311)
 _FAILED = 0x80
 _AT_LEAST_ONCE = 1
 _MOST_QUEUED = 1_000
@@ -48,7 +48,7 @@ class MqttSettings:
     """Our client id at the VTN, the user name where the broker wants a token."""
     ca_file: Path | None = None
     """Authorities to trust for the broker; None are those of the system."""
-    allow_insecure: bool = False
+    allow_plain_mqtt: bool = False
     """Accept a broker without TLS on loopback; for tests and the demo."""
     patience_s: float = 10.0
     """Real seconds for a connection and each answer of the broker."""
@@ -107,6 +107,7 @@ class MqttListener:
         self._wake = wake
         self._clock = clock
         self._ids = ids
+        self._versions = _VERSIONS
         self.health = MqttHealth()
 
     async def run(self) -> None:
@@ -183,16 +184,17 @@ class MqttListener:
             await _leave(client)
 
     async def _try(self, broker: Broker, binding: MqttBinding) -> aiomqtt.Client:
-        if not broker.is_secure and not (self._settings.allow_insecure and is_loopback(broker.host)):
+        if not broker.is_secure and not (self._settings.allow_plain_mqtt and is_loopback(broker.host)):
             raise InvalidInput("notifiers.MQTT.URIS", "must begin with mqtts:// (mqtt:// only insecure on loopback)")
         last: aiomqtt.MqttError | None = None
-        for version in _VERSIONS:
+        for version in self._versions:
             client = await self._client(broker, binding, version)
             try:
                 await client.__aenter__()
             except aiomqtt.MqttError as error:
                 last = error
                 continue
+            self._versions = (version, *(other for other in _VERSIONS if other is not version))
             self.health.broker = broker.text
             self.health.version = "5" if version is aiomqtt.ProtocolVersion.V5 else "3.1.1"
             _log.info("broker", authority=self._settings.authority, broker=broker.text, version=self.health.version)

@@ -6,6 +6,7 @@
 | nothing                         | a cancelled event              | kept, answered optIn, never dispatched        |
 | it                              | a lower modification           | kept as it is, answered 450 (out of sequence) |
 | it                              | the same modification          | the same answer, no second effect             |
+| it                              | the same, unrolled further     | the same answer, later intervals beside       |
 | it, cancelled because it was missing | the same modification     | comes back, decided again                     |
 | it                              | a higher modification          | replaced, decided again                       |
 | it                              | nothing, in a complete message | cancelled (conformance rule 61)               |
@@ -71,7 +72,8 @@ class Intake:
             )
         is_revived = held.cancelled and not event.cancelled
         if event.modification == held.modification and not is_revived:
-            return Decided(event=None, answer=_answer(event, _opt_of(held)))
+            further = _unrolled(held, event)
+            return Decided(event=further, answer=_answer(event, _opt_of(held)), action="event.unroll")
         return self._keep(_with_offset(event, held), "event.cancel" if event.cancelled else "event.modify")
 
     def cancel_missing(self, authority: str, refused: Iterable[str]) -> list[Decided]:
@@ -125,10 +127,17 @@ def _answer(event: GridEvent, opt: OptType, code: int = OK, description: str = "
     )
 
 
+def _unrolled(held: GridEvent, event: GridEvent) -> GridEvent | None:
+    """Return the held event with the intervals of a repeating one that have come into sight; None when there are none."""
+    if held.cancelled or held.unrolled_until is None or event.unrolled_until == held.unrolled_until:
+        return None
+    return replace(held, intervals=event.intervals, unrolled_until=event.unrolled_until)
+
+
 def _with_offset(event: GridEvent, held: GridEvent) -> GridEvent:
     """Return the event with the randomised start it had before: a modification draws again only with another `startafter`."""
     shift = held.start_offset - event.start_offset
-    if not shift or event.start_after != held.start_after:
+    if not shift or not event.start_after or event.start_after != held.start_after:
         return event
     return replace(
         event,
