@@ -53,15 +53,20 @@ def check_address(url: str, *, allow_plain_http: bool, field: str = "openadr.vtn
         return
     if parts.scheme != "http" or not host:
         raise InvalidInput(field, "must be an https address")
-    if not allow_plain_http or not _is_loopback(host):
+    if not allow_plain_http or not is_loopback(host):
         raise InvalidInput(field, "must be https; plain http needs allow_plain_http and a loopback address")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address can only be this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host in _LOOPBACK_NAMES
+
+
+class AnswerTooLong(PeerUnavailable):
+    """The VTN's answer has more bytes than are read."""
 
 
 def tls_context(tls: TlsFiles) -> ssl.SSLContext:
@@ -103,13 +108,14 @@ async def read_bounded(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     """Return the body of an answer, decompressed, or refuse one that is longer than allowed.
 
     Raises:
-        PeerUnavailable: Too long, or compressed in a way we cannot read.
+        AnswerTooLong: Longer than allowed.
+        PeerUnavailable: Compressed in a way we cannot read.
     """
     received = bytearray()
     async for chunk in answer.content.iter_chunked(_CHUNK):
         received += chunk
         if len(received) > max_bytes:
-            raise PeerUnavailable(f"the VTN's answer is longer than {max_bytes} bytes")
+            raise AnswerTooLong(f"the VTN's answer is longer than {max_bytes} bytes")
     if answer.headers.get("Content-Encoding", "identity").strip().lower() in {"", "identity"}:
         return bytes(received)
     return _inflate(bytes(received), max_bytes)
@@ -123,7 +129,7 @@ def _inflate(packed: bytes, max_bytes: int) -> bytes:
     except zlib.error as error:
         raise PeerUnavailable("the VTN's answer is compressed in a way we cannot read") from error
     if len(plain) > max_bytes:
-        raise PeerUnavailable(f"the VTN's answer is longer than {max_bytes} bytes")
+        raise AnswerTooLong(f"the VTN's answer is longer than {max_bytes} bytes")
     return plain
 
 

@@ -160,7 +160,7 @@ class MqttListener:
             try:
                 found += read_topics(await self._vtn.get(path))
             except (VtnRefused, InvalidInput) as error:
-                _log.info("no topics", authority=self._settings.authority, path=path, error=str(error))
+                _log.debug("no topics", authority=self._settings.authority, path=path, error=str(error))
         if not found:
             raise PeerUnavailable("the VTN names no MQTT topic for us")
         return tuple(dict.fromkeys(found))
