@@ -305,6 +305,8 @@ class VenRegistration:
     poll_interval: timedelta
     registered_at: datetime
     active: bool
+    ended_by: str = ""
+    """Who ended it: `vtn`, `operator` (it stays ended until somebody wants it back) or `stop`; empty while active."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -331,16 +333,28 @@ class ReportRequest:
     """What is reported: `usage`, `status`, `history` or `metadata`."""
     is_on_change: bool = False
     """Send when a value changes, not by the clock (granularity zero with a report-back)."""
+    reached: tuple[datetime, ...] = ()
+    """How far the values of each data point are made up, in the order of `r_ids`; empty is `reported_until` for all."""
+    made_count: int = 0
+    """Reports made up so far; it numbers them."""
+    last_seen: tuple[str, ...] = ()
+    """Of a report on change: what was last told of each data point, in the order of `r_ids`; empty before the first."""
+    wish: str = ""
+    """What the partner asked for, in one line: the same words again are the same request."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SeenNonce:
-    """A replay-protection nonce that was used, kept until it could no longer pass the clock window."""
+    """A replay-protection nonce that was used; its row is used again for a newer one when there are many."""
 
     id: str
     tenant: str
     authority: str
     seen_at: datetime
+    digest: str = ""
+    """Hash over nonce and time stamp; empty in rows of the first release, which have it in the id."""
+    stamp: datetime | None = None
+    """Time stamp inside the signature."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

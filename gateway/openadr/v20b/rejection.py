@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing_extensions import override
 
 from gateway.domain.errors import InvalidInput
+from gateway.observe import OPENADR_REJECTED
 
 
 class Reason(StrEnum):
@@ -31,6 +32,12 @@ class Reason(StrEnum):
     NO_REPLAY_PROTECTION = "no-replay-protection"
     OUTSIDE_CLOCK_WINDOW = "outside-clock-window"
     REPLAYED = "replayed"
+    NOT_UNDERSTOOD = "not-understood"
+    """Let in, but no message for a VEN, or a value outside an event has no exact meaning."""
+
+
+TOO_MUCH = frozenset({Reason.TOO_LARGE, Reason.TOO_MANY_ELEMENTS, Reason.TOO_MANY_EVENTS, Reason.TOO_MANY_INTERVALS})
+"""Reasons that say nothing against the message but that it is more than we take."""
 
 
 class MessageRejected(InvalidInput):
@@ -50,3 +57,8 @@ class MessageRejected(InvalidInput):
     def __reduce__(self) -> tuple[type, tuple[Reason, str]]:
         """Survive the pipe of a worker process, which pickles exceptions."""
         return (type(self), (self.why, self.problem))
+
+
+def count_rejection(why: Reason) -> None:
+    """Count a message that was thrown away, by reason and nothing else."""
+    OPENADR_REJECTED.labels(reason=why.value).inc()
