@@ -1,12 +1,15 @@
 """All services of one gateway, wired to each other by callables and to the world by ports."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 
 from gateway.app.peers import PriceKey
 from gateway.domain.calm import CalmRules
 from gateway.domain.commands import FollowRules
-from gateway.domain.signals import GridEvent, OptType
+from gateway.domain.limits import Limit
+from gateway.domain.programs import OptDecision
+from gateway.domain.signals import GridEvent
 from gateway.ports import CarbonSource, Clock, Exchange, Ids, NominationDesk, PriceSource, Store, Worker
 from gateway.services.admit import Admission
 from gateway.services.believe_stays import StayBeliefs
@@ -187,8 +190,8 @@ class _LateOpt:
 
     decider: OptDecider
 
-    def __call__(self, event: GridEvent, now: datetime) -> tuple[OptType, str]:
-        return self.decider.decide_now(event, now)
+    def __call__(self, event: GridEvent, limits: Sequence[Limit], now: datetime) -> OptDecision:
+        return self.decider.decide_now(event, limits, now)
 
 
 class LatestPower:

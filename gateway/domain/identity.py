@@ -34,6 +34,8 @@ class Permission(StrEnum):
     SIGNAL_READ = "signal.read"
     SIGNAL_RECEIVE = "signal.receive"
     OPT_DECIDE = "opt.decide"
+    ENROLMENT_MANAGE = "enrolment.manage"
+    PROGRAM_SWITCH = "program.switch"
     LIMIT_SET = "limit.set"
     MARKET_READ = "market.read"
     MARKET_WRITE = "market.write"
@@ -70,7 +72,14 @@ GRANTS: dict[Role, frozenset[Permission]] = {
     Role.UTILITY: frozenset({Permission.SIGNAL_READ, Permission.EVIDENCE_READ}),
     Role.TRADER: _READ_ALL | {Permission.BID_DRAFT, Permission.BID_PROPOSE, Permission.BID_WITHDRAW},
     Role.APPROVER: _READ_ALL | {Permission.BID_APPROVE, Permission.BID_WITHDRAW},
-    Role.OPERATOR: _READ_ALL | {Permission.LIMIT_SET, Permission.OPT_DECIDE, Permission.FLEET_WRITE},
+    Role.OPERATOR: _READ_ALL
+    | {
+        Permission.LIMIT_SET,
+        Permission.OPT_DECIDE,
+        Permission.FLEET_WRITE,
+        Permission.ENROLMENT_MANAGE,
+        Permission.PROGRAM_SWITCH,
+    },
     Role.AUDITOR: _READ_ALL,
     Role.ADMIN: frozenset({Permission.USER_MANAGE, Permission.FLEET_READ, Permission.FLEET_WRITE}),
     Role.SYSTEM: frozenset(Permission) - {Permission.BID_APPROVE, Permission.BID_PROPOSE},

@@ -103,7 +103,7 @@ class Resolution:
     shadowed: tuple[Limit, ...] = field(default=())
     """Limits that apply too but do not bind, smallest first."""
     optimum_kw: float | None = None
-    """Smallest wish of kind OPTIMUM inside the value in force; None when nobody wishes."""
+    """Smallest wish of kind OPTIMUM that we agreed to, inside the value in force; None when nobody wishes."""
 
     def why(self) -> str:
         """Return the one sentence that says what binds, by whose order and until when; the same text everywhere."""
@@ -151,7 +151,7 @@ def resolve(
     if ordered and ordered[0].max_kw <= value:
         binding = ordered[0]
         value, authority = binding.max_kw, binding.authority
-    wishes = [lim.max_kw for lim in mine if lim.kind is LimitKind.OPTIMUM and lim.covers(now)]
+    wishes = [lim.max_kw for lim in mine if _is_wish(lim) and lim.covers(now)]
     return Resolution(
         node=node.id,
         direction=direction,
@@ -174,6 +174,10 @@ def next_change(limits: Iterable[Limit], now: datetime) -> datetime | None:
         if border is not None
     )
     return min((border for border in borders if border > now), default=None)
+
+
+def _is_wish(limit: Limit) -> bool:
+    return limit.kind is LimitKind.OPTIMUM and limit.binding is not Binding.VOLUNTARY
 
 
 def _authorities(limits: Iterable[Limit]) -> list[str]:

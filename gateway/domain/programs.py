@@ -4,7 +4,7 @@ A program is what a partner calls it: the market context in OpenADR 2.0b, the pr
 enrolment that is in force; a partner that breaks its program's profile is told so here, by rule, and its message changes nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gateway.domain.errors import InvalidInput
@@ -48,6 +48,17 @@ class Enrolment:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class OptDecision:
+    """Our policy's answer to an event."""
+
+    opt: OptType
+    reason: str
+    """Why, in one sentence; the same text for the partner, over gRPC and on the page."""
+    deadline: datetime | None = None
+    """Until when a person may decide otherwise, where the program asks one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ProgramState:
     """Switches of one program that people set at run time."""
 
@@ -88,6 +99,8 @@ class OptSchedule:
     cancelled_at: datetime | None = None
     told_at: datetime | None = None
     """When the partner took the schedule or, after a cancellation, the cancellation."""
+    refusal: str = ""
+    """Why the partner is not told any more: it refused, or all was over before; empty otherwise."""
 
     def __post_init__(self) -> None:
         """Reject a schedule without windows and windows without an end."""
@@ -97,6 +110,15 @@ class OptSchedule:
             raise InvalidInput("opt.windows", "a schedule needs at least one window")
         if any(window.end is None for window in self.windows):
             raise InvalidInput("opt.windows", "must have an end each")
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is nothing left to tell the partner."""
+        return self.told_at is not None or bool(self.refusal)
+
+    def cancel(self, now: datetime) -> "OptSchedule":
+        """Return it withdrawn: the partner is to be told."""
+        return replace(self, cancelled_at=now, told_at=None, refusal="")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,3 +210,5 @@ class PendingReport:
     made_at: datetime
     sent_at: datetime | None = None
     """When the partner acknowledged it; None before."""
+    dropped_at: datetime | None = None
+    """When it was given up: the partner wants it no longer, or refused it again and again; None otherwise."""

@@ -35,6 +35,10 @@ class PriceProduct(StrEnum):
     DAY_AHEAD_EXAA = "day-ahead-exaa"
     IMBALANCE = "imbalance"
     TARIFF_ENERGY = "tariff-energy"
+    PROGRAM_TARIFF = "program-tariff"
+    """What a grid partner's program charges per MWh drawn, as its events say."""
+    PROGRAM_EXPORT_TARIFF = "program-export-tariff"
+    """What a grid partner's program pays per MWh fed in, as its events say."""
 
 
 class CarbonKind(StrEnum):
@@ -213,6 +217,10 @@ PUBLICATION: dict[PriceProduct, PublicationRule] = {
     ),
     PriceProduct.IMBALANCE: PublicationRule(day_offset=1, first_poll=time(0, 5), late=time(12), fallback=None),
     PriceProduct.TARIFF_ENERGY: PublicationRule(day_offset=-7, first_poll=time(0), late=time(20), fallback=None),
+    PriceProduct.PROGRAM_TARIFF: PublicationRule(day_offset=-1, first_poll=time(0), late=time(20), fallback=None),
+    PriceProduct.PROGRAM_EXPORT_TARIFF: PublicationRule(
+        day_offset=-1, first_poll=time(0), late=time(20), fallback=None
+    ),
 }
 """Results of the day-ahead coupling come from 12:45, late from 14:00; after 20:00 the same day last week stands in."""
 

@@ -1,10 +1,11 @@
 """A small tenant with everything between a grid signal and a charger, on a memory store and a clock moved by hand."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import numpy.typing as npt
 
 from gateway.domain.calm import CalmRules
 from gateway.domain.commands import FollowRules
@@ -13,17 +14,25 @@ from gateway.domain.fleet import TelemetryBatch
 from gateway.domain.identity import Principal, Role, system_principal
 from gateway.domain.sessions import Session, SessionState
 from gateway.domain.signals import EventInterval, GridEvent, Instruction, RawSignal
-from gateway.domain.timegrid import Interval
+from gateway.domain.timegrid import Interval, TimeGrid
 from gateway.domain.topology import Charger, ConnectionPoint, EnforcementClass, Node, NodeKind
 from gateway.ports import ReceivedEvents, Store
 from gateway.services.decide_opt import OptDecider, OptRules
 from gateway.services.follow_dispatch import Follower
-from gateway.services.gather_signals import ProgramRules, SignalGatherer, SignalSettings, SignalSources
+from gateway.services.gather_signals import (
+    ProgramDesk,
+    ProgramRules,
+    SignalGatherer,
+    SignalSettings,
+    SignalSources,
+)
 from gateway.services.plan_dispatch import Dispatcher, DispatchLink, DispatchSettings, DispatchSources, LinkBatch
 from gateway.services.track_fleet import FleetTracker, TrackSettings
 from tests.fakes.clock import START, HandClock
 from tests.fakes.ids import CountingIds
 from tests.fakes.store import MemoryStore
+
+FloatArray = npt.NDArray[np.float64]
 
 TENANT = "demo"
 CSMS = "csms-demo"
@@ -164,6 +173,7 @@ class Services:
     decider: OptDecider
     follower: Follower
     dispatcher: Dispatcher
+    programs: ProgramDesk
 
 
 class Scene:
@@ -184,6 +194,8 @@ class Scene:
         self.settings = settings
         self.programs = {} if programs is None else programs
         self.opt_rules = {} if opt_rules is None else opt_rules
+        self.baseline_kw: Callable[[str, str, datetime], float | None] = lambda tenant, node, at: None
+        self.expected_kw: Callable[[str, str, TimeGrid], FloatArray | None] = lambda tenant, node, grid: None
         self.services = self._build()
         self.platform: Platform | None = None
 
@@ -199,8 +211,9 @@ class Scene:
             tenants=[TENANT],
             sources=SignalSources(
                 find_node=tracker.find_node,
-                decide=lambda e, now: decider.decide_now(e, now),  # noqa: PLW0108  # the decider comes later
-                baseline_kw=lambda tenant, node, at: None,
+                decide=lambda e, limits, now: decider.decide_now(e, limits, now),  # noqa: PLW0108  # the decider comes later
+                baseline_kw=lambda tenant, node, at: self.baseline_kw(tenant, node, at),  # noqa: PLW0108  # tests change it
+                expected_kw=lambda tenant, node, grid: self.expected_kw(tenant, node, grid),  # noqa: PLW0108
             ),
             settings=SignalSettings(programs=self.programs, store_patience_s=self._patience_s),
         )
@@ -224,7 +237,7 @@ class Scene:
         )
         tracker.on_change.append(dispatcher.wake)
         signals.on_change.append(dispatcher.wake)
-        return Services(tracker, signals, decider, follower, dispatcher)
+        return Services(tracker, signals, decider, follower, dispatcher, ProgramDesk(signals.scribe, signals.appraiser))
 
     def go_to(self, store: Store) -> None:
         """Make new services on another store, for example a database."""

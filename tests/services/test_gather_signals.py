@@ -64,8 +64,7 @@ async def test_a_reduction_is_measured_from_a_baseline_that_is_kept() -> None:
         asked.append(node)
         return 90.0 if len(asked) == 1 else None
 
-    sources = scene.services.signals._sources
-    scene.services.signals._sources = replace(sources, baseline_kw=baseline)
+    scene.baseline_kw = baseline
     await scene.services.signals.receive(GRID, message(event(instruction="reduction-kw", max_kw=30.0)))
     assert in_force(scene, 15) == [60.0]
     await scene.services.signals.receive(GRID, message(event("e2"), raw_id="raw-2"))
@@ -420,9 +419,9 @@ async def test_an_event_that_would_break_a_guarantee_is_answered_opt_out() -> No
 async def test_the_policy_gives_its_reason(rules: OptRules, start_in: float, reason: str) -> None:
     scene = await a_scene(opt_rules={VTN: rules})
     asked = event(start=START + timedelta(minutes=start_in))
-    opt, why = scene.services.decider.decide_now(asked, START)
-    assert why == reason
-    assert (opt is OptType.OPT_IN) == rules.is_mandatory
+    decision = scene.services.decider.decide_now(asked, [], START)
+    assert decision.reason == reason
+    assert (decision.opt is OptType.OPT_IN) == rules.is_mandatory
 
 
 async def test_the_count_of_promised_events_survives_a_restart() -> None:

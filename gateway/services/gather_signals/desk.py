@@ -1,27 +1,31 @@
 """The desk where signals arrive: decide on events, write them with the limits that follow, then let the limits act."""
 
 import asyncio
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from gateway.domain.errors import InvalidInput, NotFound, PreconditionFailed, StorageUnavailable
-from gateway.domain.evidence import content_hash
-from gateway.domain.identity import Permission, Principal
-from gateway.domain.limits import Binding, Direction, Limit, LimitKind, Resolution, resolve
+from gateway.domain.alerts import Alert, alerts_of
+from gateway.domain.errors import Conflict, NotFound, PreconditionFailed, StorageUnavailable, Unavailable
+from gateway.domain.identity import Permission, Principal, system_principal
+from gateway.domain.limits import Direction, Limit, Resolution, resolve
 from gateway.domain.signals import EventAnswer, EventStatus, GridEvent, OptType
-from gateway.domain.timegrid import Interval
 from gateway.domain.topology import CapacityGroup, Node
-from gateway.ports import Batch, Clock, Ids, OutboxItem, Put, ReceivedEvents, Store
-from gateway.services.gather_signals.entries import SignalEntries
-from gateway.services.gather_signals.intake import Intake
+from gateway.observe import logger
+from gateway.ports import Batch, Clock, Ids, Put, ReceivedEvents, Store
+from gateway.services.gather_signals.appraisal import BY_POLICY, Appraiser
+from gateway.services.gather_signals.intake import Decided, Intake
 from gateway.services.gather_signals.ledger import LimitLedger
-from gateway.services.gather_signals.programs import limits_of_events
+from gateway.services.gather_signals.manual import ManualOrders, request_hash, require_finite
+from gateway.services.gather_signals.outbox import changed_answer
+from gateway.services.gather_signals.publishing import TariffPublisher
+from gateway.services.gather_signals.scribe import MOST_ROWS, Scribe, is_over
 from gateway.services.gather_signals.settings import SignalSettings, SignalSources
 
-_MOST_ROWS = 200_000
-_MANUAL = "manual:"
+_BREATHE_EVERY = 20
+"""After so many events the event loop gets its turn."""
+_OVER = frozenset({EventStatus.CANCELLED, EventStatus.COMPLETED})
+_LOG = logger("gather_signals")
 
 
 class SignalGatherer:
@@ -50,27 +54,27 @@ class SignalGatherer:
         self._store = store
         self._clock = clock
         self._ids = ids
-        self._entries = SignalEntries(clock=clock, ids=ids)
         self._sources = sources
         self._settings = SignalSettings() if settings is None else settings
-        self._ledgers = {tenant: LimitLedger() for tenant in tenants}
+        self.scribe = Scribe(
+            store=store, clock=clock, ids=ids, tenants=tenants, sources=sources, settings=self._settings
+        )
+        self.appraiser = Appraiser(sources, self._settings)
+        self._manual = ManualOrders(self.scribe)
+        self._publisher = TariffPublisher(self.scribe)
         self._groups: dict[str, list[CapacityGroup]] = {}
-        self._locks = {tenant: asyncio.Lock() for tenant in tenants}
         unconditional = {name for name, rules in self._settings.programs.items() if rules.is_unconditional}
         self._lost = {tenant: set(unconditional) for tenant in tenants}
-        self.on_change: list[Callable[[str], None]] = []
+        self.on_change = self.scribe.on_change
         """Called with the tenant whenever a limit or the contact with an authority changed."""
 
     async def load(self) -> None:
         """Fill the ledgers from rows."""
-        now = self._clock.now()
-        for tenant, ledger in self._ledgers.items():
-            events = await self._store.find(GridEvent, tenant, newest_first=True, limit=_MOST_ROWS)
-            limits = await self._store.find(Limit, tenant, newest_first=True, limit=_MOST_ROWS)
-            ledger.load([row.record for row in events], [row.record for row in limits], now)
-            groups = await self._store.find(CapacityGroup, tenant, limit=_MOST_ROWS)
+        await self.scribe.load()
+        for tenant in self.scribe.tenants:
+            groups = await self._store.find(CapacityGroup, tenant, limit=MOST_ROWS)
             self._groups[tenant] = [row.record for row in groups]
-            self._notify(tenant)
+            self.scribe.notify(tenant)
 
     # ---------------------------------------------------------------- what the dispatcher asks
 
@@ -100,6 +104,8 @@ class SignalGatherer:
     async def receive(self, principal: Principal, received: ReceivedEvents) -> Sequence[EventAnswer]:
         """Make the events durable with our decision and return their answers in order, then those of refused events.
 
+        Prices and carbon in them become market data in the same batch.
+
         Args:
             principal: The grid-protocol room.
             received: The events of one verified message.
@@ -109,24 +115,40 @@ class SignalGatherer:
         """
         principal.require(Permission.SIGNAL_RECEIVE)
         tenant = principal.tenant
-        async with self._locks[tenant]:
+        async with self.scribe.lock(tenant):
             now = self._clock.now()
-            ledger = self._ledger(tenant)
-            ledger.prune(now)
-            intake = Intake(known=ledger.events, decide=self._decision, draw=self._draw, now=now)
-            decided = [intake.take(event) for event in received.events]
-            if received.complete:
-                decided += intake.cancel_missing(received.raw.authority, (one.event_id for one in received.rejected))
+            self._ledger(tenant).prune(now)
+            decided = await self._decide(tenant, received, now)
             changed = [d.event for d in decided if d.event is not None]
-            limits = self._limits_after(tenant, changed, now)
-            puts = (received.raw, *changed, *limits)
+            limits = await self.scribe.limits_after(tenant, changed, now)
+            published = await self._publisher.after(principal, changed, now)
+            puts = (received.raw, *changed, *limits, *published.records)
             audit = [
-                *self._entries.of_events(principal, decided, received.raw.id),
-                *self._entries.of_limits(principal, limits),
+                *self.scribe.entries.of_events(principal, decided, received.raw.id),
+                *self.scribe.entries.of_limits(principal, limits),
+                *published.audit,
             ]
             batch = Batch(tenant=tenant, puts=tuple(Put(record=r) for r in puts), audit=tuple(audit))
-            await self._write(batch, changed, limits)
+            await self.scribe.write(batch, changed, limits)
+            self._publisher.commit(published)
         return [d.answer for d in decided if d.answer is not None] + list(received.rejected)
+
+    async def _decide(self, tenant: str, received: ReceivedEvents, now: datetime) -> list[Decided]:
+        agreements = self.scribe.agreements(tenant)
+        intake = Intake(
+            known=self._ledger(tenant).events,
+            decide=lambda event, at: self.appraiser.appraise(event, agreements, at),
+            draw=self._draw,
+            now=now,
+        )
+        decided = []
+        for count, event in enumerate(received.events, start=1):
+            decided.append(intake.take(event))
+            if count % _BREATHE_EVERY == 0:
+                await asyncio.sleep(0)
+        if received.complete:
+            decided += intake.cancel_missing(received.raw.authority, (one.event_id for one in received.rejected))
+        return decided
 
     def _draw(self, longest: timedelta) -> timedelta:
         return timedelta(seconds=self._ids.uniform(0.0, longest.total_seconds()))
@@ -142,15 +164,15 @@ class SignalGatherer:
             lost.add(authority)
         else:
             lost.discard(authority)
-        self._notify(tenant)
+        self.scribe.notify(tenant)
         action = "signal.lost" if is_lost else "signal.found"
-        entry = self._entries.of(principal, action, ("signal", authority))
+        entry = self.scribe.entries.of(principal, action, ("signal", authority))
         try:
-            await self._apply(Batch(tenant=tenant, audit=(entry,)))
+            await self.scribe.apply(Batch(tenant=tenant, audit=(entry,)))
         except StorageUnavailable:
             if not is_lost:
                 lost.add(authority)
-                self._notify(tenant)
+                self.scribe.notify(tenant)
                 raise
 
     # ---------------------------------------------------------------- what people ask and order
@@ -161,6 +183,11 @@ class SignalGatherer:
         rows = await self._store.find(GridEvent, principal.tenant, newest_first=True)
         return [row.record for row in reversed(rows)]
 
+    async def alerts(self, principal: Principal) -> list[Alert]:
+        """Return the alerts that are in force or to come, the most severe first."""
+        principal.require(Permission.SIGNAL_READ)
+        return alerts_of(self._ledger(principal.tenant).events.values(), self._clock.now())
+
     async def limits(self, principal: Principal, node_id: str, now: datetime) -> list[Limit]:
         """Return limits of a node that apply now or later.
 
@@ -170,9 +197,16 @@ class SignalGatherer:
         principal.require(Permission.SIGNAL_READ)
         self._node(principal.tenant, node_id)
         found = self._ledger(principal.tenant).at_node(node_id)
-        return sorted((x for x in found if not _is_over(x, now)), key=lambda x: (x.interval.start, x.id))
+        return sorted((x for x in found if not is_over(x, now)), key=lambda x: (x.interval.start, x.id))
 
-    async def resolve(self, principal: Principal, node_id: str, at: datetime | None) -> Resolution:
+    async def resolve(
+        self,
+        principal: Principal,
+        node_id: str,
+        at: datetime | None,
+        *,
+        direction: Direction = Direction.IMPORT,
+    ) -> Resolution:
         """Say what binds at a node at an instant, now by default.
 
         Raises:
@@ -181,11 +215,11 @@ class SignalGatherer:
         principal.require(Permission.SIGNAL_READ)
         node, now = self._node(principal.tenant, node_id), self._clock.now()
         if at is not None and at < now:
-            rows = await self._store.find(Limit, principal.tenant, {"node": node_id}, limit=_MOST_ROWS)
-            return resolve(node, [row.record for row in rows if row.record.known_at <= at], at)
+            rows = await self._store.find(Limit, principal.tenant, {"node": node_id}, limit=MOST_ROWS)
+            return resolve(node, [x.record for x in rows if x.record.known_at <= at], at, direction=direction)
         limits = self._ledger(principal.tenant).at_node(node_id)
         lost = self.lost_nodes(principal.tenant).get(node_id, frozenset())
-        return resolve(node, limits, now if at is None else at, lost=lost)
+        return resolve(node, limits, now if at is None else at, direction=direction, lost=lost)
 
     async def set_manual_limit(  # noqa: PLR0913  # what a person must say is six things
         self,
@@ -215,37 +249,11 @@ class SignalGatherer:
             StorageUnavailable: Not on disk; it acts from memory all the same.
         """
         principal.require(Permission.LIMIT_SET)
-        if not math.isfinite(max_kw):
-            raise InvalidInput("max_power_kw", "must be a finite number")
-        request_hash = _request_hash(request_id, [node_id, max_kw, start, end, reason])
-        known = await self._replayed_limit(principal, request_id, request_hash)
-        if known is not None:
-            return known
-        now = self._clock.now()
+        require_finite(max_kw)
         node = self._node(principal.tenant, node_id)
-        if not 0.0 <= max_kw <= node.max_import_kw:
-            raise InvalidInput("max_power_kw", f"must be 0 to the node's rating of {node.max_import_kw:g} kW")
-        begin = now if start is None else start
-        if not now < end <= begin + self._settings.longest_manual:
-            raise InvalidInput(
-                "expire_time", f"must lie ahead, at most {self._settings.longest_manual.days} days after the start"
-            )
-        limit = Limit(
-            id=self._ids.new("limit"),
-            tenant=principal.tenant,
-            authority=f"{_MANUAL}{principal.actor}",
-            node=node_id,
-            direction=Direction.IMPORT,
-            kind=LimitKind.LIMIT,
-            binding=Binding.MANDATORY,
-            max_kw=max_kw,
-            interval=Interval(start=begin, end=end),
-            cause=f"account:{principal.actor}",
-            known_at=now,
-            reason=reason,
+        return await self._manual.set_limit(
+            principal, node=node, max_kw=max_kw, start=start, end=end, reason=reason, request_id=request_id
         )
-        await self._write_manual(principal, limit, request_id, request_hash)
-        return limit
 
     async def withdraw_manual_limit(
         self, principal: Principal, *, limit_id: str, reason: str, request_id: str
@@ -256,25 +264,12 @@ class SignalGatherer:
             NotFound: There is no such manual limit.
             PreconditionFailed: It is over already.
         """
-        principal.require(Permission.LIMIT_SET)
-        request_hash = _request_hash(request_id, [limit_id, reason])
-        known = await self._replayed_limit(principal, request_id, request_hash)
-        if known is not None:
-            return known
-        row = await self._store.get(Limit, principal.tenant, limit_id)
-        if row is None or not row.record.authority.startswith(_MANUAL):
-            raise NotFound("limit", limit_id)
-        now = self._clock.now()
-        if _is_over(row.record, now):
-            raise PreconditionFailed("the limit is over")
-        withdrawn = replace(row.record, withdrawn_at=now)
-        await self._write_manual(principal, withdrawn, request_id, request_hash, reason)
-        return withdrawn
+        return await self._manual.withdraw(principal, limit_id=limit_id, reason=reason, request_id=request_id)
 
     async def change_opt(
         self, principal: Principal, *, event_id: str, opt: OptType, reason: str, request_id: str
     ) -> GridEvent:
-        """Change our answer to an event; its limits follow and the grid-protocol room is told by outbox (`openadr-opt`).
+        """Change our answer to an event; its limits follow and the room of its dialect is told by outbox.
 
         Raises:
             NotFound: There is no such event.
@@ -282,127 +277,71 @@ class SignalGatherer:
         """
         principal.require(Permission.OPT_DECIDE)
         tenant = principal.tenant
-        request_hash = _request_hash(request_id, [event_id, opt, reason])
-        async with self._locks[tenant]:
+        content_id = request_hash(request_id, [event_id, opt, reason])
+        async with self.scribe.lock(tenant):
             row = await self._store.get(GridEvent, tenant, event_id)
             if row is None:
                 raise NotFound("event", event_id)
-            if await self._store.replay(tenant, request_id, request_hash) is not None:
+            if await self._store.replay(tenant, request_id, content_id) is not None:
                 return row.record
             now = self._clock.now()
-            if row.record.status(now) in {EventStatus.CANCELLED, EventStatus.COMPLETED}:
+            if row.record.status(now) in _OVER:
                 raise PreconditionFailed("the event is over")
-            event = replace(row.record, opt=opt, opt_reason=reason)
-            limits = self._limits_after(tenant, [event], now)
-            entry = self._entries.of(
+            event = replace(row.record, opt=opt, opt_reason=reason, opt_by=principal.actor)
+            limits = await self.scribe.limits_after(tenant, [event], now)
+            entry = self.scribe.entries.of(
                 principal, "event.opt", ("event", event.id), detail={"opt": opt.value, "reason": reason}
-            )
-            told = OutboxItem(
-                id=f"opt:{request_id}",
-                tenant=tenant,
-                topic="openadr-opt",
-                key=event.id,
-                due_at=now,
-                expires_at=event.active.end,
             )
             batch = Batch(
                 tenant=tenant,
                 puts=tuple(Put(record=record) for record in (event, *limits)),
-                audit=(replace(entry, request_id=request_id), *self._entries.of_limits(principal, limits)),
-                outbox=(told,),
+                audit=(replace(entry, request_id=request_id), *self.scribe.entries.of_limits(principal, limits)),
+                outbox=(changed_answer(event, f"opt:{request_id}", now),),
                 request_id=request_id,
-                request_hash=request_hash,
+                request_hash=content_id,
                 response=event.id,
             )
-            await self._write(batch, [event], limits)
+            await self.scribe.write(batch, [event], limits)
         return event
+
+    # ---------------------------------------------------------------- what time brings
+
+    async def run(self) -> None:
+        """Let deadlines pass and prices reach into new days, until cancelled; what was missed is caught up first."""
+        while True:
+            for tenant in self.scribe.tenants:
+                try:
+                    await self.keep_up(tenant)
+                except (Conflict, Unavailable) as error:
+                    _LOG.warning("signals_wait", tenant=tenant, reason=str(error))
+            await self._clock.sleep(self._settings.sweep)
+
+    async def keep_up(self, tenant: str) -> None:
+        """Let default answers stand whose deadline has passed, and keep the prices of days that have come near.
+
+        Raises:
+            StorageUnavailable: Nothing was kept.
+        """
+        principal = system_principal(tenant, "signals")
+        async with self.scribe.lock(tenant):
+            now = self._clock.now()
+            events = self._ledger(tenant).events
+            stood = [_stood(event) for event in events.values() if _is_decided_by_time(event, now)]
+            published = await self._publisher.catch_up(principal, now)
+            if not stood and not published.records:
+                self._publisher.commit(published)
+                return
+            entries = [self.scribe.entries.of(principal, "event.opt-stands", ("event", one.id)) for one in stood]
+            puts = (*stood, *published.records)
+            audit = (*entries, *published.audit)
+            batch = Batch(tenant=tenant, puts=tuple(Put(record=r) for r in puts), audit=audit)
+            await self.scribe.write(batch, stood, [])
+            self._publisher.commit(published)
 
     # ---------------------------------------------------------------- inside
 
-    def _decision(self, event: GridEvent, now: datetime) -> tuple[GridEvent, str]:
-        """Return the event with baselines and answer filled in; a text when it cannot be applied at all."""
-        unknown = [node for node in event.nodes if self._sources.find_node(event.tenant, node) is None]
-        if unknown or not event.nodes:
-            return event, "target is not a node of ours"
-        with_baselines = replace(
-            event,
-            intervals=tuple(
-                replace(i, baseline_kw=self._sources.baseline_kw(event.tenant, event.nodes[0], now))
-                if i.is_reduction
-                else i
-                for i in event.intervals
-            ),
-        )
-        reductions = [i for i in with_baselines.intervals if i.is_reduction]
-        if reductions and (len(event.nodes) > 1 or any(i.baseline_kw is None for i in reductions)):
-            return replace(with_baselines, opt=OptType.OPT_OUT, opt_reason="no baseline for a reduction"), ""
-        opt, reason = self._sources.decide(with_baselines, now)
-        return replace(with_baselines, opt=opt, opt_reason=reason), ""
-
-    def _limits_after(self, tenant: str, changed: Sequence[GridEvent], now: datetime) -> list[Limit]:
-        """Return the limit rows to write: new ones, and old ones that are withdrawn."""
-        rows: list[Limit] = []
-        for authority in sorted({event.authority for event in changed}):
-            events, limits = self._ledger(tenant).of_authority(authority)
-            current = {event.id: event for event in events} | {e.id: e for e in changed if e.authority == authority}
-            ratings = {
-                node: found.max_import_kw
-                for event in current.values()
-                for node in event.nodes
-                if (found := self._sources.find_node(tenant, node))
-            }
-            wanted = {
-                x.id: x for x in limits_of_events(current.values(), self._settings.rules(authority), ratings, now)
-            }
-            in_force = {x.id: x for x in limits if x.withdrawn_at is None and x.cause.startswith("event:")}
-            rows += [limit for key, limit in wanted.items() if key not in in_force]
-            gone = (x for key, x in in_force.items() if key not in wanted and not _is_over(x, now))
-            rows += [replace(limit, withdrawn_at=now) for limit in gone]
-        return rows
-
-    async def _write_manual(
-        self, principal: Principal, limit: Limit, request_id: str, request_hash: str, reason: str = ""
-    ) -> None:
-        entries = self._entries.of_limits(principal, [limit], reason)
-        batch = Batch(
-            tenant=principal.tenant,
-            puts=(Put(record=limit),),
-            audit=tuple(replace(entry, request_id=request_id) for entry in entries),
-            request_id=request_id,
-            request_hash=request_hash,
-            response=limit.id,
-        )
-        await self._write(batch, [], [limit])
-
-    async def _write(self, batch: Batch, events: Iterable[GridEvent], limits: Sequence[Limit]) -> None:
-        """Write, then let the limits act; when the store fails, reductions act from memory and the error goes on."""
-        ledger = self._ledger(batch.tenant)
-        try:
-            await self._apply(batch)
-        except StorageUnavailable:
-            ledger.hold(limits)
-            self._notify(batch.tenant)
-            raise
-        ledger.commit(events, limits)
-        self._notify(batch.tenant)
-
-    async def _apply(self, batch: Batch) -> None:
-        try:
-            async with asyncio.timeout(self._settings.store_patience_s):
-                await self._store.apply(batch)
-        except TimeoutError as error:
-            raise StorageUnavailable("the store does not answer") from error
-
-    async def _replayed_limit(self, principal: Principal, request_id: str, request_hash: str) -> Limit | None:
-        known = await self._store.replay(principal.tenant, request_id, request_hash)
-        row = None if known is None else await self._store.get(Limit, principal.tenant, known)
-        return None if row is None else row.record
-
     def _ledger(self, tenant: str) -> LimitLedger:
-        try:
-            return self._ledgers[tenant]
-        except KeyError as error:
-            raise NotFound("tenant", tenant) from error
+        return self.scribe.ledger(tenant)
 
     def _node(self, tenant: str, node_id: str) -> Node:
         node = self._sources.find_node(tenant, node_id)
@@ -410,17 +349,11 @@ class SignalGatherer:
             raise NotFound("node", node_id)
         return node
 
-    def _notify(self, tenant: str) -> None:
-        for callback in self.on_change:
-            callback(tenant)
+
+def _is_decided_by_time(event: GridEvent, now: datetime) -> bool:
+    return event.opt_deadline is not None and event.opt_deadline <= now and event.opt_by == BY_POLICY
 
 
-def _is_over(limit: Limit, now: datetime) -> bool:
-    is_withdrawn = limit.withdrawn_at is not None and limit.withdrawn_at <= now
-    return is_withdrawn or (limit.interval.end is not None and limit.interval.end <= now)
-
-
-def _request_hash(request_id: str, content: Sequence[object]) -> str:
-    if not 0 < len(request_id) <= 128:
-        raise InvalidInput("request_id", "must have 1 to 128 characters")
-    return content_hash(list(content))
+def _stood(event: GridEvent) -> GridEvent:
+    until = "" if event.opt_deadline is None else f" until {event.opt_deadline:%Y-%m-%d %H:%M}Z"
+    return replace(event, opt_deadline=None, opt_reason=f"{event.opt_reason}; nobody decided otherwise{until}")

@@ -108,7 +108,7 @@ class Intake:
 
     def _keep(self, event: GridEvent, action: str) -> Decided:
         if event.cancelled:
-            kept, problem = replace(event, opt=OptType.OPT_IN, opt_reason="cancelled"), ""
+            kept, problem = _cancelled(event, self._known.get(event.id)), ""
         else:
             kept, problem = self._decide(event, self._now)
         if problem:
@@ -117,7 +117,17 @@ class Intake:
         return Decided(event=kept, answer=_answer(kept, _opt_of(kept)), action=action)
 
 
+def _cancelled(event: GridEvent, held: GridEvent | None) -> GridEvent:
+    """Return a cancelled event as it is to be kept: until the cancellation takes effect it obliges us as it did before."""
+    if held is None:
+        return replace(event, opt=OptType.OPT_IN, opt_reason="cancelled")
+    return replace(event, opt=held.opt, opt_reason="cancelled", is_dry_run=held.is_dry_run, opt_deadline=None)
+
+
 def _opt_of(event: GridEvent) -> OptType:
+    """Return what the partner is told: a cancellation is always confirmed (36)."""
+    if event.cancelled:
+        return OptType.OPT_IN
     return OptType.OPT_OUT if event.opt is None else event.opt
 
 

@@ -1,179 +1,158 @@
-"""From the events of one authority to limits: levels and fractions to kW, priority and shadowing, opt and binding.
+"""From the events of one authority to limits: what binds, what is only shown, and what applies when no limit does.
 
-```
- priority 1  event A         |======| 60 kW             in force while it lasts
- priority 2  event B   |------------------| 40 kW       shadowed in the middle: kept as voluntary, shown, never binding
-```
+| what events ask | becomes |
+| --- | --- |
+| limits, fractions, levels, offsets, reductions | `LIMIT` rows, one per part in which the same holds |
+| subscriptions, with reservations on top | `FALLBACK` rows: they apply where no limit of the authority covers the instant |
+| power targets | `OPTIMUM` rows: wishes inside the limits |
+| states of charge, prices, carbon, alerts, offers | no row here: kept with the event, see `tariffs` and `domain.alerts` |
 
-Within one VTN the highest priority selects the event in force (OpenADR 2.0b: 1 highest, 0 lowest); events of equal priority hold
-together and the smaller limit binds. Across authorities nothing is shadowed: the minimum binds.
+A subscription is the contract of the connection and holds whatever we answer; its fallback is also what is left when the schedule
+of limits is exhausted while the partner cannot be reached (OpenADR 3 User Guide 8.10.1).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-import numpy as np
-
-from gateway.domain.errors import InvalidInput
 from gateway.domain.evidence import content_hash
 from gateway.domain.limits import Binding, Direction, Limit, LimitKind
-from gateway.domain.signals import BINDING_INSTRUCTIONS, EventInterval, EventStatus, GridEvent, Instruction, OptType
+from gateway.domain.signals import GridEvent, OptType
 from gateway.domain.timegrid import Interval
+from gateway.services.gather_signals.blocks import NORMAL_KW, Block, ConsentEnd, Layer, blocks_of, is_live
+from gateway.services.gather_signals.rules import ProgramRules
+from gateway.services.gather_signals.shadowing import Piece, Precedence
+
+RulesOf = Callable[[GridEvent], ProgramRules]
+_Place = tuple[str, Direction]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ProgramRules:
-    """What one authority's program means."""
+class Circumstances:
+    """What limits depend on beside the events."""
 
-    simple_fraction: tuple[float, float, float, float] = (1.0, 0.7, 0.4, 0.0)
-    """Most that may be drawn at SIMPLE levels 0 to 3, as a fraction of the node's rating; level 0 is normal operation."""
-    is_mandatory: bool = False
-    """Its events bind whatever we answer."""
-    is_unconditional: bool = False
-    """Losing contact with it puts its nodes to fallback or fail-safe; until first contact it counts as lost."""
-
-    def __post_init__(self) -> None:
-        """Reject fractions outside [0, 1] and fractions that grow with the level."""
-        if any(not 0.0 <= f <= 1.0 for f in self.simple_fraction):
-            raise InvalidInput("program.simple_fraction", "must be fractions of 0 to 1")
-        if list(self.simple_fraction) != sorted(self.simple_fraction, reverse=True):
-            raise InvalidInput("program.simple_fraction", "must not grow with the level")
+    rules_of: RulesOf
+    """Meaning of an event's program."""
+    ratings_kw: Mapping[str, float]
+    """Import rating of each node that events name; other nodes are left out."""
+    now: datetime
+    consent_end: ConsentEnd | None = None
+    """Until when an event may call a node."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Block:
-    """What one event asks of one node over one span."""
+class _Held:
+    """A part of a fallback or reservation that is in force."""
 
     event: GridEvent
-    node: str
     span: Interval
-    max_kw: float
-    """Infinite for normal operation: it asks for nothing but still shadows."""
+    kw: float
 
 
 def binds(event: GridEvent, rules: ProgramRules) -> bool:
     """Tell whether an event obliges us."""
-    return rules.is_mandatory or event.opt is OptType.OPT_IN
+    return must_follow(event, rules) or event.opt is OptType.OPT_IN
 
 
-def rank(event: GridEvent) -> float:
-    """Return the place of an event among those of its authority; smaller goes first."""
-    return event.rank
+def must_follow(event: GridEvent, rules: ProgramRules) -> bool:
+    """Tell whether an event obliges us whatever we answer."""
+    return rules.is_mandatory or event.is_binding
 
 
-def limits_of_events(
-    events: Iterable[GridEvent], rules: ProgramRules, ratings_kw: Mapping[str, float], now: datetime
-) -> list[Limit]:
-    """Return the limits that follow from all events of one authority, as known now.
+def limits_of_events(events: Iterable[GridEvent], around: Circumstances) -> Iterator[Limit]:
+    """Yield the limits that follow from all events of one authority, as known now.
 
     Args:
-        events: Every event of the authority that we hold.
-        rules: Meaning of the authority's program.
-        ratings_kw: Import rating of each node that events name; other nodes are left out.
-        now: Completed and cancelled events and tests yield nothing.
+        events: Every event of the authority that we hold; completed and cancelled ones, tests and dry runs yield nothing.
+        around: Rules, ratings, consent and the instant.
     """
-    blocks: dict[str, list[_Block]] = {}
-    for event in events:
-        if _is_live(event, now):
-            for block in _blocks(event, rules, ratings_kw):
-                blocks.setdefault(block.node, []).append(block)
-    limits = []
-    for at_node in blocks.values():
-        first = [block for block in at_node if binds(block.event, rules)] if _has_ranks(at_node) else []
-        for block in at_node:
-            if np.isfinite(block.max_kw):
-                shadows = [other for other in first if _shadows(other, block)]
-                limits += [_limit(block, rules, span, shadow, now) for span, shadow in _cut(block.span, shadows)]
-    return limits
+    places: dict[_Place, dict[Layer, list[Block]]] = {}
+    for event in sorted(events, key=lambda each: each.id):
+        if is_live(event, around.now):
+            for block in blocks_of(event, around.rules_of(event), around.ratings_kw, around.consent_end):
+                places.setdefault((block.node, block.direction), {}).setdefault(block.layer, []).append(block)
+    for layers in places.values():
+        yield from _limits_at(layers, around)
 
 
-def _has_ranks(blocks: Sequence[_Block]) -> bool:
-    return len({rank(block.event) for block in blocks}) > 1
+def _limits_at(layers: Mapping[Layer, list[Block]], around: Circumstances) -> Iterator[Limit]:
+    fallbacks = list(_with_reservations(layers))
+    lowest = min((held.kw for held in _in_force(layers.get(Layer.FALLBACK, ()))), default=NORMAL_KW)
+    for layer in (Layer.LIMIT, Layer.OPTIMUM):
+        blocks = layers.get(layer, [])
+        precedence = Precedence(blocks, lambda event: binds(event, around.rules_of(event)))
+        for block in blocks:
+            # On its way to a limit and back the load may not pass what applies without one.
+            asked = replace(block, max_kw=min(block.max_kw, lowest)) if block.is_edge else block
+            if asked.max_kw != NORMAL_KW:
+                yield from (_limit(asked, piece, around) for piece in precedence.pieces(asked))
+    if layers.get(Layer.FALLBACK):
+        like = layers[Layer.FALLBACK][0]
+        yield from (_fallback(like, held, reserved, around) for held, reserved in fallbacks)
 
 
-def _is_live(event: GridEvent, now: datetime) -> bool:
-    is_over = event.status(now) in {EventStatus.CANCELLED, EventStatus.COMPLETED}
-    return not event.test_event and not is_over
+def _in_force(blocks: Iterable[Block]) -> Iterator[_Held]:
+    """Yield the parts of subscriptions or reservations that hold; the contract obliges whatever we answer."""
+    blocks = list(blocks)
+    precedence = Precedence(blocks, lambda event: True)
+    for block in blocks:
+        for piece in precedence.pieces(block):
+            if not piece.shadows:
+                yield _Held(event=block.event, span=piece.span, kw=block.max_kw)
 
 
-def _blocks(event: GridEvent, rules: ProgramRules, ratings_kw: Mapping[str, float]) -> list[_Block]:
-    blocks = []
-    for interval in event.intervals:
-        span = _effective_span(event, interval)
-        if span is None or interval.instruction not in BINDING_INSTRUCTIONS:
-            continue
-        for node in event.nodes:
-            if node in ratings_kw:
-                max_kw = _max_kw(interval, rules, ratings_kw[node])
-                blocks.append(_Block(event=event, node=node, span=span, max_kw=max_kw))
-    return blocks
+def _with_reservations(layers: Mapping[Layer, list[Block]]) -> Iterator[tuple[_Held, tuple[_Held, ...]]]:
+    """Yield the subscriptions in force, cut where what is reserved on top of them changes."""
+    reserved = list(_in_force(layers.get(Layer.RESERVATION, ())))
+    for held in _in_force(layers.get(Layer.FALLBACK, ())):
+        borders = {held.span.start}
+        for one in reserved:
+            borders |= {b for b in (one.span.start, one.span.end) if b is not None and held.span.contains(b)}
+        ordered = sorted(borders)
+        for start, end in zip(ordered, [*ordered[1:], held.span.end], strict=True):
+            on_top = tuple(one for one in reserved if one.span.contains(start))
+            # Reservations of equal priority hold together; as with limits the smaller one counts.
+            smallest = tuple(sorted(on_top, key=lambda one: (one.kw, one.event.id))[:1])
+            yield replace(held, span=Interval(start=start, end=end)), smallest
 
 
-def _effective_span(event: GridEvent, interval: EventInterval) -> Interval | None:
-    """Return the interval up to a cancellation that takes effect later; None when nothing of it remains."""
-    end = interval.end
-    if event.cancelled and event.cancelled_at is not None:
-        end = event.cancelled_at if end is None else min(end, event.cancelled_at)
-    if end is not None and end <= interval.start:
-        return None
-    return Interval(start=interval.start, end=end)
+def _fallback(like: Block, held: _Held, reserved: tuple[_Held, ...], around: Circumstances) -> Limit:
+    kw = held.kw + sum(one.kw for one in reserved)
+    if like.direction is Direction.IMPORT:
+        kw = min(kw, around.ratings_kw[like.node])
+    reason = f"subscription of event {held.event.event_id}"
+    if reserved:
+        reason += f" and reservation of event {reserved[0].event.event_id}"
+    block = replace(like, event=held.event, span=held.span, max_kw=kw)
+    return _row(block, held.span, (LimitKind.FALLBACK, Binding.MANDATORY), reason, around.now)
 
 
-def _max_kw(interval: EventInterval, rules: ProgramRules, rating_kw: float) -> float:
-    match interval.instruction:
-        case Instruction.IMPORT_LIMIT_KW:
-            return min(interval.value, rating_kw)
-        case Instruction.IMPORT_LIMIT_FRACTION:
-            return interval.value * rating_kw
-        case Instruction.SIMPLE_LEVEL:
-            level = int(interval.value)
-            return float("inf") if level == 0 else rules.simple_fraction[level] * rating_kw
-        case Instruction.REDUCTION_KW:
-            # Where there was no past to reduce from, the rating stands in; such an event is answered optOut.
-            baseline_kw = rating_kw if interval.baseline_kw is None else interval.baseline_kw
-            return max(0.0, baseline_kw - interval.value)
-        case _:
-            return float("inf")
-
-
-def _shadows(other: _Block, block: _Block) -> bool:
-    return rank(other.event) < rank(block.event) and other.span.overlaps(block.span)
-
-
-def _cut(span: Interval, shadows: Sequence[_Block]) -> list[tuple[Interval, GridEvent | None]]:
-    """Cut a span at the borders of what shadows it; each piece comes with the event that shadows it."""
-    borders = {span.start}
-    for shadow in shadows:
-        borders |= {b for b in (shadow.span.start, shadow.span.end) if b is not None and span.contains(b)}
-    ordered = sorted(borders)
-    pieces = []
-    for start, end in zip(ordered, [*ordered[1:], span.end], strict=True):
-        covering = [shadow.event for shadow in shadows if shadow.span.contains(start)]
-        pieces.append((Interval(start=start, end=end), min(covering, key=rank, default=None)))
-    return pieces
-
-
-def _limit(block: _Block, rules: ProgramRules, span: Interval, shadow: GridEvent | None, now: datetime) -> Limit:
-    event, max_kw = block.event, block.max_kw
-    binding = Binding.MANDATORY if rules.is_mandatory else Binding.COMMITTED
-    if shadow is not None or not binds(event, rules):
-        binding = Binding.VOLUNTARY
+def _limit(block: Block, piece: Piece, around: Circumstances) -> Limit:
+    event, rules = block.event, around.rules_of(block.event)
+    binding = Binding.MANDATORY if must_follow(event, rules) else Binding.COMMITTED
     reason = f"event {event.event_id}"
-    if shadow is not None:
-        reason += f", shadowed by event {shadow.event_id}"
-    elif binding is Binding.VOLUNTARY:
+    if piece.shadows:
+        binding = Binding.VOLUNTARY
+        reason += f", shadowed by event {piece.shadows[0]}" + (" and others" if len(piece.shadows) > 1 else "")
+    elif not binds(event, rules):
+        binding = Binding.VOLUNTARY
         reason += ", not opted in"
-    digest = content_hash([block.node, span, max_kw, binding, reason])[:12]
+    kind = LimitKind.OPTIMUM if block.layer is Layer.OPTIMUM else LimitKind.LIMIT
+    return _row(block, piece.span, (kind, binding), reason, around.now)
+
+
+def _row(block: Block, span: Interval, nature: tuple[LimitKind, Binding], reason: str, now: datetime) -> Limit:
+    event, (kind, binding) = block.event, nature
+    digest = content_hash([block.node, block.direction, kind, span, block.max_kw, binding, reason])[:12]
     return Limit(
         id=f"{event.id}:{event.modification}:{digest}",
         tenant=event.tenant,
         authority=event.authority,
         node=block.node,
-        direction=Direction.IMPORT,
-        kind=LimitKind.LIMIT,
+        direction=block.direction,
+        kind=kind,
         binding=binding,
-        max_kw=max_kw,
+        max_kw=block.max_kw,
         interval=span,
         cause=f"event:{event.id}",
         known_at=now,

@@ -191,16 +191,19 @@ class Dispatcher:
         needed = promised_power_kw(picture.view, span, picture.now)
         return float(picture.view.levels.totals(needed)[picture.view.tree.node_index(node_id)])
 
-    def rating_kw(self, tenant: str, node_id: str) -> float:
-        """Return the import rating of a node in kW.
+    def uncontrolled_kw(self, tenant: str, node_id: str) -> float:
+        """Return the most that chargers below a node may be drawing that nobody can command now, in kW.
+
+        Counted are chargers whose platform is away, and those that refuse, are silent or draw more than they may.
 
         Raises:
             NotFound: There is no such node.
         """
-        node = self._sources.fleet(tenant).nodes.get(node_id)
-        if node is None:
+        picture = self._control(tenant).look()
+        if node_id not in picture.view.nodes:
             raise NotFound("node", node_id)
-        return node.max_import_kw
+        loose = np.where(picture.is_loose, picture.counted_kw, 0.0)
+        return float(picture.view.levels.totals(loose)[picture.view.tree.node_index(node_id)])
 
     def _control(self, tenant: str) -> Control:
         try:
