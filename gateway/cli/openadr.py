@@ -10,15 +10,14 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli.openadr_check import check
 from gateway.selftest.catalogue import chosen
 from gateway.selftest.run import Outcome, Verdict, play_cases
 
-app = typer.Typer(help="OpenADR: conformance of the VEN.", no_args_is_help=True)
+app = typer.Typer(help="OpenADR: conformance of the VEN and of grid partners.", no_args_is_help=True)
 
 
-@app.callback()
-def group() -> None:
-    """Keep the group a group while it has one command."""
+app.command("check")(check)
 
 
 @app.command()

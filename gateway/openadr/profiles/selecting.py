@@ -8,7 +8,7 @@ from dataclasses import dataclass
 Json = object
 """A value as `json.loads` returns it: None, bool, number, text, list or mapping."""
 _STEP = re.compile(r"([A-Za-z][A-Za-z0-9]*)((?:\[\*\])?)")
-EACH = "[*]"
+_LONGEST_SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,7 @@ def spell(value: Json) -> str:
         return "an object"
     if isinstance(value, list | tuple):
         return f"a list of {len(value)}"
-    shown = repr(value) if not isinstance(value, bool) and value is not None else str(value).lower()
+    shown = repr(value) if isinstance(value, str) else str(value)
+    if value is None or isinstance(value, bool):
+        shown = {None: "nothing", True: "true", False: "false"}[value]
     return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}..."
-
-
-_LONGEST_SHOWN = 60

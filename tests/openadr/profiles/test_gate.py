@@ -174,7 +174,7 @@ EVENTS = st.fixed_dictionaries(
 
 
 @pytest.mark.parametrize("name", profile_names())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(content=JSON | EVENTS)
 def test_whatever_an_object_is_it_is_judged(name: str, content: Any) -> None:
     profile = load_profile(name)
