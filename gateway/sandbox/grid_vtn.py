@@ -21,6 +21,8 @@ from gateway.sandbox.clock import SandboxClock
 from gateway.sandbox.grid_events import DrEvent
 
 PATH = "/OpenADR2/Simple/2.0b"
+_POWER = "RealPower"
+"""What openleadr calls the measurement of a data point in watts."""
 _SPEED_CHANGE = 0.01
 _log = logging.getLogger("sandbox.grid")
 
@@ -182,8 +184,10 @@ class UtilityVtn:
         scale: str,
         min_sampling_interval: timedelta,
         max_sampling_interval: timedelta,
-    ) -> tuple[object, timedelta, timedelta]:
-        """Ask for everything that is offered, as finely as we like and the VEN can."""
+    ) -> tuple[object, timedelta, timedelta] | None:
+        """Ask for power wherever it is offered, as finely as we like and the VEN can; energy follows from it."""
+        if measurement != _POWER:
+            return None
         sampling = min(max(self._options.sampling, min_sampling_interval), max_sampling_interval)
         _log.info("%s offers %s of %s in %s%s", ven_id, measurement, resource_id, scale, unit)
         take = functools.partial(self._take_values, str(ven_id), str(resource_id), f"{scale}{unit}")

@@ -5,14 +5,13 @@ from datetime import timedelta
 from lxml import etree
 
 from gateway.openadr.v20b.codec_registration import read_required_response
-from gateway.openadr.v20b.literals import format_duration, format_instant, format_number, parse_duration
+from gateway.openadr.v20b.codec_report_body import write_report
+from gateway.openadr.v20b.literals import parse_duration
 from gateway.openadr.v20b.markup import (
     Parts,
     add,
     add_if,
     add_response,
-    add_span,
-    add_start,
     body,
     parts,
     read_id,
@@ -20,8 +19,7 @@ from gateway.openadr.v20b.markup import (
     read_start,
     read_text,
 )
-from gateway.openadr.v20b.names import EI, EMIX, OADR, POWER, PYLD, SCALE, STRM, XCAL
-from gateway.openadr.v20b.wire_parts import Unit
+from gateway.openadr.v20b.names import EI, OADR, PYLD, XCAL
 from gateway.openadr.v20b.wire_reports import (
     CanceledReport,
     CancelReport,
@@ -29,17 +27,10 @@ from gateway.openadr.v20b.wire_reports import (
     CreateReport,
     RegisteredReport,
     RegisterReport,
-    Report,
-    ReportDescription,
-    ReportInterval,
     UpdatedReport,
     UpdateReport,
     WireReportRequest,
 )
-
-POWER_REAL_KW = Unit(name="powerReal", units="W", scale="k")
-"""Real power in kilowatts, the unit of our usage reports."""
-_HERTZ, _VOLTAGE = "50", "230"
 
 
 def read_registered_report(element: etree._Element) -> RegisteredReport:
@@ -118,7 +109,7 @@ def write_register_report(parent: etree._Element, message: RegisterReport) -> No
     element = body(parent, "oadrRegisterReport")
     add(element, PYLD + "requestID", message.request_id)
     for report in message.reports:
-        _write_report(element, report)
+        write_report(element, report)
     add_if(element, EI + "venID", message.ven_id)
     add_if(element, EI + "reportRequestID", message.report_request_id)
 
@@ -135,7 +126,7 @@ def write_update_report(parent: etree._Element, message: UpdateReport) -> None:
     element = body(parent, "oadrUpdateReport")
     add(element, PYLD + "requestID", message.request_id)
     for report in message.reports:
-        _write_report(element, report)
+        write_report(element, report)
     add_if(element, EI + "venID", message.ven_id)
 
 
@@ -155,58 +146,3 @@ def _write_pending(element: etree._Element, message: CreatedReport | CanceledRep
     for request_id in message.pending:
         add(pending, EI + "reportRequestID", request_id)
     add_if(element, EI + "venID", message.ven_id)
-
-
-def _write_report(parent: etree._Element, report: Report) -> None:
-    element = add(parent, OADR + "oadrReport")
-    if report.start is not None:
-        add_start(element, report.start)
-    if report.duration is not None:
-        add_span(element, report.duration)
-    if report.intervals:
-        intervals = add(element, STRM + "intervals")
-        for interval in report.intervals:
-            _write_interval(intervals, interval)
-    add_if(element, EI + "eiReportID", report.report_id)
-    for description in report.descriptions:
-        _write_description(element, description)
-    add(element, EI + "reportRequestID", report.request_id)
-    add(element, EI + "reportSpecifierID", report.specifier_id)
-    add(element, EI + "reportName", report.name)
-    add(element, EI + "createdDateTime", format_instant(report.created))
-
-
-def _write_interval(parent: etree._Element, interval: ReportInterval) -> None:
-    element = add(parent, EI + "interval")
-    add_start(element, interval.start)
-    add_span(element, interval.duration)
-    payload = add(element, OADR + "oadrReportPayload")
-    add(payload, EI + "rID", interval.r_id)
-    add_if(payload, EI + "confidence", None if interval.confidence is None else str(interval.confidence))
-    add(add(payload, EI + "payloadFloat"), EI + "value", format_number(interval.value))
-    add_if(payload, OADR + "oadrDataQuality", interval.quality)
-
-
-def _write_description(parent: etree._Element, description: ReportDescription) -> None:
-    element = add(parent, OADR + "oadrReportDescription")
-    add(element, EI + "rID", description.r_id)
-    add(add(element, EI + "reportDataSource"), EI + "resourceID", description.resource_id)
-    add(element, EI + "reportType", description.report_type)
-    _write_power(element, description.unit)
-    add(element, EI + "readingType", description.reading_type)
-    add_if(element, EMIX + "marketContext", description.market_context)
-    sampling = add(element, OADR + "oadrSamplingRate")
-    add(sampling, OADR + "oadrMinPeriod", format_duration(description.min_period))
-    add(sampling, OADR + "oadrMaxPeriod", format_duration(description.max_period))
-    add(sampling, OADR + "oadrOnChange", "false")
-
-
-def _write_power(parent: etree._Element, unit: Unit) -> None:
-    element = add(parent, POWER + unit.name)
-    add(element, POWER + "itemDescription", "RealPower")
-    add(element, POWER + "itemUnits", unit.units)
-    add(element, SCALE + "siScaleCode", unit.scale)
-    attributes = add(element, POWER + "powerAttributes")
-    add(attributes, POWER + "hertz", _HERTZ)
-    add(attributes, POWER + "voltage", _VOLTAGE)
-    add(attributes, POWER + "ac", "true")

@@ -1,34 +1,37 @@
-"""Reports: what we offer, what the VTN asked for, and measured power delivered without loss or repeat.
+"""Reports: what we offer, what the VTN asked for, and its delivery without loss or repeat.
 
-Readings are not queued: they are in the store anyway. A request remembers how far the VTN has acknowledged it and everything
-after that is sent when it is due, however long the VTN was away. It moves on only when the VTN has said `oadrUpdatedReport`.
+```
+ CreateReport ──> accept ──> request (disk) ──> CreatedReport
+                                │ due
+                                v
+                 made up: report (disk), request moves on ──> UpdateReport ──> UpdatedReport ──> acknowledged (disk)
+                                                               └── no answer: the very same report again
+```
 """
 
 import functools
-import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from gateway.domain.errors import InvalidInput, NotFound, PeerUnavailable, Unavailable
-from gateway.domain.signals import ReportRequest, UsageReading
-from gateway.domain.timegrid import TimeGrid
+from gateway.domain.errors import InvalidInput, PeerUnavailable, Unavailable
+from gateway.domain.signals import ReportRequest
 from gateway.observe import logger
-from gateway.openadr.v20b.codec_reports import POWER_REAL_KW
 from gateway.openadr.v20b.conversation import Conversation, Declined, NotRegistered, ReregistrationRequested
-from gateway.openadr.v20b.literals import format_instant
 from gateway.openadr.v20b.names import Code, Service
+from gateway.openadr.v20b.report_book import ReportBook, Unsent
+from gateway.openadr.v20b.report_catalogue import ReportKind, metadata_of
+from gateway.openadr.v20b.report_making import ReportMaker
 from gateway.openadr.v20b.report_requests import (
-    METADATA_SPECIFIER,
-    USAGE_SPECIFIER,
     Problem,
     accept,
     carry_on,
     is_repetition,
     pending,
     record_id,
+    replaces,
 )
-from gateway.openadr.v20b.report_schedule import due_at, floor_to, is_finished, ready_grids
+from gateway.openadr.v20b.report_schedule import due_at, is_finished, next_metadata
 from gateway.openadr.v20b.surroundings import Surroundings
 from gateway.openadr.v20b.wire import OadrResponse
 from gateway.openadr.v20b.wire_parts import Response
@@ -39,26 +42,17 @@ from gateway.openadr.v20b.wire_reports import (
     CreateReport,
     RegisteredReport,
     RegisterReport,
-    Report,
-    ReportDescription,
-    ReportInterval,
     UpdatedReport,
     UpdateReport,
     WireReportRequest,
 )
 
-USAGE_NAME = "TELEMETRY_USAGE"
-MOST_VALUES = 1_000
-"""Values in one update; a longer backlog goes out in several."""
 NEVER = datetime.max.replace(tzinfo=UTC)
-_GOOD = "Quality Good - Non Specific"
-_UNCERTAIN = "Quality Uncertain - Sub Normal"
-_GOOD_COVERAGE = 0.95
-_SECOND = timedelta(seconds=1)
-_WHOLE_PERCENT = 100
-
-Readings = Mapping[str, Sequence[UsageReading] | None]
-"""Readings by data point, one per slot; None for a point that has none to give."""
+MOST_REFUSALS = 20
+"""After so many refusals of one report in a row it is given up, so that those after it are told."""
+_MOST_DOUBLINGS = 10
+_CLIENT_ERRORS = range(400, 500)
+_SHORTEST_NAP = timedelta(seconds=1)
 _log = logger("openadr")
 
 
@@ -69,17 +63,17 @@ class ReportEngine:
         self._around = around
         self._settings = around.settings
         self._conversation = conversation
-        self._requests: dict[str, ReportRequest] = {}
-        self._unsaved: set[str] = set()
+        self._book = ReportBook(around)
+        self._maker = ReportMaker(around, self._book)
+        self._failures: dict[str, int] = {}
         self._retry_at: dict[str, datetime] = {}
         self._offer_at = NEVER
+        self._is_loaded = False
 
     async def load(self) -> None:
-        """Take up the requests of an earlier run."""
-        rows = await self._around.store.find(
-            ReportRequest, self._settings.tenant, {"authority": self._settings.authority}
-        )
-        self._requests = {row.record.id: row.record for row in rows if not is_finished(row.record)}
+        """Take up the requests and reports of an earlier run."""
+        await self._book.load()
+        self._is_loaded = True
 
     def registered(self) -> None:
         """After a registration: our METADATA is to be offered again."""
@@ -88,19 +82,38 @@ class ReportEngine:
     @property
     def pending_count(self) -> int:
         """How many report requests are still served."""
-        return len(self._requests)
+        return len(self._book.requests)
+
+    # ------------------------------------------------------------ what is due
+
+    async def keep_making(self) -> None:
+        """Make reports up as they come due, whether the VTN can be reached or not, until cancelled."""
+        while True:
+            now = self._around.clock.now()
+            due = self._maker.next_due() if self._is_loaded else None
+            latest = now + self._settings.status_every
+            await self._around.clock.sleep_until(latest if due is None else min(latest, max(due, now + _SHORTEST_NAP)))
+            if self._is_loaded:
+                await self._maker.make_due()
 
     def next_due(self) -> datetime:
         """Return when `send_due` next has something to do."""
-        dues = [max(due, self._retry_at.get(key, due)) for key, due in self._dues()]
-        return min([self._offer_at, *dues])
+        return min([self._offer_at, self._maker.next_due() or NEVER, *(due for _, due in self._dues())])
 
     def _dues(self) -> list[tuple[str, datetime]]:
-        found = [(key, due_at(request)) for key, request in self._requests.items()]
-        return [(key, due) for key, due in found if due is not None]
+        """Return when there is something to send for each request; what waits for a retry waits on."""
+        found = []
+        for key, request in self._book.requests.items():
+            unsent = self._book.first_unsent(key)
+            due = None if unsent is None else unsent.ready_at
+            if request.kind == ReportKind.METADATA:
+                due = due_at(request)
+            if due is not None:
+                found.append((key, max(due, self._retry_at.get(key, due))))
+        return found
 
     async def send_due(self) -> None:
-        """Offer METADATA if that is to be done, then send one update of every request that is due.
+        """Offer METADATA if that is to be done, then send one report of every request that has one.
 
         What fails is tried again later and harms neither the other reports nor the poll.
 
@@ -112,16 +125,25 @@ class ReportEngine:
         if now >= self._offer_at:
             is_done = await self._attempt("metadata", self._offer)
             self._offer_at = NEVER if is_done else now + self._settings.longest_backoff
+        await self._maker.make_due()
         for key, due in self._dues():
-            is_waiting = now < max(due, self._retry_at.get(key, due))
-            if is_waiting or key not in self._requests:  # an answer to another update may have ended it
+            request = self._book.get(key)
+            if due > now or request is None:  # an answer to another report may have ended it
                 continue
-            if await self._attempt(key, functools.partial(self._update, key)):
-                self._retry_at.pop(key, None)
-            else:
-                self._retry_at[key] = now + self._settings.first_backoff
-        if self._unsaved:
-            await self._attempt("progress", functools.partial(self._save, ()))
+            send = self._give_metadata if request.kind == ReportKind.METADATA else self._send
+            self._take_turn(key, now, is_done=await self._attempt(key, functools.partial(send, key)))
+        if self._book.has_unsaved:
+            await self._attempt("progress", self._flush)
+
+    def _take_turn(self, key: str, now: datetime, *, is_done: bool) -> None:
+        """Note when a request may be tried next: at once after a success, ever later after failures."""
+        if is_done:
+            self._failures.pop(key, None)
+            self._retry_at.pop(key, None)
+            return
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        pause = self._settings.first_backoff * 2 ** min(failures - 1, _MOST_DOUBLINGS)
+        self._retry_at[key] = now + min(pause, self._settings.longest_backoff)
 
     async def _attempt(self, what: str, action: Callable[[], Awaitable[bool]]) -> bool:
         try:
@@ -132,55 +154,64 @@ class ReportEngine:
             _log.warning("report not sent", authority=self._settings.authority, what=what, error=str(error))
             return False
 
-    async def _offer(self) -> bool:
-        await self._send_metadata(None)
+    async def _flush(self) -> bool:
+        async with self._book.lock:
+            await self._book.flush()
         return True
 
-    async def _send_metadata(self, report_request_id: str | None) -> None:
-        now = self._around.clock.now()
-        report = Report(
-            report_id=None,
-            request_id=report_request_id or "0",
-            specifier_id=USAGE_SPECIFIER,
-            name=f"METADATA_{USAGE_NAME}",
-            created=now,
-            duration=self._settings.max_sampling,
-            descriptions=tuple(
-                ReportDescription(
-                    r_id=point.r_id,
-                    resource_id=point.resource_id,
-                    report_type="usage",
-                    reading_type="Mean",
-                    unit=POWER_REAL_KW,
-                    market_context=self._settings.market_contexts[0],
-                    min_period=self._settings.min_sampling,
-                    max_period=self._settings.max_sampling,
-                )
-                for point in self._settings.report_points
-            ),
-        )
+    # ------------------------------------------------------------ METADATA
+
+    async def _offer(self) -> bool:
+        await self._replace(await self._register(None))
+        return True
+
+    async def _give_metadata(self, key: str) -> bool:
+        """Give METADATA that was asked for; what the VTN asks for in return is served beside what it asked for before."""
+        request = self._book.requests[key]
+        answer = await self._register(request.report_request_id)
+        async with self._book.lock:
+            latest = self._book.get(key)
+            if latest is not None:
+                until = next_metadata(latest, self._around.clock.now())
+                await self._book.keep(replace(latest, reported_until=until))
+        if answer.requests:
+            await self._serve(answer, replaces)
+        return True
+
+    async def _register(self, report_request_id: str | None) -> RegisteredReport:
         message = RegisterReport(
             request_id=self._conversation.new_request_id(),
-            reports=(report,),
+            reports=metadata_of(self._settings, self._around.clock.now(), report_request_id),
             ven_id=self._conversation.ven_id,
             report_request_id=report_request_id,
         )
-        heard = await self._conversation.ask_for(Service.REPORT, message, RegisteredReport)
-        if heard.message.requests:
-            await self._replace(heard.message)
+        return (await self._conversation.ask_for(Service.REPORT, message, RegisteredReport)).message
 
-    async def _replace(self, message: RegisteredReport) -> None:
-        """Serve what the VTN asks for in answer to METADATA in place of what it asked for before."""
-        old = [request for request in self._requests.values() if not is_finished(request)]
-        wished = {record_id(self._settings.authority, wish.request_id): wish for wish in message.requests}
-        problem, accepted = self._judge(message.requests)
-        moved = [
-            carry_on(request, old) if request.id not in self._requests and wished[request.id].start is None else request
-            for request in accepted
-        ]
-        replaced = [replace(request, cancelled=True) for request in old if request.id not in wished]
-        await self._save((*moved, *replaced), action="openadr.report-requested")
-        await self._tell_created(problem, message.response.request_id)
+    async def _replace(self, answer: RegisteredReport) -> None:
+        """Serve what the VTN asks for in answer to our offer in place of the data it asked for before."""
+        if answer.requests:
+            await self._serve(answer, lambda _, old: old.kind != ReportKind.METADATA)
+
+    async def _serve(
+        self, answer: RegisteredReport, is_replaced: Callable[[ReportRequest, ReportRequest], bool]
+    ) -> None:
+        wished = {record_id(self._settings.authority, wish.request_id): wish for wish in answer.requests}
+        async with self._book.lock:
+            old = [request for request in self._book.requests.values() if not is_finished(request)]
+            problem, accepted = self._judge(answer.requests)
+            moved = [
+                carry_on(new, old) if self._book.get(new.id) is None and wished[new.id].start is None else new
+                for new in accepted
+            ]
+            replaced = [
+                replace(one, cancelled=True)
+                for one in old
+                if one.id not in wished and any(is_replaced(new, one) for new in accepted)
+            ]
+            await self._book.keep(*moved, *replaced, action="openadr.report-requested")
+        await self._tell_created(problem, answer.response.request_id)
+
+    # ------------------------------------------------------------ requests
 
     async def create(self, message: CreateReport) -> None:
         """Take up the VTN's wishes for reports, once they are on disk say so.
@@ -189,32 +220,30 @@ class ReportEngine:
             StorageUnavailable: Nothing was kept and nothing answered.
             PeerUnavailable: All is kept, but the VTN may not know.
         """
-        metadata = [wish for wish in message.requests if wish.specifier_id == METADATA_SPECIFIER]
-        problem, accepted = self._judge([wish for wish in message.requests if wish not in metadata])
-        await self._save(accepted, action="openadr.report-requested")
+        async with self._book.lock:
+            problem, accepted = self._judge(message.requests)
+            await self._book.keep(*accepted, action="openadr.report-requested")
         await self._tell_created(problem, message.request_id)
-        for wish in metadata:
-            await self._send_metadata(wish.request_id)
 
     def _judge(self, wishes: Sequence[WireReportRequest]) -> tuple[Problem | None, list[ReportRequest]]:
         """Return the first problem, if any, and what is accepted; a wish that came before keeps its progress."""
         problem: Problem | None = None
-        accepted: list[ReportRequest] = []
+        accepted: dict[str, ReportRequest] = {}
         for wish in wishes:
             verdict = accept(wish, self._settings, self._around.clock.now())
             if isinstance(verdict, Problem):
                 problem = problem or verdict
                 _log.warning("report refused", authority=self._settings.authority, problem=verdict.description)
                 continue
-            known = self._requests.get(verdict.id)
-            accepted.append(known if known is not None and is_repetition(wish, verdict, known) else verdict)
-        return problem, accepted
+            known = self._book.get(verdict.id)
+            accepted[verdict.id] = known if known is not None and is_repetition(verdict, known) else verdict
+        return problem, list(accepted.values())
 
     async def _tell_created(self, problem: Problem | None, request_id: str) -> None:
         code, text = (Code.OK, "OK") if problem is None else (problem.code, problem.description)
         message = CreatedReport(
             response=Response(code=code, description=text, request_id=request_id),
-            pending=pending(self._requests),
+            pending=pending(self._book.requests),
             ven_id=self._conversation.ven_id,
         )
         await self._conversation.tell(Service.REPORT, message)
@@ -227,137 +256,59 @@ class ReportEngine:
             PeerUnavailable: All is kept, but the VTN may not know.
         """
         keys = [record_id(self._settings.authority, request_id) for request_id in message.report_request_ids]
-        known = [self._requests[key] for key in keys if key in self._requests]
-        now = floor_to(self._around.clock.now(), _SECOND)
-        ended = [_ended(request, now, to_follow=message.to_follow) for request in known]
-        await self._save(ended, action="openadr.report-cancelled")
+        async with self._book.lock:
+            known = [request for key in dict.fromkeys(keys) if (request := self._book.get(key)) is not None]
+            ended = [await self._ended(request, to_follow=message.to_follow) for request in known]
+            await self._book.keep(*ended, action="openadr.report-cancelled")
         response = Response(code=Code.OK, description="OK", request_id=message.request_id)
-        if len(known) < len(keys):
+        if len(known) < len(set(keys)):
             response = replace(response, code=Code.INVALID_ID, description="no such report request")
-        message_out = CanceledReport(
-            response=response, pending=pending(self._requests), ven_id=self._conversation.ven_id
-        )
+        left = {key: request for key, request in self._book.requests.items() if key not in keys}
+        message_out = CanceledReport(response=response, pending=pending(left), ven_id=self._conversation.ven_id)
         await self._conversation.tell(Service.REPORT, message_out)
 
-    async def _update(self, key: str) -> bool:
-        """Send one update of a request; tell whether it got any further."""
-        request = self._requests[key]
-        now = self._around.clock.now()
-        most = max(1, MOST_VALUES // len(request.r_ids))
-        series = [(grid, await self._readings(request, grid)) for grid in ready_grids(request, now, most)]
-        until, intervals = sendable(series, now - self._settings.report_patience)
-        if until is None:
-            return False
-        cancel = await self._send(request, intervals, until) if intervals else None
-        self._note(replace(request, reported_until=until))
-        if cancel is None:
-            return await self._save(())
-        await self.cancel(cancel)
-        return True
+    async def _ended(self, request: ReportRequest, *, to_follow: bool) -> ReportRequest:
+        """Return a request that the VTN ends: at once, or after what is known up to now."""
+        if not to_follow or request.kind == ReportKind.METADATA:
+            return replace(request, cancelled=True)
+        return await self._maker.conclude(request, self._around.clock.now())
 
-    async def _readings(self, request: ReportRequest, grid: TimeGrid) -> Readings:
-        """Return the readings of each data point; one that has none to give (no such node) harms no other."""
-        nodes = {point.r_id: point.node for point in self._settings.report_points}
-        found: dict[str, Sequence[UsageReading] | None] = {}
-        for r_id in request.r_ids:
-            try:
-                found[r_id] = await self._around.usage_desk.usage(self._around.principal, nodes.get(r_id, r_id), grid)
-            except (NotFound, InvalidInput) as error:
-                _log.warning("no readings", authority=self._settings.authority, r_id=r_id, error=str(error))
-                found[r_id] = None
-        return found
+    # ------------------------------------------------------------ delivery
 
-    async def _send(
-        self, request: ReportRequest, intervals: tuple[ReportInterval, ...], until: datetime
-    ) -> CancelReport | None:
-        """Send values and return once the VTN has acknowledged them, with the cancel that came along.
+    async def _send(self, key: str) -> bool:
+        """Send the oldest report of a request; return once its acknowledgement is noted.
 
         Raises:
-            PeerUnavailable: Not acknowledged; the same values go out again.
+            PeerUnavailable: Not acknowledged; the same report goes out again.
         """
-        start = request.reported_until
-        report = Report(
-            report_id=f"{request.report_request_id}/{format_instant(start)}",
-            request_id=request.report_request_id,
-            specifier_id=request.report_specifier_id,
-            name=USAGE_NAME,
-            created=self._around.clock.now(),
-            start=start,
-            duration=until - start,
-            intervals=intervals,
-        )
+        unsent = self._book.first_unsent(key)
+        if unsent is None:
+            return True
         message = UpdateReport(
-            request_id=self._conversation.new_request_id(), reports=(report,), ven_id=self._conversation.ven_id
+            request_id=self._conversation.new_request_id(), reports=(unsent.report,), ven_id=self._conversation.ven_id
         )
         heard = await self._conversation.ask(Service.REPORT, message)
         answer = None if heard is None else heard.message
         if not isinstance(answer, UpdatedReport | OadrResponse):
             raise PeerUnavailable("the VTN did not acknowledge the update")
-        if answer.response.code == Code.INVALID_ID:
-            await self._save([replace(request, cancelled=True)], action="openadr.report-unknown-to-vtn")
         if not answer.response.is_ok:
-            raise Declined("UpdateReport", answer.response)
-        return answer.cancel if isinstance(answer, UpdatedReport) else None
-
-    def _note(self, request: ReportRequest) -> None:
-        """Take over a request in memory, to be saved with the next write at the latest."""
-        self._requests[request.id] = request
-        self._unsaved.add(request.id)
-
-    async def _save(self, requests: Sequence[ReportRequest], action: str = "") -> bool:
-        """Make requests durable together with what was not yet; only then they count."""
-        latest = {key: self._requests[key] for key in self._unsaved} | {request.id: request for request in requests}
-        if latest:
-            await self._around.keep(*latest.values(), action=action)
-        self._requests.update(latest)
-        self._requests = {key: request for key, request in self._requests.items() if not is_finished(request)}
-        self._retry_at = {key: at for key, at in self._retry_at.items() if key in self._requests}
-        self._unsaved.clear()
+            await self._take_refusal(unsent, answer.response)
+        async with self._book.lock:
+            self._book.acknowledged(unsent, self._around.clock.now())
+            await self._book.flush()
+        cancel = answer.cancel if isinstance(answer, UpdatedReport) else None
+        if cancel is not None:
+            await self.cancel(cancel)
         return True
 
-
-def _ended(request: ReportRequest, now: datetime, *, to_follow: bool) -> ReportRequest:
-    """Return a request that the VTN ends: at once, or after what has been measured up to now."""
-    if not to_follow or now <= request.reported_until:
-        return replace(request, cancelled=True)
-    return replace(request, end=now if request.end is None else min(now, request.end))
-
-
-def sendable(
-    series: Sequence[tuple[TimeGrid, Readings]], patient_until: datetime
-) -> tuple[datetime | None, tuple[ReportInterval, ...]]:
-    """Return how far the readings reach and the values up to there.
-
-    Args:
-        series: Grids that follow one another, each with its readings.
-        patient_until: A slot that ends after this instant and lacks a reading is waited for; in an older one what is missing is
-            left out, because unknown is never zero.
-
-    Returns:
-        The end of the last slot covered, None when not even the first can be sent, and the values.
-    """
-    until: datetime | None = None
-    values: list[ReportInterval] = []
-    for grid, readings in series:
-        for index in range(grid.count):
-            slot_end = grid.slot_start(index) + grid.step
-            known = [_value(r_id, grid, index, given) for r_id, given in readings.items() if given is not None]
-            if None in known and slot_end > patient_until:
-                return until, tuple(values)
-            values += [value for value in known if value is not None]
-            until = slot_end
-    return until, tuple(values)
-
-
-def _value(r_id: str, grid: TimeGrid, index: int, given: Sequence[UsageReading]) -> ReportInterval | None:
-    reading = given[index] if index < len(given) else None
-    if reading is None or reading.power_kw is None or not math.isfinite(reading.power_kw):
-        return None
-    return ReportInterval(
-        start=grid.slot_start(index),
-        duration=grid.step,
-        r_id=r_id,
-        value=reading.power_kw,
-        confidence=min(_WHOLE_PERCENT, max(0, round(reading.coverage * _WHOLE_PERCENT))),
-        quality=_GOOD if reading.coverage >= _GOOD_COVERAGE else _UNCERTAIN,
-    )
+    async def _take_refusal(self, unsent: Unsent, response: Response) -> None:
+        """Let go of a request that the VTN has forgotten, and of a report that it will not have; then raise."""
+        key = unsent.row.request
+        async with self._book.lock:
+            request = self._book.get(key)
+            if response.code == Code.INVALID_ID and request is not None:
+                await self._book.keep(replace(request, cancelled=True), action="openadr.report-unknown-to-vtn")
+            elif response.code in _CLIENT_ERRORS and self._failures.get(key, 0) + 1 >= MOST_REFUSALS:
+                _log.error("report given up", authority=self._settings.authority, report=unsent.row.id)
+                await self._book.give_up(unsent)
+        raise Declined("UpdateReport", response)

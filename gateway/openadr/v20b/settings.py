@@ -9,6 +9,10 @@ from gateway.domain.errors import InvalidInput
 from gateway.openadr.https import TlsFiles, check_address
 from gateway.openadr.v20b.guard import GuardPolicy, SignaturePolicy
 
+LEAST_HISTORY_POINTS = 100
+"""Stored history points that conformance rule 510 wants."""
+_POWER_SUFFIX = "-power"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SigningFiles:
@@ -20,13 +24,24 @@ class SigningFiles:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportPoint:
-    """One measured power that we offer to report."""
+    """One node that we offer to report: its power, its energy and how its chargers are."""
 
     r_id: str
+    """Id of its power; energy and status have ids of their own, made from it."""
     node: str
     """Node of the site tree whose chargers are measured."""
     resource_id: str
     """What the VTN knows the node as."""
+
+    @property
+    def energy_r_id(self) -> str:
+        """Id of its energy: `depot-energy` beside `depot-power` or `depot`."""
+        return f"{self.r_id.removesuffix(_POWER_SUFFIX)}-energy"
+
+    @property
+    def status_r_id(self) -> str:
+        """Id of its status: `depot-status` beside `depot-power` or `depot`."""
+        return f"{self.r_id.removesuffix(_POWER_SUFFIX)}-status"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +65,7 @@ class VenSettings:
     device_classes: frozenset[str] = frozenset({"EVSE", "Electric_Vehicle"})
     """End device classes of the specification that we are; an event or signal for others only is not for us."""
     report_points: tuple[ReportPoint, ...] = ()
-    """What TELEMETRY_USAGE offers; empty offers no report."""
+    """What TELEMETRY_USAGE, TELEMETRY_STATUS and HISTORY_USAGE offer; empty offers no report."""
     poll_interval: timedelta = timedelta(seconds=10)
     """When the VTN asks for none."""
     lost_after: timedelta = timedelta(hours=4)
@@ -64,6 +79,10 @@ class VenSettings:
     min_sampling: timedelta = timedelta(minutes=1)
     """Finest granularity of a report; a request for a finer one is refused."""
     max_sampling: timedelta = timedelta(hours=1)
+    status_every: timedelta = timedelta(seconds=10)
+    """Finest granularity of a status report, and how often we look whether a status has changed."""
+    history_points: int = 192
+    """Points of each data point that a report of the whole history holds; conformance rule 510 wants at least 100."""
     report_patience: timedelta = timedelta(hours=1)
     """How long we wait for readings that are not there yet before their intervals are passed over."""
     signature: SignaturePolicy | None = None
@@ -92,6 +111,7 @@ class VenSettings:
             "register_again_after",
             "min_sampling",
             "max_sampling",
+            "status_every",
         ):
             if getattr(self, name) <= timedelta(0):
                 raise InvalidInput(f"openadr.{name}", "must be positive")
@@ -99,8 +119,11 @@ class VenSettings:
             raise InvalidInput("openadr.longest_backoff", "must not be shorter than first_backoff")
         if self.longest_drain < 1 or self.request_timeout_s <= 0.0:
             raise InvalidInput("openadr.longest_drain", "and request_timeout_s must be positive")
-        if len({point.r_id for point in self.report_points}) != len(self.report_points):
+        names = [name for point in self.report_points for name in (point.r_id, point.energy_r_id, point.status_r_id)]
+        if len(set(names)) != len(names):
             raise InvalidInput("openadr.report_points", "must have an r_id each")
+        if self.history_points < LEAST_HISTORY_POINTS:
+            raise InvalidInput("openadr.history_points", f"must be at least {LEAST_HISTORY_POINTS}")
         self.guard_policy()
 
     def guard_policy(self) -> GuardPolicy:

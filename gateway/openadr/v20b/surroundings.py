@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from gateway.domain.evidence import AuditEntry
 from gateway.domain.identity import Principal
 from gateway.openadr.v20b.settings import VenSettings
-from gateway.ports import Batch, Clock, Ids, Put, SignalDesk, Store, UsageDesk
+from gateway.ports import Batch, Clock, Ids, Put, SignalDesk, StatusDesk, Store, UsageDesk
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,6 +19,8 @@ class Surroundings:
     clock: Clock
     ids: Ids
     principal: Principal
+    status_desk: StatusDesk | None = None
+    """None where nobody knows how chargers are: a status report then has no values."""
 
     async def keep(self, *records: object, action: str = "", detail: dict[str, str] | None = None) -> None:
         """Make records durable, with one audit entry per record when there is something to say about them.

@@ -11,6 +11,7 @@ Whatever goes wrong with the peer, the store or a message is logged and tried ag
 force are not touched by it. `run` ends only by cancellation or by a mistake in the program.
 """
 
+import asyncio
 import enum
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,7 +32,7 @@ from gateway.openadr.v20b.wire import CancelPartyRegistration, Incoming, OadrRes
 from gateway.openadr.v20b.wire_events import DistributeEvent
 from gateway.openadr.v20b.wire_parts import Response
 from gateway.openadr.v20b.wire_reports import CancelReport, CreateReport, RegisteredReport, RegisterReport
-from gateway.ports import Clock, Ids, SignalDesk, Store, UsageDesk, Worker
+from gateway.ports import Clock, Ids, SignalDesk, StatusDesk, Store, UsageDesk, Worker
 
 _MOST_DOUBLINGS = 16
 _log = logger("openadr")
@@ -73,6 +74,7 @@ class Ven:
         clock: Market time; all protocol durations follow it.
         ids: Fresh ids, jitter and randomised starts.
         principal: Who the VEN acts as inside the gateway.
+        status_desk: Says how chargers are, for status reports.
         transport: Carries messages; None is HTTP as the settings say.
         worker: Reads large messages off the event loop; None reads them on it.
 
@@ -90,6 +92,7 @@ class Ven:
         ids: Ids,
         principal: Principal,
         *,
+        status_desk: StatusDesk | None = None,
         transport: Transport | None = None,
         worker: Worker | None = None,
     ) -> None:
@@ -101,6 +104,7 @@ class Ven:
             clock=clock,
             ids=ids,
             principal=principal,
+            status_desk=status_desk,
         )
         self._settings, self._clock = settings, clock
         self._transport = transport or HttpTransport(
@@ -151,22 +155,27 @@ class Ven:
 
     async def run(self) -> None:
         """Register, poll, answer and report until cancelled."""
-        is_loaded = False
         try:
-            while True:
-                try:
-                    if self._is_pause_due:
-                        self._is_pause_due = False
-                        await self._pause()
-                    if not is_loaded:
-                        await self._registrar.load()
-                        await self._reports.load()
-                        is_loaded = True
-                    await self._turn()
-                except VoltbridgeError as error:
-                    await self._take_failure(error)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._reports.keep_making())
+                tasks.create_task(self._converse())
         finally:
             await self._transport.close()
+
+    async def _converse(self) -> None:
+        is_loaded = False
+        while True:
+            try:
+                if self._is_pause_due:
+                    self._is_pause_due = False
+                    await self._pause()
+                if not is_loaded:
+                    await self._registrar.load()
+                    await self._reports.load()
+                    is_loaded = True
+                await self._turn()
+            except VoltbridgeError as error:
+                await self._take_failure(error)
 
     async def _take_failure(self, error: VoltbridgeError) -> None:
         """Note what went wrong; after a failure nothing is taken for granted, so all events are asked for again."""

@@ -14,20 +14,47 @@ class ReportDescription:
     resource_id: str
     report_type: str
     reading_type: str
-    unit: Unit
+    unit: Unit | None
+    """None where the values are no quantity, as in status reports."""
     market_context: str | None
     min_period: timedelta
     max_period: timedelta
+    on_change: bool = False
+    """Whether a change can be reported when it happens, at most once in `min_period`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ControlRange:
+    """`oadrLoadControlStateType`: where a control stands and how far it may go."""
+
+    current: float
+    low: float | None = None
+    high: float | None = None
+    normal: float | None = None
+    """What it is without any event."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadStatus:
+    """`oadrPayloadResourceStatus`: how a resource is."""
+
+    is_online: bool
+    is_overridden: bool
+    """Whether people decide, not the program (`oadrManualOverride`)."""
+    capacity: ControlRange | None = None
+    """Share of the greatest load, 0 to 1."""
+    set_point: ControlRange | None = None
+    """Power, in kW."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportInterval:
-    """One value of one data point."""
+    """One value of one data point; a status has a duration of zero where it is that of one instant."""
 
     start: datetime
     duration: timedelta
     r_id: str
-    value: float
+    value: float | LoadStatus
     confidence: int | None = None
     """0 to 100."""
     quality: str | None = None

@@ -12,7 +12,7 @@ from lxml import etree
 from gateway.domain.errors import InvalidInput
 from gateway.openadr.v20b import wire, wire_events, wire_parts, wire_reports
 from gateway.openadr.v20b.codec import decode, encode
-from gateway.openadr.v20b.codec_reports import POWER_REAL_KW
+from gateway.openadr.v20b.codec_report_body import POWER_REAL_KW
 from gateway.openadr.v20b.guard import GuardPolicy, check
 from gateway.openadr.v20b.reader import read
 from tests.openadr.v20b import messages

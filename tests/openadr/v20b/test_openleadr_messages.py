@@ -8,7 +8,7 @@ import pytest
 
 from gateway.openadr.v20b import wire, wire_events, wire_parts, wire_reports
 from gateway.openadr.v20b.codec import encode
-from gateway.openadr.v20b.codec_reports import POWER_REAL_KW
+from gateway.openadr.v20b.codec_report_body import POWER_REAL_KW
 from gateway.openadr.v20b.guard import GuardPolicy, SignaturePolicy
 from gateway.openadr.v20b.reader import read
 from gateway.openadr.v20b.signature import MessageSigner
@@ -177,7 +177,8 @@ def test_our_reports_are_understood() -> None:
     assert offered["sampling_rate"] == {"min_period": MINUTE, "max_period": 60 * MINUTE, "on_change": False}
     assert (offered["measurement"]["unit"], offered["measurement"]["scale"]) == ("W", "k")
     intervals = tuple(
-        wire_reports.ReportInterval(start=START + i * MINUTE, duration=MINUTE, r_id="a", value=1.5 * i) for i in range(2)
+        wire_reports.ReportInterval(start=START + i * MINUTE, duration=MINUTE, r_id="a", value=1.5 * i)
+        for i in range(2)
     )
     report = wire_reports.Report(
         report_id="x",

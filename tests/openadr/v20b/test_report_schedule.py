@@ -3,18 +3,30 @@
 import itertools
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.signals import ReportRequest, UsageReading
+from gateway.domain.signals import ReportRequest, ResourceStatus, UsageReading
 from gateway.domain.timegrid import TimeGrid
-from gateway.openadr.v20b.report_requests import Problem, accept, carry_on
-from gateway.openadr.v20b.report_schedule import due_at, floor_to, is_finished, ready_grids
-from gateway.openadr.v20b.reports import sendable
+from gateway.openadr.v20b.report_catalogue import DataPoint, Quantity, ReportKind, offers_of
+from gateway.openadr.v20b.report_requests import Problem, accept, carry_on, is_repetition
+from gateway.openadr.v20b.report_schedule import (
+    border_after,
+    due_at,
+    floor_to,
+    grids_between,
+    is_finished,
+    next_metadata,
+    position_of,
+    ready_until,
+    slot_of,
+)
+from gateway.openadr.v20b.report_values import known_values, status_mark, status_value
 from gateway.openadr.v20b.settings import ReportPoint, VenSettings
-from gateway.openadr.v20b.wire_reports import WireReportRequest
+from gateway.openadr.v20b.wire_reports import ControlRange, LoadStatus, WireReportRequest
 
 NOW = datetime(2025, 10, 15, 8, 0, 42, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -59,28 +71,34 @@ def accepted(wanted: WireReportRequest, now: datetime = NOW) -> ReportRequest:
     return request
 
 
+def moved(request: ReportRequest, until: datetime) -> ReportRequest:
+    return replace(request, reported_until=until, reached=(until,) * len(request.r_ids))
+
+
 def play(
     request: ReportRequest, until: datetime, most: int = 1000
 ) -> list[tuple[datetime, list[tuple[datetime, datetime]]]]:
     """Send every update the moment it is due; return when, and the intervals it covered."""
     sent = []
     while (due := due_at(request)) is not None and due <= until:
-        grids = ready_grids(request, due, most)
+        border = ready_until(request, due)
+        assert border is not None
+        grids = grids_between(request, position_of(request), border, most)
         assert grids, "due, but nothing to send"
         slots = [slot for grid in grids for slot in (grid.slot(index) for index in range(grid.count))]
         sent.append((due, [(slot.start, slot.end or due) for slot in slots]))
-        request = replace(request, reported_until=grids[-1].end)
+        request = moved(request, grids[-1].end)
     return sent
 
 
-def test_ten_minutes_of_minutes_every_two_minutes() -> None:
+def test_a29_ten_minutes_of_minutes_every_two_minutes() -> None:
     start = NOW + timedelta(seconds=15)
     sent = play(accepted(wish(start=start, duration=10 * MINUTE)), NOW + timedelta(hours=1))
     assert [when - start for when, _ in sent] == [2 * MINUTE, 4 * MINUTE, 6 * MINUTE, 8 * MINUTE, 10 * MINUTE]
     assert all(len(slots) == 2 for _, slots in sent)
 
 
-def test_ninety_seconds_stay_ninety_seconds() -> None:
+def test_a30_ninety_seconds_stay_ninety_seconds() -> None:
     request = accepted(wish(granularity=timedelta(seconds=90), report_back=2 * MINUTE))
     sent = play(request, NOW + timedelta(minutes=20))
     starts = [slot[0] for _, slots in sent for slot in slots]
@@ -100,7 +118,7 @@ def test_one_shot_in_the_future_waits_for_its_moment() -> None:
     assert due_at(request) == floor_to(NOW + timedelta(hours=1), MINUTE)
 
 
-def test_on_change_is_served_at_the_finest_sampling() -> None:
+def test_usage_on_change_is_served_at_the_finest_sampling() -> None:
     request = accepted(wish(granularity=NOTHING, report_back=MINUTE))
     assert (request.granularity, request.report_back, request.end) == (MINUTE, MINUTE, None)
 
@@ -177,12 +195,13 @@ def test_a_backlog_is_sent_in_pieces_that_add_up(granularity: timedelta, report_
     now = NOW + timedelta(seconds=late)
     reached = request.reported_until
     for _ in range(2_000):
-        grids = ready_grids(request, now, 3)
+        border = ready_until(request, now)
+        grids = () if border is None else grids_between(request, reached, border, 3)
         if not grids:
             break
         assert grids[0].start == reached
         reached = grids[-1].end
-        request = replace(request, reported_until=reached)
+        request = moved(request, reached)
     due = due_at(request)
     assert due is not None
     assert due > now
@@ -205,6 +224,9 @@ def test_a_request_under_a_new_id_goes_on_where_the_old_one_was() -> None:
 
 
 GRID = TimeGrid(start=NOW, step=MINUTE, count=3)
+POWER = DataPoint(r_id="a", node="vpp-be", resource_id="vpp-be", quantity=Quantity.POWER)
+ENERGY = DataPoint(r_id="a-energy", node="vpp-be", resource_id="vpp-be", quantity=Quantity.ENERGY)
+STATUS = DataPoint(r_id="a-status", node="vpp-be", resource_id="vpp-be", quantity=Quantity.STATUS)
 
 
 def readings(*powers: float | None, coverage: float = 1.0) -> list[UsageReading]:
@@ -215,7 +237,7 @@ def readings(*powers: float | None, coverage: float = 1.0) -> list[UsageReading]
 
 
 def test_known_readings_are_sent_with_confidence_and_quality() -> None:
-    until, values = sendable([(GRID, {"a": readings(1.0, 0.0, 3.0, coverage=0.5)})], NOW)
+    until, values = known_values(POWER, [(GRID, readings(1.0, 0.0, 3.0, coverage=0.5))], NOW)
     assert until == GRID.end
     assert [(value.start, value.value, value.confidence) for value in values] == [
         (NOW, 1.0, 50),
@@ -223,33 +245,183 @@ def test_known_readings_are_sent_with_confidence_and_quality() -> None:
         (NOW + 2 * MINUTE, 3.0, 50),
     ]
     assert {value.quality for value in values} == {"Quality Uncertain - Sub Normal"}
-    _, values = sendable([(GRID, {"a": readings(1.0, 2.0, 3.0)})], NOW)
+    _, values = known_values(POWER, [(GRID, readings(1.0, 2.0, 3.0))], NOW)
     assert {value.quality for value in values} == {"Quality Good - Non Specific"}
 
 
-def test_a_missing_reading_is_waited_for_and_then_left_out() -> None:
-    series = [(GRID, {"a": readings(1.0, None, 3.0)})]
-    until, values = sendable(series, NOW)
+def test_energy_is_power_times_time() -> None:
+    _, values = known_values(ENERGY, [(GRID, readings(60.0, 0.0, 120.0))], NOW)
+    assert [(value.r_id, value.value) for value in values] == [("a-energy", 1.0), ("a-energy", 0.0), ("a-energy", 2.0)]
+
+
+def test_a34_a_missing_reading_is_waited_for_and_then_left_out() -> None:
+    series = [(GRID, readings(1.0, None, 3.0))]
+    until, values = known_values(POWER, series, NOW)
     assert until == NOW + MINUTE
     assert [value.value for value in values] == [1.0]
-    until, values = sendable(series, NOW + 2 * MINUTE)
+    until, values = known_values(POWER, series, NOW + 2 * MINUTE)
     assert until == GRID.end
     assert [value.value for value in values] == [1.0, 3.0]
 
 
 def test_nothing_known_yet_is_no_progress() -> None:
-    assert sendable([(GRID, {"a": readings(None, 2.0, 3.0)})], NOW) == (None, ())
-    assert sendable([(GRID, {"a": []})], NOW) == (None, ())
-    assert sendable([(GRID, {"a": readings(float("nan"), 2.0, 3.0)})], NOW) == (None, ())
+    assert known_values(POWER, [(GRID, readings(None, 2.0, 3.0))], NOW) == (None, [])
+    assert known_values(POWER, [(GRID, [])], NOW) == (None, [])
+    assert known_values(POWER, [(GRID, readings(float("nan"), 2.0, 3.0))], NOW) == (None, [])
 
 
-def test_a_point_that_cannot_be_read_holds_up_no_other() -> None:
-    until, values = sendable([(GRID, {"a": readings(1.0, 2.0, 3.0), "b": None})], NOW)
-    assert until == GRID.end
-    assert {value.r_id for value in values} == {"a"}
+def test_a_point_that_is_gone_is_passed_over() -> None:
+    assert known_values(POWER, [(GRID, None)], NOW) == (GRID.end, [])
 
 
-def test_a_point_that_is_late_holds_up_all_so_that_nothing_is_lost() -> None:
-    until, values = sendable([(GRID, {"a": readings(1.0, 2.0, 3.0), "b": readings(1.0, None, None)})], NOW)
-    assert until == NOW + MINUTE
-    assert [(value.r_id, value.value) for value in values] == [("a", 1.0), ("b", 1.0)]
+def resource(**changes: Any) -> ResourceStatus:
+    plain = ResourceStatus(at=NOW, is_online=True, is_overridden=False, power_kw=10.0, limit_kw=40.0, rating_kw=100.0)
+    return replace(plain, **{"floor_kw": 8.0, **changes})
+
+
+def test_a_status_says_where_the_controls_stand() -> None:
+    value = status_value(STATUS, resource(), NOW, MINUTE)
+    assert value.value == LoadStatus(
+        is_online=True,
+        is_overridden=False,
+        capacity=ControlRange(current=0.4, low=0.08, high=1.0, normal=1.0),
+        set_point=ControlRange(current=40.0, low=8.0, high=100.0, normal=100.0),
+    )
+    assert value.quality == "Quality Good - Non Specific"
+    assert status_value(STATUS, resource(is_overridden=True), NOW, MINUTE).quality == "Quality Good - Local Override"
+
+
+def test_a_node_without_a_rating_has_no_share_of_it() -> None:
+    value = status_value(STATUS, resource(rating_kw=0.0, limit_kw=0.0), NOW, MINUTE).value
+    assert isinstance(value, LoadStatus)
+    assert value.capacity is None
+
+
+def test_an_unknown_status_is_never_online() -> None:
+    value = status_value(STATUS, resource(is_online=None), NOW, MINUTE)
+    assert isinstance(value.value, LoadStatus)
+    assert value.value.is_online is False
+    assert value.quality == "Quality Bad - Not Connected"
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_change"),
+    [
+        ({"power_kw": 99.0}, False),
+        ({"floor_kw": 1.0}, False),
+        ({"at": NOW + MINUTE}, False),
+        ({"is_online": None}, True),
+        ({"is_online": False}, True),
+        ({"is_overridden": True}, True),
+        ({"limit_kw": 39.0}, True),
+        ({"rating_kw": 90.0}, True),
+    ],
+    ids=["power", "floor", "time", "unknown", "offline", "overridden", "limit", "rating"],
+)
+def test_what_counts_as_a_change(changes: dict[str, Any], is_change: bool) -> None:
+    assert (status_mark(resource(**changes)) != status_mark(resource())) is is_change
+
+
+def status_wish(granularity: timedelta, report_back: timedelta, **more: Any) -> ReportRequest:
+    return accepted(wish(granularity, report_back, specifier="telemetry-status", r_ids=("a-status",), **more))
+
+
+def test_a28_a_status_at_once_is_one_look() -> None:
+    request = status_wish(NOTHING, NOTHING)
+    assert (request.start, request.end, due_at(request)) == (NOW, NOW + timedelta(seconds=1), NOW)
+    assert due_at(moved(request, NOW + timedelta(seconds=1))) is None
+
+
+def test_a_status_every_minute_is_looked_at_when_the_minute_begins() -> None:
+    request = status_wish(MINUTE, 2 * MINUTE, start=NOW + timedelta(seconds=15), duration=5 * MINUTE)
+    start = NOW + timedelta(seconds=15)
+    assert due_at(request) == start
+    assert slot_of(request, start + timedelta(seconds=70)) == start + MINUTE
+    assert [border_after(request, start + i * MINUTE) - start for i in range(5)] == [
+        2 * MINUTE,
+        2 * MINUTE,
+        4 * MINUTE,
+        4 * MINUTE,
+        5 * MINUTE,
+    ]
+
+
+def test_a_status_on_change_is_looked_at_often_and_told_at_its_borders() -> None:
+    request = status_wish(NOTHING, MINUTE, start=NOW + 2 * MINUTE)
+    assert (request.is_on_change, request.granularity, request.end) == (True, SETTINGS.status_every, None)
+    assert border_after(request, NOW + 2 * MINUTE + timedelta(seconds=30)) == NOW + 3 * MINUTE
+
+
+@pytest.mark.parametrize(
+    ("start", "duration", "granularity", "first", "last"),
+    [
+        (None, None, NOTHING, -192, 0),
+        (NOW, NOTHING, NOTHING, -192, 0),
+        (NOW, NOTHING, 15 * MINUTE, -192 * 15, 0),
+        (NOW - 30 * MINUTE, NOTHING, NOTHING, -30, 0),
+    ],
+    ids=["nothing-said", "now-without-end", "quarters", "from-a-past-instant"],
+)
+def test_a31_the_whole_history(
+    start: datetime | None, duration: timedelta | None, granularity: timedelta, first: int, last: int
+) -> None:
+    request = accepted(wish(granularity, NOTHING, start=start, duration=duration, specifier="history-usage"))
+    border = floor_to(NOW, granularity or MINUTE)
+    begin = NOW - 30 * MINUTE if first == -30 else border + first * MINUTE
+    assert (request.start, request.end) == (begin, border + last * MINUTE)
+    assert request.end is not None
+    assert first == -30 or (request.end - request.start) // request.granularity >= 100
+
+
+def test_a31_a_part_of_the_history_is_exactly_that_part() -> None:
+    request = accepted(wish(NOTHING, NOTHING, start=NOW - 30 * MINUTE, duration=30 * MINUTE, specifier="history-usage"))
+    ((when, slots),) = play(request, NOW)
+    assert when == NOW
+    assert slots == [(NOW + (i - 30) * MINUTE, NOW + (i - 29) * MINUTE) for i in range(30)]
+
+
+def test_metadata_once_and_every_minute() -> None:
+    once = accepted(wish(NOTHING, NOTHING, specifier="METADATA", r_ids=("anything",)))
+    assert (once.kind, once.r_ids, due_at(once)) == (ReportKind.METADATA, (), NOW)
+    assert is_finished(replace(once, reported_until=next_metadata(once, NOW)))
+    often = accepted(wish(NOTHING, MINUTE, start=NOW, duration=2 * MINUTE, specifier="METADATA"))
+    assert due_at(often) == NOW
+    often = replace(often, reported_until=next_metadata(often, NOW + timedelta(seconds=3)))
+    assert due_at(often) == NOW + MINUTE
+    assert is_finished(replace(often, reported_until=next_metadata(often, NOW + MINUTE)))
+
+
+def test_the_same_words_are_the_same_request_whenever_they_are_heard() -> None:
+    wanted = wish(NOTHING, NOTHING, start=NOW)
+    assert is_repetition(accepted(wanted, NOW + 5 * MINUTE), accepted(wanted))
+    assert not is_repetition(accepted(wish(NOTHING, NOTHING, start=NOW + MINUTE)), accepted(wanted))
+    assert not is_repetition(accepted(replace(wanted, r_ids=("b",))), accepted(wanted))
+
+
+def test_a_data_point_that_is_named_twice_is_reported_once() -> None:
+    assert accepted(wish(r_ids=("a", "b", "a"))).r_ids == ("a", "b")
+
+
+@given(SPANS, st.one_of(SPANS, st.just(NOTHING)), st.one_of(SPANS, st.none()), st.integers(0, 20_000))
+def test_every_status_goes_out_after_it_was_seen_and_before_the_end(
+    granularity: timedelta, report_back: timedelta, duration: timedelta | None, late: int
+) -> None:
+    request = status_wish(granularity, report_back, start=NOW, duration=duration)
+    now = NOW + timedelta(seconds=late)
+    slot = slot_of(request, now)
+    assert slot <= now < slot + request.granularity
+    if request.end is None or slot < request.end:
+        border = border_after(request, slot)
+        assert slot < border <= (request.end or border)
+        assert border - slot <= (request.report_back or border - slot)
+
+
+def test_what_is_offered_has_an_id_of_its_own() -> None:
+    offers = offers_of(SETTINGS)
+    assert {key: sorted(offer.points) for key, offer in offers.items()} == {
+        "telemetry-usage": ["a", "a-energy", "b", "b-energy"],
+        "telemetry-status": ["a-status", "b-status"],
+        "history-usage": ["a", "a-energy", "b", "b-energy"],
+    }
+    assert offers["history-usage"].span // offers["history-usage"].min_period >= 100
+    assert offers_of(replace(SETTINGS, report_points=())) == {}

@@ -50,21 +50,32 @@ def test_it_offers_what_it_measures() -> None:
         await bench.run(seconds=15)
 
     offered = virtually(scenario).vtn.all("RegisterReport")[0]
-    assert offered.texts("//oadr:oadrReportDescription/ei:rID") == ["vpp-be-power", "site-01-power"]
-    assert offered.texts("//ei:reportDataSource/ei:resourceID") == ["vpp-be", "site-01"]
-    assert offered.text("//ei:reportName") == "METADATA_TELEMETRY_USAGE"
+    usage, status, history = (
+        offered.texts(f"//oadr:oadrReport[{number}]/oadr:oadrReportDescription/ei:rID") for number in (1, 2, 3)
+    )
+    assert usage == history == ["vpp-be-power", "vpp-be-energy", "site-01-power", "site-01-energy"]
+    assert status == ["vpp-be-status", "site-01-status"]
+    assert set(offered.texts("//ei:reportDataSource/ei:resourceID")) == {"vpp-be", "site-01"}
+    assert offered.texts("//ei:reportName") == [
+        "METADATA_TELEMETRY_USAGE",
+        "METADATA_TELEMETRY_STATUS",
+        "METADATA_HISTORY_USAGE",
+    ]
+    assert len(offered.root.xpath("//*[local-name()='powerReal']")) == 4
+    assert len(offered.root.xpath("//*[local-name()='energyReal']")) == 4
+    assert offered.texts("//oadr:oadrReport[2]//oadr:oadrOnChange") == ["true", "true"]
     assert offered.text("//oadr:oadrSamplingRate/oadr:oadrMinPeriod") == "PT1M"
     assert offered.text("//ei:venID") == "ven-1"
 
 
-def test_a_resource_may_have_any_name() -> None:
+def test_a38_a_resource_may_have_any_name() -> None:
     async def scenario(bench: Bench) -> None:
         await bench.run(seconds=15)
 
     point = ReportPoint(r_id="<r&1>", node="vpp-be", resource_id="Depot A&B <1>")
     offered = virtually(scenario, report_points=(point,)).vtn.all("RegisterReport")[0]
-    assert offered.texts("//ei:rID") == ["<r&1>"]
-    assert offered.texts("//ei:resourceID") == ["Depot A&B <1>"]
+    assert offered.texts("//oadr:oadrReport[1]//ei:rID") == ["<r&1>", "<r&1>-energy"]
+    assert set(offered.texts("//ei:resourceID")) == {"Depot A&B <1>"}
 
 
 def test_without_points_nothing_is_offered() -> None:
@@ -98,13 +109,13 @@ def test_what_the_vtn_asks_for_at_registration_is_kept_confirmed_and_delivered()
     assert update.at == START + 2 * MINUTE
     assert update.text("//ei:reportSpecifierID") == "telemetry-usage"
     assert update.text("//ei:reportName") == "TELEMETRY_USAGE"
-    assert update.text("//oadr:oadrReport/ei:eiReportID") == "RR-1/2025-10-15T08:00:00Z"
+    assert update.text("//oadr:oadrReport/ei:eiReportID") == "RR-1/2025-10-15T08:02:00Z/1"
     assert update.texts("//ei:interval/xcal:duration/xcal:duration") == ["PT1M", "PT1M"]
     assert update.texts("//ei:confidence") == ["100", "100"]
     assert stored(bench)["RR-1"].reported_until == START + 10 * MINUTE
 
 
-def test_ten_minutes_from_a_start_to_come_then_it_stops() -> None:
+def test_a29_ten_minutes_from_a_start_to_come_then_it_stops() -> None:
     async def scenario(bench: Bench) -> None:
         request = messages.report_request(start="2025-10-15T08:01:00Z", duration="PT10M")
         await bench.play((5, lambda: asks(bench, request)), seconds=3600)
@@ -114,7 +125,7 @@ def test_ten_minutes_from_a_start_to_come_then_it_stops() -> None:
     assert stored(bench)["RR-1"].reported_until == START + 11 * MINUTE
 
 
-def test_two_requests_in_one_message_each_get_their_own_points() -> None:
+def test_a27_two_requests_in_one_message_each_get_their_own_points() -> None:
     async def scenario(bench: Bench) -> None:
         first = messages.report_request("RR-1", r_ids=("vpp-be-power",))
         second = messages.report_request("RR-2", r_ids=("site-01-power", "vpp-be-power"), report_back="PT3M")
@@ -168,13 +179,13 @@ def test_metadata_is_given_again_on_request() -> None:
     bench = virtually(scenario)
     assert bench.vtn.all("CreatedReport")[0].text("//ei:responseCode") == "200"
     again = bench.vtn.all("RegisterReport")[1]
-    assert again.texts("//ei:reportRequestID") == ["RR-M", "RR-M"]
+    assert again.texts("//ei:reportRequestID") == ["RR-M"] * 4
 
 
 @pytest.mark.parametrize(
     "answer", [b"", b"<html>", messages.oadr_response(500), messages.updated_report(469)], ids=range(4)
 )
-def test_what_is_not_acknowledged_is_sent_again_and_nothing_twice(answer: bytes) -> None:
+def test_a32_what_is_not_acknowledged_is_sent_again_and_nothing_twice(answer: bytes) -> None:
     async def scenario(bench: Bench) -> None:
         bench.vtn.once["UpdateReport"] = deque([answer] * 5)
         await bench.play((5, lambda: asks(bench, messages.report_request())), seconds=605)
@@ -184,7 +195,7 @@ def test_what_is_not_acknowledged_is_sent_again_and_nothing_twice(answer: bytes)
     assert len(bench.vtn.all("UpdateReport")) > len(bench.vtn.acknowledged)
 
 
-def test_an_outage_is_made_up_for() -> None:
+def test_a32_an_outage_is_made_up_for() -> None:
     async def scenario(bench: Bench) -> None:
         def fall() -> None:
             bench.vtn.is_down = True
@@ -283,7 +294,7 @@ def test_readings_that_are_late_are_waited_for_and_then_passed_over() -> None:
     virtually(scenario, report_patience=timedelta(minutes=15))
 
 
-def test_a_node_that_is_gone_harms_no_other() -> None:
+def test_a34_a_node_that_is_gone_harms_no_other() -> None:
     async def scenario(bench: Bench) -> None:
         bench.usage.unknown_nodes = {"site-01"}
         request = messages.report_request(r_ids=("site-01-power", "vpp-be-power"))
@@ -310,7 +321,7 @@ def test_cancel_ends_a_report_at_once() -> None:
     assert stored(bench)["RR-1"].cancelled
 
 
-def test_cancel_with_a_report_to_follow_sends_one_more() -> None:
+def test_a33_cancel_with_a_report_to_follow_sends_one_more() -> None:
     async def scenario(bench: Bench) -> None:
         await bench.play(
             (5, lambda: asks(bench, messages.report_request())),
