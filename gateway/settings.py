@@ -97,6 +97,46 @@ class VtnSettings(_Section):
     allow_plain_on_loopback: bool = False
 
 
+class ProgramSettings(_Section):
+    """What was agreed about the events of one grid partner, or of one program of it; the more specific entry stands alone."""
+
+    authority: str
+    program: str = ""
+    """Market context (OpenADR 2.0b) or program id (3.x); empty for every program without an entry of its own."""
+    opt: Literal["auto", "ask", "capacity"] = "auto"
+    """`auto` follows what agreement and guarantees allow; `ask` lets a person decide otherwise; `capacity` also opts out of what
+    the fleet cannot deliver."""
+    ask_default: Literal["optIn", "optOut"] | None = None
+    """Of `ask`: the answer given at once where nothing stands against the event; left out: optIn."""
+    ask_within: Seconds = 900.0
+    """Of `ask`: how long a person has, at most until the event begins."""
+    min_notice: float = Field(default=0.0, ge=0)
+    """Shorter notice is answered optOut, in seconds."""
+    most_events_per_day: int | None = Field(default=None, ge=0)
+    protects_guarantees: bool = True
+    """Answer optOut when drivers' guarantees need more than the event leaves."""
+    is_mandatory: bool = False
+    """Its events must be followed."""
+    requires_enrolment: bool = False
+    """Only nodes with an enrolment in force may be called."""
+    simple_fraction: tuple[float, float, float, float] = (1.0, 0.7, 0.4, 0.0)
+    """Most that may be drawn at SIMPLE levels 0 to 3, as a fraction of the rating."""
+    level_fraction: tuple[float, ...] = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
+    """The same at level offsets -1 to -10, as a fraction of normal operation."""
+    normal: Literal["rating", "baseline"] = "rating"
+    """What level and percent offsets count from."""
+    price_zone: str = ""
+    """Zone under which its prices and carbon are kept; empty for the authority's name."""
+    price_product: Literal["program-tariff", "tariff-energy"] = "program-tariff"
+    """`tariff-energy` lets a tariff-only portfolio of the zone plan on them."""
+    carbon_kind: Literal["average", "marginal"] = "marginal"
+
+    @property
+    def key(self) -> str:
+        """Name of the agreement: `{authority}` or `{authority}:{program}`."""
+        return f"{self.authority}:{self.program}" if self.program else self.authority
+
+
 class MarketSettings(_Section):
     """Where prices and carbon come from, and what is bid where."""
 
@@ -182,6 +222,8 @@ class Settings(BaseSettings):
     web: WebSettings = WebSettings()
     dispatch: DispatchTimes = DispatchTimes()
     vtn: tuple[VtnSettings, ...] = ()
+    program: tuple[ProgramSettings, ...] = ()
+    """Agreements about the events of grid partners; partners without one have the default ones."""
     market: MarketSettings | None = None
     exchange: ExchangeSettings | None = None
     brp: BrpSettings | None = None
@@ -217,9 +259,12 @@ class Settings(BaseSettings):
 
     @property
     def time_zones(self) -> dict[str, str]:
-        """IANA time zone by zone of prices."""
+        """IANA time zone by zone of prices, those of grid partners' programs included."""
         place = self.price_zone
-        return {} if place is None else {place.zone: place.time_zone}
+        zones = {} if place is None else {place.zone: place.time_zone}
+        programs = {entry.price_zone or entry.authority: self.time_zone for entry in self.program}
+        authorities = dict.fromkeys((vtn.authority for vtn in self.vtn), self.time_zone)
+        return authorities | programs | zones
 
     @property
     def time_zone(self) -> str:
@@ -251,6 +296,7 @@ def load_settings(path: Path | None) -> Settings:
         first = error.errors()[0]
         raise InvalidInput(".".join(str(part) for part in first["loc"]), str(first["msg"])) from error
     _refuse_plain_doors(settings)
+    _refuse_double_agreements(settings)
     if settings.market is not None and settings.tariff is not None:
         raise InvalidInput("tariff", "cannot be given beside market")
     return settings
@@ -277,6 +323,18 @@ def read_secret(field: str, path: Path) -> str:
 def seconds(value: float) -> timedelta:
     """Return a duration of settings as a timedelta."""
     return timedelta(seconds=value)
+
+
+def _refuse_double_agreements(settings: Settings) -> None:
+    keys = [entry.key for entry in settings.program]
+    for place, entry in enumerate(settings.program):
+        if entry.key in keys[:place]:
+            raise InvalidInput(f"program[{place}].program", f"{entry.key} has an entry already")
+        is_tariff = settings.tariff is not None and entry.price_product == "tariff-energy"
+        if is_tariff and settings.tariff is not None and entry.price_zone == settings.tariff.zone:
+            raise InvalidInput(
+                f"program[{place}].price_zone", f"{entry.price_zone} has its prices from the tariff's file"
+            )
 
 
 def _refuse_plain_doors(settings: Settings) -> None:

@@ -135,6 +135,7 @@ def _service_jobs(services: Services) -> list[Job]:
     return [
         Job(name="dispatch", run=services.dispatcher.run, is_essential=True),
         Job(name="follow", run=services.follower.run),
+        Job(name="signals", run=services.signals.run),
         Job(name="fleet", run=services.fleet.run),
         Job(name="beliefs", run=services.beliefs.run),
         Job(name="market-data", run=services.market.run),

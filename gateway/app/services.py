@@ -1,7 +1,7 @@
 """All services of one gateway, wired to each other by callables and to the world by ports."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 
 from gateway.app.peers import PriceKey
@@ -9,14 +9,22 @@ from gateway.domain.calm import CalmRules
 from gateway.domain.commands import FollowRules
 from gateway.domain.limits import Limit
 from gateway.domain.programs import OptDecision
-from gateway.domain.signals import GridEvent
+from gateway.domain.series import CarbonKind, PriceProduct
+from gateway.domain.signals import GridEvent, OptType
 from gateway.ports import CarbonSource, Clock, Exchange, Ids, NominationDesk, PriceSource, Store, Worker
 from gateway.services.admit import Admission
 from gateway.services.believe_stays import StayBeliefs
-from gateway.services.decide_opt import OptDecider
+from gateway.services.decide_opt import OptDecider, OptMode, OptRules
+from gateway.services.expect_power import PowerExpectation
 from gateway.services.follow_dispatch import Follower
 from gateway.services.gather_market_data import GatherSettings, MarketDataGatherer
-from gateway.services.gather_signals import ProgramRules, SignalGatherer, SignalSettings, SignalSources
+from gateway.services.gather_signals import (
+    ProgramDesk,
+    ProgramRules,
+    SignalGatherer,
+    SignalSettings,
+    SignalSources,
+)
 from gateway.services.keep_audit import AuditKeeper
 from gateway.services.plan_bids import BidPlanner, PlanSettings
 from gateway.services.plan_dispatch import Dispatcher, DispatchSettings, DispatchSources
@@ -25,7 +33,7 @@ from gateway.services.review_bids import BidReviewer
 from gateway.services.settle_delivery import Settler, SettleSettings
 from gateway.services.submit_orders import OrderSubmitter, SubmitSettings
 from gateway.services.track_fleet import FleetTracker, TrackSettings
-from gateway.settings import Settings, seconds
+from gateway.settings import ProgramSettings, Settings, seconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +59,7 @@ class Services:
     fleet: FleetTracker
     beliefs: StayBeliefs
     signals: SignalGatherer
+    programs: ProgramDesk
     opt: OptDecider
     dispatcher: Dispatcher
     follower: Follower
@@ -81,6 +90,7 @@ def wire_services(settings: Settings, world: World) -> Services:
         fleet=control.fleet,
         beliefs=control.beliefs,
         signals=control.signals,
+        programs=ProgramDesk(control.signals.scribe, control.signals.appraiser),
         opt=control.opt,
         dispatcher=control.dispatcher,
         follower=control.follower,
@@ -142,7 +152,12 @@ def _wire_control(settings: Settings, world: World) -> _Control:
         flush_every=seconds(settings.dispatch.tick),
     )
     opt_of = _LateOpt()
-    sources = SignalSources(find_node=fleet.find_node, decide=opt_of, baseline_kw=LatestPower(fleet))
+    sources = SignalSources(
+        find_node=fleet.find_node,
+        decide=opt_of,
+        baseline_kw=LatestPower(fleet),
+        expected_kw=PowerExpectation(fleet.node_power, clock),
+    )
     signals = SignalGatherer(
         store=store, clock=clock, ids=ids, tenants=tenants, sources=sources, settings=_signal_settings(settings)
     )
@@ -160,7 +175,9 @@ def _wire_control(settings: Settings, world: World) -> _Control:
         ),
         settings=_dispatch_settings(settings),
     )
-    opt_of.decider = OptDecider(store=store, clock=clock, facts=dispatcher, change_opt=signals.change_opt)
+    opt_of.decider = OptDecider(
+        store=store, clock=clock, facts=dispatcher, change_opt=signals.change_opt, rules=_opt_rules(settings)
+    )
     fleet.on_change.append(dispatcher.wake)
     fleet.on_measurement.append(follower.measured)
     signals.on_change.append(dispatcher.wake)
@@ -209,9 +226,39 @@ class LatestPower:
 
 
 def _signal_settings(settings: Settings) -> SignalSettings:
-    return SignalSettings(
-        programs={vtn.authority: ProgramRules(is_unconditional=vtn.is_unconditional) for vtn in settings.vtn}
+    programs = {entry.key: _program_rules(entry) for entry in settings.program}
+    for vtn in settings.vtn:
+        own = programs.get(vtn.authority, ProgramRules())
+        programs[vtn.authority] = replace(own, is_unconditional=vtn.is_unconditional)
+    return SignalSettings(programs=programs, time_zone=settings.time_zone)
+
+
+def _program_rules(entry: ProgramSettings) -> ProgramRules:
+    return ProgramRules(
+        simple_fraction=entry.simple_fraction,
+        level_fraction=entry.level_fraction,
+        has_measured_normal=entry.normal == "baseline",
+        is_mandatory=entry.is_mandatory,
+        requires_enrolment=entry.requires_enrolment,
+        price_zone=entry.price_zone,
+        price_product=PriceProduct(entry.price_product),
+        carbon_kind=CarbonKind(entry.carbon_kind),
     )
+
+
+def _opt_rules(settings: Settings) -> dict[str, OptRules]:
+    return {
+        entry.key: OptRules(
+            mode=OptMode(entry.opt),
+            default_answer=None if entry.ask_default is None else OptType(entry.ask_default),
+            ask_within=seconds(entry.ask_within),
+            is_mandatory=entry.is_mandatory,
+            min_notice=seconds(entry.min_notice),
+            most_events_per_day=entry.most_events_per_day,
+            protects_guarantees=entry.protects_guarantees,
+        )
+        for entry in settings.program
+    }
 
 
 def _sample_spacing(settings: Settings) -> timedelta:
