@@ -7,7 +7,7 @@ python -m gateway.sandbox.vtn20b --clock FILE --ready FILE
 A utility lives under `/{world}/OpenADR2/Simple/2.0b/{service}`. The control door, on loopback without credentials:
 
 ```
-PUT    /control/worlds/{world}          {vtn_id, ven_name, poll, context, report_requests}: make it, or change it and keep the rest
+PUT    /control/worlds/{world}          {vtn_id, ven_name, poll, context, ...}: make it, or change it and keep the rest
 POST   /control/worlds/{world}/say      {kind, ...}: queue a message; {"raw": text} or {"base64": ...}: queue bytes
 POST   /control/worlds/{world}/faults   {on, do, times, ...}: let something go wrong
 DELETE /control/worlds/{world}/faults   let nothing go wrong any more
@@ -66,8 +66,8 @@ class ScriptedVtn:
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         world = self._world(request)
         message = read_message(await request.read())
-        world.note(request.match_info["service"], message)
         fault = world.fault_for(message.kind)
+        world.note(request.match_info["service"], message, fault)
         if fault is None:
             return _xml(world.answer(message))
         return await self._go_wrong(world, fault, request)

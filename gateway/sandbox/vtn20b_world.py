@@ -11,6 +11,7 @@ from typing import Any
 from gateway.domain.errors import InvalidInput
 from gateway.sandbox.clock import SandboxClock
 from gateway.sandbox.vtn20b_reading import ReadMessage
+from gateway.sandbox.vtn20b_signing import VtnSigner, forged
 from gateway.sandbox.vtn20b_writing import Script, message_of
 
 NOT_REGISTERED = 463
@@ -57,6 +58,18 @@ def parse_fault(document: Script) -> Fault:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Waiting:
+    """A message in the queue."""
+
+    body: bytes
+    tamper: str = ""
+    """In a utility that signs: `unsigned`, `forged`, `ahead` (signed for in ten minutes), `repeat` (goes out twice), `as-is`."""
+
+
+AHEAD = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class WorldOptions:
     """Who the utility is."""
 
@@ -68,6 +81,8 @@ class WorldOptions:
     context: str = "http://selftest.example/dr"
     report_requests: tuple[Script, ...] = ()
     """Reports it asks for in its oadrRegisteredReport."""
+    signing: Script | None = None
+    """PEM texts `certificate` and `key`: every message is signed; None signs none."""
 
 
 class World:
@@ -77,7 +92,7 @@ class World:
         self.name = name
         self.options = options
         self._clock = clock
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[Waiting] = deque()
         self._book: list[Script] = []
         self._faults: list[Fault] = []
         self._registered = 0
@@ -111,8 +126,8 @@ class World:
             return fault
         return None
 
-    def note(self, service: str, message: ReadMessage) -> None:
-        """Keep a message of the VEN."""
+    def note(self, service: str, message: ReadMessage, fault: Fault | None = None) -> None:
+        """Keep a message of the VEN, with what will go wrong with it."""
         self.log.append(
             {
                 "n": len(self.log),
@@ -122,6 +137,7 @@ class World:
                 "fields": message.fields,
                 "problem": message.problem,
                 "is_signed": message.is_signed,
+                "fault": "" if fault is None else fault.do,
             }
         )
 
@@ -134,11 +150,12 @@ class World:
         kind = str(script.get("kind", ""))
         if kind == "oadrDistributeEvent":
             self._book = list(script.get("events", ()))
-        self._queue.append(self.written(kind, script))
+        waiting = Waiting(body=self.written(kind, script), tamper=str(script.get("tamper", "")))
+        self._queue.append(waiting)
 
     def say_raw(self, body: bytes) -> None:
         """Put bytes into the queue as they are."""
-        self._queue.append(body)
+        self._queue.append(Waiting(body=body, tamper="as-is"))
 
     def written(self, kind: str, script: Script) -> bytes:
         """Return a message with what the script leaves out: ids of this utility and its VEN, the context, the time."""
@@ -148,11 +165,37 @@ class World:
 
     def answer(self, message: ReadMessage) -> bytes:
         """Return what the utility answers when nothing goes wrong."""
+        if message.kind == "oadrPoll" and self._is_known(message) and self._queue:
+            return self._next()
         handler = _HANDLERS.get(message.kind)
         if handler is not None:
-            return handler(self, message)
+            return self._sealed(handler(self, message))
         code = 200 if message.kind in _DELIVERED_WITHOUT_POLL else 459
-        return self.written("oadrResponse", {"code": code, "answers": _request_id(message)})
+        return self._sealed(self.written("oadrResponse", {"code": code, "answers": _request_id(message)}))
+
+    def _is_known(self, message: ReadMessage) -> bool:
+        return bool(self.ven_id) and message.fields.get("venID") == self.ven_id
+
+    def _sealed(self, body: bytes, ahead: timedelta = timedelta(0)) -> bytes:
+        """Return the message signed, where the utility signs."""
+        if self.options.signing is None:
+            return body
+        signer = VtnSigner(str(self.options.signing["certificate"]), str(self.options.signing["key"]))
+        return signer.signed(body, self._clock.now() + ahead)
+
+    def _next(self) -> bytes:
+        """Return the oldest message of the queue, tampered with as its script says."""
+        waiting = self._queue.popleft()
+        if waiting.tamper in {"unsigned", "as-is"}:
+            return waiting.body
+        if waiting.tamper == "ahead":
+            return self._sealed(waiting.body, AHEAD)
+        if waiting.tamper == "forged":
+            return forged(self._sealed(self.written("oadrResponse", {})), waiting.body)
+        body = self._sealed(waiting.body)
+        if waiting.tamper == "repeat":
+            self._queue.appendleft(Waiting(body=body, tamper="as-is"))
+        return body
 
     def _event(self, script: Script) -> Script:
         created = (self._clock.now() - timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -197,9 +240,9 @@ class World:
         return answer
 
     def _poll(self, message: ReadMessage) -> bytes:
-        if not self.ven_id or message.fields.get("venID") != self.ven_id:
+        if not self._is_known(message):
             return self.written("oadrResponse", {"code": NOT_REGISTERED, "description": "not registered"})
-        return self._queue.popleft() if self._queue else self.written("oadrResponse", {})
+        return self.written("oadrResponse", {})
 
     def _request_event(self, message: ReadMessage) -> bytes:
         script = {"code": 200, "answers": _request_id(message), "events": self._book}

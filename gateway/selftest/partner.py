@@ -55,9 +55,9 @@ class Around:
 class Partner:
     """What cases of both dialects share: the control door of the partner's world, and the gateway's words about its node."""
 
-    def __init__(self, name: str, door: str, around: Around) -> None:
+    def __init__(self, name: str, node: str, door: str, around: Around) -> None:
         self.name = name
-        self.node = name
+        self.node = node
         self.authority = f"vtn:{name}"
         self.around = around
         self.clock = around.clock

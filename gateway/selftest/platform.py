@@ -8,6 +8,7 @@ import grpc
 
 from gateway.client import Gateway
 from gateway.clock import FileClock
+from gateway.domain.errors import PeerUnavailable
 from gateway.v1 import dispatch_service_pb2 as dispatch
 from gateway.v1 import fleet_service_pb2 as fleet
 
@@ -16,6 +17,8 @@ POWER_KW = 7.0
 BEAT_S = 0.5
 """Real seconds between measurements and between signs of life."""
 _AGAIN_S = 1.0
+_PASSING = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN})
+"""What a break looks like; anything else is a refusal."""
 _SECONDS_PER_HOUR = 3600.0
 
 
@@ -37,7 +40,11 @@ class MutePlatform:
         self._start = clock.now()
 
     async def run(self) -> None:
-        """Go on until cancelled; streams are opened again after a break."""
+        """Go on until cancelled; streams are opened again after a break.
+
+        Raises:
+            PeerUnavailable: The gateway refuses a stream.
+        """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._again_and_again(self._measure))
             tasks.create_task(self._again_and_again(self._listen))
@@ -46,7 +53,9 @@ class MutePlatform:
         while True:
             try:
                 await stream()
-            except grpc.aio.AioRpcError:
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in _PASSING:
+                    raise PeerUnavailable(f"the gateway refuses the charging platform: {error.details()}") from error
                 await asyncio.sleep(_AGAIN_S)
 
     async def _measure(self) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from gateway.selftest import cases_20b_contact as contact
 from gateway.selftest import cases_20b_events as events
+from gateway.selftest import cases_20b_reports as reports
 from gateway.selftest.script import Script
 
 SCRIPTS_20B: Mapping[str, Script] = {
@@ -36,6 +37,15 @@ SCRIPTS_20B: Mapping[str, Script] = {
     "A25": Script(play=contact.a25),
     "A35": Script(play=contact.a35),
     "A36": Script(play=events.a36),
+    "A27": Script(play=reports.a27),
+    "A28": Script(play=reports.a28),
+    "A29": Script(play=reports.a29),
+    "A30": Script(play=reports.a30),
+    "A31": Script(play=reports.a31),
+    "A32": Script(play=reports.a32),
+    "A33": Script(play=reports.a33),
+    "A34": Script(play=reports.a34, is_measured=False),
+    "A38": Script(play=reports.a38, node=reports.ODD_NAME, table={"ven_name": reports.ODD_NAME}),
 }
 """Cases against the scripted 2.0b VTN."""
 JUDGED_IN_TESTS: Mapping[str, str] = {}

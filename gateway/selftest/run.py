@@ -59,7 +59,7 @@ async def play_cases(cases: Sequence[Case], folder: Path) -> list[Outcome]:
     scripts = {case.number: SCRIPTS_20B[case.number] for case in cases if case.number in SCRIPTS_20B}
     async with partners(run_folder) as doors:
         tables = await _prepare(scripts, doors)
-        nodes = [number.lower() for number in scripts]
+        nodes = {number.lower(): node_of(number, script) for number, script in scripts.items()}
         async with gateway_with(run_folder, tables, nodes) as stage:
             played = await _play_all(scripts, doors, stage)
     return [played.get(case.number) or _unplayed(case) for case in cases]
@@ -84,7 +84,7 @@ async def _prepare(scripts: Mapping[str, Script], doors: Doors) -> list[dict[str
             for fault in script.faults:
                 async with http.post(f"{world}/faults", json=dict(fault), raise_for_status=True):
                     pass
-            tables.append({**usual_table(name, url, POLL_S), **script.table})
+            tables.append({**usual_table(name, node_of(number, script), url, POLL_S), **script.table})
     return tables
 
 
@@ -101,7 +101,9 @@ async def _play_all(scripts: Mapping[str, Script], doors: Doors, stage: Stage) -
         running = tasks.create_task(MutePlatform(platform, stage.clock, measured, chargers).run())
         around = Around(clock=stage.clock, http=stage.http, gateway=gateway, intermission=intermission.wait)
         plays = {
-            number: tasks.create_task(_play(cases[number], script, _partner(number, doors, around), intermission))
+            number: tasks.create_task(
+                _play(cases[number], script, _partner(number, script, doors, around), intermission)
+            )
             for number, script in scripts.items()
         }
         await asyncio.wait(plays.values())
@@ -109,8 +111,13 @@ async def _play_all(scripts: Mapping[str, Script], doors: Doors, stage: Stage) -
     return {number: play.result() for number, play in plays.items()}
 
 
-def _partner(number: str, doors: Doors, around: Around) -> Partner:
-    return Partner20b(number.lower(), f"{doors.vtn20b}/control", around)
+def node_of(number: str, script: Script) -> str:
+    """Return the node of a case in the site tree."""
+    return script.node or number.lower()
+
+
+def _partner(number: str, script: Script, doors: Doors, around: Around) -> Partner:
+    return Partner20b(number.lower(), node_of(number, script), f"{doors.vtn20b}/control", around)
 
 
 async def _play(case: Case, script: Script, partner: Partner, intermission: Intermission) -> Outcome:

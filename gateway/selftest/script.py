@@ -22,15 +22,18 @@ class Script:
     """What goes wrong from the start."""
     table: Fields = field(default_factory=dict)
     """Settings of the gateway beyond the usual ones."""
+    node: str = ""
+    """Id of its node in the site tree; empty for the case's number in lower case."""
     is_measured: bool = True
     """Whether the chargers of its node are measured."""
 
 
-def usual_table(name: str, url: str, poll_s: float) -> dict[str, Any]:
+def usual_table(name: str, node: str, url: str, poll_s: float) -> dict[str, Any]:
     """Return the gateway's settings for one partner.
 
     Args:
-        name: The case, in lower case; also its node.
+        name: The case, in lower case.
+        node: Its node in the site tree.
         url: The VTN.
         poll_s: Market seconds between polls when the VTN asks for none.
     """
@@ -39,8 +42,8 @@ def usual_table(name: str, url: str, poll_s: float) -> dict[str, Any]:
         "tenant": TENANT,
         "url": url,
         "ven_name": f"voltbridge-{name}",
-        "portfolio_node": name,
-        "targets": {name: name},
+        "portfolio_node": node,
+        "targets": {name: node},
         "poll": poll_s,
         "market_contexts": [CONTEXT, OTHER_CONTEXT],
         "signature": "off",

@@ -53,9 +53,9 @@ class Doors:
     vtn20b: str
 
 
-def charger_of(node: str) -> str:
-    """Return the one charger below a node of the self-test."""
-    return f"{node}-1"
+def charger_of(name: str) -> str:
+    """Return the one charger below the node of a case."""
+    return f"{name}-001"
 
 
 async def start_program(folder: RunFolder, name: str, module: str, *arguments: str) -> tuple[Program, dict[str, Any]]:
@@ -82,9 +82,9 @@ async def partners(folder: RunFolder) -> AsyncIterator[Doors]:
 
 @asynccontextmanager
 async def gateway_with(
-    folder: RunFolder, tables: Sequence[Mapping[str, Any]], nodes: Sequence[str]
+    folder: RunFolder, tables: Sequence[Mapping[str, Any]], nodes: Mapping[str, str]
 ) -> AsyncIterator[Stage]:
-    """Run the gateway with these partners, one node of the site tree for each case."""
+    """Run the gateway with these partners and one node of the site tree for each case, by the case's name."""
     tokens = Tokens(operator=secrets.token_urlsafe(32), csms=secrets.token_urlsafe(32))
     folder.config.write_text(toml_text(_settings(folder, tables)), encoding="utf-8")
     await _seed(folder, nodes, tokens)
@@ -123,7 +123,7 @@ def _settings(folder: RunFolder, tables: Sequence[Mapping[str, Any]]) -> dict[st
     }
 
 
-async def _seed(folder: RunFolder, nodes: Sequence[str], tokens: Tokens) -> None:
+async def _seed(folder: RunFolder, nodes: Mapping[str, str], tokens: Tokens) -> None:
     inventory, accounts = folder.path / "inventory.toml", folder.path / "accounts.toml"
     inventory.write_text(toml_text(_inventory(nodes)), encoding="utf-8")
     rows = [
@@ -143,7 +143,7 @@ async def _seed(folder: RunFolder, nodes: Sequence[str], tokens: Tokens) -> None
     await run_command("import", str(inventory), "--accounts", str(accounts), "--config", str(folder.config))
 
 
-def _inventory(nodes: Sequence[str]) -> dict[str, Any]:
+def _inventory(nodes: Mapping[str, str]) -> dict[str, Any]:
     total_kw = RATING_KW * len(nodes)
     portfolio = {
         "id": "selftest",
@@ -158,13 +158,13 @@ def _inventory(nodes: Sequence[str]) -> dict[str, Any]:
         "max_order_mw": "1",
         "max_day_mwh": "24",
     }
-    return {"tenant": TENANT, "portfolios": [portfolio], "sites": [_site(node) for node in nodes]}
+    return {"tenant": TENANT, "portfolios": [portfolio], "sites": [_site(*each) for each in nodes.items()]}
 
 
-def _site(node: str) -> dict[str, Any]:
+def _site(name: str, node: str) -> dict[str, Any]:
     chargers = {
         "parent": node,
-        "id_prefix": f"{node}-",
+        "id_prefix": f"{name}-",
         "count": 1,
         "csms": _CSMS,
         "phases": 3,
@@ -175,9 +175,9 @@ def _site(node: str) -> dict[str, Any]:
     return {
         "id": node,
         "portfolio": "selftest",
-        "name": f"Case {node}",
+        "name": f"Case {name}",
         "max_import_kw": RATING_KW,
         "fail_safe_import_kw": RATING_KW,
-        "connection_points": [{"id": f"meter-{node}", "dso": "dso-selftest", "site_class": "public"}],
+        "connection_points": [{"id": f"meter-{name}", "dso": "dso-selftest", "site_class": "public"}],
         "charger_groups": [chargers],
     }
