@@ -1,0 +1,128 @@
+"""Objects of the VTN as last seen, so that a change is a change, also across restarts.
+
+3.x has no modification number. Ours counts up whenever `modificationDateTime` or the content is another, so that the same object
+seen again never acts twice, and a repeated command ("from now on for an hour", sent anew) does act anew.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from gateway.domain.programs import HeldObject
+from gateway.openadr.v3.guard import Json, canonical
+from gateway.openadr.v3.names import ObjectKind
+from gateway.openadr.v3.surroundings import Surroundings
+from gateway.openadr.v3.wire import Meta
+
+_METADATA = frozenset({"id", "createdDateTime", "modificationDateTime", "objectType"})
+_MOST = 200_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """What an object is compared with what we hold."""
+
+    version: int
+    """0 when first seen, one more with each change."""
+    first_seen: datetime
+    """When this version was first seen."""
+    is_changed: bool
+    """Whether it is new or another one than last time."""
+
+
+class Holdings:
+    """Keeps what was seen; changes are collected and written together.
+
+    Args:
+        around: Settings and ports.
+    """
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._settings = around.settings
+        self._held: dict[str, HeldObject] = {}
+        self._unsaved: dict[str, HeldObject] = {}
+
+    async def load(self) -> None:
+        """Take up what an earlier run saw.
+
+        Raises:
+            StorageUnavailable: Try again.
+        """
+        rows = await self._around.store.find(
+            HeldObject, self._settings.tenant, {"authority": self._settings.authority}, limit=_MOST
+        )
+        self._held = {row.record.id: row.record for row in rows}
+
+    def see(
+        self, kind: ObjectKind, meta: Meta, content: Mapping[str, Json], *, program_id: str = "", beside: Json = None
+    ) -> Seen:
+        """Return what an object is compared with last time, and note it.
+
+        Args:
+            kind: What it is.
+            meta: Its id and `modificationDateTime`.
+            content: The object as read.
+            program_id: Of an event.
+            beside: What else decides what the object means; a change of it is a change of the object.
+        """
+        digest = _digest(content, beside)
+        held = self._held.get(self._id_of(kind, meta.id))
+        is_same = held is not None and held.content_sha256 == digest and held.modified_at == meta.modified
+        if held is not None and is_same:
+            if held.gone_at is not None:
+                self._note(replace(held, gone_at=None))
+            return Seen(version=held.version, first_seen=held.seen_at, is_changed=False)
+        now = self._around.clock.now()
+        fresh = HeldObject(
+            id=self._id_of(kind, meta.id),
+            tenant=self._settings.tenant,
+            authority=self._settings.authority,
+            kind=kind.value,
+            object_id=meta.id,
+            program_id=program_id,
+            modified_at=meta.modified,
+            content_sha256=digest,
+            version=0 if held is None else held.version + 1,
+            seen_at=now,
+        )
+        self._note(fresh)
+        return Seen(version=fresh.version, first_seen=now, is_changed=True)
+
+    def version_of(self, kind: ObjectKind, object_id: str) -> int:
+        """Return the version of an object as held; 0 when it was never seen."""
+        held = self._held.get(self._id_of(kind, object_id))
+        return 0 if held is None else held.version
+
+    def present(self, kind: ObjectKind) -> set[str]:
+        """Return the ids of objects that were there when last looked."""
+        return {one.object_id for one in self._held.values() if one.kind == kind.value and one.gone_at is None}
+
+    def leave_out(self, kind: ObjectKind, present: set[str]) -> None:
+        """Note that all other objects of a kind are gone."""
+        now = self._around.clock.now()
+        for object_id in self.present(kind) - present:
+            self._note(replace(self._held[self._id_of(kind, object_id)], gone_at=now))
+
+    async def save(self) -> None:
+        """Write what changed.
+
+        Raises:
+            StorageUnavailable: Nothing was written; call again.
+        """
+        unsaved = dict(self._unsaved)
+        await self._around.write(*unsaved.values())
+        self._unsaved = {key: one for key, one in self._unsaved.items() if unsaved.get(key) is not one}
+
+    def _note(self, held: HeldObject) -> None:
+        self._held[held.id] = held
+        self._unsaved[held.id] = held
+
+    def _id_of(self, kind: ObjectKind, object_id: str) -> str:
+        return f"{self._settings.authority}:{kind.value}:{object_id}"
+
+
+def _digest(content: Mapping[str, Json], beside: Json) -> str:
+    own = {name: value for name, value in content.items() if name not in _METADATA}
+    return hashlib.sha256(canonical([own, beside]).encode()).hexdigest()

@@ -1,0 +1,314 @@
+"""One VEN of one 3.x VTN: survey, poll, act, rest; supervised, for ever.
+
+```
+             ┌────────────── after survey_interval, a start, a failure ─────────────┐
+             v                                                                      │
+  survey (ven, resources, programs) ──> poll (events) ──> act (reports) ──> rest ───┤
+                                          ^                                  │      │
+                                          └───── poll_interval, wake() ──────┘      │
+  any failure ──> pause: doubled each time, jittered, Retry-After honoured ─────────┘
+```
+
+Polling is the truth: a notification over a webhook or MQTT only ends the rest. Whatever goes wrong is logged and tried again; limits
+in force are not touched by it, and events that repeat are unrolled further meanwhile.
+"""
+
+import asyncio
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from gateway.domain.errors import VoltbridgeError
+from gateway.domain.identity import Principal
+from gateway.observe import logger
+from gateway.openadr.contact import Contact
+from gateway.openadr.v3.client import VtnClient
+from gateway.openadr.v3.companion import Companion, KnownEvent
+from gateway.openadr.v3.events import EventExchange
+from gateway.openadr.v3.holdings import Holdings
+from gateway.openadr.v3.names import Dialect
+from gateway.openadr.v3.notifications import Interest
+from gateway.openadr.v3.refusals import VtnBusy
+from gateway.openadr.v3.settings import VenSettings
+from gateway.openadr.v3.standing import Registrar
+from gateway.openadr.v3.surroundings import Surroundings
+from gateway.openadr.v3.survey import Survey, survey
+from gateway.openadr.v3.transport import HttpTransport, Transport
+from gateway.openadr.v3.understanding import GateOf, Understanding
+from gateway.ports import Clock, Ids, SignalDesk, Store
+
+_MOST_DOUBLINGS = 16
+_SHORTEST_REST = timedelta(seconds=1)
+"""However often somebody wakes us, and whatever is due, in market time."""
+_log = logger("openadr")
+
+
+class VenState(enum.StrEnum):
+    """Where the VEN stands with its VTN."""
+
+    UNREGISTERED = "unregistered"
+    REGISTERED = "registered"
+    """The VTN has told us who we are and what there is."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VenHealth:
+    """How the VEN is, for the health endpoint and the operator's page."""
+
+    state: VenState
+    is_lost: bool
+    """Whether the VTN has been out of reach for longer than allowed."""
+    heard_at: datetime | None
+    """When the VTN last said something understandable; None if not since the start."""
+    failures: int
+    """Attempts that failed since the last successful poll."""
+    last_error: str
+    """What the last failure was; empty if there was none."""
+    pending_reports: int
+    programs: tuple[str, ...]
+    """Names of the programs we take part in."""
+    events: int
+    """Events that the VTN has now and that can be used."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VenPorts:
+    """What a VEN works with."""
+
+    store: Store
+    signal_desk: SignalDesk
+    clock: Clock
+    ids: Ids
+    principal: Principal
+
+
+class Ven:
+    """One VEN for one VTN.
+
+    Args:
+        settings: The VTN and who we are for it.
+        ports: Where events go, where rows are, time and chance.
+        gate_of: Profiles that hold a program's objects to its rules; None for none.
+        transport: Carries requests; None is HTTP as the settings say.
+
+    Raises:
+        InvalidInput: A TLS file cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: VenSettings,
+        ports: VenPorts,
+        *,
+        gate_of: GateOf | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        self.around = Surroundings(
+            settings=settings,
+            store=ports.store,
+            signal_desk=ports.signal_desk,
+            clock=ports.clock,
+            ids=ports.ids,
+            principal=ports.principal,
+        )
+        """Settings and ports, for companions."""
+        self._settings, self._clock = settings, ports.clock
+        self._transport = transport or HttpTransport(
+            settings.tls, max_bytes=settings.json.max_bytes, timeout_s=settings.request_timeout_s
+        )
+        self.client = VtnClient(settings, self._transport, ports.clock)
+        """Asks the VTN, for companions and listeners."""
+        self._contact = Contact(
+            authority=settings.authority,
+            lost_after=settings.lost_after,
+            signal_desk=ports.signal_desk,
+            clock=ports.clock,
+            principal=ports.principal,
+        )
+        self._holdings = Holdings(self.around)
+        self._registrar = Registrar(self.around, self.client, self._holdings)
+        self._gate_of: GateOf = gate_of or (lambda _program: None)
+        self._events: EventExchange | None = None
+        self._companions: list[Companion] = []
+        self._survey: Survey | None = None
+        self._next_survey = self._next_poll = self._next_act = ports.clock.now()
+        self._last_poll = self._next_poll - _SHORTEST_REST
+        self._must_take = True
+        self._woken = asyncio.Event()
+        self._failures = 0
+        self._failure: VoltbridgeError | None = None
+        self._last_error = ""
+
+    # ---------------------------------------------------------------- what others ask
+
+    def accompany(self, companion: Companion) -> None:
+        """Let another part act on this VEN's events; before `run`."""
+        self._companions.append(companion)
+
+    def wake(self) -> None:
+        """Poll now instead of at the next turn; returns at once, and several calls are one."""
+        earliest = max(self._clock.now(), self._last_poll + min(_SHORTEST_REST, self._settings.poll_interval))
+        self._next_poll = min(self._next_poll, earliest)
+        self._woken.set()
+
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect that is spoken with the VTN."""
+        return self._settings.dialect
+
+    @property
+    def ven_id(self) -> str:
+        """The VTN's id of our ven; empty while unknown."""
+        return "" if self._registrar.registration is None else self._registrar.registration.ven_id
+
+    @property
+    def survey(self) -> Survey | None:
+        """What surrounds the events, as last seen; None before the first survey."""
+        return self._survey
+
+    @property
+    def known(self) -> Sequence[KnownEvent]:
+        """Events that the VTN has now."""
+        return () if self._events is None else self._events.known
+
+    def interest(self) -> Interest:
+        """Return what notifications may be about to be worth a look."""
+        found = self._survey
+        if found is None:
+            return Interest()
+        return Interest(
+            targets=frozenset(target.value for target in found.standing.targets),
+            programs=frozenset() if found.takes_all else frozenset(found.programs),
+        )
+
+    def health(self) -> VenHealth:
+        """Return how the VEN is."""
+        found = self._survey
+        return VenHealth(
+            state=VenState.UNREGISTERED if found is None else VenState.REGISTERED,
+            is_lost=self._contact.is_lost,
+            heard_at=self._contact.heard_at if self._contact.has_been_heard else None,
+            failures=self._failures,
+            last_error=self._last_error,
+            pending_reports=sum(one.pending_count for one in self._companions),
+            programs=() if found is None else tuple(sorted(one.name for one in found.programs.values())),
+            events=len(self.known),
+        )
+
+    # ---------------------------------------------------------------- the loop
+
+    async def run(self) -> None:
+        """Survey, poll and act until cancelled."""
+        try:
+            while True:
+                try:
+                    if self._failure is not None:
+                        failure, self._failure = self._failure, None
+                        await self._pause(failure)
+                    await self._turn()
+                except VoltbridgeError as error:
+                    self._take_failure(error)
+        finally:
+            await self._transport.close()
+
+    def _take_failure(self, error: VoltbridgeError) -> None:
+        """Note what went wrong; after a failure nothing is taken for granted."""
+        self._failures += 1
+        self._failure = error
+        self._last_error = str(error)
+        self._next_survey = self._next_poll = self._clock.now()
+        _log.warning(
+            "exchange failed",
+            authority=self._settings.authority,
+            failures=self._failures,
+            reason=error.reason,
+            error=str(error),
+        )
+
+    async def _pause(self, failure: VoltbridgeError) -> None:
+        """Wait after failures, as long as the VTN wants; meanwhile unroll what repeats and look at the contact."""
+        doubled = self._settings.first_backoff * 2 ** min(self._failures - 1, _MOST_DOUBLINGS)
+        pause = min(doubled, self._settings.longest_backoff) * self.around.ids.uniform(0.5, 1.0)
+        if isinstance(failure, VtnBusy) and failure.retry_after is not None:
+            pause = max(pause, min(failure.retry_after, self._settings.longest_wait))
+        until = self._clock.now() + pause
+        if self._clock.now() < self._contact.lost_at < until:
+            await self._clock.sleep_until(self._contact.lost_at)
+            await self._contact.check()
+        await self._clock.sleep_until(until)
+        await self._contact.check()
+        await self._roll()
+
+    async def _turn(self) -> None:
+        events = await self._loaded()
+        now = self._clock.now()
+        if self._survey is None or now >= self._next_survey:
+            self._survey = await survey(self._settings, self.client, self._registrar, self._holdings)
+            self._next_survey = now + self._settings.survey_interval
+            self._next_poll = now
+        if now >= self._next_poll:
+            self._last_poll, self._next_poll = now, now + self._settings.poll_interval
+            self._woken.clear()
+            self._must_take = await events.poll(self._survey) or self._must_take
+            await self._contact.heard()
+            self._failures = 0
+        await self._roll()
+        await self._act()
+        await self._rest()
+
+    async def _loaded(self) -> EventExchange:
+        """Take up what an earlier run left, once."""
+        if self._events is None:
+            await self._holdings.load()
+            await self._registrar.load()
+            for companion in self._companions:
+                await companion.load()
+            understanding = Understanding(self.around, self._holdings, self._gate_of, self._registrar.seed)
+            self._events = EventExchange(self.around, self.client, self._holdings, understanding)
+        return self._events
+
+    async def _roll(self) -> None:
+        if self._events is not None:
+            due = self._events.next_roll()
+            if due is not None and due <= self._clock.now():
+                await self._events.roll()
+
+    async def _act(self) -> None:
+        """Let companions act; what fails there is tried again after a while and holds up no poll."""
+        if self._clock.now() < self._next_act:
+            return
+        try:
+            for companion in self._companions if self._must_take else ():
+                await companion.take(self.known)
+            self._must_take = False
+            for companion in self._companions:
+                await companion.act()
+        except VoltbridgeError as error:
+            self._last_error = str(error)
+            wait = error.retry_after if isinstance(error, VtnBusy) else None
+            pause = max(self._settings.first_backoff, min(wait or timedelta(0), self._settings.longest_wait))
+            self._next_act = self._clock.now() + pause
+            _log.warning("reports failed", authority=self._settings.authority, reason=error.reason, error=str(error))
+
+    async def _rest(self) -> None:
+        """Sleep until something is due or somebody wakes us."""
+        others = [max(due, self._clock.now() + _SHORTEST_REST) for due in self._other_dues()]
+        until = min(self._next_poll, *others)
+        async with asyncio.TaskGroup() as tasks:
+            alarm = tasks.create_task(self._alarm(until))
+            await self._woken.wait()
+            alarm.cancel()
+        self._woken.clear()
+
+    async def _alarm(self, until: datetime) -> None:
+        await self._clock.sleep_until(until)
+        self._woken.set()
+
+    def _other_dues(self) -> list[datetime]:
+        roll = None if self._events is None else self._events.next_roll()
+        acts = [due for one in self._companions if (due := one.next_due()) is not None]
+        acted = [max(due, self._next_act) for due in acts]
+        if self._must_take:
+            acted.append(self._next_act)
+        return [self._next_survey, *acted] if roll is None else [self._next_survey, roll, *acted]
