@@ -233,6 +233,8 @@ class _Search:
             peaks=tree.peaks,
         )
         self.peaks = shape.peaks
+        nothing = np.zeros(len(tree.names))
+        self.nothing_paid = PeakTerms(eur_per_peak_kwh=nothing, peak_so_far_kwh=nothing, load_kwh=self.peaks.load_kwh)
         self.member_below = shape.member_below.astype(np.float64)
         self.below = shape.unit_below.astype(np.float64)
         power_max = np.array([power_bounds(member.table)[1] for member in members])
@@ -316,20 +318,12 @@ class _Search:
         steep = float(np.max(self.member_below.T @ prices.cap, initial=0.0))
         return TreePrices(cap=prices.cap / max(steep, 1.0), peak=np.zeros_like(prices.peak))
 
-    def constant_of(self, phase: Phase, prices: TreePrices) -> float:
-        """Return the part of the Lagrangian bound that does not depend on schedules (see `coupling.lagrangian_bound`)."""
-        priced = prices.cap > 0.0
-        constant = -float(prices.cap[priced] @ self.cap[priced])
-        if phase is Phase.LEAST_OVERFLOW:
-            return constant
-        unassigned = self.peaks.eur_per_peak_kwh - prices.peak.sum(axis=1)
-        return constant + float(np.sum(prices.peak * self.peaks.load_kwh) + unassigned @ self.peaks.peak_so_far_kwh)
-
     def respond(self, phase: Phase, prices: TreePrices, point: TreePoint) -> tuple[float, bool]:
         """Respond to prices of limits and peaks; return the bound there, and whether a column is new."""
         base = np.zeros_like(self.price) if phase is Phase.LEAST_OVERFLOW else self.price
         legal = self.legal(phase, prices)
-        bound = self.constant_of(phase, legal)
+        peaks = self.nothing_paid if phase is Phase.LEAST_OVERFLOW else self.peaks
+        bound = legal.constant_eur(self.cap, peaks)
         now, at = base + self.below.T @ point.prices.total, base + self.below.T @ legal.total
         known, unit_of = np.array(self.master.schedules), np.array(self.master.unit_of)
         smallest = REDUCED_COST_TOLERANCE * self.reference(phase, point)

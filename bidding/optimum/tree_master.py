@@ -80,6 +80,13 @@ class TreePrices:
             cap=(1.0 - share) * self.cap + share * other.cap, peak=(1.0 - share) * self.peak + share * other.peak
         )
 
+    def constant_eur(self, cap_kwh: npt.NDArray[np.float64], peaks: PeakTerms) -> float:
+        """Return the part of the Lagrangian bound that does not depend on schedules (see `coupling.lagrangian_bound`)."""
+        priced = self.cap > 0.0
+        unassigned = peaks.eur_per_peak_kwh - self.peak.sum(axis=1)
+        paid = float(np.sum(self.peak * peaks.load_kwh) + unassigned @ peaks.peak_so_far_kwh)
+        return paid - float(self.cap[priced] @ cap_kwh[priced])
+
     def legal(self, peaks: PeakTerms) -> "TreePrices":
         """Return prices of which those of a node's peak add up to its charge at most: only these bound the cost."""
         sums = self.peak.sum(axis=1)

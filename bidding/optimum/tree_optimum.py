@@ -12,6 +12,7 @@ from bidding.optimum.decomposition import SMALL_SHARE, SearchLimits
 from bidding.optimum.departures import departure_slack, wanting_at_most
 from bidding.optimum.disaggregation import Disaggregation, SessionSchedule
 from bidding.optimum.explain import forced_kwh
+from bidding.optimum.greedy import PriceResponse
 from bidding.optimum.outcome import (
     Conflict,
     DepartureSlack,
@@ -23,14 +24,17 @@ from bidding.optimum.outcome import (
     SolutionRejected,
     TimedOut,
 )
-from bidding.optimum.recheck import Following, recheck_following, recheck_tree
+from bidding.optimum.recheck import Following, Violation, recheck_following, recheck_tree
 from bidding.optimum.site_tree import NO_PARENT, Member, SiteTree, TreeMixture, members_of, mix_tree
+from bidding.optimum.tree_model import TreeModel
 from bidding.optimum.window_groups import sessions_in
 
 TREE_LIMITS = SearchLimits()
 """Default of trees: proved at a relative gap of 1e-6."""
 NOTHING_EUR = 1e-9
 """A gap below this is rounding, also where everything is free."""
+SESSIONS_PER_MEMBER = 200
+"""Below as many sessions per set of limits the model with a variable per session and slot is faster than columns."""
 LEVEL_ROUNDING = 1e-9
 """Duals this close are one level."""
 
@@ -83,6 +87,8 @@ def optimise_tree(
     price_eur_per_kwh: FloatArray,
     tree: SiteTree,
     limits: SearchLimits = TREE_LIMITS,
+    *,
+    sessions_per_member: int = SESSIONS_PER_MEMBER,
 ) -> TreeOptimum:
     """Return the cheapest way to give every session its energy inside every limit of a tree.
 
@@ -91,7 +97,9 @@ def optimise_tree(
         node: At which node each session charges, shape (N,).
         price_eur_per_kwh: Energy price per slot, shape (T,).
         tree: The nodes and their limits.
-        limits: When to stop.
+        limits: When to stop; the model by session knows no budget, its gap is what the interior point reaches.
+        sessions_per_member: With fewer sessions per set of limits the model by session is used, else columns; the optimum is
+            the same.
 
     Raises:
         InvalidInput: A session was not fitted, a node does not exist, or the price has not one finite number per slot.
@@ -100,26 +108,79 @@ def optimise_tree(
     members = members_of(sessions, node, tree) if len(sessions) else ()
     if not members:
         return _nobody(tree)
-    mixture = mix_tree(members, price_eur_per_kwh, tree, limits=limits)
+    price = finite_vector("price_eur_per_kwh", price_eur_per_kwh, tree.slot_count)
+    case = _Case(sessions=sessions, node=node, price=price, tree=tree, members=members, limits=limits)
+    if len(sessions) < sessions_per_member * len(members):
+        by_session = _optimum_by_session(case)
+        if by_session is not None:
+            return by_session
+    return _optimum_by_columns(case)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Case:
+    """One problem and what both ways of solving it need."""
+
+    sessions: SessionArrays
+    node: IntArray
+    price: FloatArray
+    tree: SiteTree
+    members: tuple[Member, ...]
+    limits: SearchLimits
+
+
+def _optimum_by_session(case: _Case) -> TreeOptimum | None:
+    """Return the optimum of the session model; None when it has none, or none that passes: the columns then say why."""
+    model = TreeModel(case.sessions, case.node, case.tree)
+    solution = model.cheapest(case.price)
+    if solution is None:
+        cut_prices = model.cut_prices()
+        return None if cut_prices is None else _without_schedule(case, cut_prices, iteration_count=1)
+    if _violations(case, solution.plan):
+        return None
+    legal = solution.prices.legal(case.tree.peaks)
+    bound = legal.constant_eur(case.tree.cap_kwh, case.tree.peaks)
+    for member in case.members:
+        at = case.price + member.above.astype(np.float64) @ legal.total
+        bound += float(at @ PriceResponse(member.table).schedule(at))
+    return _certified(case, solution.plan, bound, legal.total, iteration_count=1)
+
+
+def _optimum_by_columns(case: _Case) -> TreeOptimum:
+    mixture = mix_tree(case.members, case.price, case.tree, limits=case.limits)
     if not mixture.units:
-        return _without_schedule(sessions, tree, mixture)
-    plan = _set_points(sessions, mixture)
-    schedule = plan.per_slot_kwh(tree.slot_count)
-    following = Following(row=plan.row, slot=plan.slot, energy_kwh=plan.energy_kwh, schedule_kwh=schedule)
-    violations = recheck_following(sessions, following) + recheck_tree(following, node, tree.parent, tree.cap_kwh)
+        return _without_schedule(case, mixture.cut_prices, iteration_count=mixture.iteration_count)
+    plan = _set_points(case.sessions, mixture)
+    violations = _violations(case, plan)
     if violations:
         raise SolutionRejected(violations)
-    node_kwh = _node_draw(plan, node, tree)
-    objective = float(price_eur_per_kwh @ schedule) + tree.charges_eur(node_kwh)
-    turnover = float(np.abs(price_eur_per_kwh) @ schedule)
-    allowed = limits.relative_gap * max(abs(objective), SMALL_SHARE * turnover) + NOTHING_EUR
-    kind = Proved if objective - mixture.lower_bound_eur <= allowed else Feasible
+    return _certified(
+        case, plan, mixture.lower_bound_eur, mixture.prices_eur_per_kwh, iteration_count=mixture.iteration_count
+    )
+
+
+def _violations(case: _Case, plan: SessionSchedule) -> tuple[Violation, ...]:
+    """Return what the independent check has against the set points."""
+    schedule = plan.per_slot_kwh(case.tree.slot_count)
+    following = Following(row=plan.row, slot=plan.slot, energy_kwh=plan.energy_kwh, schedule_kwh=schedule)
+    in_tree = recheck_tree(following, case.node, case.tree.parent, case.tree.cap_kwh)
+    return recheck_following(case.sessions, following) + in_tree
+
+
+def _certified(
+    case: _Case, plan: SessionSchedule, bound: float, room_price: npt.NDArray[np.float64], *, iteration_count: int
+) -> TreeOptimum:
+    schedule, node_kwh = plan.per_slot_kwh(case.tree.slot_count), _node_draw(plan, case.node, case.tree)
+    objective = float(case.price @ schedule) + case.tree.charges_eur(node_kwh)
+    turnover = float(np.abs(case.price) @ schedule)
+    allowed = case.limits.relative_gap * max(abs(objective), SMALL_SHARE * turnover) + NOTHING_EUR
+    kind = Proved if objective - bound <= allowed else Feasible
     return TreeOptimum(
-        outcome=kind(objective_eur=objective, lower_bound_eur=mixture.lower_bound_eur),
+        outcome=kind(objective_eur=objective, lower_bound_eur=bound),
         node_kwh=node_kwh,
         session_schedule=plan,
-        room_price_eur_per_kwh=mixture.prices_eur_per_kwh,
-        iteration_count=mixture.iteration_count,
+        room_price_eur_per_kwh=room_price,
+        iteration_count=iteration_count,
     )
 
 
@@ -205,17 +266,17 @@ def _cut_at(
     )
 
 
-def _without_schedule(sessions: SessionArrays, tree: SiteTree, mixture: TreeMixture) -> TreeOptimum:
-    outcome: Outcome = TimedOut(iteration_count=mixture.iteration_count)
-    if mixture.cut_prices is not None:
-        cut = worst_cut(mixture.members, tree, mixture.cut_prices)
-        outcome = Infeasible(conflicts=tuple(_conflicts(sessions, mixture.members, tree, cut)))
+def _without_schedule(case: _Case, cut_prices: npt.NDArray[np.float64] | None, *, iteration_count: int) -> TreeOptimum:
+    outcome: Outcome = TimedOut(iteration_count=iteration_count)
+    if cut_prices is not None:
+        cut = worst_cut(case.members, case.tree, cut_prices)
+        outcome = Infeasible(conflicts=tuple(_conflicts(case.sessions, case.members, case.tree, cut)))
     return TreeOptimum(
         outcome=outcome,
         node_kwh=None,
         session_schedule=None,
         room_price_eur_per_kwh=None,
-        iteration_count=mixture.iteration_count,
+        iteration_count=iteration_count,
     )
 
 

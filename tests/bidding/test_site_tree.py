@@ -1,6 +1,7 @@
 """Trees of limits against a sparse LP with a variable per session and slot, and the cut that explains when nothing fits."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,11 @@ from bidding.optimum.tree_optimum import TreeOptimum, optimise_tree
 from gateway.domain.errors import InvalidInput
 
 Sessions = Callable[..., SessionArrays]
+BY_COLUMNS, BY_SESSION = 0, 10**9
+"""Values of `sessions_per_member` that choose one of the two ways to the same optimum."""
+both_ways = pytest.mark.parametrize(
+    "way", [pytest.param(BY_COLUMNS, id="by-columns"), pytest.param(BY_SESSION, id="by-session")]
+)
 
 
 def tree_of(*nodes: tuple[str, int, Any], slot_count: int) -> SiteTree:
@@ -108,8 +114,9 @@ def path_of(tree: SiteTree, node: int) -> list[int]:
     return [] if node < 0 else [node, *path_of(tree, int(tree.parent[node]))]
 
 
+@both_ways
 @pytest.mark.parametrize(("slot_count", "with_range"), [(12, False), (24, True)])
-def test_random_trees_equal_the_lp(random_sessions: Sessions, slot_count: int, with_range: bool) -> None:
+def test_random_trees_equal_the_lp(random_sessions: Sessions, slot_count: int, with_range: bool, way: int) -> None:
     rng = np.random.default_rng(51)
     solved, impossible = 0, 0
     for _ in range(20):
@@ -117,7 +124,7 @@ def test_random_trees_equal_the_lp(random_sessions: Sessions, slot_count: int, w
         tree = random_tree(rng, 6, slot_count, 1.6)
         node, price = rng.integers(0, 6, 14), rng.uniform(-1, 5, slot_count)
         expected = by_lp(sessions, node, price, tree)
-        best = optimise_tree(sessions, node, price, tree)
+        best = optimise_tree(sessions, node, price, tree, sessions_per_member=way)
         if expected is None:
             impossible += 1
             assert isinstance(best.outcome, Infeasible)
@@ -131,7 +138,8 @@ def test_random_trees_equal_the_lp(random_sessions: Sessions, slot_count: int, w
     assert impossible >= 2
 
 
-def test_what_cannot_be_delivered_is_what_the_cuts_miss(random_sessions: Sessions) -> None:
+@both_ways
+def test_what_cannot_be_delivered_is_what_the_cuts_miss(random_sessions: Sessions, way: int) -> None:
     rng = np.random.default_rng(52)
     impossible, more_than_one_limit = 0, 0
     for _ in range(25):
@@ -139,7 +147,7 @@ def test_what_cannot_be_delivered_is_what_the_cuts_miss(random_sessions: Session
         tree = random_tree(rng, 5, 8, 1.0)
         node, price = rng.integers(0, 5, 12), rng.uniform(0, 1, 8)
         missing = by_lp(sessions, node, price, tree, may_miss=True)
-        best = optimise_tree(sessions, node, price, tree)
+        best = optimise_tree(sessions, node, price, tree, sessions_per_member=way)
         assert missing is not None
         assert isinstance(best.outcome, Infeasible) == (missing > 1e-6)
         if isinstance(best.outcome, Infeasible):
@@ -219,7 +227,7 @@ def test_a_portfolio_of_sites_and_feeders_equals_the_lp(
         parent=parent,
         cap_kwh=np.repeat(share[:, None] * peak, slot_count, axis=1),
     )
-    best = optimise_tree(sessions, node, price, tree)
+    best = optimise_tree(sessions, node, price, tree, sessions_per_member=BY_COLUMNS)
     assert isinstance(best.outcome, Proved)
     assert best.outcome.gap_eur <= 1.01e-6 * best.outcome.objective_eur
     assert_inside(sessions, node, tree, best)
@@ -260,11 +268,10 @@ def test_a_spent_budget_is_said(city_sessions: Sessions, evening_prices: Callabl
     peak = uncontrolled_schedule(sessions, sessions.energy_min_kwh, 96).max()
     tree = tree_of(("site", -1, 0.5 * peak), ("left", 0, 0.3 * peak), ("right", 0, 0.3 * peak), slot_count=96)
     node = np.arange(200) % 2 + 1
-    assert isinstance(optimise_tree(sessions, node, price, tree, SearchLimits(iteration_limit=3)).outcome, TimedOut)
-    done = optimise_tree(sessions, node, price, tree)
-    halfway = optimise_tree(
-        sessions, node, price, tree, SearchLimits(relative_gap=1e-12, iteration_limit=done.iteration_count - 3)
-    ).outcome
+    by_columns = partial(optimise_tree, sessions, node, price, tree, sessions_per_member=BY_COLUMNS)
+    assert isinstance(by_columns(limits=SearchLimits(iteration_limit=3)).outcome, TimedOut)
+    done = by_columns()
+    halfway = by_columns(limits=SearchLimits(relative_gap=1e-12, iteration_limit=done.iteration_count - 3)).outcome
     assert isinstance(halfway, Feasible)
     assert isinstance(done.outcome, Proved)
     assert halfway.lower_bound_eur <= done.outcome.objective_eur
@@ -343,4 +350,10 @@ def test_a_wrong_solution_is_never_returned(sessions_of: Sessions, monkeypatch: 
     )
     sessions = sessions_of((0, 2, 2, 2), (0, 2, 2, 2))
     with pytest.raises(SolutionRejected, match="cap-of-node-0"):
-        optimise_tree(sessions, np.array([0, 0]), np.array([1.0, 2.0]), tree_of(("site", -1, 2.0), slot_count=2))
+        optimise_tree(
+            sessions,
+            np.array([0, 0]),
+            np.array([1.0, 2.0]),
+            tree_of(("site", -1, 2.0), slot_count=2),
+            sessions_per_member=BY_COLUMNS,
+        )

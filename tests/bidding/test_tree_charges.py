@@ -80,8 +80,9 @@ def by_lp(sessions: SessionArrays, node: np.ndarray, price: np.ndarray, tree: Si
     return np.inf if result.fun is None else float(result.fun)
 
 
+@pytest.mark.parametrize("way", [pytest.param(0, id="by-columns"), pytest.param(10**9, id="by-session")])
 @pytest.mark.parametrize("slot_count", [6, 12])
-def test_random_charged_trees_equal_the_lp(random_sessions: Sessions, slot_count: int) -> None:
+def test_random_charged_trees_equal_the_lp(random_sessions: Sessions, slot_count: int, way: int) -> None:
     rng = np.random.default_rng(71)
     solved, impossible = 0, 0
     for _ in range(25):
@@ -89,7 +90,7 @@ def test_random_charged_trees_equal_the_lp(random_sessions: Sessions, slot_count
         tree = random_charged_tree(rng, 5, slot_count, 1.5)
         node, price = rng.integers(0, 5, 8), rng.uniform(-1, 5, slot_count)
         expected = by_lp(sessions, node, price, tree)
-        best = optimise_tree(sessions, node, price, tree)
+        best = optimise_tree(sessions, node, price, tree, sessions_per_member=way)
         if np.isinf(expected):
             impossible += 1
             assert isinstance(best.outcome, Infeasible)
