@@ -193,6 +193,10 @@ class ReportDuty:
     report_id: str = ""
     """The VTN's id of our report; empty until the first was created."""
     is_finished: bool = False
+    last_content: str = ""
+    """What a report told last whose moment is ours to choose, so that only a change is told; empty before the first."""
+    problem: str = ""
+    """Why nothing is reported, in one sentence; empty where something is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -338,6 +338,7 @@ class OptScheduleRecord(TextRow, table=True):
 
     authority: str
     event_id: str
+    is_settled: bool
 
 
 @record(NonCompliance, at="at")

@@ -9,7 +9,16 @@ from typing import Any
 from lxml import etree
 
 from gateway.domain.errors import InvalidInput
-from gateway.openadr.v20b import codec_events, codec_registration, codec_reports, wire, wire_events, wire_reports
+from gateway.openadr.v20b import (
+    codec_events,
+    codec_opts,
+    codec_registration,
+    codec_reports,
+    wire,
+    wire_events,
+    wire_opts,
+    wire_reports,
+)
 from gateway.openadr.v20b.names import OADR, PAYLOAD, PREFIXES, SIGNED_OBJECT, SIGNED_OBJECT_ID
 from gateway.openadr.v20b.schema import violation_of
 
@@ -19,7 +28,9 @@ Seal = Callable[[etree._Element], None]
 _READERS: dict[str, Callable[[etree._Element], wire.Incoming]] = {
     OADR + "oadrCancelPartyRegistration": codec_registration.read_cancel_party_registration,
     OADR + "oadrCanceledPartyRegistration": codec_registration.read_canceled_party_registration,
+    OADR + "oadrCanceledOpt": codec_opts.read_canceled_opt,
     OADR + "oadrCancelReport": codec_reports.read_cancel_report,
+    OADR + "oadrCreatedOpt": codec_opts.read_created_opt,
     OADR + "oadrCreatedPartyRegistration": codec_registration.read_created_party_registration,
     OADR + "oadrCreateReport": codec_reports.read_create_report,
     OADR + "oadrDistributeEvent": codec_events.read_distribute_event,
@@ -30,6 +41,8 @@ _READERS: dict[str, Callable[[etree._Element], wire.Incoming]] = {
     OADR + "oadrUpdatedReport": codec_reports.read_updated_report,
 }
 _WRITERS: dict[type, Callable[[etree._Element, Any], None]] = {
+    wire_opts.CancelOpt: codec_opts.write_cancel_opt,
+    wire_opts.CreateOpt: codec_opts.write_create_opt,
     wire.CanceledPartyRegistration: codec_registration.write_canceled_party_registration,
     wire_reports.CanceledReport: codec_reports.write_canceled_report,
     wire.CancelPartyRegistration: codec_registration.write_cancel_party_registration,

@@ -86,17 +86,18 @@ def write_query_registration(parent: etree._Element, message: QueryRegistration)
 
 
 def write_create_party_registration(parent: etree._Element, message: CreatePartyRegistration) -> None:
-    """Append an `oadrCreatePartyRegistration` of a VEN that pulls over HTTP."""
+    """Append an `oadrCreatePartyRegistration` of a VEN over simple HTTP, which pulls unless it has an address to push to."""
     element = body(parent, "oadrCreatePartyRegistration")
     add(element, PYLD + "requestID", message.request_id)
     add_if(element, EI + "registrationID", message.registration_id)
     add_if(element, EI + "venID", message.ven_id)
     add(element, OADR + "oadrProfileName", PROFILE)
     add(element, OADR + "oadrTransportName", SIMPLE_HTTP)
+    add_if(element, OADR + "oadrTransportAddress", message.push_address)
     add(element, OADR + "oadrReportOnly", "false")
     add(element, OADR + "oadrXmlSignature", "true" if message.xml_signature else "false")
     add(element, OADR + "oadrVenName", message.ven_name)
-    add(element, OADR + "oadrHttpPullModel", "true")
+    add(element, OADR + "oadrHttpPullModel", "true" if message.push_address is None else "false")
 
 
 def write_cancel_party_registration(parent: etree._Element, message: CancelPartyRegistration) -> None:

@@ -4,12 +4,16 @@ import asyncio
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 
+from gateway.domain.programs import OptSchedule
 from gateway.domain.signals import EventAnswer, GridEvent, OptType, RawSignal
 from gateway.observe import logger
 from gateway.openadr.v20b.conversation import Conversation, Declined, Heard
 from gateway.openadr.v20b.names import Code, Service
 from gateway.openadr.v20b.refusal import EventRefused
+from gateway.openadr.v20b.rejection import TOO_MUCH, MessageRejected
+from gateway.openadr.v20b.settings import LaterWord
 from gateway.openadr.v20b.surroundings import Surroundings
 from gateway.openadr.v20b.translate import PROTOCOL, Programme, Receipt, needs_history, record_id, translate
 from gateway.openadr.v20b.wire import OadrResponse
@@ -22,7 +26,7 @@ from gateway.openadr.v20b.wire_events import (
     WireEvent,
 )
 from gateway.openadr.v20b.wire_parts import Response
-from gateway.ports import Batch, ReceivedEvents
+from gateway.ports import Batch, Put, ReceivedEvents
 
 CHANGED_OPT_TOPIC = "openadr-opt"
 """Outbox topic under which the signal desk leaves answers that a person has changed."""
@@ -51,7 +55,11 @@ class EventExchange:
             StorageUnavailable: Nothing was kept and nothing answered.
         """
         request = RequestEvent(request_id=self._conversation.new_request_id(), ven_id=self._conversation.ven_id)
-        heard = await self._conversation.ask(Service.EVENT, request)
+        try:
+            heard = await self._conversation.ask(Service.EVENT, request)
+        except MessageRejected as error:
+            await self.decline(error)
+            raise
         if heard is None:
             return
         message = heard.message
@@ -59,6 +67,18 @@ class EventExchange:
             await self.take(Heard(message=message, body=heard.body))
         elif isinstance(message, OadrResponse) and not message.response.is_ok:
             raise Declined("RequestEvent", message.response)
+
+    async def decline(self, error: MessageRejected) -> bool:
+        """Answer a message that has more than we take with an error as a whole; tell whether it was one.
+
+        Raises:
+            PeerUnavailable: The VTN may not have our answer.
+        """
+        if error.why not in TOO_MUCH:
+            return False
+        _log.warning("more events than we take", authority=self._settings.authority, problem=error.problem)
+        await self._answer((), Response(code=Code.OTHER, description=f"the message {error.problem}"))
+        return True
 
     async def take(self, heard: Heard[DistributeEvent]) -> None:
         """Make the events of one message durable and answer those that want an answer.
@@ -110,19 +130,22 @@ class EventExchange:
         for item in await self._around.store.due_outbox(CHANGED_OPT_TOPIC, now):
             if item.tenant != self._settings.tenant or not item.key.startswith(f"{self._settings.authority}:"):
                 continue
+            stored = await self._around.store.get(GridEvent, self._settings.tenant, item.key)
+            opts: tuple[OptSchedule, ...] = ()
             note = "told"
             if item.expires_at is not None and item.expires_at <= now:
                 note = "the event was over"
+            elif stored is None or stored.record.opt is None:
+                note = "there is no answer to tell"
+            elif self._settings.later_word is LaterWord.OPT:
+                opts, note = (_word(stored.record, stored.record.opt, item.id, now),), "told by EiOpt"
             else:
-                await self._tell_opt(item.key)
+                await self._tell_opt(stored.record, stored.record.opt)
             settled = replace(item, settled_at=now, note=note)
-            await self._around.store.apply(Batch(tenant=item.tenant, outbox=(settled,)))
+            puts = tuple(Put(record=opt) for opt in opts)
+            await self._around.store.apply(Batch(tenant=item.tenant, puts=puts, outbox=(settled,)))
 
-    async def _tell_opt(self, record: str) -> None:
-        stored = await self._around.store.get(GridEvent, self._settings.tenant, record)
-        if stored is None or stored.record.opt is None:
-            return
-        event, opt = stored.record, stored.record.opt
+    async def _tell_opt(self, event: GridEvent, opt: OptType) -> None:
         response = EventResponse(
             code=Code.OK,
             description=event.opt_reason,
@@ -172,6 +195,26 @@ class EventExchange:
             Service.EVENT,
             CreatedEvent(response=response, responses=tuple(responses), ven_id=self._conversation.ven_id),
         )
+
+
+def _word(event: GridEvent, opt: OptType, cause: str, now: datetime) -> OptSchedule:
+    """Return our later word on an event for EiOpt, with an id that is the same however often it is made."""
+    opt_id = f"opt-{hashlib.sha256(f'{event.id}|{cause}'.encode()).hexdigest()[:24]}"
+    return OptSchedule(
+        id=f"{event.authority}:{opt_id}",
+        tenant=event.tenant,
+        authority=event.authority,
+        opt_id=opt_id,
+        opt=opt,
+        reason="participating" if opt is OptType.OPT_IN else "notParticipating",
+        market_context=event.market_context,
+        windows=(),
+        resources=(),
+        created_by=event.opt_by or "operator",
+        created_at=now,
+        event_id=event.event_id,
+        modification=event.modification,
+    )
 
 
 def _latest(events: Sequence[_Sent]) -> tuple[list[_Sent], list[_Sent]]:

@@ -38,6 +38,7 @@ class Service(StrEnum):
     REGISTER = "EiRegisterParty"
     EVENT = "EiEvent"
     REPORT = "EiReport"
+    OPT = "EiOpt"
     POLL = "OadrPoll"
 
 
@@ -55,3 +56,6 @@ class Code:
     REPORT_NOT_SUPPORTED = 461
     TARGET_MISMATCH = 462
     NOT_REGISTERED = 463
+    OTHER = 469
+    REQUESTER_ERRORS = range(400, 500)
+    """The partner says that what we said is wrong: saying it again would not help."""

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 
 from gateway.domain.errors import InvalidInput
 from gateway.openadr.https import TlsFiles, check_address
 from gateway.openadr.v20b.guard import GuardPolicy, SignaturePolicy
+from gateway.openadr.v20b.push_settings import PushSettings
 
 LEAST_HISTORY_POINTS = 100
 """Stored history points that conformance rule 510 wants."""
@@ -20,6 +22,15 @@ class SigningFiles:
 
     cert_file: Path
     key_file: Path
+
+
+class LaterWord(StrEnum):
+    """The message that carries a changed answer to an event."""
+
+    CREATED_EVENT = "created-event"
+    """Another `oadrCreatedEvent`, as every VTN understands it."""
+    OPT = "opt"
+    """An `oadrCreateOpt` with the event's id, for VTNs with the EiOpt service."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +100,14 @@ class VenSettings:
     """None: required when fingerprints are pinned, off otherwise."""
     fingerprints: frozenset[str] = frozenset()
     """Certificates that may sign the VTN's messages: SHA-256, last 10 bytes or all 32, as `AA:BB:...`."""
+    push: PushSettings | None = None
+    """Where the VTN may push to; None only polls."""
+    tell_within: timedelta = timedelta(seconds=15)
+    """How long a word that somebody decides (an opt, a leave) waits at most before the VTN is told."""
+    later_word: LaterWord = LaterWord.CREATED_EVENT
+    """How the VTN is told that a person has changed our answer to an event."""
+    cancel_at_stop: bool = False
+    """Cancel our registration when the gateway stops; otherwise it lives on and is taken up at the next start."""
     clock_skew: timedelta = timedelta(seconds=30)
     signing: SigningFiles | None = None
     """None sends our messages unsigned."""
@@ -109,6 +128,7 @@ class VenSettings:
             "lost_after",
             "first_backoff",
             "register_again_after",
+            "tell_within",
             "min_sampling",
             "max_sampling",
             "status_every",
@@ -124,7 +144,15 @@ class VenSettings:
             raise InvalidInput("openadr.report_points", "must have an r_id each")
         if self.history_points < LEAST_HISTORY_POINTS:
             raise InvalidInput("openadr.history_points", f"must be at least {LEAST_HISTORY_POINTS}")
-        self.guard_policy()
+        self._check_push(self.guard_policy())
+
+    def _check_push(self, policy: GuardPolicy) -> None:
+        """Refuse a door at which anybody could speak for the VTN."""
+        push = self.push
+        if push is None or push.checks_caller or push.allow_plain_http:
+            return
+        if policy.signature is not SignaturePolicy.REQUIRED:
+            raise InvalidInput("openadr.push.client_ca_file", "is needed unless signatures are required")
 
     def guard_policy(self) -> GuardPolicy:
         """Return what the guard lets in from this VTN."""

@@ -22,10 +22,23 @@ class Surroundings:
     status_desk: StatusDesk | None = None
     """None where nobody knows how chargers are: a status report then has no values."""
 
-    async def keep(self, *records: object, action: str = "", detail: dict[str, str] | None = None) -> None:
+    async def keep(
+        self,
+        *records: object,
+        action: str = "",
+        detail: dict[str, str] | None = None,
+        expected_version: int | None = None,
+    ) -> None:
         """Make records durable, with one audit entry per record when there is something to say about them.
 
+        Args:
+            records: What to write.
+            action: For the audit; empty for no entry.
+            detail: Beside the action.
+            expected_version: Which version every row must have now; None writes whatever is there.
+
         Raises:
+            Conflict: A row has another version; nothing was written.
             StorageUnavailable: Nothing was written.
         """
         now = self.clock.now()
@@ -42,5 +55,5 @@ class Surroundings:
             )
             for record in (records if action else ())
         )
-        puts = tuple(Put(record=record) for record in records)
+        puts = tuple(Put(record=record, expected_version=expected_version) for record in records)
         await self.store.apply(Batch(tenant=self.settings.tenant, puts=puts, audit=audit))

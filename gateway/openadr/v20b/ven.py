@@ -1,11 +1,15 @@
-"""The state machine of one VEN: unregistered, registered, cancelled by the VTN; supervised, for ever.
+"""The state machine of one VEN: unregistered, registered, cancelled by the VTN, left by us; supervised, for ever.
 
 ```
             register (query, create)                poll, drain, answer, report
  UNREGISTERED ───────────────────────> REGISTERED ──────────────┐
       ^   ^── 463, oadrRequestReregistration ──┘ │ ^────────────┘
-      └── after register_again_after ── CANCELLED <┘ oadrCancelPartyRegistration
+      ├── after register_again_after ── CANCELLED <┤ oadrCancelPartyRegistration of the VTN
+      └── when somebody wants to join ─────── LEFT <┘ ours, because somebody wants to leave
 ```
+
+It speaks simpleHttp: it always polls, unless told otherwise, and takes what the VTN pushes between polls, one message at a time and
+by the same rules. XMPP is not offered.
 
 Whatever goes wrong with the peer, the store or a message is logged and tried again after a jittered, growing pause; limits in
 force are not touched by it. `run` ends only by cancellation or by a mistake in the program.
@@ -14,7 +18,7 @@ force are not touched by it. `run` ends only by cancellation or by a mistake in 
 import asyncio
 import enum
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from gateway.domain.errors import InvalidInput, PeerUnavailable, Unavailable, VoltbridgeError
 from gateway.domain.identity import Principal
@@ -23,18 +27,24 @@ from gateway.openadr.contact import Contact
 from gateway.openadr.v20b.conversation import Conversation, Declined, Heard, NotRegistered, ReregistrationRequested
 from gateway.openadr.v20b.events import EventExchange
 from gateway.openadr.v20b.names import Code, Service
-from gateway.openadr.v20b.registration import Registrar
+from gateway.openadr.v20b.opts import OptExchange
+from gateway.openadr.v20b.push import SERVICE_OF, Pushed, PushInbox
+from gateway.openadr.v20b.registration import EndedBy, Registrar, Wish
+from gateway.openadr.v20b.rejection import TOO_MUCH, MessageRejected
 from gateway.openadr.v20b.reports import ReportEngine
 from gateway.openadr.v20b.settings import VenSettings
 from gateway.openadr.v20b.surroundings import Surroundings
 from gateway.openadr.v20b.transport import HttpTransport, Transport
-from gateway.openadr.v20b.wire import CancelPartyRegistration, Incoming, OadrResponse, Poll
+from gateway.openadr.v20b.wire import CancelPartyRegistration, Incoming, OadrResponse, Poll, RequestReregistration
 from gateway.openadr.v20b.wire_events import DistributeEvent
 from gateway.openadr.v20b.wire_parts import Response
 from gateway.openadr.v20b.wire_reports import CancelReport, CreateReport, RegisteredReport, RegisterReport
 from gateway.ports import Clock, Ids, SignalDesk, StatusDesk, Store, UsageDesk, Worker
+from gateway.wakeup import WakeUp
 
 _MOST_DOUBLINGS = 16
+_LONGEST_GOODBYE_S = 5.0
+"""Real seconds for telling the VTN that we leave because the gateway stops."""
 _log = logger("openadr")
 
 
@@ -45,6 +55,8 @@ class VenState(enum.StrEnum):
     REGISTERED = "registered"
     CANCELLED = "cancelled"
     """The VTN has ended our registration; we stay away for a while."""
+    LEFT = "left"
+    """We have ended our registration, by order of a person; we stay away until somebody wants us back."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,10 +136,14 @@ class Ven:
         self._registrar = Registrar(self._around, self._conversation)
         self._events = EventExchange(self._around, self._conversation)
         self._reports = ReportEngine(self._around, self._conversation)
+        self._opts = OptExchange(self._around, self._conversation)
+        self._wake = WakeUp(clock)
+        self._inbox = PushInbox(self._wake)
         self._state = VenState.UNREGISTERED
         self._must_sync = True
         self._poll_interval = settings.poll_interval
         self._next_poll = clock.now()
+        self._next_tell = clock.now()
         self._away_until = clock.now()
         self._failures = 0
         self._is_pause_due = False
@@ -152,6 +168,36 @@ class Ven:
     def register_again(self) -> None:
         """Come back at once after the VTN has cancelled our registration, instead of staying away."""
         self._away_until = self._clock.now()
+        self._wake.ring()
+
+    async def leave(self) -> None:
+        """End our registration with the VTN for good: the wish is kept, and fulfilled as soon as the VTN can be told.
+
+        Limits in force run on to their end.
+
+        Raises:
+            StorageUnavailable: The wish is not kept.
+        """
+        await self._registrar.wish_for(Wish.LEAVE)
+        self._wake.ring()
+
+    async def join(self) -> None:
+        """Register again after `leave`.
+
+        Raises:
+            StorageUnavailable: The wish is not kept.
+        """
+        await self._registrar.wish_for(Wish.JOIN)
+        self._wake.ring()
+
+    async def receive(self, service: Service, body: bytes) -> bytes:
+        """Take a message that the VTN has pushed to one of our services and return our answer.
+
+        Raises:
+            Unavailable: It could not be kept, or there was no time for it; the VTN must send it again.
+            InvalidInput: It is not let in.
+        """
+        return await self._inbox.receive(service, body, patience_s=self._settings.request_timeout_s)
 
     async def run(self) -> None:
         """Register, poll, answer and report until cancelled."""
@@ -170,12 +216,25 @@ class Ven:
                     self._is_pause_due = False
                     await self._pause()
                 if not is_loaded:
-                    await self._registrar.load()
+                    if await self._registrar.load():
+                        self._state = VenState.LEFT
                     await self._reports.load()
                     is_loaded = True
                 await self._turn()
+            except asyncio.CancelledError:
+                await self._leave_at_stop()
+                raise
             except VoltbridgeError as error:
                 await self._take_failure(error)
+
+    async def _leave_at_stop(self) -> None:
+        if not self._settings.cancel_at_stop or self._state is not VenState.REGISTERED:
+            return
+        try:
+            async with asyncio.timeout(min(self._settings.request_timeout_s, _LONGEST_GOODBYE_S)):
+                await self._registrar.leave(EndedBy.STOP)
+        except (TimeoutError, VoltbridgeError) as error:
+            _log.warning("left without a word", authority=self._settings.authority, error=str(error))
 
     async def _take_failure(self, error: VoltbridgeError) -> None:
         """Note what went wrong; after a failure nothing is taken for granted, so all events are asked for again."""
@@ -211,47 +270,82 @@ class Ven:
         doubled = self._settings.first_backoff * 2 ** min(self._failures - 1, _MOST_DOUBLINGS)
         pause = min(doubled, self._settings.longest_backoff) * self._around.ids.uniform(0.5, 1.0)
         until = self._clock.now() + pause
-        if self._clock.now() < self._contact.lost_at < until:
-            await self._clock.sleep_until(self._contact.lost_at)
+        while (now := self._clock.now()) < until:
+            await self._rest(min(until, self._contact.lost_at) if now < self._contact.lost_at else until)
             await self._contact.check()
-        await self._clock.sleep_until(until)
-        await self._contact.check()
+
+    async def _rest(self, until: datetime) -> None:
+        """Wait for an instant, or until something rings; then take what the VTN has pushed."""
+        await self._wake.wait(until)
+        while (pushed := self._inbox.take()) is not None:
+            try:
+                await self._take_pushed(pushed)
+            except VoltbridgeError as error:
+                if not pushed.is_waiting:
+                    raise
+                pushed.fail(error)
 
     async def _turn(self) -> None:
+        await self._heed_wishes()
         if self._state is VenState.UNREGISTERED:
             await self._register()
-        elif self._state is VenState.CANCELLED:
-            await self._stay_away()
-        else:
+        elif self._state is VenState.REGISTERED:
             await self._serve()
+        else:
+            await self._stay_away()
+
+    async def _heed_wishes(self) -> None:
+        """Leave or join as somebody wants; what cannot be done now is tried again."""
+        wish, items = await self._registrar.wish()
+        if wish is Wish.LEAVE and self._state is not VenState.LEFT:
+            await self._registrar.leave(EndedBy.OPERATOR)
+            self._state = VenState.LEFT
+        elif wish is Wish.JOIN and self._state in {VenState.LEFT, VenState.CANCELLED}:
+            self._state = VenState.UNREGISTERED
+        if items:
+            await self._registrar.fulfilled(items)
 
     async def _register(self) -> None:
-        registration = await self._registrar.register()
+        has_new_ids = await self._registrar.register()
         self._state = VenState.REGISTERED
         self._must_sync = True
-        self._poll_interval = registration.poll_interval
-        self._next_poll = self._clock.now() + registration.poll_interval
+        self._poll_interval = self._registrar.poll_interval
+        self._next_poll = self._clock.now() + self._poll_interval
         self._reports.registered()
+        if has_new_ids:
+            await self._opts.tell_all_again()
 
     async def _stay_away(self) -> None:
-        while (left := self._away_until - self._clock.now()) > timedelta(0):
-            await self._clock.sleep(min(left, self._settings.first_backoff))
-        self._state = VenState.UNREGISTERED
+        now = self._clock.now()
+        if self._state is VenState.CANCELLED and now >= self._away_until:
+            self._state = VenState.UNREGISTERED
+            return
+        look = now + self._settings.first_backoff
+        await self._rest(min(look, self._away_until) if self._state is VenState.CANCELLED else look)
 
     async def _serve(self) -> None:
         """Do what is due, then sleep until something is."""
         if self._must_sync:
             await self._sync()
         now = self._clock.now()
-        if now >= self._next_poll:
+        is_poll_due = self._is_polling and now >= self._next_poll
+        if is_poll_due:
             self._next_poll = now + self._poll_interval
             await self._poll()
-            if self._state is VenState.REGISTERED:
-                await self._events.tell_changed_opts()
+        if self._state is VenState.REGISTERED and (is_poll_due or now >= self._next_tell):
+            self._next_tell = now + self._settings.tell_within
+            await self._events.tell_changed_opts()
+            await self._opts.tell_unsettled()
+        if is_poll_due or not self._is_polling:
             self._failures = 0
         if self._state is VenState.REGISTERED:
             await self._reports.send_due()
-            await self._clock.sleep_until(min(self._next_poll, self._reports.next_due()))
+            next_poll = self._next_poll if self._is_polling else self._next_tell
+            await self._rest(min(next_poll, self._next_tell, self._reports.next_due()))
+
+    @property
+    def _is_polling(self) -> bool:
+        return self._settings.push is None or self._settings.push.is_polling
 
     async def _sync(self) -> None:
         """Ask for all events; a VTN that cannot say is asked again before the next poll, which goes on."""
@@ -268,7 +362,12 @@ class Ven:
     async def _poll(self) -> None:
         """Take messages from the VTN's queue until it has none, but not for ever."""
         for _ in range(self._settings.longest_drain):
-            heard = await self._conversation.ask(Service.POLL, Poll(ven_id=self._conversation.ven_id))
+            try:
+                heard = await self._conversation.ask(Service.POLL, Poll(ven_id=self._conversation.ven_id))
+            except MessageRejected as error:
+                if not await self._events.decline(error):
+                    raise
+                continue
             if heard is None:
                 return
             if isinstance(heard.message, OadrResponse):
@@ -278,6 +377,32 @@ class Ven:
             await self._take(heard)
             if self._state is not VenState.REGISTERED:
                 return
+
+    async def _take_pushed(self, pushed: Pushed) -> None:
+        """Answer one message that the VTN has pushed, by the same rules as one that was polled."""
+        conversation = self._conversation
+        if conversation.registration is None:
+            pushed.give(self._said(Code.NOT_REGISTERED, "we are not registered"))
+            return
+        try:
+            heard = await conversation.admit(pushed.body)
+        except MessageRejected as error:
+            if error.why not in TOO_MUCH:
+                raise
+            pushed.give(self._said(Code.OTHER, f"the message {error.problem}"))
+            return
+        request_id = getattr(heard.message, "request_id", "")
+        if SERVICE_OF.get(type(heard.message)) is not pushed.service:
+            pushed.give(self._said(Code.NOT_RECOGNIZED, "not for this service", request_id))
+            return
+        with conversation.answering(pushed.give, self._said(Code.OK, "OK", request_id)):
+            await self._take(heard)
+
+    def _said(self, code: int, description: str, request_id: str = "") -> bytes:
+        """Return a bare answer to a pushed message."""
+        response = Response(code=code, description=description, request_id=request_id)
+        answer = OadrResponse(response=response, ven_id=self._conversation.ven_id or None)
+        return self._conversation.written(answer)
 
     async def _take(self, heard: Heard[Incoming]) -> None:
         message = heard.message
@@ -291,6 +416,8 @@ class Ven:
             await self._take_cancel(message)
         elif isinstance(message, RegisterReport):
             await self._decline_offer(message)
+        elif isinstance(message, RequestReregistration):
+            await self._take_reregistration(ReregistrationRequested(message.ven_id))
         else:
             raise PeerUnavailable(f"the VTN answered Poll with {type(message).__name__}")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from gateway.openadr.v20b.wire_events import CreatedEvent, DistributeEvent, RequestEvent
+from gateway.openadr.v20b.wire_opts import CanceledOpt, CancelOpt, CreatedOpt, CreateOpt
 from gateway.openadr.v20b.wire_parts import Response
 from gateway.openadr.v20b.wire_reports import (
     CanceledReport,
@@ -37,6 +38,8 @@ class CreatePartyRegistration:
     ven_id: str | None
     ven_name: str
     xml_signature: bool
+    push_address: str | None = None
+    """Where the VTN may push to; None when we only poll."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +96,9 @@ class OadrResponse:
 
 
 Incoming = (
-    CancelPartyRegistration
+    CanceledOpt
+    | CreatedOpt
+    | CancelPartyRegistration
     | CanceledPartyRegistration
     | CancelReport
     | CreatedPartyRegistration
@@ -108,7 +113,9 @@ Incoming = (
 """What a VTN may send us."""
 
 Outgoing = (
-    CanceledPartyRegistration
+    CancelOpt
+    | CreateOpt
+    | CanceledPartyRegistration
     | CanceledReport
     | CancelPartyRegistration
     | CreatedEvent

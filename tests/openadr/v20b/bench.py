@@ -90,10 +90,12 @@ class ScriptedVtn:
     async def close(self) -> None:
         self.closed += 1
 
-    def _decent(self, said: Said) -> bytes:
+    def _decent(self, said: Said) -> bytes:  # noqa: PLR0911  # one answer each
         match said.name:
             case "QueryRegistration" | "CreatePartyRegistration":
                 return messages.created_registration(poll=self.poll_interval)
+            case "CreateOpt" | "CancelOpt" | "CancelPartyRegistration":
+                return _acknowledged(said)
             case "Poll":
                 return self.queue.popleft() if self.queue else messages.oadr_response()
             case "RequestEvent":
@@ -123,6 +125,13 @@ class ScriptedVtn:
                 )
                 found.append((event_id, int(number), code, opt))
         return found
+
+
+def _acknowledged(said: Said) -> bytes:
+    opt_id = said.text("//ei:optID") or ""
+    if said.name == "CancelPartyRegistration":
+        return messages.canceled_registration()
+    return messages.created_opt(opt_id) if said.name == "CreateOpt" else messages.canceled_opt(opt_id)
 
 
 class DeskOfEvents:

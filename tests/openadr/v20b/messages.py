@@ -293,3 +293,23 @@ def register_report() -> bytes:
     return payload(
         '<oadr:oadrRegisterReport ei:schemaVersion="2.0b"><pyld:requestID>RQ-M</pyld:requestID></oadr:oadrRegisterReport>'
     )
+
+
+def created_opt(opt_id: str, code: int = 200) -> bytes:
+    return payload(
+        f'<oadr:oadrCreatedOpt ei:schemaVersion="2.0b">{response(code)}<ei:optID>{escape(opt_id)}</ei:optID></oadr:oadrCreatedOpt>'
+    )
+
+
+def canceled_opt(opt_id: str, code: int = 200) -> bytes:
+    return payload(
+        f'<oadr:oadrCanceledOpt ei:schemaVersion="2.0b">{response(code)}<ei:optID>{escape(opt_id)}</ei:optID></oadr:oadrCanceledOpt>'
+    )
+
+
+def canceled_registration(code: int = 200) -> bytes:
+    return payload(
+        f'<oadr:oadrCanceledPartyRegistration ei:schemaVersion="2.0b">{response(code)}'
+        f"<ei:registrationID>{REGISTRATION_ID}</ei:registrationID><ei:venID>{VEN_ID}</ei:venID>"
+        "</oadr:oadrCanceledPartyRegistration>"
+    )

@@ -11,7 +11,7 @@ depends_on = None
 def upgrade() -> None:
     record_table("enrolment_record", "authority", "node")
     record_table("program_state_record", "authority")
-    record_table("opt_schedule_record", "authority", "event_id")
+    record_table("opt_schedule_record", "authority", "event_id", "is_settled bool")
     record_table("non_compliance_record", "authority", "profile", "object_id")
     record_table("held_object_record", "authority", "kind", "program_id")
     record_table("report_duty_record", "authority", "event_id", "is_finished bool")

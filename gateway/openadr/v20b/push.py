@@ -1,0 +1,94 @@
+"""Messages that the VTN pushes, waiting for the VEN, which takes one thing at a time like everything else it is told.
+
+```
+ VTN ── POST ──> PushServer ── bytes ──> PushInbox ── wake ──> Ven: guard, replay store, state machine ── answer ──> VTN
+```
+"""
+
+import asyncio
+from collections import deque
+
+from gateway.domain.errors import Unavailable, VoltbridgeError
+from gateway.openadr.v20b.names import Service
+from gateway.openadr.v20b.wire import CancelPartyRegistration, Incoming, RequestReregistration
+from gateway.openadr.v20b.wire_events import DistributeEvent
+from gateway.openadr.v20b.wire_reports import CancelReport, CreateReport, RegisterReport
+from gateway.wakeup import WakeUp
+
+SERVICE_OF: dict[type[Incoming], Service] = {
+    CancelPartyRegistration: Service.REGISTER,
+    CancelReport: Service.REPORT,
+    CreateReport: Service.REPORT,
+    DistributeEvent: Service.EVENT,
+    RegisterReport: Service.REPORT,
+    RequestReregistration: Service.REGISTER,
+}
+"""What a VTN may push, and to which of our services."""
+_MOST_WAITING = 16
+
+
+class Pushed:
+    """One message that the VTN has pushed and waits for our answer to."""
+
+    def __init__(self, service: Service, body: bytes, answer: "asyncio.Future[bytes]") -> None:
+        self.service = service
+        self.body = body
+        self._answer = answer
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the VTN still waits for an answer."""
+        return not self._answer.done()
+
+    def give(self, answer: bytes) -> None:
+        """Answer the VTN; too late is no error, it will ask again."""
+        if self.is_waiting:
+            self._answer.set_result(answer)
+
+    def fail(self, error: VoltbridgeError) -> None:
+        """Tell the VTN that its message was not taken."""
+        if self.is_waiting:
+            self._answer.set_exception(error)
+
+
+class PushInbox:
+    """Pushed messages on their way to the VEN.
+
+    Args:
+        wake: Rung for each one.
+    """
+
+    def __init__(self, wake: WakeUp) -> None:
+        self._wake = wake
+        self._waiting: deque[Pushed] = deque()
+
+    async def receive(self, service: Service, body: bytes, *, patience_s: float) -> bytes:
+        """Have a message taken and return our answer.
+
+        Args:
+            service: Which of our services it came to.
+            body: The message.
+            patience_s: Real seconds to wait for the VEN.
+
+        Raises:
+            Unavailable: The VEN is busy, or what the message says could not be kept.
+            InvalidInput: The message is not let in.
+        """
+        if len(self._waiting) >= _MOST_WAITING:
+            raise Unavailable("too many messages are waiting")
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting.append(Pushed(service, body, answer))
+        self._wake.ring()
+        try:
+            async with asyncio.timeout(patience_s):
+                return await answer
+        except TimeoutError as error:
+            raise Unavailable("no time for the message") from error
+
+    def take(self) -> Pushed | None:
+        """Return the next message that somebody still waits for; None when there is none."""
+        while self._waiting:
+            pushed = self._waiting.popleft()
+            if pushed.is_waiting:
+                return pushed
+        return None
