@@ -48,15 +48,21 @@ class Identity:
 
 
 def make_identity(
-    *, name: str = "vtn", use_rsa: bool = False, starts: datetime | None = None, days: int = 30
+    *,
+    name: str = "vtn",
+    use_rsa: bool = False,
+    starts: datetime | None = None,
+    days: int = 30,
+    issuer: Identity | None = None,
 ) -> Identity:
     key: Any = rsa.generate_private_key(65537, 2048) if use_rsa else ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     begin = starts or NOW - timedelta(days=1)
-    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
+    above = subject if issuer is None else issuer.certificate.subject
+    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(above).public_key(key.public_key())
     builder = builder.serial_number(x509.random_serial_number())
     builder = builder.not_valid_before(begin).not_valid_after(begin + timedelta(days=days))
-    return Identity(certificate=builder.sign(key, hashes.SHA256()), key=key)
+    return Identity(certificate=builder.sign(key if issuer is None else issuer.key, hashes.SHA256()), key=key)
 
 
 def replay_protect(nonce: str | None = "nonce-1", timestamp: str | None = "2025-10-15T08:00:00Z") -> etree._Element:

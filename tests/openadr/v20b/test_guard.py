@@ -53,11 +53,11 @@ def rejected(body: bytes, policy: GuardPolicy = PLAIN) -> Reason:
         b'<?xml version="1.0"?><?xml-stylesheet href="http://127.0.0.1:9/x"?><r/>',
     ],
 )
-def test_declarations_and_instructions_never_reach_the_parser(body: bytes) -> None:
+def test_hostile_a1_a2_a3_declarations_and_instructions_never_reach_the_parser(body: bytes) -> None:
     assert rejected(body) is Reason.FORBIDDEN_MARKUP
 
 
-def test_the_document_that_kills_a_process_leaves_one_alive() -> None:
+def test_hostile_a1_the_document_that_kills_a_process_leaves_one_alive() -> None:
     program = (
         "import sys\n"
         "from datetime import UTC, datetime\n"
@@ -76,7 +76,7 @@ def test_an_undeclared_entity_is_no_entity() -> None:
     assert rejected(messages.distribute_event(messages.event("E1")).replace(b"E1", b"&xxe;")) is Reason.MALFORMED
 
 
-def test_xinclude_is_not_followed() -> None:
+def test_hostile_a3_xinclude_is_not_followed() -> None:
     included = messages.payload(
         '<xi:include xmlns:xi="http://www.w3.org/2001/XInclude" href="file:///etc/passwd" parse="text"/>'
     )
@@ -108,21 +108,21 @@ def test_xinclude_is_not_followed() -> None:
         (messages.oadr_response().replace(b"<?xml ", b"<?xml2 "), Reason.FORBIDDEN_MARKUP),
     ],
 )
-def test_what_is_not_our_kind_of_xml_is_rejected(body: bytes, why: Reason) -> None:
+def test_hostile_a4_what_is_not_our_kind_of_xml_is_rejected(body: bytes, why: Reason) -> None:
     assert rejected(body) is why
 
 
-def test_a_byte_order_mark_is_no_harm() -> None:
+def test_hostile_a4_a_byte_order_mark_is_no_harm() -> None:
     assert isinstance(check(b"\xef\xbb\xbf" + messages.oadr_response(), PLAIN, NOW), Checked)
 
 
-def test_size_is_judged_before_anything_else() -> None:
+def test_hostile_a5_size_is_judged_before_anything_else() -> None:
     assert rejected(b"\xff" * (PLAIN.max_bytes + 1)) is Reason.TOO_LARGE
     padding = f"<!--{'x' * PLAIN.max_bytes}-->".encode()
     assert rejected(messages.oadr_response() + padding) is Reason.TOO_LARGE
 
 
-def test_nesting_and_counts_are_capped() -> None:
+def test_hostile_a7_nesting_and_counts_are_capped() -> None:
     assert rejected(b"<a>" * 100_000 + b"</a>" * 100_000) is Reason.TOO_DEEP
     assert rejected(b"<a>" * 41 + b"</a>" * 41) is Reason.TOO_DEEP
     assert rejected(b"<a>" + b"<b/>" * 480_000 + b"</a>") is Reason.TOO_MANY_ELEMENTS
@@ -133,7 +133,7 @@ def test_nesting_and_counts_are_capped() -> None:
     assert rejected(messages.distribute_event(messages.event(signals=rows))) is Reason.TOO_MANY_INTERVALS
 
 
-def test_a_thousand_events_are_let_in() -> None:
+def test_hostile_a18_a_thousand_events_are_let_in() -> None:
     body = messages.distribute_event(*[messages.event(f"E{i}") for i in range(1000)])
     message = read(body, PLAIN, NOW).message
     assert isinstance(message, DistributeEvent)
@@ -169,7 +169,7 @@ def test_comments_cannot_split_a_text() -> None:
 
 
 @pytest.mark.parametrize("value", ["NaN", "INF", "-INF", "1e400"])
-def test_a_value_that_is_no_number_breaks_its_own_event_only(value: str) -> None:
+def test_hostile_a8_a_value_that_is_no_number_breaks_its_own_event_only(value: str) -> None:
     body = messages.distribute_event(
         messages.event("E1"), messages.event("E2", signals=[messages.setpoint(value)]), messages.event("E3")
     )

@@ -49,7 +49,7 @@ async def sql(tmp_path: Path) -> AsyncIterator[SqlStore]:
         yield store
 
 
-async def test_a12_a_mark_is_taken_once_and_its_neighbours_are_other_marks() -> None:
+async def test_hostile_a12_a_mark_is_taken_once_and_its_neighbours_are_other_marks() -> None:
     marks = memory(MemoryStore())
     await marks.take(mark(1))
     assert await is_refused(marks, mark(1))
@@ -57,7 +57,7 @@ async def test_a12_a_mark_is_taken_once_and_its_neighbours_are_other_marks() -> 
     assert not await is_refused(marks, mark(1, seconds=1))
 
 
-async def test_a12_a_restart_forgets_nothing(sql: SqlStore) -> None:
+async def test_hostile_a12_a_restart_forgets_nothing(sql: SqlStore) -> None:
     marks = memory(sql, most=5)
     for number in range(12):
         await marks.take(mark(number, seconds=number))
@@ -67,13 +67,13 @@ async def test_a12_a_restart_forgets_nothing(sql: SqlStore) -> None:
     assert await rows(sql) == 5
 
 
-async def test_a12_vtns_do_not_share_a_memory(sql: SqlStore) -> None:
+async def test_hostile_a12_vtns_do_not_share_a_memory(sql: SqlStore) -> None:
     await memory(sql).take(mark(1))
     assert not await is_refused(memory(sql, authority="vtn:other"), mark(1))
     assert await is_refused(memory(sql), mark(1))
 
 
-async def test_a12_what_had_to_be_forgotten_is_refused_by_its_age() -> None:
+async def test_hostile_a12_what_had_to_be_forgotten_is_refused_by_its_age() -> None:
     marks = memory(MemoryStore(), most=3)
     for number in (5, 3, 4, 6):
         await marks.take(mark(number, seconds=number))
@@ -83,14 +83,14 @@ async def test_a12_what_had_to_be_forgotten_is_refused_by_its_age() -> None:
     assert not await is_refused(marks, mark(99, seconds=4.5))
 
 
-async def test_a12_a_clock_that_is_set_back_does_not_open_the_memory() -> None:
+async def test_hostile_a12_a_clock_that_is_set_back_does_not_open_the_memory() -> None:
     marks = memory(MemoryStore(), most=3)
     for number in range(6):
         await marks.take(mark(number, seconds=3_600 * number))
     assert await is_refused(marks, mark(0))
 
 
-async def test_a24_fifty_thousand_messages_leave_a_bounded_memory_that_is_pruned_in_passing() -> None:
+async def test_hostile_a24_fifty_thousand_messages_leave_a_bounded_memory_that_is_pruned_in_passing() -> None:
     store = MemoryStore()
     marks = memory(store, most=2_048)
     for number in range(50_000):

@@ -55,7 +55,7 @@ def test_what_is_read_is_the_copy_that_was_digested() -> None:
     assert checked.signed_object.getparent() is None
 
 
-def test_unsigned_counts_only_where_it_may() -> None:
+def test_hostile_a11_unsigned_counts_only_where_it_may() -> None:
     assert rejected(MESSAGE) is Reason.UNSIGNED
     optional = GuardPolicy(signature=SignaturePolicy.OPTIONAL, fingerprints=REQUIRED.fingerprints)
     assert event_ids(MESSAGE, optional) == ["TRUE"]
@@ -115,12 +115,32 @@ def wrap_renamed(root: etree._Element) -> None:
 @pytest.mark.parametrize(
     "spoil", [wrap_in_signature_object, wrap_beside, wrap_after, wrap_in_other_namespace, wrap_renamed]
 )
-def test_a_wrapped_signature_is_rejected(spoil: object) -> None:
+def test_hostile_a10_a_wrapped_signature_is_rejected(spoil: object) -> None:
     body = signing.sign(MESSAGE, VTN, spoil=spoil)  # type: ignore[arg-type]
     assert rejected(body) in {Reason.NOT_ONE_OBJECT, Reason.NOT_VALID, Reason.BAD_SIGNATURE, Reason.WRAPPED}
 
 
-def test_a_signature_over_something_else_is_rejected() -> None:
+@pytest.mark.parametrize("prefix", ["oadr", "x", "Signature"])
+@pytest.mark.parametrize("place", ["SignedInfo", "KeyInfo", "Object", "SignatureValue"])
+def test_hostile_a10_a_moved_object_is_rejected_wherever_it_hides_and_however_it_is_called(
+    place: str, prefix: str
+) -> None:
+    def spoil(root: etree._Element) -> None:
+        forged, true = forged_object(root), root.find(SIGNED_OBJECT)
+        assert true is not None
+        root.replace(true, forged)
+        holder = root[0].find(DS + place)
+        if holder is None:
+            holder = etree.SubElement(root[0], DS + place)
+        keep = etree.SubElement(holder, f"{{urn:{prefix}}}keep", nsmap={prefix: f"urn:{prefix}"})
+        keep.append(true)
+
+    body = signing.sign(MESSAGE, VTN, spoil=spoil)
+    assert b"EVIL" in body
+    assert rejected(body) in {Reason.NOT_ONE_OBJECT, Reason.NOT_VALID}
+
+
+def test_hostile_a10_a_signature_over_something_else_is_rejected() -> None:
     def add_decoy(root: etree._Element) -> None:
         etree.SubElement(root, DS + "Object", {"Id": "decoy"}, nsmap={"ds": DS[1:-1]}).text = "signed"
 
@@ -147,7 +167,7 @@ def test_a_reference_cannot_be_left_out() -> None:
     assert rejected(signing.sign(MESSAGE, VTN, spoil=sign_only_the_properties)) is Reason.BAD_SIGNATURE
 
 
-def test_two_signatures_are_rejected() -> None:
+def test_hostile_a11_two_signatures_are_rejected() -> None:
     def sign_twice(root: etree._Element) -> None:
         second = copy.deepcopy(root[0])
         for element in second.iter():
@@ -157,15 +177,23 @@ def test_two_signatures_are_rejected() -> None:
     assert rejected(signing.sign(MESSAGE, VTN, spoil=sign_twice)) is Reason.SEVERAL_SIGNATURES
 
 
-def test_another_signer_is_rejected() -> None:
+def test_hostile_a11_another_signer_is_rejected() -> None:
     assert rejected(signing.sign(MESSAGE, OTHER)) is Reason.WRONG_SIGNER
 
 
-def test_the_pinned_certificate_with_another_key_is_rejected() -> None:
+def test_hostile_a11_another_certificate_of_the_same_authority_is_rejected() -> None:
+    authority = signing.make_identity(name="authority")
+    ours, theirs = (signing.make_identity(name=name, issuer=authority) for name in ("vtn", "neighbour"))
+    policy = GuardPolicy(signature=SignaturePolicy.REQUIRED, fingerprints=frozenset({ours.fingerprint}))
+    assert event_ids(signing.sign(MESSAGE, ours), policy) == ["TRUE"]
+    assert rejected(signing.sign(MESSAGE, theirs), policy) is Reason.WRONG_SIGNER
+
+
+def test_hostile_a11_the_pinned_certificate_with_another_key_is_rejected() -> None:
     assert rejected(signing.sign(MESSAGE, VTN, key=OTHER.key)) is Reason.BAD_SIGNATURE
 
 
-def test_a_certificate_that_is_not_valid_now_is_rejected() -> None:
+def test_hostile_a11_a_certificate_that_is_not_valid_now_is_rejected() -> None:
     for starts in (NOW - timedelta(days=60), NOW + timedelta(days=1)):
         signer = signing.make_identity(starts=starts)
         policy = GuardPolicy(signature=SignaturePolicy.REQUIRED, fingerprints=frozenset({signer.fingerprint}))
@@ -186,13 +214,13 @@ def test_a_certificate_that_cannot_be_read_is_no_certificate() -> None:
         (SignatureMethod.RSA_SHA256, DigestAlgorithm.SHA1),
     ],
 )
-def test_weak_algorithms_are_rejected(method: SignatureMethod, digest: DigestAlgorithm) -> None:
+def test_hostile_a11_weak_algorithms_are_rejected(method: SignatureMethod, digest: DigestAlgorithm) -> None:
     signer = signing.make_identity(use_rsa=True)
     policy = GuardPolicy(signature=SignaturePolicy.REQUIRED, fingerprints=frozenset({signer.fingerprint}))
     assert rejected(signing.sign(MESSAGE, signer, method=method, digest=digest), policy) is Reason.WEAK_ALGORITHM
 
 
-def test_an_hmac_with_the_public_key_is_rejected() -> None:
+def test_hostile_a11_an_hmac_with_the_public_key_is_rejected() -> None:
     def show_the_certificate(root: etree._Element) -> None:
         info = etree.Element(DS + "KeyInfo")
         data = etree.SubElement(etree.SubElement(info, DS + "X509Data"), DS + "X509Certificate")
@@ -223,7 +251,7 @@ def test_canonicalization_that_keeps_comments_is_rejected() -> None:
         (None, Reason.NO_REPLAY_PROTECTION),
     ],
 )
-def test_the_clock_window_is_closed_on_both_sides(timestamp: str | None, why: Reason) -> None:
+def test_hostile_a13_the_clock_window_is_closed_on_both_sides(timestamp: str | None, why: Reason) -> None:
     assert rejected(signing.sign(MESSAGE, VTN, protect=signing.replay_protect("n", timestamp))) is why
 
 

@@ -96,7 +96,7 @@ async def test_only_200_counts(status: int) -> None:
             await ask(url)
 
 
-async def test_a_redirect_is_not_followed() -> None:
+async def test_hostile_a21_a_redirect_is_not_followed() -> None:
     trapped.clear()
 
     async def handler(_: web.Request) -> web.StreamResponse:
@@ -108,7 +108,7 @@ async def test_a_redirect_is_not_followed() -> None:
     assert trapped == []
 
 
-async def test_an_answer_without_end_is_cut() -> None:
+async def test_hostile_a5_an_answer_without_end_is_cut() -> None:
     sent = 0
 
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -126,7 +126,7 @@ async def test_an_answer_without_end_is_cut() -> None:
     assert sent < 100_000_000
 
 
-async def test_a_compressed_answer_is_read_up_to_the_cap() -> None:
+async def test_hostile_a5_a_compressed_answer_is_read_up_to_the_cap() -> None:
     bodies = {"small": gzip.compress(b"<a/>" * 10), "bomb": gzip.compress(bytes(30_000_000)), "junk": b"not gzip"}
     assert len(bodies["bomb"]) > MOST
 
@@ -161,7 +161,7 @@ async def test_a_bomb_smaller_than_the_cap_is_not_inflated_beyond_it() -> None:
     assert peak < 10_000_000
 
 
-async def test_a_trickle_ends_at_the_total_timeout() -> None:
+async def test_hostile_a6_a_trickle_ends_at_the_total_timeout() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse()
         await answer.prepare(request)
