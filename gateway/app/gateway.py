@@ -112,7 +112,7 @@ def rpc_server(settings: Settings, world: World, services: Services) -> RpcServe
     """Return the gRPC server over the services; it does not listen yet."""
     servicers = Servicers(
         fleet=FleetServicer(world.store, services.fleet),
-        signals=SignalsServicer(world.store, world.clock, services.signals, services.opt),
+        signals=SignalsServicer(world.store, world.clock, services.signals, services.opt, services.programs),
         dispatch=DispatchServicer(
             world.clock, services.dispatcher, services.follower, settings.rpc.heartbeat_real_seconds
         ),

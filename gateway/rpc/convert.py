@@ -106,8 +106,12 @@ def iso_day(field: str, value: str) -> str:
 
 def span_message(interval: Interval) -> types_pb2.TimeSpan:
     """Return a half-open interval as a message; an open end is absent."""
-    end = None if interval.end is None else timestamp(interval.end)
-    return types_pb2.TimeSpan(start_time=timestamp(interval.start), end_time=end)
+    return open_span_message(interval.start, interval.end)
+
+
+def open_span_message(start: datetime, end: datetime | None) -> types_pb2.TimeSpan:
+    """Return a half-open span as a message; an open end is absent."""
+    return types_pb2.TimeSpan(start_time=timestamp(start), end_time=None if end is None else timestamp(end))
 
 
 def limit_message(limit: Limit) -> types_pb2.Limit:
@@ -139,6 +143,7 @@ def resolution_message(resolution: Resolution) -> types_pb2.Resolution:
         until_time=None if resolution.until is None else timestamp(resolution.until),
         shadowed=[limit_message(limit) for limit in resolution.shadowed],
         why=resolution.why(),
+        optimum_power_kw=resolution.optimum_kw,
     )
 
 

@@ -27,6 +27,11 @@ _OF_SERVICE: dict[str, dict[str, Permission]] = {
         "SetManualLimit": Permission.LIMIT_SET,
         "WithdrawManualLimit": Permission.LIMIT_SET,
         "ResolveLimit": Permission.SIGNAL_READ,
+        "ListAlerts": Permission.SIGNAL_READ,
+        "ListPrograms": Permission.SIGNAL_READ,
+        "SetDryRun": Permission.PROGRAM_SWITCH,
+        "ListEnrolments": Permission.SIGNAL_READ,
+        "WithdrawEnrolment": Permission.ENROLMENT_MANAGE,
     },
     "DispatchService": {
         "Connect": Permission.DISPATCH_CONNECT,

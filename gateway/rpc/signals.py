@@ -6,16 +6,20 @@ from typing import Protocol
 
 from typing_extensions import override
 
+from gateway.domain.alerts import Alert, AlertSeverity
 from gateway.domain.errors import InvalidInput
+from gateway.domain.evidence import content_hash
 from gateway.domain.identity import Permission, Principal
-from gateway.domain.limits import Limit, Resolution
-from gateway.domain.signals import EventStatus, GridEvent, OptType
+from gateway.domain.limits import Direction, Limit, Resolution
+from gateway.domain.settlement import EventPerformance
+from gateway.domain.signals import EventInterval, EventStatus, GridEvent, OptType
 from gateway.ports import Clock, Store, Stored
 from gateway.rpc import convert
 from gateway.rpc.door import Context, caller
+from gateway.rpc.programs import ProgramCalls, ProgramDoor
 from gateway.rpc.watching import LOOK_AGAIN, RowWatch
 from gateway.v1 import signals_service_pb2 as pb
-from gateway.v1 import signals_service_pb2_grpc as pb_grpc
+from gateway.v1 import types_pb2
 from gateway.wakeup import woken_by
 
 _STATUSES = {
@@ -26,6 +30,13 @@ _STATUSES = {
     EventStatus.CANCELLED: pb.EVENT_STATUS_CANCELLED,
 }
 _OPTS = {OptType.OPT_IN: pb.OPT_IN, OptType.OPT_OUT: pb.OPT_OUT}
+_LARGEST_INT32 = 2**31 - 1
+"""OpenADR 2.0b counts modifications further than the message does."""
+_SEVERITIES = {
+    AlertSeverity.NOTICE: pb.ALERT_SEVERITY_NOTICE,
+    AlertSeverity.WARNING: pb.ALERT_SEVERITY_WARNING,
+    AlertSeverity.EMERGENCY: pb.ALERT_SEVERITY_EMERGENCY,
+}
 
 
 class SignalDoor(Protocol):
@@ -59,8 +70,14 @@ class SignalDoor(Protocol):
         """Withdraw a manual limit."""
         ...
 
-    async def resolve(self, principal: Principal, node_id: str, at: datetime | None) -> Resolution:
+    async def resolve(
+        self, principal: Principal, node_id: str, at: datetime | None, *, direction: Direction = Direction.IMPORT
+    ) -> Resolution:
         """Say what binds."""
+        ...
+
+    async def alerts(self, principal: Principal) -> list[Alert]:
+        """Return the alerts that are not over."""
         ...
 
 
@@ -74,11 +91,12 @@ class OptDoor(Protocol):
         ...
 
 
-class SignalsServicer(pb_grpc.SignalsServiceServicer):
+class SignalsServicer(ProgramCalls):
     """Translates signal messages."""
 
-    def __init__(self, store: Store, clock: Clock, signals: SignalDoor, opt: OptDoor) -> None:
+    def __init__(self, store: Store, clock: Clock, signals: SignalDoor, opt: OptDoor, programs: ProgramDoor) -> None:
         """Remember the services behind."""
+        super().__init__(programs)
         self._store = store
         self._clock = clock
         self._signals = signals
@@ -90,7 +108,8 @@ class SignalsServicer(pb_grpc.SignalsServiceServicer):
         now = self._clock.now()
         events = sorted(await self._signals.events(caller()), key=lambda e: (e.received_at, e.id), reverse=True)
         chosen, token = convert.page(events, request.page, [event.id for event in events])
-        return pb.ListEventsResponse(events=[event_message(e, now) for e in chosen], next_page_token=token)
+        messages = [event_message(event, now, await self._outcome(event, now)) for event in chosen]
+        return pb.ListEventsResponse(events=messages, next_page_token=token)
 
     @override
     async def WatchSignals(
@@ -174,8 +193,25 @@ class SignalsServicer(pb_grpc.SignalsServiceServicer):
         """Say what binds."""
         at = convert.instant("at_time", request.at_time) if request.HasField("at_time") else None
         node_id = convert.required_text("node_id", request.node_id)
-        resolution = await self._signals.resolve(caller(), node_id, at)
+        is_export = request.direction == types_pb2.DIRECTION_EXPORT
+        direction = Direction.EXPORT if is_export else Direction.IMPORT
+        resolution = await self._signals.resolve(caller(), node_id, at, direction=direction)
         return pb.ResolveLimitResponse(resolution=convert.resolution_message(resolution))
+
+    @override
+    async def ListAlerts(self, request: pb.ListAlertsRequest, context: Context) -> pb.ListAlertsResponse:
+        """List alerts, the most severe first."""
+        alerts = await self._signals.alerts(caller())
+        keys = [content_hash([alert.event, alert.kind, alert.text]) for alert in alerts]
+        chosen, token = convert.page(alerts, request.page, keys)
+        return pb.ListAlertsResponse(alerts=[alert_message(alert) for alert in chosen], next_page_token=token)
+
+    async def _outcome(self, event: GridEvent, now: datetime) -> EventPerformance | None:
+        principal = caller()
+        if event.status(now) is not EventStatus.COMPLETED or not principal.may(Permission.EVIDENCE_READ):
+            return None
+        row = await self._store.get(EventPerformance, principal.tenant, event.id)
+        return None if row is None else row.record
 
     def _event(self, row: Stored[GridEvent], token: str) -> pb.WatchSignalsResponse:
         return pb.WatchSignalsResponse(
@@ -196,17 +232,65 @@ def _is_same(one: Resolution, other: Resolution) -> bool:
     return (one.kw, one.authority, one.until, one.binding) == (other.kw, other.authority, other.until, other.binding)
 
 
-def event_message(event: GridEvent, now: datetime) -> pb.GridEvent:
-    """Return an event as a message with its status at `now`."""
+def event_message(event: GridEvent, now: datetime, outcome: EventPerformance | None = None) -> pb.GridEvent:
+    """Return an event as a message with its status at `now`, and what became of it where that is known."""
     return pb.GridEvent(
         id=event.id,
         authority=event.authority,
         event_id=event.event_id,
-        modification=event.modification,
+        modification=min(event.modification, _LARGEST_INT32),
         status=_STATUSES[event.status(now)],
         active=convert.span_message(event.active),
         node_ids=event.nodes,
         opt=pb.OPT_UNSPECIFIED if event.opt is None else _OPTS[event.opt],
         opt_reason=event.opt_reason,
         is_test=event.test_event,
+        protocol=event.protocol,
+        program=event.market_context,
+        priority=event.priority,
+        opt_by=event.opt_by,
+        opt_deadline=None if event.opt_deadline is None else convert.timestamp(event.opt_deadline),
+        is_binding=event.is_binding,
+        is_dry_run=event.is_dry_run,
+        expected_change_kw=event.expected_change_kw,
+        intervals=[_interval_message(interval) for interval in event.intervals],
+        comment=event.comment,
+        raw_signal_id=event.raw_signal,
+        outcome=None if outcome is None else _outcome_message(outcome),
+    )
+
+
+def _interval_message(interval: EventInterval) -> pb.EventInterval:
+    return pb.EventInterval(
+        span=convert.open_span_message(interval.start, interval.end),
+        instruction=interval.instruction.value,
+        value=interval.value,
+        signal_id=interval.signal_id,
+        baseline_power_kw=interval.baseline_kw,
+        currency_code=interval.currency,
+        text=interval.text,
+    )
+
+
+def _outcome_message(outcome: EventPerformance) -> pb.EventOutcome:
+    return pb.EventOutcome(
+        requested_power_kw=outcome.requested_kw,
+        mean_power_kw=outcome.mean_power_kw,
+        baseline_power_kw=outcome.baseline_kw,
+        compliance_ratio=outcome.compliance,
+    )
+
+
+def alert_message(alert: Alert) -> pb.Alert:
+    """Return an alert as a message."""
+    return pb.Alert(
+        event_id=alert.event,
+        authority=alert.authority,
+        program=alert.program,
+        kind=alert.kind,
+        severity=_SEVERITIES[alert.severity],
+        text=alert.text,
+        span=convert.span_message(alert.interval),
+        node_ids=alert.nodes,
+        is_test=alert.is_test,
     )

@@ -36,6 +36,10 @@ class _PriceProductEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PricePro
     """Imbalance price of the settlement period."""
     PRICE_PRODUCT_TARIFF_ENERGY: _PriceProduct.ValueType  # 4
     """Energy price of a tariff."""
+    PRICE_PRODUCT_PROGRAM_TARIFF: _PriceProduct.ValueType  # 5
+    """What a grid partner's program charges for energy drawn, as its events say."""
+    PRICE_PRODUCT_PROGRAM_EXPORT_TARIFF: _PriceProduct.ValueType  # 6
+    """What a grid partner's program pays for energy fed in, as its events say."""
 
 class PriceProduct(_PriceProduct, metaclass=_PriceProductEnumTypeWrapper):
     """What a price is the price of."""
@@ -50,6 +54,10 @@ PRICE_PRODUCT_IMBALANCE: PriceProduct.ValueType  # 3
 """Imbalance price of the settlement period."""
 PRICE_PRODUCT_TARIFF_ENERGY: PriceProduct.ValueType  # 4
 """Energy price of a tariff."""
+PRICE_PRODUCT_PROGRAM_TARIFF: PriceProduct.ValueType  # 5
+"""What a grid partner's program charges for energy drawn, as its events say."""
+PRICE_PRODUCT_PROGRAM_EXPORT_TARIFF: PriceProduct.ValueType  # 6
+"""What a grid partner's program pays for energy fed in, as its events say."""
 Global___PriceProduct: _TypeAlias = PriceProduct  # noqa: Y015
 
 class _Quality:

@@ -81,6 +81,34 @@ OPT_OUT: Opt.ValueType  # 2
 """We do not follow."""
 Global___Opt: _TypeAlias = Opt  # noqa: Y015
 
+class _AlertSeverity:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AlertSeverityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlertSeverity.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ALERT_SEVERITY_UNSPECIFIED: _AlertSeverity.ValueType  # 0
+    """Not set."""
+    ALERT_SEVERITY_NOTICE: _AlertSeverity.ValueType  # 1
+    """Good to know."""
+    ALERT_SEVERITY_WARNING: _AlertSeverity.ValueType  # 2
+    """Somebody should look."""
+    ALERT_SEVERITY_EMERGENCY: _AlertSeverity.ValueType  # 3
+    """Somebody must act."""
+
+class AlertSeverity(_AlertSeverity, metaclass=_AlertSeverityEnumTypeWrapper):
+    """How urgent an alert is."""
+
+ALERT_SEVERITY_UNSPECIFIED: AlertSeverity.ValueType  # 0
+"""Not set."""
+ALERT_SEVERITY_NOTICE: AlertSeverity.ValueType  # 1
+"""Good to know."""
+ALERT_SEVERITY_WARNING: AlertSeverity.ValueType  # 2
+"""Somebody should look."""
+ALERT_SEVERITY_EMERGENCY: AlertSeverity.ValueType  # 3
+"""Somebody must act."""
+Global___AlertSeverity: _TypeAlias = AlertSeverity  # noqa: Y015
+
 @_typing.final
 class GridEvent(_message.Message):
     """A demand-response event."""
@@ -97,6 +125,18 @@ class GridEvent(_message.Message):
     OPT_FIELD_NUMBER: _builtins.int
     OPT_REASON_FIELD_NUMBER: _builtins.int
     IS_TEST_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    PROGRAM_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    OPT_BY_FIELD_NUMBER: _builtins.int
+    OPT_DEADLINE_FIELD_NUMBER: _builtins.int
+    IS_BINDING_FIELD_NUMBER: _builtins.int
+    IS_DRY_RUN_FIELD_NUMBER: _builtins.int
+    EXPECTED_CHANGE_KW_FIELD_NUMBER: _builtins.int
+    INTERVALS_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    RAW_SIGNAL_ID_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Opaque id, unique over all grid partners."""
     authority: _builtins.str
@@ -113,6 +153,24 @@ class GridEvent(_message.Message):
     """Why we answered so."""
     is_test: _builtins.bool
     """True for a test event, which is answered and never dispatched."""
+    protocol: _builtins.str
+    """Dialect it came in, for example `openadr-2.0b`."""
+    program: _builtins.str
+    """Market context (OpenADR 2.0b) or program id (3.x)."""
+    priority: _builtins.int
+    """Place among the events of its partner: the smaller goes first; absent is last."""
+    opt_by: _builtins.str
+    """Who gave the answer: `policy` or an actor; empty while undecided."""
+    is_binding: _builtins.bool
+    """True when the program says that its events cannot be opted out of."""
+    is_dry_run: _builtins.bool
+    """True when it was taken in during a dry run: answered, shown, never dispatched."""
+    expected_change_kw: _builtins.float
+    """Mean change of power in kW that it should make, at most 0; absent when nobody knows."""
+    comment: _builtins.str
+    """The partner's own words about it."""
+    raw_signal_id: _builtins.str
+    """Id of the message it came in."""
     @_builtins.property
     def active(self) -> _types_pb2.TimeSpan:
         """When it is active, after randomisation."""
@@ -120,6 +178,18 @@ class GridEvent(_message.Message):
     @_builtins.property
     def node_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Nodes that it addresses."""
+
+    @_builtins.property
+    def opt_deadline(self) -> _timestamp_pb2.Timestamp:
+        """Until when a person may decide otherwise; absent when nobody is asked."""
+
+    @_builtins.property
+    def intervals(self) -> _containers.RepeatedCompositeFieldContainer[Global___EventInterval]:
+        """What it asks for, interval by interval."""
+
+    @_builtins.property
+    def outcome(self) -> Global___EventOutcome:
+        """What became of it; absent before it is over, and to callers who may not read evidence."""
 
     def __init__(
         self,
@@ -134,14 +204,575 @@ class GridEvent(_message.Message):
         opt: Global___Opt.ValueType = ...,
         opt_reason: _builtins.str = ...,
         is_test: _builtins.bool = ...,
+        protocol: _builtins.str = ...,
+        program: _builtins.str = ...,
+        priority: _builtins.int | None = ...,
+        opt_by: _builtins.str = ...,
+        opt_deadline: _timestamp_pb2.Timestamp | None = ...,
+        is_binding: _builtins.bool = ...,
+        is_dry_run: _builtins.bool = ...,
+        expected_change_kw: _builtins.float | None = ...,
+        intervals: _abc.Iterable[Global___EventInterval] | None = ...,
+        comment: _builtins.str = ...,
+        raw_signal_id: _builtins.str = ...,
+        outcome: Global___EventOutcome | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["active", b"active"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_change_kw", b"_expected_change_kw", "_opt_deadline", b"_opt_deadline", "_priority", b"_priority", "active", b"active", "expected_change_kw", b"expected_change_kw", "opt_deadline", b"opt_deadline", "outcome", b"outcome", "priority", b"priority"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "authority", b"authority", "event_id", b"event_id", "id", b"id", "is_test", b"is_test", "modification", b"modification", "node_ids", b"node_ids", "opt", b"opt", "opt_reason", b"opt_reason", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_change_kw", b"_expected_change_kw", "_opt_deadline", b"_opt_deadline", "_priority", b"_priority", "active", b"active", "authority", b"authority", "comment", b"comment", "event_id", b"event_id", "expected_change_kw", b"expected_change_kw", "id", b"id", "intervals", b"intervals", "is_binding", b"is_binding", "is_dry_run", b"is_dry_run", "is_test", b"is_test", "modification", b"modification", "node_ids", b"node_ids", "opt", b"opt", "opt_by", b"opt_by", "opt_deadline", b"opt_deadline", "opt_reason", b"opt_reason", "outcome", b"outcome", "priority", b"priority", "program", b"program", "protocol", b"protocol", "raw_signal_id", b"raw_signal_id", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_change_kw: _TypeAlias = _typing.Literal["expected_change_kw"]  # noqa: Y015
+    _WhichOneofArgType__expected_change_kw: _TypeAlias = _typing.Literal["_expected_change_kw", b"_expected_change_kw"]  # noqa: Y015
+    _WhichOneofReturnType__opt_deadline: _TypeAlias = _typing.Literal["opt_deadline"]  # noqa: Y015
+    _WhichOneofArgType__opt_deadline: _TypeAlias = _typing.Literal["_opt_deadline", b"_opt_deadline"]  # noqa: Y015
+    _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
+    _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_change_kw) -> _WhichOneofReturnType__expected_change_kw | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__opt_deadline) -> _WhichOneofReturnType__opt_deadline | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
+
+Global___GridEvent: _TypeAlias = GridEvent  # noqa: Y015
+
+@_typing.final
+class EventInterval(_message.Message):
+    """What an event asks for over one span."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPAN_FIELD_NUMBER: _builtins.int
+    INSTRUCTION_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    SIGNAL_ID_FIELD_NUMBER: _builtins.int
+    BASELINE_POWER_KW_FIELD_NUMBER: _builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    instruction: _builtins.str
+    """What kind of value it is, for example `import-limit-kw`, `price`, `state-of-charge` or `alert`."""
+    value: _builtins.float
+    """The value in the unit of its kind."""
+    signal_id: _builtins.str
+    """Id of the signal it belongs to."""
+    baseline_power_kw: _builtins.float
+    """Power in kW that a reduction is measured from; absent when it is not a reduction or there was no past."""
+    currency_code: _builtins.str
+    """ISO 4217 code beside a price; empty for other values."""
+    text: _builtins.str
+    """Words of an alert, or the partner's name of a value that only informs."""
+    @_builtins.property
+    def span(self) -> _types_pb2.TimeSpan:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        span: _types_pb2.TimeSpan | None = ...,
+        instruction: _builtins.str = ...,
+        value: _builtins.float = ...,
+        signal_id: _builtins.str = ...,
+        baseline_power_kw: _builtins.float | None = ...,
+        currency_code: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_baseline_power_kw", b"_baseline_power_kw", "baseline_power_kw", b"baseline_power_kw", "span", b"span"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline_power_kw", b"_baseline_power_kw", "baseline_power_kw", b"baseline_power_kw", "currency_code", b"currency_code", "instruction", b"instruction", "signal_id", b"signal_id", "span", b"span", "text", b"text", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__baseline_power_kw: _TypeAlias = _typing.Literal["baseline_power_kw"]  # noqa: Y015
+    _WhichOneofArgType__baseline_power_kw: _TypeAlias = _typing.Literal["_baseline_power_kw", b"_baseline_power_kw"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__baseline_power_kw) -> _WhichOneofReturnType__baseline_power_kw | None: ...
+
+Global___EventInterval: _TypeAlias = EventInterval  # noqa: Y015
+
+@_typing.final
+class EventOutcome(_message.Message):
+    """How far an event was followed; `GetEventPerformance` has the same while it goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTED_POWER_KW_FIELD_NUMBER: _builtins.int
+    MEAN_POWER_KW_FIELD_NUMBER: _builtins.int
+    BASELINE_POWER_KW_FIELD_NUMBER: _builtins.int
+    COMPLIANCE_RATIO_FIELD_NUMBER: _builtins.int
+    requested_power_kw: _builtins.float
+    """The most in kW that was to be drawn."""
+    mean_power_kw: _builtins.float
+    """Mean power in kW while it was active."""
+    baseline_power_kw: _builtins.float
+    """Mean power in kW that the baseline expects; absent when there is no past to take it from."""
+    compliance_ratio: _builtins.float
+    """Share of the active time at or under the requested power, 0 to 1."""
+    def __init__(
+        self,
+        *,
+        requested_power_kw: _builtins.float = ...,
+        mean_power_kw: _builtins.float = ...,
+        baseline_power_kw: _builtins.float | None = ...,
+        compliance_ratio: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_baseline_power_kw", b"_baseline_power_kw", "baseline_power_kw", b"baseline_power_kw"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline_power_kw", b"_baseline_power_kw", "baseline_power_kw", b"baseline_power_kw", "compliance_ratio", b"compliance_ratio", "mean_power_kw", b"mean_power_kw", "requested_power_kw", b"requested_power_kw"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__baseline_power_kw: _TypeAlias = _typing.Literal["baseline_power_kw"]  # noqa: Y015
+    _WhichOneofArgType__baseline_power_kw: _TypeAlias = _typing.Literal["_baseline_power_kw", b"_baseline_power_kw"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__baseline_power_kw) -> _WhichOneofReturnType__baseline_power_kw | None: ...
+
+Global___EventOutcome: _TypeAlias = EventOutcome  # noqa: Y015
+
+@_typing.final
+class Alert(_message.Message):
+    """An alert of a grid partner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    PROGRAM_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    SPAN_FIELD_NUMBER: _builtins.int
+    NODE_IDS_FIELD_NUMBER: _builtins.int
+    IS_TEST_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """Event that it came in."""
+    authority: _builtins.str
+    """Grid partner."""
+    program: _builtins.str
+    """Market context or program id."""
+    kind: _builtins.str
+    """The partner's name, for example `ALERT_GRID_EMERGENCY`."""
+    severity: Global___AlertSeverity.ValueType
+    """How urgent it is."""
+    text: _builtins.str
+    """The partner's words."""
+    is_test: _builtins.bool
+    """True when it is a test."""
+    @_builtins.property
+    def span(self) -> _types_pb2.TimeSpan:
+        """When it holds."""
+
+    @_builtins.property
+    def node_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Nodes that it addresses."""
+
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+        authority: _builtins.str = ...,
+        program: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        severity: Global___AlertSeverity.ValueType = ...,
+        text: _builtins.str = ...,
+        span: _types_pb2.TimeSpan | None = ...,
+        node_ids: _abc.Iterable[_builtins.str] | None = ...,
+        is_test: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["span", b"span"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "event_id", b"event_id", "is_test", b"is_test", "kind", b"kind", "node_ids", b"node_ids", "program", b"program", "severity", b"severity", "span", b"span", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GridEvent: _TypeAlias = GridEvent  # noqa: Y015
+Global___Alert: _TypeAlias = Alert  # noqa: Y015
+
+@_typing.final
+class ListAlertsRequest(_message.Message):
+    """Asks for alerts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def page(self) -> _types_pb2.PageRequest:
+        """Page."""
+
+    def __init__(
+        self,
+        *,
+        page: _types_pb2.PageRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAlertsRequest: _TypeAlias = ListAlertsRequest  # noqa: Y015
+
+@_typing.final
+class ListAlertsResponse(_message.Message):
+    """Alerts that are not over, the most severe first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALERTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last."""
+    @_builtins.property
+    def alerts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Alert]:
+        """Alerts of this page."""
+
+    def __init__(
+        self,
+        *,
+        alerts: _abc.Iterable[Global___Alert] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alerts", b"alerts", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAlertsResponse: _TypeAlias = ListAlertsResponse  # noqa: Y015
+
+@_typing.final
+class Program(_message.Message):
+    """A program of a grid partner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    PROGRAM_FIELD_NUMBER: _builtins.int
+    IS_DRY_RUN_FIELD_NUMBER: _builtins.int
+    REQUIRES_ENROLMENT_FIELD_NUMBER: _builtins.int
+    LIVE_EVENT_COUNT_FIELD_NUMBER: _builtins.int
+    CHANGED_BY_FIELD_NUMBER: _builtins.int
+    CHANGE_TIME_FIELD_NUMBER: _builtins.int
+    authority: _builtins.str
+    """Grid partner."""
+    program: _builtins.str
+    """Market context or program id; empty for what holds for all programs of the partner."""
+    is_dry_run: _builtins.bool
+    """True while its events are taken in, answered and change no limit."""
+    requires_enrolment: _builtins.bool
+    """True when only enrolled nodes may be called."""
+    live_event_count: _builtins.int
+    """Its events that are not over."""
+    changed_by: _builtins.str
+    """Who switched last; empty when nobody has."""
+    @_builtins.property
+    def change_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was switched last; absent when it never was."""
+
+    def __init__(
+        self,
+        *,
+        authority: _builtins.str = ...,
+        program: _builtins.str = ...,
+        is_dry_run: _builtins.bool = ...,
+        requires_enrolment: _builtins.bool = ...,
+        live_event_count: _builtins.int = ...,
+        changed_by: _builtins.str = ...,
+        change_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_change_time", b"_change_time", "change_time", b"change_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_change_time", b"_change_time", "authority", b"authority", "change_time", b"change_time", "changed_by", b"changed_by", "is_dry_run", b"is_dry_run", "live_event_count", b"live_event_count", "program", b"program", "requires_enrolment", b"requires_enrolment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__change_time: _TypeAlias = _typing.Literal["change_time"]  # noqa: Y015
+    _WhichOneofArgType__change_time: _TypeAlias = _typing.Literal["_change_time", b"_change_time"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__change_time) -> _WhichOneofReturnType__change_time | None: ...
+
+Global___Program: _TypeAlias = Program  # noqa: Y015
+
+@_typing.final
+class ListProgramsRequest(_message.Message):
+    """Asks for programs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def page(self) -> _types_pb2.PageRequest:
+        """Page."""
+
+    def __init__(
+        self,
+        *,
+        page: _types_pb2.PageRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProgramsRequest: _TypeAlias = ListProgramsRequest  # noqa: Y015
+
+@_typing.final
+class ListProgramsResponse(_message.Message):
+    """Programs by partner and name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRAMS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last."""
+    @_builtins.property
+    def programs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Program]:
+        """Programs of this page."""
+
+    def __init__(
+        self,
+        *,
+        programs: _abc.Iterable[Global___Program] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "programs", b"programs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProgramsResponse: _TypeAlias = ListProgramsResponse  # noqa: Y015
+
+@_typing.final
+class SetDryRunRequest(_message.Message):
+    """Switches a dry run. Events that have begun keep what they are; others are decided again when it is switched off."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    PROGRAM_FIELD_NUMBER: _builtins.int
+    IS_DRY_RUN_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key, required."""
+    authority: _builtins.str
+    """Grid partner."""
+    program: _builtins.str
+    """Market context or program id; empty for all programs of the partner without a switch of their own."""
+    is_dry_run: _builtins.bool
+    """On or off; required, so that off is meant and not forgotten."""
+    reason: _builtins.str
+    """Why, for the audit."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        authority: _builtins.str = ...,
+        program: _builtins.str = ...,
+        is_dry_run: _builtins.bool | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_is_dry_run", b"_is_dry_run", "is_dry_run", b"is_dry_run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_is_dry_run", b"_is_dry_run", "authority", b"authority", "is_dry_run", b"is_dry_run", "program", b"program", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__is_dry_run: _TypeAlias = _typing.Literal["is_dry_run"]  # noqa: Y015
+    _WhichOneofArgType__is_dry_run: _TypeAlias = _typing.Literal["_is_dry_run", b"_is_dry_run"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__is_dry_run) -> _WhichOneofReturnType__is_dry_run | None: ...
+
+Global___SetDryRunRequest: _TypeAlias = SetDryRunRequest  # noqa: Y015
+
+@_typing.final
+class SetDryRunResponse(_message.Message):
+    """The program as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRAM_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def program(self) -> Global___Program:
+        """Program."""
+
+    def __init__(
+        self,
+        *,
+        program: Global___Program | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["program", b"program"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["program", b"program"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetDryRunResponse: _TypeAlias = SetDryRunResponse  # noqa: Y015
+
+@_typing.final
+class Enrolment(_message.Message):
+    """Who may be called by which program, for what and until when."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    PROGRAM_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    VALID_FIELD_NUMBER: _builtins.int
+    CONSENT_TIME_FIELD_NUMBER: _builtins.int
+    WITHDRAW_TIME_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Opaque id."""
+    authority: _builtins.str
+    """Grid partner."""
+    program: _builtins.str
+    """Market context or program id; empty for every program of the partner."""
+    node_id: _builtins.str
+    """Node that may be called."""
+    resource: _builtins.str
+    """Name under which the partner knows the node."""
+    owner: _builtins.str
+    """Who is responsible for the consent."""
+    purpose: _builtins.str
+    """What the node may be called for."""
+    @_builtins.property
+    def valid(self) -> _types_pb2.TimeSpan:
+        """When it holds."""
+
+    @_builtins.property
+    def consent_time(self) -> _timestamp_pb2.Timestamp:
+        """When the consent was given."""
+
+    @_builtins.property
+    def withdraw_time(self) -> _timestamp_pb2.Timestamp:
+        """From when it no longer holds; absent while it does."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        authority: _builtins.str = ...,
+        program: _builtins.str = ...,
+        node_id: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        purpose: _builtins.str = ...,
+        valid: _types_pb2.TimeSpan | None = ...,
+        consent_time: _timestamp_pb2.Timestamp | None = ...,
+        withdraw_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_withdraw_time", b"_withdraw_time", "consent_time", b"consent_time", "valid", b"valid", "withdraw_time", b"withdraw_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_withdraw_time", b"_withdraw_time", "authority", b"authority", "consent_time", b"consent_time", "id", b"id", "node_id", b"node_id", "owner", b"owner", "program", b"program", "purpose", b"purpose", "resource", b"resource", "valid", b"valid", "withdraw_time", b"withdraw_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__withdraw_time: _TypeAlias = _typing.Literal["withdraw_time"]  # noqa: Y015
+    _WhichOneofArgType__withdraw_time: _TypeAlias = _typing.Literal["_withdraw_time", b"_withdraw_time"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__withdraw_time) -> _WhichOneofReturnType__withdraw_time | None: ...
+
+Global___Enrolment: _TypeAlias = Enrolment  # noqa: Y015
+
+@_typing.final
+class ListEnrolmentsRequest(_message.Message):
+    """Asks for enrolments."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    authority: _builtins.str
+    """Grid partner; empty for all."""
+    @_builtins.property
+    def page(self) -> _types_pb2.PageRequest:
+        """Page."""
+
+    def __init__(
+        self,
+        *,
+        authority: _builtins.str = ...,
+        page: _types_pb2.PageRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "page", b"page"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEnrolmentsRequest: _TypeAlias = ListEnrolmentsRequest  # noqa: Y015
+
+@_typing.final
+class ListEnrolmentsResponse(_message.Message):
+    """Enrolments, withdrawn ones included."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENROLMENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last."""
+    @_builtins.property
+    def enrolments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Enrolment]:
+        """Enrolments of this page."""
+
+    def __init__(
+        self,
+        *,
+        enrolments: _abc.Iterable[Global___Enrolment] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enrolments", b"enrolments", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEnrolmentsResponse: _TypeAlias = ListEnrolmentsResponse  # noqa: Y015
+
+@_typing.final
+class WithdrawEnrolmentRequest(_message.Message):
+    """Withdraws an enrolment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ENROLMENT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key, required."""
+    enrolment_id: _builtins.str
+    """Enrolment."""
+    reason: _builtins.str
+    """Why, for the audit."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        enrolment_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enrolment_id", b"enrolment_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawEnrolmentRequest: _TypeAlias = WithdrawEnrolmentRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawEnrolmentResponse(_message.Message):
+    """The enrolment as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENROLMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def enrolment(self) -> Global___Enrolment:
+        """Enrolment."""
+
+    def __init__(
+        self,
+        *,
+        enrolment: Global___Enrolment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["enrolment", b"enrolment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enrolment", b"enrolment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawEnrolmentResponse: _TypeAlias = WithdrawEnrolmentResponse  # noqa: Y015
 
 @_typing.final
 class ListEventsRequest(_message.Message):
@@ -539,8 +1170,11 @@ class ResolveLimitRequest(_message.Message):
 
     NODE_ID_FIELD_NUMBER: _builtins.int
     AT_TIME_FIELD_NUMBER: _builtins.int
+    DIRECTION_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """Node."""
+    direction: _types_pb2.Direction.ValueType
+    """Direction; not set means import."""
     @_builtins.property
     def at_time(self) -> _timestamp_pb2.Timestamp:
         """Instant; absent means now."""
@@ -550,10 +1184,11 @@ class ResolveLimitRequest(_message.Message):
         *,
         node_id: _builtins.str = ...,
         at_time: _timestamp_pb2.Timestamp | None = ...,
+        direction: _types_pb2.Direction.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_at_time", b"_at_time", "at_time", b"at_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_at_time", b"_at_time", "at_time", b"at_time", "node_id", b"node_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_at_time", b"_at_time", "at_time", b"at_time", "direction", b"direction", "node_id", b"node_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__at_time: _TypeAlias = _typing.Literal["at_time"]  # noqa: Y015
     _WhichOneofArgType__at_time: _TypeAlias = _typing.Literal["_at_time", b"_at_time"]  # noqa: Y015

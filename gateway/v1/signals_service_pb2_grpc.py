@@ -70,6 +70,31 @@ class SignalsServiceStub:
                 request_serializer=gateway_dot_v1_dot_signals__service__pb2.ResolveLimitRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_signals__service__pb2.ResolveLimitResponse.FromString,
                 _registered_method=True)
+        self.ListAlerts = channel.unary_unary(
+                '/gateway.v1.SignalsService/ListAlerts',
+                request_serializer=gateway_dot_v1_dot_signals__service__pb2.ListAlertsRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_signals__service__pb2.ListAlertsResponse.FromString,
+                _registered_method=True)
+        self.ListPrograms = channel.unary_unary(
+                '/gateway.v1.SignalsService/ListPrograms',
+                request_serializer=gateway_dot_v1_dot_signals__service__pb2.ListProgramsRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_signals__service__pb2.ListProgramsResponse.FromString,
+                _registered_method=True)
+        self.SetDryRun = channel.unary_unary(
+                '/gateway.v1.SignalsService/SetDryRun',
+                request_serializer=gateway_dot_v1_dot_signals__service__pb2.SetDryRunRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_signals__service__pb2.SetDryRunResponse.FromString,
+                _registered_method=True)
+        self.ListEnrolments = channel.unary_unary(
+                '/gateway.v1.SignalsService/ListEnrolments',
+                request_serializer=gateway_dot_v1_dot_signals__service__pb2.ListEnrolmentsRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_signals__service__pb2.ListEnrolmentsResponse.FromString,
+                _registered_method=True)
+        self.WithdrawEnrolment = channel.unary_unary(
+                '/gateway.v1.SignalsService/WithdrawEnrolment',
+                request_serializer=gateway_dot_v1_dot_signals__service__pb2.WithdrawEnrolmentRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_signals__service__pb2.WithdrawEnrolmentResponse.FromString,
+                _registered_method=True)
 
 
 class SignalsServiceServicer:
@@ -125,6 +150,41 @@ class SignalsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAlerts(self, request, context):
+        """Lists alerts of grid partners that are not over, the most severe first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPrograms(self, request, context):
+        """Lists programs of grid partners with their switches.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetDryRun(self, request, context):
+        """Switches the dry run of a program on or off.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEnrolments(self, request, context):
+        """Lists enrolments: who may be called by which program.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawEnrolment(self, request, context):
+        """Withdraws an enrolment from now on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SignalsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -162,6 +222,31 @@ def add_SignalsServiceServicer_to_server(servicer, server):
                     servicer.ResolveLimit,
                     request_deserializer=gateway_dot_v1_dot_signals__service__pb2.ResolveLimitRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_signals__service__pb2.ResolveLimitResponse.SerializeToString,
+            ),
+            'ListAlerts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAlerts,
+                    request_deserializer=gateway_dot_v1_dot_signals__service__pb2.ListAlertsRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_signals__service__pb2.ListAlertsResponse.SerializeToString,
+            ),
+            'ListPrograms': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPrograms,
+                    request_deserializer=gateway_dot_v1_dot_signals__service__pb2.ListProgramsRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_signals__service__pb2.ListProgramsResponse.SerializeToString,
+            ),
+            'SetDryRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetDryRun,
+                    request_deserializer=gateway_dot_v1_dot_signals__service__pb2.SetDryRunRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_signals__service__pb2.SetDryRunResponse.SerializeToString,
+            ),
+            'ListEnrolments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEnrolments,
+                    request_deserializer=gateway_dot_v1_dot_signals__service__pb2.ListEnrolmentsRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_signals__service__pb2.ListEnrolmentsResponse.SerializeToString,
+            ),
+            'WithdrawEnrolment': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawEnrolment,
+                    request_deserializer=gateway_dot_v1_dot_signals__service__pb2.WithdrawEnrolmentRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_signals__service__pb2.WithdrawEnrolmentResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -354,6 +439,141 @@ class SignalsService:
             '/gateway.v1.SignalsService/ResolveLimit',
             gateway_dot_v1_dot_signals__service__pb2.ResolveLimitRequest.SerializeToString,
             gateway_dot_v1_dot_signals__service__pb2.ResolveLimitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAlerts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.SignalsService/ListAlerts',
+            gateway_dot_v1_dot_signals__service__pb2.ListAlertsRequest.SerializeToString,
+            gateway_dot_v1_dot_signals__service__pb2.ListAlertsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPrograms(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.SignalsService/ListPrograms',
+            gateway_dot_v1_dot_signals__service__pb2.ListProgramsRequest.SerializeToString,
+            gateway_dot_v1_dot_signals__service__pb2.ListProgramsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetDryRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.SignalsService/SetDryRun',
+            gateway_dot_v1_dot_signals__service__pb2.SetDryRunRequest.SerializeToString,
+            gateway_dot_v1_dot_signals__service__pb2.SetDryRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEnrolments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.SignalsService/ListEnrolments',
+            gateway_dot_v1_dot_signals__service__pb2.ListEnrolmentsRequest.SerializeToString,
+            gateway_dot_v1_dot_signals__service__pb2.ListEnrolmentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawEnrolment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.SignalsService/WithdrawEnrolment',
+            gateway_dot_v1_dot_signals__service__pb2.WithdrawEnrolmentRequest.SerializeToString,
+            gateway_dot_v1_dot_signals__service__pb2.WithdrawEnrolmentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,16 @@ class SignalsServiceStub:
     """Withdraws a manual limit before its end."""
     ResolveLimit: _grpc.UnaryUnaryMultiCallable[_signals_service_pb2.ResolveLimitRequest, _signals_service_pb2.ResolveLimitResponse]
     """Says what binds at a node, by whose order and until when."""
+    ListAlerts: _grpc.UnaryUnaryMultiCallable[_signals_service_pb2.ListAlertsRequest, _signals_service_pb2.ListAlertsResponse]
+    """Lists alerts of grid partners that are not over, the most severe first."""
+    ListPrograms: _grpc.UnaryUnaryMultiCallable[_signals_service_pb2.ListProgramsRequest, _signals_service_pb2.ListProgramsResponse]
+    """Lists programs of grid partners with their switches."""
+    SetDryRun: _grpc.UnaryUnaryMultiCallable[_signals_service_pb2.SetDryRunRequest, _signals_service_pb2.SetDryRunResponse]
+    """Switches the dry run of a program on or off."""
+    ListEnrolments: _grpc.UnaryUnaryMultiCallable[_signals_service_pb2.ListEnrolmentsRequest, _signals_service_pb2.ListEnrolmentsResponse]
+    """Lists enrolments: who may be called by which program."""
+    WithdrawEnrolment: _grpc.UnaryUnaryMultiCallable[_signals_service_pb2.WithdrawEnrolmentRequest, _signals_service_pb2.WithdrawEnrolmentResponse]
+    """Withdraws an enrolment from now on."""
 
 @_typing.type_check_only
 class SignalsServiceAsyncStub(SignalsServiceStub):
@@ -67,6 +77,16 @@ class SignalsServiceAsyncStub(SignalsServiceStub):
     """Withdraws a manual limit before its end."""
     ResolveLimit: _aio.UnaryUnaryMultiCallable[_signals_service_pb2.ResolveLimitRequest, _signals_service_pb2.ResolveLimitResponse]  # type: ignore[assignment]
     """Says what binds at a node, by whose order and until when."""
+    ListAlerts: _aio.UnaryUnaryMultiCallable[_signals_service_pb2.ListAlertsRequest, _signals_service_pb2.ListAlertsResponse]  # type: ignore[assignment]
+    """Lists alerts of grid partners that are not over, the most severe first."""
+    ListPrograms: _aio.UnaryUnaryMultiCallable[_signals_service_pb2.ListProgramsRequest, _signals_service_pb2.ListProgramsResponse]  # type: ignore[assignment]
+    """Lists programs of grid partners with their switches."""
+    SetDryRun: _aio.UnaryUnaryMultiCallable[_signals_service_pb2.SetDryRunRequest, _signals_service_pb2.SetDryRunResponse]  # type: ignore[assignment]
+    """Switches the dry run of a program on or off."""
+    ListEnrolments: _aio.UnaryUnaryMultiCallable[_signals_service_pb2.ListEnrolmentsRequest, _signals_service_pb2.ListEnrolmentsResponse]  # type: ignore[assignment]
+    """Lists enrolments: who may be called by which program."""
+    WithdrawEnrolment: _aio.UnaryUnaryMultiCallable[_signals_service_pb2.WithdrawEnrolmentRequest, _signals_service_pb2.WithdrawEnrolmentResponse]  # type: ignore[assignment]
+    """Withdraws an enrolment from now on."""
 
 class SignalsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Grid events, limits and the resolution of what binds."""
@@ -126,5 +146,45 @@ class SignalsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_signals_service_pb2.ResolveLimitResponse, _abc.Awaitable[_signals_service_pb2.ResolveLimitResponse]]:
         """Says what binds at a node, by whose order and until when."""
+
+    @_abc_1.abstractmethod
+    def ListAlerts(
+        self,
+        request: _signals_service_pb2.ListAlertsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_signals_service_pb2.ListAlertsResponse, _abc.Awaitable[_signals_service_pb2.ListAlertsResponse]]:
+        """Lists alerts of grid partners that are not over, the most severe first."""
+
+    @_abc_1.abstractmethod
+    def ListPrograms(
+        self,
+        request: _signals_service_pb2.ListProgramsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_signals_service_pb2.ListProgramsResponse, _abc.Awaitable[_signals_service_pb2.ListProgramsResponse]]:
+        """Lists programs of grid partners with their switches."""
+
+    @_abc_1.abstractmethod
+    def SetDryRun(
+        self,
+        request: _signals_service_pb2.SetDryRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_signals_service_pb2.SetDryRunResponse, _abc.Awaitable[_signals_service_pb2.SetDryRunResponse]]:
+        """Switches the dry run of a program on or off."""
+
+    @_abc_1.abstractmethod
+    def ListEnrolments(
+        self,
+        request: _signals_service_pb2.ListEnrolmentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_signals_service_pb2.ListEnrolmentsResponse, _abc.Awaitable[_signals_service_pb2.ListEnrolmentsResponse]]:
+        """Lists enrolments: who may be called by which program."""
+
+    @_abc_1.abstractmethod
+    def WithdrawEnrolment(
+        self,
+        request: _signals_service_pb2.WithdrawEnrolmentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_signals_service_pb2.WithdrawEnrolmentResponse, _abc.Awaitable[_signals_service_pb2.WithdrawEnrolmentResponse]]:
+        """Withdraws an enrolment from now on."""
 
 def add_SignalsServiceServicer_to_server(servicer: SignalsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

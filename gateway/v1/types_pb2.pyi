@@ -224,6 +224,7 @@ class Resolution(_message.Message):
     UNTIL_TIME_FIELD_NUMBER: _builtins.int
     SHADOWED_FIELD_NUMBER: _builtins.int
     WHY_FIELD_NUMBER: _builtins.int
+    OPTIMUM_POWER_KW_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """Node asked for."""
     direction: Global___Direction.ValueType
@@ -234,6 +235,8 @@ class Resolution(_message.Message):
     """Who decides: an authority, `rating` or `fail-safe of ...`."""
     why: _builtins.str
     """One sentence for people: what binds, by whose order, until when."""
+    optimum_power_kw: _builtins.float
+    """Smallest power in kW that was wished for and agreed to, inside the value in force; absent when nobody wishes."""
     @_builtins.property
     def at_time(self) -> _timestamp_pb2.Timestamp:
         """Instant asked for."""
@@ -262,17 +265,22 @@ class Resolution(_message.Message):
         until_time: _timestamp_pb2.Timestamp | None = ...,
         shadowed: _abc.Iterable[Global___Limit] | None = ...,
         why: _builtins.str = ...,
+        optimum_power_kw: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_binding", b"_binding", "_until_time", b"_until_time", "at_time", b"at_time", "binding", b"binding", "until_time", b"until_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_binding", b"_binding", "_optimum_power_kw", b"_optimum_power_kw", "_until_time", b"_until_time", "at_time", b"at_time", "binding", b"binding", "optimum_power_kw", b"optimum_power_kw", "until_time", b"until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_binding", b"_binding", "_until_time", b"_until_time", "at_time", b"at_time", "authority", b"authority", "binding", b"binding", "direction", b"direction", "node_id", b"node_id", "power_kw", b"power_kw", "shadowed", b"shadowed", "until_time", b"until_time", "why", b"why"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_binding", b"_binding", "_optimum_power_kw", b"_optimum_power_kw", "_until_time", b"_until_time", "at_time", b"at_time", "authority", b"authority", "binding", b"binding", "direction", b"direction", "node_id", b"node_id", "optimum_power_kw", b"optimum_power_kw", "power_kw", b"power_kw", "shadowed", b"shadowed", "until_time", b"until_time", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__binding: _TypeAlias = _typing.Literal["binding"]  # noqa: Y015
     _WhichOneofArgType__binding: _TypeAlias = _typing.Literal["_binding", b"_binding"]  # noqa: Y015
+    _WhichOneofReturnType__optimum_power_kw: _TypeAlias = _typing.Literal["optimum_power_kw"]  # noqa: Y015
+    _WhichOneofArgType__optimum_power_kw: _TypeAlias = _typing.Literal["_optimum_power_kw", b"_optimum_power_kw"]  # noqa: Y015
     _WhichOneofReturnType__until_time: _TypeAlias = _typing.Literal["until_time"]  # noqa: Y015
     _WhichOneofArgType__until_time: _TypeAlias = _typing.Literal["_until_time", b"_until_time"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__binding) -> _WhichOneofReturnType__binding | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__optimum_power_kw) -> _WhichOneofReturnType__optimum_power_kw | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__until_time) -> _WhichOneofReturnType__until_time | None: ...
 
