@@ -244,7 +244,7 @@ class UsageDesk(Protocol):
 
 
 class StatusDesk(Protocol):
-    """Where the grid-protocol rooms learn how chargers are for their status reports."""
+    """Where the grid-protocol rooms learn how chargers are for their status reports; implemented by `services.plan_dispatch`."""
 
     async def status(self, principal: Principal, node: str) -> ResourceStatus:
         """Return how the chargers below a node are now.

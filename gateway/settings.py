@@ -82,7 +82,13 @@ class VtnSettings(_Section):
     vtn_id: str | None = None
     market_contexts: tuple[str, ...]
     portfolio_node: str
-    """Node that untargeted events address and whose usage is reported."""
+    """Node that untargeted events address and whose usage and status are reported."""
+    report_nodes: dict[str, str] = {}
+    """More nodes whose usage, history and status are offered, by the name the VTN shall know each by."""
+    report_every: float = Field(default=60.0, ge=1.0, le=900.0)
+    """Finest granularity that is offered for usage and history."""
+    history_points: int = Field(default=192, ge=100, le=2_000)
+    """Points of each data point that a report of the whole history holds."""
     targets: dict[str, str] = {}
     """Names the VTN uses for resources and groups, to nodes of ours."""
     poll: Seconds = 10.0

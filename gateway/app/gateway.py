@@ -161,6 +161,7 @@ def _edge_jobs(settings: Settings, world: World, services: Services, server: Rpc
             store=world.store,
             signal_desk=services.signals,
             usage_desk=services.reporter,
+            status_desk=services.dispatcher,
             clock=world.clock,
             ids=world.ids,
             worker=world.worker,

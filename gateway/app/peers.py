@@ -20,7 +20,7 @@ from gateway.openadr.https import TlsFiles
 from gateway.openadr.v20b.guard import SignaturePolicy
 from gateway.openadr.v20b.settings import ReportPoint, VenSettings
 from gateway.openadr.v20b.ven import Ven
-from gateway.ports import CarbonSource, Clock, Ids, PriceSource, SignalDesk, Store, UsageDesk, Worker
+from gateway.ports import CarbonSource, Clock, Ids, PriceSource, SignalDesk, StatusDesk, Store, UsageDesk, Worker
 from gateway.settings import (
     BrpSettings,
     ExchangeSettings,
@@ -124,6 +124,7 @@ def ven_of(  # noqa: PLR0913  # every port of a VEN, by name
     store: Store,
     signal_desk: SignalDesk,
     usage_desk: UsageDesk,
+    status_desk: StatusDesk,
     clock: Clock,
     ids: Ids,
     worker: Worker,
@@ -139,9 +140,11 @@ def ven_of(  # noqa: PLR0913  # every port of a VEN, by name
         market_contexts=settings.market_contexts,
         own_nodes=(settings.portfolio_node,),
         nodes=settings.targets,
-        report_points=(
-            ReportPoint(r_id="portfolio-power", node=settings.portfolio_node, resource_id=settings.portfolio_node),
-        ),
+        report_points=_report_points(settings),
+        min_sampling=seconds(settings.report_every),
+        max_sampling=max(seconds(settings.report_every), timedelta(hours=1)),
+        status_every=max(poll, timedelta(seconds=10)),
+        history_points=settings.history_points,
         poll_interval=poll,
         lost_after=seconds(settings.lost_after),
         first_backoff=poll,
@@ -153,4 +156,15 @@ def ven_of(  # noqa: PLR0913  # every port of a VEN, by name
         allow_plain_http=settings.allow_plain_on_loopback,
     )
     principal = system_principal(settings.tenant, "openadr")
-    return Ven(ven_settings, store, signal_desk, usage_desk, clock, ids, principal, worker=worker)
+    return Ven(
+        ven_settings, store, signal_desk, usage_desk, clock, ids, principal, status_desk=status_desk, worker=worker
+    )
+
+
+def _report_points(settings: VtnSettings) -> tuple[ReportPoint, ...]:
+    """Return the portfolio and every other node that is offered; each is known to the VTN by its name."""
+    node = settings.portfolio_node
+    others = [
+        ReportPoint(r_id=f"{name}-power", node=other, resource_id=name) for name, other in settings.report_nodes.items()
+    ]
+    return (ReportPoint(r_id="portfolio-power", node=node, resource_id=node), *others)

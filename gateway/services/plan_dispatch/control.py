@@ -93,7 +93,7 @@ class Control:
         settings = self._settings
         margins = Margins(headroom=settings.headroom, guaranteed_min_kw=settings.guaranteed_min_kw, lead=settings.lead)
         wants = read_wants(view, self._departures.of(view, now), settings.believed_energy_kwh, seconds)
-        is_connected = self._is_connected(len(view.max_kw))
+        is_connected = self.is_connected(len(view.max_kw))
         in_force = np.where(is_connected, book.in_force_kw(view.lapsed_kw, seconds), 0.0)
         is_present = view.has_session | (np.nan_to_num(view.power_kw) > _IDLE_KW)
         counted = book.counted_kw(view.lapsed_kw, view.power_kw, seconds, desk.rules)
@@ -123,7 +123,8 @@ class Control:
         seed = int(self._ports.ids.uniform(0, 2**31))
         self._calm = CalmState(len(place), np.random.default_rng(seed).random(len(place)))
 
-    def _is_connected(self, count: int) -> BoolArray:
+    def is_connected(self, count: int) -> BoolArray:
+        """Return which of so many chargers have a platform that is connected."""
         is_connected = np.zeros(count, dtype=bool)
         for link in self.links.values():
             is_connected[link.places[link.places >= 0]] = True

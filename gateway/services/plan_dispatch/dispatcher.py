@@ -11,6 +11,7 @@ from gateway.domain.errors import InvalidInput, NotFound, PermissionRefused
 from gateway.domain.fleet import FleetView
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.limits import resolve
+from gateway.domain.signals import ResourceStatus
 from gateway.domain.timegrid import Interval
 from gateway.observe import DISPATCH_SECONDS
 from gateway.ports import Clock, Ids, Store
@@ -18,13 +19,14 @@ from gateway.services.plan_dispatch.control import Control
 from gateway.services.plan_dispatch.link import DispatchLink, LinkOrigin, read_resume_token
 from gateway.services.plan_dispatch.picture import ControlPorts
 from gateway.services.plan_dispatch.settings import CommandDesk, DispatchSettings, DispatchSources, OperatorLine
+from gateway.services.plan_dispatch.status import StatusFacts, read_status
 from gateway.services.plan_dispatch.wants import promised_power_kw
 
 _TROUBLED = (DispatchState.REJECTED, DispatchState.TIMED_OUT, DispatchState.NOT_FOLLOWING)
 
 
 class Dispatcher:
-    """Keeps every charger inside every limit."""
+    """Keeps every charger inside every limit; implements `ports.StatusDesk`."""
 
     def __init__(  # noqa: PLR0913  # each is a seam of its own
         self,
@@ -175,6 +177,26 @@ class Dispatcher:
             why=resolution.why(),
             not_following=tuple(view.tree.charger_ids[i] for i in np.flatnonzero(is_troubled).tolist()),
         )
+
+    async def status(self, principal: Principal, node: str) -> ResourceStatus:
+        """Return how the chargers below a node are now (`ports.StatusDesk`).
+
+        Raises:
+            PermissionRefused: The caller may read neither evidence nor the fleet.
+            NotFound: This tenant has no such node.
+        """
+        if not principal.may(Permission.FLEET_READ):
+            principal.require(Permission.EVIDENCE_READ)
+        control, view = self._control(principal.tenant), self._sources.fleet(principal.tenant)
+        if node not in view.nodes:
+            raise NotFound("node", node)
+        facts = StatusFacts(
+            view=view,
+            limits=self._sources.limits(principal.tenant),
+            lost=self._sources.lost(principal.tenant),
+            is_connected=control.is_connected(len(view.max_kw)),
+        )
+        return read_status(facts, node, self._clock.now())
 
     def promised_kw(self, tenant: str, node_id: str, span: Interval) -> float:
         """Return the mean power that promises to drivers below a node need within a span, in kW.
