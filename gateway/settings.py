@@ -72,15 +72,52 @@ class DispatchTimes(_Section):
     """Restores after an event are spread over so long."""
 
 
+class Vtn3Settings(_Section):
+    """What only a VTN of OpenADR 3.0.1 or 3.1.0 needs to be told about."""
+
+    programs: tuple[str, ...] = ()
+    """Names or ids of the programs we take part in; empty for every one that the VTN shows us."""
+    resources: dict[str, str] = {}
+    """Resources that we make known, by name, to nodes of ours."""
+    ask_targets: dict[str, tuple[str, ...]] = {}
+    """Targets to ask with beside those that the VTN granted us, by target type; the type is ignored in 3.1.0."""
+    client_id: str | None = None
+    """For OAuth2 client credentials; without it we ask anonymously."""
+    client_secret_file: Path | None = None
+    token_url: str | None = None
+    """Left out, the VTN says (`/auth/server`)."""
+    scope: str | None = None
+    """Left out, what a VEN needs."""
+    registers: bool = True
+    """Make our ven and resources known; a public tariff server knows no vens."""
+    survey: Seconds = 900.0
+    """How often programs, our ven and our resources are read again."""
+    horizon: Seconds = 259_200.0
+    """How far ahead an event that repeats without end is unrolled."""
+    control_setpoint: Literal["information", "target-kw", "target-delta-kw"] = "information"
+    """What CONTROL_SETPOINT in a unit of power means in its programs."""
+    private_payloads: dict[str, str] = {}
+    """Instruction by payload type that only its programs know."""
+    profile: str = ""
+    """Profile that its objects must keep, for example `gac-2.2`; empty for none."""
+    profiles: dict[str, str] = {}
+    """Profile by name or id of a program; others have `profile`."""
+    applies_broken: bool = False
+    """Use objects that break their profile all the same, and say so."""
+
+
 class VtnSettings(_Section):
-    """One OpenADR 2.0b VTN that we are a VEN of."""
+    """One OpenADR VTN that we are a VEN of."""
 
     authority: str
     tenant: str
+    dialect: Literal["2.0b", "3.0.1", "3.1.0"] = "2.0b"
     url: str
     ven_name: str
     vtn_id: str | None = None
-    market_contexts: tuple[str, ...]
+    market_contexts: tuple[str, ...] = ()
+    """Programmes of a 2.0b VTN that we take part in; at least one."""
+    v3: Vtn3Settings = Vtn3Settings()
     portfolio_node: str
     """Node that untargeted events address and whose usage and status are reported."""
     report_nodes: dict[str, str] = {}

@@ -24,6 +24,8 @@ class KnownEvent:
     """When its intervals are, shifted as they are acted on; None when no time can be told."""
     nodes: tuple[str, ...]
     """Nodes of ours that it is for."""
+    label: str = ""
+    """The program as our settings call it: its name or its id."""
 
 
 class Companion(Protocol):

@@ -4,7 +4,7 @@ A VTN shows a targeted object only to a VEN that asks with a target that was gra
 that asks without (3.1.0, object privacy). So everything is asked for both ways, and the answers are put together.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from gateway.observe import logger
@@ -31,6 +31,11 @@ class Survey:
     """Whether we take part in every program that the VTN shows us."""
     queries: tuple[Query, ...]
     """How to ask for events."""
+
+    def label(self, program_id: str, chosen: Collection[str]) -> str:
+        """Return a program as the settings call it: by name where they chose it by name, else its id."""
+        program = self.programs.get(program_id)
+        return program.name if program is not None and program.name in chosen else program_id
 
     def takes(self, program_id: str) -> bool:
         """Tell whether we take part in a program."""

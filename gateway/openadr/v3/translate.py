@@ -96,7 +96,7 @@ def grid_event(
         modification=known.version,
         cancelled=False,
         cancelled_at=None,
-        market_context=event.program_id,
+        market_context=known.label or event.program_id,
         priority=event.priority,
         test_event=False,
         response_required=False,

@@ -87,6 +87,7 @@ class Understanding:
             return None
         program = survey.programs.get(event.program_id)
         said, broken = self._admitted(event, program, others, receipt)
+        label = survey.label(event.program_id, self._settings.programs)
         beside = [list(nodes), _context(program), None if said is None else said.content]
         seen = self._holdings.see(
             ObjectKind.EVENT, event.meta, event.content, program_id=event.program_id, beside=beside
@@ -95,7 +96,7 @@ class Understanding:
         if last is not None and last.version == seen.version:
             return last
         self.broken += broken
-        understood = self._fresh(event, said, KnownWhere(program=program, nodes=nodes), seen, receipt)
+        understood = self._fresh(event, said, KnownWhere(program=program, nodes=nodes, label=label), seen, receipt)
         self._last[event.meta.id] = understood
         return understood
 
@@ -162,6 +163,7 @@ class Understanding:
             program=where.program,
             schedule=schedule,
             nodes=where.nodes,
+            label=where.label,
         )
         return self._translated(known, schedule, receipt)
 
@@ -212,6 +214,7 @@ class KnownWhere:
 
     program: Program | None
     nodes: tuple[str, ...]
+    label: str
 
 
 def _context(program: Program | None) -> Json:

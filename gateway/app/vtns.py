@@ -1,0 +1,111 @@
+"""VENs of OpenADR 3.x VTNs, made from settings."""
+
+from gateway.domain.errors import InvalidInput
+from gateway.domain.identity import system_principal
+from gateway.domain.signals import Instruction
+from gateway.openadr.https import TlsFiles
+from gateway.openadr.profiles import ProfileGate, load_profile
+from gateway.openadr.profiles.gate import program_profile
+from gateway.openadr.v3.names import Dialect
+from gateway.openadr.v3.settings import Credentials, OwnResource, VenSettings
+from gateway.openadr.v3.understanding import GateOf
+from gateway.openadr.v3.ven import Ven, VenPorts
+from gateway.openadr.v3.wire import Program, Target
+from gateway.ports import Clock, Ids, SignalDesk, Store
+from gateway.settings import VtnSettings, read_secret, seconds
+
+
+def ven3_of(settings: VtnSettings, *, store: Store, signal_desk: SignalDesk, clock: Clock, ids: Ids) -> Ven:
+    """Return the VEN for one 3.x VTN.
+
+    Raises:
+        InvalidInput: A setting is wrong, or a profile, secret or TLS file is missing.
+    """
+    ports = VenPorts(
+        store=store,
+        signal_desk=signal_desk,
+        clock=clock,
+        ids=ids,
+        principal=system_principal(settings.tenant, "openadr"),
+    )
+    return Ven(ven3_settings(settings), ports, gate_of=_gates(settings))
+
+
+def ven3_settings(settings: VtnSettings) -> VenSettings:
+    """Return what a 3.x VEN is told, from the settings of the deployment.
+
+    Raises:
+        InvalidInput: A setting is wrong or a secret is missing.
+    """
+    own, poll = settings.v3, seconds(settings.poll)
+    return VenSettings(
+        authority=settings.authority,
+        tenant=settings.tenant,
+        dialect=Dialect(settings.dialect),
+        vtn_url=settings.url,
+        ven_name=settings.ven_name,
+        own_nodes=(settings.portfolio_node,),
+        nodes=settings.targets,
+        resources=tuple(OwnResource(name=name, node=node) for name, node in own.resources.items()),
+        programs=own.programs,
+        targets=tuple(Target(kind, value) for kind, values in own.ask_targets.items() for value in values),
+        registers=own.registers,
+        credentials=_credentials(settings),
+        control_setpoint=Instruction(own.control_setpoint),
+        private_payloads={name: _instruction(name, said) for name, said in own.private_payloads.items()},
+        poll_interval=poll,
+        survey_interval=max(poll, seconds(own.survey)),
+        lost_after=seconds(settings.lost_after),
+        first_backoff=poll,
+        longest_backoff=max(poll, seconds(300.0)),
+        horizon=seconds(own.horizon),
+        tls=TlsFiles(
+            ca_file=settings.ca,
+            cert_file=settings.client_certificate,
+            key_file=settings.client_key,
+            fingerprints=frozenset(settings.fingerprints),
+        ),
+        allow_plain_http=settings.allow_plain_on_loopback,
+    )
+
+
+def _credentials(settings: VtnSettings) -> Credentials | None:
+    own = settings.v3
+    if own.client_id is None:
+        return None
+    if own.client_secret_file is None:
+        raise InvalidInput("vtn.v3.client_secret_file", "is required with client_id")
+    return Credentials(
+        client_id=own.client_id,
+        client_secret=read_secret("vtn.v3.client_secret_file", own.client_secret_file),
+        scope=own.scope,
+        token_url=own.token_url,
+    )
+
+
+def _instruction(payload_type: str, said: str) -> Instruction:
+    try:
+        return Instruction(said)
+    except ValueError as error:
+        raise InvalidInput(f"vtn.v3.private_payloads.{payload_type}", "must be an instruction") from error
+
+
+def _gates(settings: VtnSettings) -> GateOf:
+    """Return what holds a program's objects against its profile; every profile is loaded now, so that a wrong name is found."""
+    own = settings.v3
+    names = {name for name in (*own.profiles.values(), own.profile) if name}
+    gates = {
+        name: ProfileGate(
+            load_profile(name),
+            tenant=settings.tenant,
+            authority=settings.authority,
+            applies_broken=own.applies_broken,
+        )
+        for name in names
+    }
+
+    def gate_of(program: Program | None) -> ProfileGate | None:
+        said = {} if program is None else program.content
+        return gates.get(program_profile(said, own.profiles, own.profile))
+
+    return gate_of
