@@ -255,6 +255,55 @@ class StatusDesk(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartnerExchange:
+    """One exchange with a grid partner: that it was, never what was said."""
+
+    authority: str
+    """Name of the partner as configured."""
+    at: datetime
+    is_ours: bool
+    """Whether we asked; otherwise the partner called us."""
+    what: str
+    """Message or method and path, without query, ids of people and secrets."""
+    outcome: str
+    """What came of it: the name of the answer, a status, or why there was none."""
+    is_failed: bool
+    sent_bytes: int
+    received_bytes: int
+
+
+class PartnerJournal(Protocol):
+    """The last exchanges with grid partners, for people; kept in memory only."""
+
+    def latest(self, tenant: str) -> Sequence[PartnerExchange]:
+        """Return the last exchanges of a tenant, newest first, some for each partner."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RereadEvent:
+    """What an event of a stored message would mean now."""
+
+    event_id: str
+    modification: int
+    problem: str
+    """Why it would not be used; empty when it would."""
+    event: GridEvent | None
+
+
+class SignalRereader(Protocol):
+    """Reads stored messages of grid partners again, without any effect; implemented by `openadr`."""
+
+    async def read_again(self, raw: RawSignal) -> Sequence[RereadEvent]:
+        """Return what the events of a message would mean now.
+
+        Raises:
+            InvalidInput: The message cannot be read, or nobody speaks its protocol with this partner any more.
+        """
+        ...
+
+
 class PriceSource(Protocol):
     """A place that publishes prices of one product."""
 

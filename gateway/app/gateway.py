@@ -24,12 +24,14 @@ from gateway.app.peers import (
 )
 from gateway.app.services import Services, World, wire_services
 from gateway.app.supervise import EssentialJobEnded, Job, run_jobs
+from gateway.app.vtns import ven3_of
 from gateway.app.watch import LoopWatch
 from gateway.domain.errors import InvalidInput
 from gateway.domain.topology import Portfolio
 from gateway.exchanges.absent import AbsentBrp, AbsentExchange
 from gateway.ids import RandomIds, SeededIds
 from gateway.observe import configure_logs, logger
+from gateway.openadr.journal import ExchangeJournal
 from gateway.ports import CarbonSource, Clock, Exchange, Ids, NominationDesk, PriceSource, Store
 from gateway.rpc.bidding import BiddingServicer
 from gateway.rpc.dispatch import DispatchServicer
@@ -97,13 +99,15 @@ async def open_gateway(settings: Settings) -> AsyncIterator[list[Job]]:
         services = wire_services(settings, world)
         await services.load()
         server = rpc_server(settings, world, services)
-        pages = PageServer(page_site(settings, world, services), settings.web)
+        journal = ExchangeJournal()
+        pages = PageServer(page_site(settings, world, services, journal), settings.web)
         rpc_port = await server.start(f"{settings.rpc.host}:{settings.rpc.port}", _tls(settings.rpc))
         try:
             page_url = pages.bind()
             _write_ready(settings.ready_file, {"rpc": f"{settings.rpc.host}:{rpc_port}", "page": page_url})
             _log.info("listening", rpc_port=rpc_port, page=page_url)
-            yield [*_service_jobs(services), *_edge_jobs(settings, world, services, server, pages)]
+            edge_jobs = _edge_jobs(server, pages)
+            yield [*_service_jobs(services), *edge_jobs, *_ven_jobs(settings, world, services, journal)]
         finally:
             await server.stop(_GRACE_SECONDS)
 
@@ -146,16 +150,24 @@ def _service_jobs(services: Services) -> list[Job]:
     ]
 
 
-def _edge_jobs(settings: Settings, world: World, services: Services, server: RpcServer, pages: PageServer) -> list[Job]:
+def _edge_jobs(server: RpcServer, pages: PageServer) -> list[Job]:
     ticker = Ticker()
     watch = LoopWatch()
     ticker.every(1.0, "loop-lag", watch.tick)
-    jobs = [
+    return [
         Job(name="rpc", run=server.wait, is_essential=True),
         Job(name="pages", run=pages.serve),
         Job(name="ticker", run=ticker.run),
     ]
+
+
+def _ven_jobs(settings: Settings, world: World, services: Services, journal: ExchangeJournal) -> list[Job]:
+    jobs = []
     for vtn in settings.vtn:
+        if vtn.dialect != "2.0b":
+            ven3 = ven3_of(vtn, store=world.store, signal_desk=services.signals, clock=world.clock, ids=world.ids)
+            jobs.append(Job(name=vtn.authority, run=ven3.run))
+            continue
         ven = ven_of(
             vtn,
             store=world.store,
@@ -165,6 +177,7 @@ def _edge_jobs(settings: Settings, world: World, services: Services, server: Rpc
             clock=world.clock,
             ids=world.ids,
             worker=world.worker,
+            journal=journal,
         )
         jobs.append(Job(name=vtn.authority, run=ven.run))
     return jobs

@@ -8,16 +8,25 @@ import uvicorn
 from fastapi import FastAPI
 from typing_extensions import override
 
+from gateway.app.peers import rereading_of
 from gateway.app.services import Services, World
 from gateway.clock import SystemClock
+from gateway.openadr.journal import ExchangeJournal
 from gateway.settings import Settings, WebSettings
 from gateway.web.rooms import WebRooms
 from gateway.web.sessions import SessionBook
 from gateway.web.site import create_site
 
 
-def page_site(settings: Settings, world: World, services: Services) -> FastAPI:
-    """Return the pages over the services."""
+def page_site(settings: Settings, world: World, services: Services, journal: ExchangeJournal | None = None) -> FastAPI:
+    """Return the pages over the services.
+
+    Args:
+        settings: The deployment.
+        world: Rows, clocks and ids.
+        services: What the pages show.
+        journal: Exchanges with grid partners; None shows none.
+    """
     plan = settings.plan
     rooms = WebRooms(
         store=world.store,
@@ -33,6 +42,11 @@ def page_site(settings: Settings, world: World, services: Services) -> FastAPI:
         settler=services.settler,
         reporter=services.reporter,
         signals=services.signals,
+        opt=services.opt,
+        programs=services.programs,
+        journal=ExchangeJournal() if journal is None else journal,
+        rereader=rereading_of(settings.vtn, world.store),
+        partners=tuple(vtn.authority for vtn in settings.vtn if vtn.tenant == settings.web.tenant),
         fleet=services.fleet,
         follower=services.follower,
         portfolio="" if plan is None else plan.portfolio,

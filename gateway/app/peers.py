@@ -1,5 +1,6 @@
 """Adapters to the world outside, made from settings: prices, carbon, exchange, BRP and VTNs."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,8 +18,13 @@ from gateway.market_data.market_rules import load_market_rules
 from gateway.market_data.sgip_file import SgipCarbonFile
 from gateway.market_data.tariff import TariffPriceSource, load_tariff
 from gateway.openadr.https import TlsFiles
+from gateway.openadr.journal import ExchangeJournal
+from gateway.openadr.rereading import SignalRereading
 from gateway.openadr.v20b.guard import SignaturePolicy
+from gateway.openadr.v20b.noted import NotedTransport
+from gateway.openadr.v20b.rereading import Rereader
 from gateway.openadr.v20b.settings import ReportPoint, VenSettings
+from gateway.openadr.v20b.transport import HttpTransport
 from gateway.openadr.v20b.ven import Ven
 from gateway.ports import CarbonSource, Clock, Ids, PriceSource, SignalDesk, StatusDesk, Store, UsageDesk, Worker
 from gateway.settings import (
@@ -128,10 +134,34 @@ def ven_of(  # noqa: PLR0913  # every port of a VEN, by name
     clock: Clock,
     ids: Ids,
     worker: Worker,
+    journal: ExchangeJournal,
 ) -> Ven:
     """Return the VEN for one VTN."""
+    ven_settings = ven_settings_of(settings)
+    transport = HttpTransport(
+        ven_settings.vtn_url,
+        ven_settings.tls,
+        max_bytes=ven_settings.guard_policy().max_bytes,
+        timeout_s=ven_settings.request_timeout_s,
+    )
+    return Ven(
+        ven_settings,
+        store,
+        signal_desk,
+        usage_desk,
+        clock,
+        ids,
+        system_principal(settings.tenant, "openadr"),
+        status_desk=status_desk,
+        transport=NotedTransport(transport, journal.page(settings.tenant, settings.authority, clock)),
+        worker=worker,
+    )
+
+
+def ven_settings_of(settings: VtnSettings) -> VenSettings:
+    """Return what the VEN of one VTN is told."""
     poll = seconds(settings.poll)
-    ven_settings = VenSettings(
+    return VenSettings(
         authority=settings.authority,
         tenant=settings.tenant,
         vtn_url=settings.url,
@@ -155,10 +185,11 @@ def ven_of(  # noqa: PLR0913  # every port of a VEN, by name
         tls=TlsFiles(ca_file=settings.ca, cert_file=settings.client_certificate, key_file=settings.client_key),
         allow_plain_http=settings.allow_plain_on_loopback,
     )
-    principal = system_principal(settings.tenant, "openadr")
-    return Ven(
-        ven_settings, store, signal_desk, usage_desk, clock, ids, principal, status_desk=status_desk, worker=worker
-    )
+
+
+def rereading_of(vtns: Sequence[VtnSettings], store: Store) -> SignalRereading:
+    """Return what reads stored messages of all VTNs again."""
+    return SignalRereading({(one.tenant, one.authority): Rereader(ven_settings_of(one), store) for one in vtns})
 
 
 def _report_points(settings: VtnSettings) -> tuple[ReportPoint, ...]:

@@ -9,11 +9,12 @@ from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
 
 from gateway.domain.errors import PermissionRefused
-from gateway.ports import Clock, Ids, Store
+from gateway.ports import Clock, Ids, PartnerJournal, SignalRereader, Store
 from gateway.services.admit import Admission
+from gateway.services.decide_opt import OptDecider
 from gateway.services.follow_dispatch import Follower
 from gateway.services.gather_market_data import MarketDataGatherer
-from gateway.services.gather_signals import SignalGatherer
+from gateway.services.gather_signals import ProgramDesk, SignalGatherer
 from gateway.services.plan_bids import BidPlanner
 from gateway.services.report_delivery import DeliveryReporter
 from gateway.services.review_bids import BidReviewer
@@ -47,6 +48,12 @@ class WebRooms:
     settler: Settler
     reporter: DeliveryReporter
     signals: SignalGatherer
+    opt: OptDecider
+    programs: ProgramDesk
+    journal: PartnerJournal
+    rereader: SignalRereader
+    partners: tuple[str, ...]
+    """Grid partners of the tenant as configured, whether they were ever heard or not."""
     fleet: FleetTracker
     follower: Follower
     portfolio: str
