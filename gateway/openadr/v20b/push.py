@@ -77,18 +77,18 @@ class PushInbox:
         if len(self._waiting) >= _MOST_WAITING:
             raise Unavailable("too many messages are waiting")
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Pushed(service, body, answer))
+        pushed = Pushed(service, body, answer)
+        self._waiting.append(pushed)
         self._wake.ring()
         try:
             async with asyncio.timeout(patience_s):
                 return await answer
         except TimeoutError as error:
             raise Unavailable("no time for the message") from error
+        finally:
+            if pushed in self._waiting:
+                self._waiting.remove(pushed)
 
     def take(self) -> Pushed | None:
         """Return the next message that somebody still waits for; None when there is none."""
-        while self._waiting:
-            pushed = self._waiting.popleft()
-            if pushed.is_waiting:
-                return pushed
-        return None
+        return self._waiting.popleft() if self._waiting else None

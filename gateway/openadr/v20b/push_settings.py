@@ -29,7 +29,7 @@ class PushSettings:
     patience_s: float = 20.0
     """Real seconds for one request, reading and answering each."""
     is_polling: bool = True
-    """Whether the VTN is polled as well: what a lost push would have said is then found."""
+    """Whether the VTN is polled as well: a push that was lost is then made good, and a VTN that is gone is noticed."""
 
     def __post_init__(self) -> None:
         """Reject addresses that anybody could read or speak at."""

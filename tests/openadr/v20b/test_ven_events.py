@@ -388,6 +388,34 @@ def test_a_thousand_events_are_answered_in_one_message() -> None:
     assert len(bench.desk.dispatched) == 1000
 
 
+@pytest.mark.parametrize("count", [1001, 3000])
+def test_more_events_than_we_take_are_answered_with_an_error_and_polls_go_on(count: int) -> None:
+    async def scenario(bench: Bench) -> None:
+        many = [event(f"E{index}") for index in range(count)]
+        bench.vtn.events = [event("E1")]
+        ven = await bench.play((5, lambda: sends(bench, *many)), (15, lambda: sends(bench, event("E2"))), seconds=45)
+        assert ven.health().failures == 0
+
+    bench = virtually(scenario)
+    first, *_, last = bench.vtn.all("CreatedEvent")[1:]
+    assert (first.text("//ei:eiResponse/ei:responseCode"), first.texts("//ei:eventResponse")) == ("469", [])
+    assert last.text("//ei:eventID") == "E2"
+    assert [said.at for said in bench.vtn.all("Poll")] == [
+        START + timedelta(seconds=at) for at in (10, 10, 20, 20, 30, 40)
+    ]
+
+
+def test_a_list_of_more_events_than_we_take_is_answered_and_asked_for_again() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.vtn.events = [event(f"E{index}") for index in range(1001)]
+        await bench.play((15, lambda: bench.vtn.events.__delitem__(slice(1, None))), seconds=25)
+
+    bench = virtually(scenario)
+    codes = [said.text("//ei:eiResponse/ei:responseCode") for said in bench.vtn.all("CreatedEvent")]
+    assert (codes[0], codes[-1]) == ("469", "200")
+    assert bench.desk.dispatched == ["E0/0"]
+
+
 def test_a_large_message_is_read_in_a_worker_and_a_small_one_is_not() -> None:
     async def scenario(bench: Bench) -> None:
         worker = bench.worker = PicklingWorker()

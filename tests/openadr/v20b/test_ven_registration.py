@@ -249,6 +249,111 @@ def test_a_cancel_of_another_registration_changes_nothing(ids: tuple[str, str]) 
     assert stored(bench).active
 
 
+def test_we_leave_when_somebody_wants_it_and_stay_away_until_somebody_wants_us_back() -> None:
+    async def scenario(bench: Bench) -> None:
+        ven = bench.ven
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(ven.run())
+            await asyncio.sleep(25)
+            await ven.leave()
+            await asyncio.sleep(30)
+            assert ven.state is VenState.LEFT
+            running.cancel()
+        ven = await bench.play(seconds=3600)
+        assert ven.state is VenState.LEFT, "a restart does not bring it back"
+        assert (stored(bench).active, stored(bench).ended_by) == (False, "operator")
+        await bench.ven.join()
+        ven = await bench.play(seconds=60)
+        assert ven.state is VenState.REGISTERED
+        assert (stored(bench).active, stored(bench).ended_by) == (True, "")
+
+    bench = virtually(scenario)
+    (said,) = bench.vtn.all("CancelPartyRegistration")
+    assert (said.service, said.text("//ei:registrationID"), said.text("//ei:venID")) == (
+        "EiRegisterParty",
+        "reg-1",
+        "ven-1",
+    )
+    assert said.at == START + timedelta(seconds=25), "at once, not with the next poll"
+    created = bench.vtn.all("CreatePartyRegistration")
+    assert [one.texts("//ei:registrationID") for one in created] == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("answers", "tries"),
+    [
+        ([messages.canceled_registration(452)], 1),
+        ([messages.oadr_response(463)], 1),
+        ([messages.canceled_registration(500), b"<html>"], 3),
+    ],
+    ids=["unknown-to-the-vtn", "not-registered", "trouble"],
+)
+def test_leaving_goes_on_until_the_vtn_knows(answers: list[bytes], tries: int) -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.vtn.once["CancelPartyRegistration"] = deque(answers)
+        await bench.run(seconds=15)
+        await bench.ven.leave()
+        ven = await bench.play(seconds=180)
+        assert ven.state is VenState.LEFT
+        assert not stored(bench).active
+
+    assert len(virtually(scenario).vtn.all("CancelPartyRegistration")) == tries
+
+
+def test_a_wish_to_leave_before_the_first_registration_is_heeded() -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.ven.leave()
+        await bench.run(seconds=60)
+        ven = await bench.play(seconds=60)
+        assert ven.state is VenState.LEFT
+
+    assert not virtually(scenario).vtn.heard
+
+
+def test_the_last_wish_counts() -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.run(seconds=15)
+        await bench.ven.leave()
+        await asyncio.sleep(1)
+        await bench.ven.join()
+        ven = await bench.play(seconds=60)
+        assert ven.state is VenState.REGISTERED
+
+    assert not virtually(scenario).vtn.all("CancelPartyRegistration")
+
+
+def test_a_stop_cancels_the_registration_only_if_told_to() -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.run(seconds=15)
+        await bench.run(seconds=15)
+
+    bench = virtually(scenario, cancel_at_stop=True)
+    assert len(bench.vtn.all("CancelPartyRegistration")) == 2
+    assert stored(bench).ended_by == "stop"
+    assert [said.texts("//ei:registrationID") for said in bench.vtn.all("CreatePartyRegistration")] == [[], []]
+    assert not virtually(scenario).vtn.all("CancelPartyRegistration")
+
+
+def test_a_vtn_that_does_not_answer_does_not_keep_us_from_stopping() -> None:
+    async def scenario(bench: Bench) -> None:
+        async def hang(_: object) -> bytes:
+            await asyncio.Event().wait()
+            return b""
+
+        plain = bench.vtn.post
+
+        async def post(service: object, body: bytes) -> bytes:
+            return await hang(body) if b"oadrCancelPartyRegistration" in body else await plain(service, body)  # type: ignore[arg-type]
+
+        bench.vtn.post = post  # type: ignore[method-assign]
+        before = bench.clock.now()
+        await bench.run(seconds=15)
+        assert bench.clock.now() - before == timedelta(seconds=20)
+        assert stored(bench).active
+
+    virtually(scenario, cancel_at_stop=True)
+
+
 def test_nothing_is_acknowledged_before_it_is_on_disk() -> None:
     async def scenario(bench: Bench) -> None:
         def break_disk() -> None:
