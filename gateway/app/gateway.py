@@ -18,6 +18,7 @@ from gateway.app.peers import (
     exchange_of,
     nomination_desk_of,
     price_sources,
+    push_server_of,
     tariff_carbon,
     tariff_prices,
     ven_of,
@@ -165,7 +166,14 @@ def _ven_jobs(settings: Settings, world: World, services: Services, journal: Exc
     jobs = []
     for vtn in settings.vtn:
         if vtn.dialect != "2.0b":
-            ven3 = ven3_of(vtn, store=world.store, signal_desk=services.signals, clock=world.clock, ids=world.ids)
+            ven3 = ven3_of(
+                vtn,
+                store=world.store,
+                signal_desk=services.signals,
+                clock=world.clock,
+                ids=world.ids,
+                journal=journal,
+            )
             jobs.append(Job(name=vtn.authority, run=ven3.run))
             continue
         ven = ven_of(
@@ -180,6 +188,9 @@ def _ven_jobs(settings: Settings, world: World, services: Services, journal: Exc
             journal=journal,
         )
         jobs.append(Job(name=vtn.authority, run=ven.run))
+        door = push_server_of(vtn, ven)
+        if door is not None:
+            jobs.append(Job(name=f"{vtn.authority} push", run=door.run))
     return jobs
 
 

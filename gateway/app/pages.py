@@ -8,10 +8,12 @@ import uvicorn
 from fastapi import FastAPI
 from typing_extensions import override
 
-from gateway.app.peers import rereading_of
+from gateway.app.peers import rereader_of
 from gateway.app.services import Services, World
+from gateway.app.vtns import rereader3_of
 from gateway.clock import SystemClock
 from gateway.openadr.journal import ExchangeJournal
+from gateway.openadr.rereading import SignalRereading
 from gateway.settings import Settings, WebSettings
 from gateway.web.rooms import WebRooms
 from gateway.web.sessions import SessionBook
@@ -45,7 +47,7 @@ def page_site(settings: Settings, world: World, services: Services, journal: Exc
         opt=services.opt,
         programs=services.programs,
         journal=ExchangeJournal() if journal is None else journal,
-        rereader=rereading_of(settings.vtn, world.store),
+        rereader=_rereading(settings, world),
         partners=tuple(vtn.authority for vtn in settings.vtn if vtn.tenant == settings.web.tenant),
         fleet=services.fleet,
         follower=services.follower,
@@ -55,6 +57,18 @@ def page_site(settings: Settings, world: World, services: Services, journal: Exc
         is_secure=settings.web.tls_certificate is not None,
     )
     return create_site(rooms)
+
+
+def _rereading(settings: Settings, world: World) -> SignalRereading:
+    """Return what reads stored messages of all grid partners again."""
+    return SignalRereading(
+        {
+            (vtn.tenant, vtn.authority): rereader_of(vtn, world.store)
+            if vtn.dialect == "2.0b"
+            else rereader3_of(vtn, world.store)
+            for vtn in settings.vtn
+        }
+    )
 
 
 class PageServer:

@@ -1,6 +1,5 @@
 """Adapters to the world outside, made from settings: prices, carbon, exchange, BRP and VTNs."""
 
-from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,11 +18,12 @@ from gateway.market_data.sgip_file import SgipCarbonFile
 from gateway.market_data.tariff import TariffPriceSource, load_tariff
 from gateway.openadr.https import TlsFiles
 from gateway.openadr.journal import ExchangeJournal
-from gateway.openadr.rereading import SignalRereading
 from gateway.openadr.v20b.guard import SignaturePolicy
 from gateway.openadr.v20b.noted import NotedTransport
+from gateway.openadr.v20b.push_server import PushServer
+from gateway.openadr.v20b.push_settings import PushSettings
 from gateway.openadr.v20b.rereading import Rereader
-from gateway.openadr.v20b.settings import ReportPoint, VenSettings
+from gateway.openadr.v20b.settings import LaterWord, ReportPoint, VenSettings
 from gateway.openadr.v20b.transport import HttpTransport
 from gateway.openadr.v20b.ven import Ven
 from gateway.ports import CarbonSource, Clock, Ids, PriceSource, SignalDesk, StatusDesk, Store, UsageDesk, Worker
@@ -175,7 +175,11 @@ def ven_settings_of(settings: VtnSettings) -> VenSettings:
         max_sampling=max(seconds(settings.report_every), timedelta(hours=1)),
         status_every=max(poll, timedelta(seconds=10)),
         history_points=settings.history_points,
+        device_classes=frozenset(settings.device_classes),
         poll_interval=poll,
+        push=_push_of(settings),
+        later_word=LaterWord(settings.later_word),
+        cancel_at_stop=settings.cancel_at_stop,
         lost_after=seconds(settings.lost_after),
         first_backoff=poll,
         longest_backoff=max(poll, timedelta(minutes=5)),
@@ -187,9 +191,9 @@ def ven_settings_of(settings: VtnSettings) -> VenSettings:
     )
 
 
-def rereading_of(vtns: Sequence[VtnSettings], store: Store) -> SignalRereading:
-    """Return what reads stored messages of all VTNs again."""
-    return SignalRereading({(one.tenant, one.authority): Rereader(ven_settings_of(one), store) for one in vtns})
+def rereader_of(settings: VtnSettings, store: Store) -> Rereader:
+    """Return what reads stored messages of a 2.0b VTN again."""
+    return Rereader(ven_settings_of(settings), store)
 
 
 def _report_points(settings: VtnSettings) -> tuple[ReportPoint, ...]:

@@ -4,10 +4,14 @@ from gateway.domain.errors import InvalidInput
 from gateway.domain.identity import system_principal
 from gateway.domain.signals import Instruction
 from gateway.openadr.https import TlsFiles
+from gateway.openadr.journal import ExchangeJournal
 from gateway.openadr.profiles import ProfileGate, load_profile
 from gateway.openadr.profiles.gate import program_profile
 from gateway.openadr.v3.names import Dialect
+from gateway.openadr.v3.noted import NotedTransport
+from gateway.openadr.v3.rereading import Rereader
 from gateway.openadr.v3.settings import Credentials, OwnResource, VenSettings
+from gateway.openadr.v3.transport import HttpTransport
 from gateway.openadr.v3.understanding import GateOf
 from gateway.openadr.v3.ven import Ven, VenPorts
 from gateway.openadr.v3.wire import Program, Target
@@ -15,7 +19,15 @@ from gateway.ports import Clock, Ids, SignalDesk, Store
 from gateway.settings import VtnSettings, read_secret, seconds
 
 
-def ven3_of(settings: VtnSettings, *, store: Store, signal_desk: SignalDesk, clock: Clock, ids: Ids) -> Ven:
+def ven3_of(
+    settings: VtnSettings,
+    *,
+    store: Store,
+    signal_desk: SignalDesk,
+    clock: Clock,
+    ids: Ids,
+    journal: ExchangeJournal,
+) -> Ven:
     """Return the VEN for one 3.x VTN.
 
     Raises:
@@ -28,7 +40,19 @@ def ven3_of(settings: VtnSettings, *, store: Store, signal_desk: SignalDesk, clo
         ids=ids,
         principal=system_principal(settings.tenant, "openadr"),
     )
-    return Ven(ven3_settings(settings), ports, gate_of=_gates(settings))
+    told = ven3_settings(settings)
+    transport = HttpTransport(told.tls, max_bytes=told.json.max_bytes, timeout_s=told.request_timeout_s)
+    noted = NotedTransport(transport, journal.page(settings.tenant, settings.authority, clock))
+    return Ven(told, ports, gate_of=_gates(settings), transport=noted)
+
+
+def rereader3_of(settings: VtnSettings, store: Store) -> Rereader:
+    """Return what reads stored messages of a 3.x VTN again.
+
+    Raises:
+        InvalidInput: As of `ven3_of`.
+    """
+    return Rereader(ven3_settings(settings), store, _gates(settings))
 
 
 def ven3_settings(settings: VtnSettings) -> VenSettings:
@@ -52,7 +76,10 @@ def ven3_settings(settings: VtnSettings) -> VenSettings:
         registers=own.registers,
         credentials=_credentials(settings),
         control_setpoint=Instruction(own.control_setpoint),
-        private_payloads={name: _instruction(name, said) for name, said in own.private_payloads.items()},
+        private_payloads={
+            **_only_informing(settings),
+            **{name: _instruction(name, said) for name, said in own.private_payloads.items()},
+        },
         poll_interval=poll,
         survey_interval=max(poll, seconds(own.survey)),
         lost_after=seconds(settings.lost_after),
@@ -90,10 +117,19 @@ def _instruction(payload_type: str, said: str) -> Instruction:
         raise InvalidInput(f"vtn.v3.private_payloads.{payload_type}", "must be an instruction") from error
 
 
+def _only_informing(settings: VtnSettings) -> dict[str, Instruction]:
+    """Return the payload types of its profiles that are kept and shown and change nothing."""
+    informing = (load_profile(name).informs for name in _profile_names(settings))
+    return {payload: Instruction.INFORMATION for names in informing for payload in names}
+
+
+def _profile_names(settings: VtnSettings) -> set[str]:
+    return {name for name in (*settings.v3.profiles.values(), settings.v3.profile) if name}
+
+
 def _gates(settings: VtnSettings) -> GateOf:
     """Return what holds a program's objects against its profile; every profile is loaded now, so that a wrong name is found."""
     own = settings.v3
-    names = {name for name in (*own.profiles.values(), own.profile) if name}
     gates = {
         name: ProfileGate(
             load_profile(name),
@@ -101,7 +137,7 @@ def _gates(settings: VtnSettings) -> GateOf:
             authority=settings.authority,
             applies_broken=own.applies_broken,
         )
-        for name in names
+        for name in _profile_names(settings)
     }
 
     def gate_of(program: Program | None) -> ProfileGate | None:

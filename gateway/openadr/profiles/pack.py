@@ -130,6 +130,8 @@ class Profile(Strict):
     kinds: tuple[Kind, ...] = ()
     rules: tuple[Rule, ...] = Field(min_length=1)
     mappings: tuple[PayloadMapping, ...] = ()
+    informs: tuple[str, ...] = ()
+    """Payload types of the profile that are kept and shown and change nothing by themselves."""
     reports: tuple[ReportDemand, ...] = ()
 
     @model_validator(mode="after")
