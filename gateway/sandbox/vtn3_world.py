@@ -1,0 +1,157 @@
+"""One utility of the strict 3.x VTN: its clients, objects, notifications, faults and log."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import timedelta
+from typing import Any
+
+from gateway.domain.errors import InvalidInput
+from gateway.sandbox.clock import SandboxClock
+from gateway.sandbox.vtn3_notifying import Notifier
+from gateway.sandbox.vtn3_shapes import DIALECTS, problems
+from gateway.sandbox.vtn3_store import Object, ObjectStore
+from gateway.sandbox.vtn3_tokens import Client, Token, TokenDesk
+
+Script = Mapping[str, Any]
+_ACTIONS = frozenset({"drop", "status", "raw", "swallow", "cut", "ignore-skip", "wrong-type"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fault:
+    """Something that goes wrong with the next requests of a kind."""
+
+    on: str
+    """For example `GET /events` or `PUT /reports/{id}`; `*` for any."""
+    do: str
+    """`drop` cuts the connection before, `swallow` after the request was carried out; `status` answers an HTTP status, `raw` a
+    text, `cut` half of the body, `ignore-skip` the first page again, `wrong-type` a body as text/html."""
+    times: int
+    """How often; negative for ever."""
+    status: int = 503
+    headers: Script = field(default_factory=dict)
+    body: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorldOptions:
+    """Who the utility is."""
+
+    dialect: str = "3.1.0"
+    ven_secret: str = "ven-secret"  # noqa: S105  # of a sandbox on loopback
+    """Secret of the client `ven`."""
+    bl_secret: str = "bl-secret"  # noqa: S105
+    """Secret of the client `bl`: business logic."""
+    token_s: float = 3600.0
+    """Lifetime of a token in market time."""
+    has_discovery: bool = True
+    """3.1.0 tells its token endpoint at `/auth/server`; `/auth/token` is then not there."""
+    unique_reports: bool = True
+    ven_type: str = "VEN"
+    """`objectType` under which vens are shown: `VEN` or `BL_VEN_REQUEST`."""
+    broker: str | None = None
+    """`mqtt://host:port`; None offers no MQTT."""
+
+    def __post_init__(self) -> None:
+        """Reject a dialect that is not spoken."""
+        if self.dialect not in DIALECTS:
+            raise InvalidInput("world.dialect", f"must be one of {', '.join(DIALECTS)}")
+
+
+def parse_options(document: Script, base: WorldOptions) -> WorldOptions:
+    """Return options with the changes of a document.
+
+    Raises:
+        InvalidInput: A field is unknown.
+    """
+    return replace(base, **_checked("world", document, WorldOptions))
+
+
+def parse_fault(document: Script) -> Fault:
+    """Return the fault that a script describes.
+
+    Raises:
+        InvalidInput: A field is unknown or missing, or nobody can go wrong like this.
+    """
+    known = {"times": 1, **_checked("fault", document, Fault)}
+    if known.get("do") not in _ACTIONS or "on" not in known:
+        raise InvalidInput("fault.do", f"must be one of {', '.join(sorted(_ACTIONS))}, with what it is on")
+    return Fault(**known)
+
+
+def _checked(what: str, document: Script, kind: type) -> dict[str, Any]:
+    names = {each.name for each in fields(kind)}
+    unknown = sorted(set(document) - names)
+    if unknown:
+        raise InvalidInput(f"{what}.{unknown[0]}", "is unknown")
+    return dict(document)
+
+
+class World:
+    """A utility that VENs and business logic talk to, and that remembers what was said."""
+
+    def __init__(self, name: str, options: WorldOptions, clock: SandboxClock) -> None:
+        self.name = name
+        self.options = options
+        self._clock = clock
+        self.clients = {
+            "ven": Client(client_id="ven", secret=options.ven_secret, is_ven=True),
+            "stranger": Client(client_id="stranger", secret=options.ven_secret, is_ven=True),
+            "bl": Client(client_id="bl", secret=options.bl_secret, is_ven=False),
+        }
+        self.tokens = TokenDesk(options.dialect, self.clients, timedelta(seconds=options.token_s))
+        self.store = ObjectStore(
+            options.dialect, clock, has_unique_reports=options.unique_reports, ven_type=options.ven_type
+        )
+        self.notifier = Notifier(options.dialect, self.store, self.clients, name)
+        self._faults: list[Fault] = []
+        self.log: list[dict[str, Any]] = []
+
+    def add_fault(self, fault: Fault) -> None:
+        """Let something go wrong from now on; the oldest fault for a request goes first."""
+        self._faults.append(fault)
+
+    def clear_faults(self) -> None:
+        """Let nothing go wrong any more."""
+        self._faults.clear()
+
+    def fault_for(self, kind: str) -> Fault | None:
+        """Return the fault for a request and use it up once."""
+        for index, fault in enumerate(self._faults):
+            if fault.on not in {kind, "*"}:
+                continue
+            if fault.times == 1:
+                del self._faults[index]
+            elif fault.times > 1:
+                self._faults[index] = replace(fault, times=fault.times - 1)
+            return fault
+        return None
+
+    def note(self, kind: str, **said: object) -> dict[str, Any]:
+        """Keep a request and return its entry, to be completed by the answer."""
+        entry = {
+            "n": len(self.log),
+            "at": self._clock.now().isoformat(),
+            "kind": kind,
+            "problem": "",
+            "fault": "",
+            "fields": {"status": 0, "client": "", **said},
+        }
+        self.log.append(entry)
+        return entry
+
+    def token_of(self, header: str) -> Token | None:
+        """Return the token of an Authorization header."""
+        scheme, _, text = header.partition(" ")
+        return self.tokens.known(text.strip(), self._clock.now()) if scheme.lower() == "bearer" else None
+
+    def shape_problems(self, collection: str, body: object, *, is_ven: bool) -> list[str]:
+        """Tell how a request body breaks the description of this dialect."""
+        shapes = DIALECTS[self.options.dialect]
+        kind = collection[:-1]
+        if self.options.dialect == "3.1.0" and kind in {"ven", "resource"}:
+            kind = kind if is_ven else f"bl-{kind}"
+        return list(problems(shapes[kind], body))
+
+    def changed(self, operation: str, collection: str, each: Object) -> None:
+        """Tell subscribers."""
+        self.notifier.tell(operation, collection, each)
