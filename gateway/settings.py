@@ -106,6 +106,23 @@ class Vtn3Settings(_Section):
     """Use objects that break their profile all the same, and say so."""
 
 
+class VtnPushSettings(_Section):
+    """The door that a 2.0b VTN may push to over HTTP; XMPP, the specification's other transport, is not offered."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(ge=0, le=65535)
+    public_url: str
+    """Root address that the VTN is told, port included; it appends `/OpenADR2/Simple/2.0b/{service}`."""
+    certificate: Path | None = None
+    key: Path | None = None
+    client_ca: Path | None = None
+    """Who may vouch for the VTN's client certificate; required unless the VTN must sign its messages."""
+    client_fingerprints: tuple[str, ...] = ()
+    """The VTN's client certificate must be one of these too; empty for any."""
+    with_polls: bool = True
+    """Poll as well, so that a push that was lost is made good and a VTN that is gone is noticed."""
+
+
 class VtnSettings(_Section):
     """One OpenADR VTN that we are a VEN of."""
 
@@ -128,7 +145,15 @@ class VtnSettings(_Section):
     """Points of each data point that a report of the whole history holds."""
     targets: dict[str, str] = {}
     """Names the VTN uses for resources and groups, to nodes of ours."""
+    device_classes: tuple[str, ...] = ("EVSE", "Electric_Vehicle")
+    """End device classes of OpenADR 2.0b that we are; events and signals for others only are refused."""
     poll: Seconds = 10.0
+    push: VtnPushSettings | None = None
+    """Where a 2.0b VTN may push to; without it we only poll."""
+    later_word: Literal["created-event", "opt"] = "created-event"
+    """How a 2.0b VTN is told that a person has changed our answer: by another oadrCreatedEvent, or by EiOpt."""
+    cancel_at_stop: bool = False
+    """Cancel our registration when the gateway stops; otherwise it is taken up at the next start."""
     lost_after: Seconds = 14_400.0
     is_unconditional: bool = False
     """Losing contact with it puts its nodes to fallback or fail-safe."""

@@ -196,6 +196,32 @@ def rereader_of(settings: VtnSettings, store: Store) -> Rereader:
     return Rereader(ven_settings_of(settings), store)
 
 
+def push_server_of(settings: VtnSettings, ven: Ven) -> PushServer | None:
+    """Return the door that a VTN pushes to; None when it does not."""
+    push = _push_of(settings)
+    if push is None:
+        return None
+    max_bytes = ven_settings_of(settings).guard_policy().max_bytes
+    return PushServer(push, ven.receive, max_bytes=max_bytes, authority=settings.authority)
+
+
+def _push_of(settings: VtnSettings) -> PushSettings | None:
+    own = settings.push
+    if own is None:
+        return None
+    return PushSettings(
+        port=own.port,
+        public_url=own.public_url,
+        host=own.host,
+        cert_file=own.certificate,
+        key_file=own.key,
+        client_ca_file=own.client_ca,
+        fingerprints=frozenset(own.client_fingerprints),
+        allow_plain_http=settings.allow_plain_on_loopback,
+        is_polling=own.with_polls,
+    )
+
+
 def _report_points(settings: VtnSettings) -> tuple[ReportPoint, ...]:
     """Return the portfolio and every other node that is offered; each is known to the VTN by its name."""
     node = settings.portfolio_node
