@@ -105,5 +105,6 @@ def program_examples(tenant: str, t0: datetime) -> list[object]:
             body="{}",
             made_at=t0,
             sent_at=t0 + timedelta(minutes=1),
+            dropped_at=t0 + timedelta(minutes=2),
         ),
     ]

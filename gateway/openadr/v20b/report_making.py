@@ -20,7 +20,6 @@ from gateway.openadr.v20b.report_schedule import (
     floor_to,
     grids_between,
     is_single,
-    position_of,
     progress_of,
     ready_until,
     slot_of,
@@ -173,22 +172,6 @@ class ReportMaker:
             moved = replace(moved, last_seen=marks)
         await self._take_statuses(request, moved, self._status_values(request, seen, now), now)
         return True
-
-    async def conclude(self, request: ReportRequest, now: datetime) -> ReportRequest:
-        """Return a request that ends now, after one last report; the last look of a status is kept at once.
-
-        Raises:
-            StorageUnavailable: Nothing was kept.
-        """
-        now = floor_to(now, _SECOND)
-        if request.kind != ReportKind.STATUS:
-            end = max(now, position_of(request) + _SECOND)
-            return replace(request, report_back=_NOTHING, end=end if request.end is None else min(end, request.end))
-        end = now + _SECOND
-        moved = replace(request, end=end, reached=(end,) * len(request.r_ids))
-        values = self._status_values(request, await self._statuses(request), now)
-        await self._take_statuses(moved, moved, values, now)
-        return self._book.get(request.id) or moved
 
     async def _take_statuses(
         self, request: ReportRequest, moved: ReportRequest, values: tuple[ReportInterval, ...], now: datetime

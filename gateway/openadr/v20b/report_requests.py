@@ -23,6 +23,8 @@ from gateway.openadr.v20b.wire_reports import WireReportRequest
 
 _NOTHING = timedelta(0)
 _SECOND = timedelta(seconds=1)
+_NOW_WITHIN = timedelta(minutes=5)
+"""A start that a VTN names as "now" is so far in the past, at most, when we poll and hear it."""
 _FARTHEST = timedelta(days=3_660)
 _MOST_R_IDS = 1_000
 
@@ -118,7 +120,7 @@ def _history_plan(wish: WireReportRequest, settings: VenSettings, now: datetime)
         start = now - wish.duration if start is None else start
         return _Plan(granularity=granularity, report_back=_NOTHING, start=start, end=start + wish.duration)
     end = floor_to(max(now, start or now), granularity)
-    if start is None or start >= now:
+    if start is None or start >= now - _NOW_WITHIN:
         start = end - granularity * settings.history_points
     return _Plan(granularity=granularity, report_back=_NOTHING, start=min(start, end - granularity), end=end)
 

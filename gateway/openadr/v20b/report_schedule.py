@@ -11,6 +11,7 @@ Usage and history are measured over intervals: an update is made up when its las
 instant: it is looked at when an interval begins, and every interval of one update is in it when the update goes out.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from gateway.domain.signals import ReportRequest
@@ -19,6 +20,7 @@ from gateway.openadr.v20b.report_catalogue import ReportKind
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOTHING = timedelta(0)
+_SECOND = timedelta(seconds=1)
 
 
 def floor_to(instant: datetime, step: timedelta) -> datetime:
@@ -125,3 +127,26 @@ def next_metadata(request: ReportRequest, now: datetime) -> datetime:
         return request.end or now
     border = request.start + ((now - request.start) // request.report_back + 1) * request.report_back
     return border if request.end is None else min(border, request.end)
+
+
+def concluded(request: ReportRequest, now: datetime) -> ReportRequest:
+    """Return a request that ends now, after one last report: what was measured up to now, or one last look.
+
+    The last report never tells an instant again: where it would, it is due a second later.
+    """
+    now = floor_to(now, _SECOND)
+    position = position_of(request)
+    if request.kind != ReportKind.STATUS:
+        end = max(now, position + _SECOND)
+        return replace(request, report_back=_NOTHING, end=end if request.end is None else min(end, request.end))
+    start = max(now, position - request.granularity + _SECOND)
+    return replace(
+        request,
+        granularity=_SECOND,
+        report_back=_NOTHING,
+        start=start,
+        end=start + _SECOND,
+        reported_until=min(start, request.reported_until),
+        reached=(start,) * len(request.r_ids),
+        is_on_change=False,
+    )

@@ -31,7 +31,7 @@ from gateway.openadr.v20b.report_requests import (
     record_id,
     replaces,
 )
-from gateway.openadr.v20b.report_schedule import due_at, is_finished, next_metadata
+from gateway.openadr.v20b.report_schedule import concluded, due_at, is_finished, next_metadata
 from gateway.openadr.v20b.surroundings import Surroundings
 from gateway.openadr.v20b.wire import OadrResponse
 from gateway.openadr.v20b.wire_parts import Response
@@ -258,7 +258,7 @@ class ReportEngine:
         keys = [record_id(self._settings.authority, request_id) for request_id in message.report_request_ids]
         async with self._book.lock:
             known = [request for key in dict.fromkeys(keys) if (request := self._book.get(key)) is not None]
-            ended = [await self._ended(request, to_follow=message.to_follow) for request in known]
+            ended = [_ended(request, self._around.clock.now(), to_follow=message.to_follow) for request in known]
             await self._book.keep(*ended, action="openadr.report-cancelled")
         response = Response(code=Code.OK, description="OK", request_id=message.request_id)
         if len(known) < len(set(keys)):
@@ -266,12 +266,6 @@ class ReportEngine:
         left = {key: request for key, request in self._book.requests.items() if key not in keys}
         message_out = CanceledReport(response=response, pending=pending(left), ven_id=self._conversation.ven_id)
         await self._conversation.tell(Service.REPORT, message_out)
-
-    async def _ended(self, request: ReportRequest, *, to_follow: bool) -> ReportRequest:
-        """Return a request that the VTN ends: at once, or after what is known up to now."""
-        if not to_follow or request.kind == ReportKind.METADATA:
-            return replace(request, cancelled=True)
-        return await self._maker.conclude(request, self._around.clock.now())
 
     # ------------------------------------------------------------ delivery
 
@@ -312,3 +306,10 @@ class ReportEngine:
                 _log.error("report given up", authority=self._settings.authority, report=unsent.row.id)
                 await self._book.give_up(unsent)
         raise Declined("UpdateReport", response)
+
+
+def _ended(request: ReportRequest, now: datetime, *, to_follow: bool) -> ReportRequest:
+    """Return a request that the VTN ends: at once, or after what is known up to now."""
+    if not to_follow or request.kind == ReportKind.METADATA:
+        return replace(request, cancelled=True)
+    return concluded(request, now)

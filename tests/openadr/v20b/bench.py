@@ -24,6 +24,7 @@ from tests.fakes.clock import VirtualClock
 from tests.fakes.ids import CountingIds
 from tests.fakes.store import MemoryStore
 from tests.openadr.v20b import messages
+from tests.openadr.v20b.desk_of_status import DeskOfStatus
 
 TENANT, AUTHORITY = "demo", "vtn:test"
 START = datetime(2025, 10, 15, 8, 0, tzinfo=UTC)
@@ -203,12 +204,15 @@ class DeskOfUsage:
         self._clock = clock
         self.asked: list[tuple[str, TimeGrid]] = []
         self.unknown_nodes: set[str] = set()
+        self.failing_nodes: set[str] = set()
         self.known_until: datetime | None = None
 
     async def usage(self, principal: Principal, node: str, grid: TimeGrid) -> Sequence[UsageReading]:
         self.asked.append((node, grid))
         if node in self.unknown_nodes:
             raise NotFound("node", node)
+        if node in self.failing_nodes:
+            raise StorageUnavailable("the meter does not answer")
         return [self._reading(grid.slot_start(i), grid.slot_start(i) + grid.step) for i in range(grid.count)]
 
     def _reading(self, start: datetime, end: datetime) -> UsageReading:
@@ -267,6 +271,7 @@ class Bench:
         self.vtn = ScriptedVtn(self.clock)
         self.desk = DeskOfEvents(self.store, self.clock)
         self.usage = DeskOfUsage(self.clock)
+        self.status = DeskOfStatus()
         self.worker: PicklingWorker | None = None
         self.ven = self.build()
 
@@ -279,6 +284,7 @@ class Bench:
             self.clock,
             self.ids,
             system_principal(TENANT, "openadr"),
+            status_desk=self.status,
             transport=self.vtn,
             worker=self.worker,
         )
