@@ -3,14 +3,22 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from gateway.domain.errors import InvalidInput
 from gateway.domain.timegrid import require_utc
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-def read_object(body: bytes, field: str) -> Mapping[str, object]:
+
+def read_object(body: bytes, field: str, *, exact: bool = False) -> Mapping[str, object]:
     """Return the JSON object of a body.
+
+    Args:
+        body: UTF-8 text.
+        field: What it is called in errors.
+        exact: Fractions become `Decimal` digit for digit instead of floats; for prices.
 
     Raises:
         InvalidInput: It is no UTF-8 JSON object, is nested too deeply, or holds NaN or Infinity, which JSON does not have.
@@ -20,7 +28,7 @@ def read_object(body: bytes, field: str) -> Mapping[str, object]:
         raise InvalidInput(field, f"holds {constant}")
 
     try:
-        document = json.loads(body.decode("utf-8"), parse_constant=refuse)
+        document = json.loads(body.decode("utf-8"), parse_constant=refuse, parse_float=Decimal if exact else None)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(field, f"is not a JSON document ({type(error).__name__})") from error
     return as_object(document, field)
@@ -67,3 +75,31 @@ def as_instant(value: object, field: str) -> datetime:
     except ValueError as error:
         raise InvalidInput(field, "must be an ISO 8601 instant") from error
     return require_utc(field, instant)
+
+
+def as_decimal(value: object, field: str) -> Decimal:
+    """Return a number of a document read with `exact=True`, digit for digit; true and false are not numbers."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise InvalidInput(field, "must be a number")
+    return Decimal(value)
+
+
+def as_count(value: object, field: str) -> int:
+    """Return a value that must be a whole number; true and false are not numbers."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidInput(field, "must be a whole number")
+    return value
+
+
+def from_epoch(value: object, field: str, *, unit: timedelta) -> datetime:
+    """Return the instant of a whole number of seconds or milliseconds since 1970.
+
+    Args:
+        value: The number.
+        field: Where it is.
+        unit: One second or one millisecond.
+    """
+    try:
+        return _EPOCH + as_count(value, field) * unit
+    except OverflowError as error:
+        raise InvalidInput(field, "is no instant of the calendar") from error
