@@ -187,9 +187,9 @@ class ReportDuty:
     descriptor: str
     """The descriptor as JSON text, defaults filled in."""
     sent_count: int = 0
-    """Reports acknowledged so far."""
+    """Reports made up so far, and the number of the next one: each is a `PendingReport` until it is acknowledged."""
     reported_until: datetime | None = None
-    """End of the last interval that was acknowledged; None before the first."""
+    """End of the last interval that was reported; None before the first."""
     report_id: str = ""
     """The VTN's id of our report; empty until the first was created."""
     is_finished: bool = False

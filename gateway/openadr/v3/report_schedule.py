@@ -21,8 +21,10 @@ from datetime import datetime, timedelta
 
 from gateway.domain.errors import InvalidInput
 from gateway.domain.timegrid import require_utc
+from gateway.openadr.v3.literals import ZERO, IsoDuration, add
 from gateway.openadr.v3.report_descriptors import AD_HOC, FOR_EVER, INTERVALS, LAST_OR_ALL, OPEN_INTERVALS
-from gateway.openadr.v3.wire import ReportDescriptor
+from gateway.openadr.v3.timing import Schedule
+from gateway.openadr.v3.wire import ReportDescriptor, WireEvent
 
 MOST_SLOTS = 10_000
 """Intervals that one report holds at most, however many it is asked for."""
@@ -50,46 +52,57 @@ class Slot:
 class Course:
     """The intervals of an event as they follow each other, also where they repeat or are only implied."""
 
-    slots: tuple[Slot, ...]
-    """The intervals once, in order; empty when the event names none and has no period."""
-    cycle: timedelta | None = None
-    """After how long the intervals begin again; None when they do not."""
-    end: datetime | None = None
-    """Where the event's own duration cuts them off; None when it does not."""
-    is_implied: bool = False
-    """Whether the event names no intervals and they follow from its period alone."""
-
-    def __post_init__(self) -> None:
-        """Reject a cycle that takes no time."""
-        if self.cycle is not None and self.cycle <= timedelta(0):
-            raise InvalidInput("course.cycle", "must be positive")
+    schedule: Schedule
+    implied: IsoDuration | None = None
+    """Length of each interval where the event names none and they follow from its period alone; None otherwise."""
 
     @property
     def count(self) -> int:
         """How many intervals the event names; 0 when it names none."""
-        return 0 if self.is_implied else len(self.slots)
+        return len(self.schedule.slots)
 
     def slot(self, index: int) -> Slot | None:
         """Return an interval counted from the event's first; None when there is no such one."""
-        if index < 0 or not self.slots or (self.cycle is None and index >= len(self.slots)):
+        if index < 0:
             return None
-        turn, place = divmod(index, len(self.slots))
-        found = self.slots[place]
-        if turn and self.cycle is not None:
-            try:
-                found = _moved(found, self.cycle * turn, index if self.is_implied else found.id)
-            except OverflowError:  # beyond the year 9999
-                return None
-        return self._cut(found)
+        if self.count:
+            return self._named(index)
+        if self.implied is None:
+            return None
+        start = add(self.schedule.start, self.implied.times(index))
+        return self._cut(index, start, add(self.schedule.start, self.implied.times(index + 1)))
 
-    def _cut(self, slot: Slot) -> Slot | None:
-        if self.end is None or (slot.end is not None and slot.end <= self.end):
-            return slot
-        return Slot(id=slot.id, start=slot.start, end=self.end) if slot.start < self.end else None
+    def _named(self, index: int) -> Slot | None:
+        turn, place = divmod(index, self.count)
+        if turn and self.schedule.cycle is None:
+            return None
+        passed = ZERO if self.schedule.cycle is None else self.schedule.cycle.times(turn)
+        found = self.schedule.slots[place]
+        return self._cut(found.interval.id, found.start(passed), found.end(passed))
+
+    def _cut(self, slot_id: int, start: datetime | None, end: datetime | None) -> Slot | None:
+        """Return an interval where it is inside the event, cut at the event's end."""
+        last = self.schedule.end
+        if start is None or (last is not None and start >= last):
+            return None
+        return Slot(id=slot_id, start=start, end=end if last is None or (end is not None and end <= last) else last)
 
 
-def _moved(slot: Slot, by: timedelta, slot_id: int) -> Slot:
-    return Slot(id=slot_id, start=slot.start + by, end=None if slot.end is None else slot.end + by)
+def course_of(event: WireEvent, schedule: Schedule | None) -> Course | None:
+    """Return the intervals that reports are about; None when it is ours to choose them.
+
+    Args:
+        event: Asks for the reports.
+        schedule: When its intervals are; None when no time can be told.
+    """
+    if schedule is None:
+        return None
+    if schedule.slots:
+        return Course(schedule=schedule)
+    length = None if event.period is None else event.period.duration
+    if length is None or length.is_zero or length.is_negative or length.is_endless:
+        return None
+    return Course(schedule=schedule, implied=length)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,20 +117,21 @@ class ReportDue:
     """Intervals of the event that it is about, at least one."""
 
 
-def is_ad_hoc(descriptor: ReportDescriptor, course: Course) -> bool:
+def is_ad_hoc(descriptor: ReportDescriptor, course: Course | None) -> bool:
     """Tell whether the moments of the reports are ours to choose."""
-    return descriptor.frequency == AD_HOC or not course.slots
+    return descriptor.frequency == AD_HOC or course is None
 
 
-def report_due(descriptor: ReportDescriptor, course: Course, number: int) -> ReportDue | None:
+def report_due(descriptor: ReportDescriptor, course: Course | None, number: int) -> ReportDue | None:
     """Return a report by its number; None when there is none: too many, never due, or left to us.
 
     Args:
         descriptor: What is asked for.
-        course: The event's intervals.
+        course: The event's intervals; None when it has none.
         number: Counted from 0.
     """
-    if is_ad_hoc(descriptor, course) or number < 0 or not (descriptor.repeat == FOR_EVER or number < descriptor.repeat):
+    is_wanted = descriptor.repeat == FOR_EVER or number < descriptor.repeat
+    if course is None or is_ad_hoc(descriptor, course) or number < 0 or not is_wanted:
         return None
     if descriptor.start_interval != LAST_OR_ALL and course.slot(descriptor.start_interval) is None:
         return None
@@ -177,7 +191,7 @@ def _first(descriptor: ReportDescriptor, course: Course, size: int, step: int) -
     return past_last - size
 
 
-def first_number(descriptor: ReportDescriptor, course: Course, now: datetime) -> int:
+def first_number(descriptor: ReportDescriptor, course: Course | None, now: datetime) -> int:
     """Return the number of the first report to make for an event first seen now: the latest whose time has passed, else 0."""
     if not _is_past(descriptor, course, 1, now):
         return 0
@@ -192,9 +206,19 @@ def first_number(descriptor: ReportDescriptor, course: Course, now: datetime) ->
     return low
 
 
-def _is_past(descriptor: ReportDescriptor, course: Course, number: int, now: datetime) -> bool:
+def _is_past(descriptor: ReportDescriptor, course: Course | None, number: int, now: datetime) -> bool:
     due = report_due(descriptor, course, number)
     return due is not None and due.at <= now
+
+
+def resumed_number(descriptor: ReportDescriptor, course: Course | None, reported_until: datetime) -> int:
+    """Return the number of the first report that holds anything after what was reported, for an event that has changed."""
+    number = first_number(descriptor, course, reported_until)
+    due = report_due(descriptor, course, number)
+    while due is not None and all(slot.end is not None and slot.end <= reported_until for slot in due.slots):
+        number += 1
+        due = report_due(descriptor, course, number)
+    return number
 
 
 def report_slots(descriptor: ReportDescriptor, slots: tuple[Slot, ...], part: timedelta) -> tuple[Slot, ...]:
@@ -210,13 +234,14 @@ def report_slots(descriptor: ReportDescriptor, slots: tuple[Slot, ...], part: ti
     """
     if descriptor.report_intervals == INTERVALS:
         return slots
-    parts = [piece for slot in slots for piece in _parts(slot, part)]
+    parts = [piece for slot in slots for piece in parts_of(slot, part)]
     if descriptor.report_intervals == OPEN_INTERVALS:
         return tuple(Slot(id=index, start=piece.start, end=piece.end) for index, piece in enumerate(parts))
     return tuple(parts)
 
 
-def _parts(slot: Slot, part: timedelta) -> list[Slot]:
+def parts_of(slot: Slot, part: timedelta) -> list[Slot]:
+    """Return an interval in parts of a length, the last one what is left; whole when it is no longer, or has no end."""
     if slot.end is None or slot.end - slot.start <= part:
         return [slot]
     count = -((slot.start - slot.end) // part)

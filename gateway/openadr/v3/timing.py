@@ -98,8 +98,11 @@ class Unrolled:
 def is_cancelled(event: WireEvent) -> bool:
     """Tell whether an event is taken back: it starts at the beginning of the calendar and takes no time (User Guide 7.9).
 
-    A VTN may fill in `PT0S` where a duration was not said, so an interval that has a duration of its own speaks against it.
+    A VTN may fill in `PT0S` where a duration was not said, so an interval that has a duration of its own speaks against it. One that
+    has no intervals and asks for reports asks for them now (8.6).
     """
+    if event.report_descriptors and not event.intervals:
+        return False
     period = event.period or _NO_PERIOD
     if period.start is None or not period.start.is_now:
         return False

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.errors import InvalidInput
+from gateway.openadr.v3.literals import NOW, ZERO, IsoDuration
 from gateway.openadr.v3.report_descriptors import (
     FOR_EVER,
     OPEN_INTERVALS,
@@ -22,12 +23,16 @@ from gateway.openadr.v3.report_schedule import (
     Course,
     ReportDue,
     Slot,
+    course_of,
     first_number,
     is_ad_hoc,
     report_due,
     report_slots,
+    resumed_number,
 )
-from gateway.openadr.v3.wire import ReportDescriptor, Target
+from gateway.openadr.v3.timing import Schedule
+from gateway.openadr.v3.timing import Slot as TimingSlot
+from gateway.openadr.v3.wire import IntervalPeriod, Meta, ReportDescriptor, Target, WireEvent, WireInterval
 
 START = datetime(2025, 10, 15, 8, 0, tzinfo=UTC)
 QUARTER = timedelta(minutes=15)
@@ -37,15 +42,37 @@ def asks(**wishes: int | bool | str) -> ReportDescriptor:
     return ReportDescriptor(payload_type="USAGE", **wishes)  # type: ignore[arg-type]  # the fields of each test
 
 
-def quarters(count: int, *, loops: bool = False, end: timedelta | None = None, is_implied: bool = False) -> Course:
-    """Return intervals of 15 minutes with ids 10, 11 and so on."""
-    slots = tuple(Slot(id=10 + i, start=START + QUARTER * i, end=START + QUARTER * (i + 1)) for i in range(count))
-    return Course(
-        slots=slots,
-        cycle=QUARTER * count if loops or is_implied else None,
-        end=None if end is None else START + end,
-        is_implied=is_implied,
+def minutes(count: float) -> IsoDuration:
+    return IsoDuration(text="", exact=timedelta(minutes=count))
+
+
+def quarters(count: int, *, loops: bool = False, end: float | None = None) -> Course:
+    """Return intervals of 15 minutes with ids 10, 11 and so on; an end is in quarters after the start."""
+    slots = tuple(
+        TimingSlot(
+            index=i,
+            interval=WireInterval(id=10 + i, payloads=()),
+            origin=START,
+            before=minutes(15 * i),
+            length=minutes(15),
+        )
+        for i in range(count)
     )
+    last = count if end is None else end
+    return Course(
+        schedule=Schedule(
+            start=START,
+            end=None if loops and end is None else START + last * QUARTER,
+            slots=slots,
+            cycle=minutes(15 * count) if loops else None,
+            shift=timedelta(0),
+        )
+    )
+
+
+def implied() -> Course:
+    schedule = Schedule(start=START, end=None, slots=(), cycle=None, shift=timedelta(0))
+    return Course(schedule=schedule, implied=minutes(15))
 
 
 def plan(descriptor: ReportDescriptor, course: Course, most: int = 20) -> list[tuple[float, list[int]]]:
@@ -101,7 +128,7 @@ def test_b16_repeat_for_ever_on_a_looping_event_goes_on_for_ever() -> None:
 
 
 def test_b16_a_looping_event_that_its_own_duration_ends() -> None:
-    looping = quarters(2, loops=True, end=3.5 * QUARTER)
+    looping = quarters(2, loops=True, end=3.5)
     assert plan(asks(repeat=FOR_EVER), looping) == [(2, [10, 11]), (3.5, [10, 11])]
     last = report_due(asks(repeat=FOR_EVER), looping, 1)
     assert last is not None
@@ -109,7 +136,7 @@ def test_b16_a_looping_event_that_its_own_duration_ends() -> None:
 
 
 def test_b16_a_duration_shorter_than_the_intervals_leaves_the_last_ones_out() -> None:
-    assert plan(asks(), quarters(4, end=2 * QUARTER)) == [(2, [10, 11])]
+    assert plan(asks(), quarters(4, end=2.0)) == [(2, [10, 11])]
 
 
 @pytest.mark.parametrize(
@@ -150,15 +177,17 @@ def test_b16_subsets_forecasts_and_rolling_reports(
 
 
 def test_b16_implied_intervals_are_counted_on_from_the_period() -> None:
-    hourly = quarters(1, is_implied=True)
+    hourly = implied()
     rolling = asks(historical=False, start_interval=0, num_intervals=4, frequency=1, repeat=FOR_EVER)
-    assert plan(rolling, hourly, most=2) == [(0, [10, 1, 2, 3]), (1, [1, 2, 3, 4])]
-    assert plan(asks(), hourly) == [(1, [10])]
-    assert plan(asks(num_intervals=4), hourly) == [(4, [10, 1, 2, 3])]
+    assert plan(rolling, hourly, most=2) == [(0, [0, 1, 2, 3]), (1, [1, 2, 3, 4])]
+    assert plan(asks(), hourly) == [(1, [0])]
+    assert plan(asks(num_intervals=4), hourly) == [(4, [0, 1, 2, 3])]
 
 
 def test_an_interval_without_end_is_never_reported_after_it() -> None:
-    open_ended = Course(slots=(Slot(id=0, start=START, end=None),))
+    endless = IsoDuration(text="P9999Y", is_endless=True)
+    slot = TimingSlot(index=0, interval=WireInterval(id=0, payloads=()), origin=START, before=ZERO, length=endless)
+    open_ended = Course(schedule=Schedule(start=START, end=None, slots=(slot,), cycle=None, shift=timedelta(0)))
     assert report_due(asks(), open_ended, 0) is None
     forecast = report_due(asks(historical=False), open_ended, 0)
     assert forecast is not None
@@ -166,7 +195,7 @@ def test_an_interval_without_end_is_never_reported_after_it() -> None:
 
 
 def test_without_intervals_the_moment_is_ours() -> None:
-    assert is_ad_hoc(asks(), Course(slots=()))
+    assert is_ad_hoc(asks(), None)
     assert not is_ad_hoc(asks(), quarters(1))
     assert is_ad_hoc(asks(frequency=0), quarters(1))
 
@@ -200,7 +229,7 @@ def test_sub_intervals_keep_the_ids_and_open_ones_have_ours() -> None:
 
 
 def test_a_report_holds_no_more_than_anybody_would_read() -> None:
-    due = report_due(asks(num_intervals=2**31 - 1), quarters(1, is_implied=True), 0)
+    due = report_due(asks(num_intervals=2**31 - 1), implied(), 0)
     assert due is not None
     assert len(due.slots) == MOST_SLOTS
 
@@ -287,3 +316,23 @@ def test_an_edited_store_is_refused() -> None:
     for text in ("", "[]", "{}", '{"targets": []}', '{"targets": [1], "payload_type": "A"}'):
         with pytest.raises(InvalidInput, match="no descriptor"):
             read_descriptor(text)
+
+
+@pytest.mark.parametrize(
+    ("length", "is_implied"),
+    [(None, False), (ZERO, False), (minutes(60), True), (IsoDuration(text="P9999Y", is_endless=True), False)],
+    ids=["none", "zero", "hour", "endless"],
+)
+def test_a_period_without_intervals_implies_them(length: IsoDuration | None, *, is_implied: bool) -> None:
+    event = WireEvent(meta=Meta(id="e"), program_id="p", period=IntervalPeriod(start=NOW, duration=length))
+    bare = Schedule(start=START, end=None, slots=(), cycle=None, shift=timedelta(0))
+    found = course_of(event, bare)
+    assert (found is not None) == is_implied
+    assert course_of(event, None) is None
+
+
+@pytest.mark.parametrize(
+    ("until", "number"), [(0.0, 0), (1.0, 0), (2.0, 1), (3.0, 1), (4.0, 2), (6.0, 3)], ids=lambda value: f"{value:g}"
+)
+def test_a_changed_event_goes_on_after_what_was_reported(until: float, number: int) -> None:
+    assert resumed_number(asks(frequency=2, repeat=FOR_EVER), quarters(6), START + until * QUARTER) == number
