@@ -50,6 +50,8 @@ class Around:
     gateway: Gateway
     intermission: Callable[[], Awaitable[None]]
     """Waits until the gateway was killed and started again; at most once a case."""
+    refusal: Callable[[Mapping[str, Any]], Awaitable[str]]
+    """Starts another gateway with changed settings of this partner and returns why it refuses them."""
 
 
 class Partner:

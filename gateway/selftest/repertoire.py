@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 
+from gateway.selftest import cases_3_contact as contact3
+from gateway.selftest import cases_3_events as events3
 from gateway.selftest import cases_20b_contact as contact
 from gateway.selftest import cases_20b_events as events
 from gateway.selftest import cases_20b_reports as reports
 from gateway.selftest.script import Script
 
-SCRIPTS_20B: Mapping[str, Script] = {
+_SCRIPTS_20B: Mapping[str, Script] = {
     "A1": Script(play=contact.a1, faults=({"on": "*", "do": "drop", "times": -1},)),
     "A2": Script(
         play=contact.a2, faults=({"on": "oadrCreatePartyRegistration", "do": "code", "code": 463, "times": 3},)
@@ -48,5 +50,32 @@ SCRIPTS_20B: Mapping[str, Script] = {
     "A38": Script(play=reports.a38, node=reports.ODD_NAME, table={"ven_name": reports.ODD_NAME}),
 }
 """Cases against the scripted 2.0b VTN."""
+_SCRIPTS_3: Mapping[str, Script] = {
+    "B1": Script(play=contact3.b1, dialect="3.1.0"),
+    "B2": Script(play=events3.b2, dialect="3.1.0"),
+    "B3": Script(play=events3.b3, dialect="3.1.0"),
+    "B4": Script(play=events3.b4, dialect="3.0.1"),
+    "B5": Script(play=events3.b5, dialect="3.1.0"),
+    "B6": Script(play=events3.b6, dialect="3.0.1"),
+    "B7": Script(play=events3.b7, dialect="3.1.0"),
+    "B8": Script(play=events3.b8, dialect="3.0.1"),
+    "B9": Script(play=events3.b9, dialect="3.1.0"),
+    "B10": Script(play=events3.b10, dialect="3.1.0"),
+    "B11": Script(play=events3.b11, dialect="3.0.1"),
+    "B12": Script(play=events3.b12, dialect="3.1.0"),
+    "B13": Script(play=events3.b13, dialect="3.1.0", table={"lost_after": 180.0}),
+    "B16": Script(play=contact3.b16, dialect="3.1.0"),
+    "B17": Script(play=contact3.b17, dialect="3.1.0"),
+    "B18": Script(
+        play=contact3.b18,
+        dialect="3.1.0",
+        table={"ven_name": contact3.EAN13, "targets": {contact3.EAN18: "b18"}, "v3": {"profile": "gac-2.2"}},
+    ),
+    "B19": Script(play=contact3.b19, dialect="3.1.0", world={"ven_type": "BL_VEN_REQUEST"}),
+    "B20": Script(play=contact3.b20, dialect="3.1.0"),
+}
+"""Cases against the strict 3.x VTN."""
+SCRIPTS: Mapping[str, Script] = {**_SCRIPTS_20B, **_SCRIPTS_3}
+"""Every case that is played."""
 JUDGED_IN_TESTS: Mapping[str, str] = {}
 """Cases that cannot be seen from outside, with the test that judges them."""

@@ -16,11 +16,12 @@ from gateway.domain.errors import VoltbridgeError
 from gateway.selftest.catalogue import CASES, Case
 from gateway.selftest.intermission import Intermission
 from gateway.selftest.partner import Around, CaseFailed, Partner, expect
+from gateway.selftest.partner_3 import Partner3
 from gateway.selftest.partner_20b import Partner20b
 from gateway.selftest.platform import MutePlatform
-from gateway.selftest.repertoire import JUDGED_IN_TESTS, SCRIPTS_20B
+from gateway.selftest.repertoire import JUDGED_IN_TESTS, SCRIPTS
 from gateway.selftest.script import Script, usual_table
-from gateway.selftest.stage import POLL_S, Doors, Stage, charger_of, gateway_with, kill_and_start, partners
+from gateway.selftest.stage import Doors, Stage, charger_of, gateway_with, kill_and_start, partners, refusal_of
 
 LONGEST_CASE_S = 75.0
 """Real seconds after which a case has failed."""
@@ -56,12 +57,12 @@ async def play_cases(cases: Sequence[Case], folder: Path) -> list[Outcome]:
         PeerUnavailable: One of the programs did not come up.
     """
     run_folder = RunFolder(path=folder)
-    scripts = {case.number: SCRIPTS_20B[case.number] for case in cases if case.number in SCRIPTS_20B}
+    scripts = {case.number: SCRIPTS[case.number] for case in cases if case.number in SCRIPTS}
     async with partners(run_folder) as doors:
-        tables = await _prepare(scripts, doors)
+        tables = await _prepare(scripts, doors, run_folder)
         nodes = {number.lower(): node_of(number, script) for number, script in scripts.items()}
-        async with gateway_with(run_folder, tables, nodes) as stage:
-            played = await _play_all(scripts, doors, stage)
+        async with gateway_with(run_folder, list(tables.values()), nodes) as stage:
+            played = await _play_all(scripts, tables, doors, stage)
     return [played.get(case.number) or _unplayed(case) for case in cases]
 
 
@@ -72,37 +73,49 @@ def _unplayed(case: Case) -> Outcome:
     return Outcome(case=case, verdict=Verdict.ELSEWHERE, evidence=test)
 
 
-async def _prepare(scripts: Mapping[str, Script], doors: Doors) -> list[dict[str, Any]]:
-    """Make the world of each case at its partner and return the gateway's settings for them."""
-    tables: list[dict[str, Any]] = []
+async def _prepare(scripts: Mapping[str, Script], doors: Doors, folder: RunFolder) -> dict[str, dict[str, Any]]:
+    """Make the world of each case at its partner and return the gateway's settings for them by case."""
+    tables: dict[str, dict[str, Any]] = {}
     async with aiohttp.ClientSession() as http:
         for number, script in scripts.items():
             name = number.lower()
-            world = f"{doors.vtn20b}/control/worlds/{name}"
-            async with http.put(world, json=dict(script.world), raise_for_status=True) as answer:
+            world = f"{doors.control(script.dialect)}/worlds/{name}"
+            options = dict(script.world) | ({} if script.dialect == "2.0b" else {"dialect": script.dialect})
+            async with http.put(world, json=options, raise_for_status=True) as answer:
                 url = (await answer.json())["url"]
             for fault in script.faults:
                 async with http.post(f"{world}/faults", json=dict(fault), raise_for_status=True):
                     pass
-            tables.append({**usual_table(name, node_of(number, script), url, POLL_S), **script.table})
+            tables[number] = usual_table(script, name, url, folder)
     return tables
 
 
-async def _play_all(scripts: Mapping[str, Script], doors: Doors, stage: Stage) -> dict[str, Outcome]:
+async def _play_all(
+    scripts: Mapping[str, Script], tables: Mapping[str, Mapping[str, Any]], doors: Doors, stage: Stage
+) -> dict[str, Outcome]:
     cases = {case.number: case for case in CASES}
     measured = [charger_of(number.lower()) for number, script in scripts.items() if script.is_measured]
     chargers = [charger_of(number.lower()) for number in scripts]
     intermission = Intermission(len(scripts), lambda: kill_and_start(stage.gateway))
+
+    def around(number: str) -> Around:
+        return Around(
+            clock=stage.clock,
+            http=stage.http,
+            gateway=gateway,
+            intermission=intermission.wait,
+            refusal=lambda changes: refusal_of(stage.folder, {**tables[number], **changes}),
+        )
+
     async with (
         connect(stage.rpc_address, token=stage.tokens.operator) as gateway,
         connect(stage.rpc_address, token=stage.tokens.csms) as platform,
         asyncio.TaskGroup() as tasks,
     ):
         running = tasks.create_task(MutePlatform(platform, stage.clock, measured, chargers).run())
-        around = Around(clock=stage.clock, http=stage.http, gateway=gateway, intermission=intermission.wait)
         plays = {
             number: tasks.create_task(
-                _play(cases[number], script, _partner(number, script, doors, around), intermission)
+                _play(cases[number], script, _partner(number, script, doors, around(number)), intermission)
             )
             for number, script in scripts.items()
         }
@@ -117,7 +130,8 @@ def node_of(number: str, script: Script) -> str:
 
 
 def _partner(number: str, script: Script, doors: Doors, around: Around) -> Partner:
-    return Partner20b(number.lower(), node_of(number, script), f"{doors.vtn20b}/control", around)
+    kind = Partner20b if script.dialect == "2.0b" else Partner3
+    return kind(number.lower(), node_of(number, script), doors.control(script.dialect), around)
 
 
 async def _play(case: Case, script: Script, partner: Partner, intermission: Intermission) -> Outcome:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.demo.folder import RunFolder
 from gateway.selftest.partner_20b import CONTEXT, OTHER_CONTEXT
 
 Fields = Mapping[str, Any]
@@ -16,6 +17,8 @@ class Script:
     """One case."""
 
     play: Play
+    dialect: str = "2.0b"
+    """`2.0b`, `3.0.1` or `3.1.0`."""
     world: Fields = field(default_factory=dict)
     """Options of its world at the scripted VTN."""
     faults: tuple[Fields, ...] = ()
@@ -28,27 +31,37 @@ class Script:
     """Whether the chargers of its node are measured."""
 
 
-def usual_table(name: str, node: str, url: str, poll_s: float) -> dict[str, Any]:
-    """Return the gateway's settings for one partner.
+def usual_table(script: Script, name: str, url: str, folder: RunFolder) -> dict[str, Any]:
+    """Return the gateway's settings for the partner of a case.
 
     Args:
+        script: Of the case.
         name: The case, in lower case.
-        node: Its node in the site tree.
         url: The VTN.
-        poll_s: Market seconds between polls when the VTN asks for none.
+        folder: Where the secret of 3.x clients is.
     """
-    return {
+    node = script.node or name
+    usual = {
         "authority": f"vtn:{name}",
         "tenant": TENANT,
+        "dialect": script.dialect,
         "url": url,
         "ven_name": f"voltbridge-{name}",
         "portfolio_node": node,
         "targets": {name: node},
-        "poll": poll_s,
-        "market_contexts": [CONTEXT, OTHER_CONTEXT],
-        "signature": "off",
+        "poll": POLL_S,
         "allow_plain_on_loopback": True,
     }
+    if script.dialect == "2.0b":
+        return {**usual, "market_contexts": [CONTEXT, OTHER_CONTEXT], "signature": "off", **script.table}
+    client = {"client_id": "ven", "client_secret_file": str(folder.path / VEN_SECRET_FILE), "survey": SURVEY_S}
+    return {**usual, **script.table, "v3": {**client, **script.table.get("v3", {})}}
 
 
 TENANT = "selftest"
+"""Tenant of all rows of the self-test."""
+POLL_S = 60.0
+"""Market seconds between polls."""
+SURVEY_S = 120.0
+"""Market seconds after which a 3.x VEN looks at programs and its own ven again."""
+VEN_SECRET_FILE = "ven.secret"  # noqa: S105  # a file name

@@ -3,10 +3,12 @@
 import os
 import secrets
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -15,14 +17,13 @@ from gateway.clock import FileClock, write_clock_file
 from gateway.demo.configuration import environment, free_port, run_command
 from gateway.demo.folder import RunFolder, toml_text
 from gateway.demo.programs import Program
+from gateway.domain.errors import PeerUnavailable
 from gateway.selftest.partner import RATING_KW
-from gateway.selftest.script import TENANT
+from gateway.selftest.script import POLL_S, TENANT, VEN_SECRET_FILE
 
 SPEED = 60.0
 """Market seconds per real second: a minute of the protocol is a second here."""
 OPENING = datetime(2026, 3, 3, 8, 0, tzinfo=UTC)
-POLL_S = 60.0
-"""Market seconds between polls."""
 _CSMS = "csms-selftest"
 _LEASE_S = 900.0
 
@@ -39,6 +40,7 @@ class Tokens:
 class Stage:
     """Everything that runs."""
 
+    folder: RunFolder
     clock: FileClock
     http: aiohttp.ClientSession
     gateway: Program
@@ -51,6 +53,11 @@ class Doors:
     """Where the partners are."""
 
     vtn20b: str
+    vtn3: str
+
+    def control(self, dialect: str) -> str:
+        """Return the control door of the VTN that speaks a dialect."""
+        return f"{self.vtn20b if dialect == '2.0b' else self.vtn3}/control"
 
 
 def charger_of(name: str) -> str:
@@ -70,14 +77,17 @@ async def start_program(folder: RunFolder, name: str, module: str, *arguments: s
 
 @asynccontextmanager
 async def partners(folder: RunFolder) -> AsyncIterator[Doors]:
-    """Run the scripted VTN on the clock of the self-test."""
+    """Run both VTNs on the clock of the self-test."""
     write_clock_file(folder.clock, OPENING, SPEED)
+    folder.write_secret(VEN_SECRET_FILE, "ven-secret")
     shared = ("--clock", str(folder.clock))
-    program, ready = await start_program(folder, "vtn20b", "gateway.sandbox.vtn20b", *shared)
-    try:
-        yield Doors(vtn20b=ready["url"])
-    finally:
-        await program.stop()
+    async with AsyncExitStack() as stack:
+        urls = []
+        for name in ("vtn20b", "vtn3"):
+            program, ready = await start_program(folder, name, f"gateway.sandbox.{name}", *shared)
+            stack.push_async_callback(program.stop)
+            urls.append(ready["url"])
+        yield Doors(vtn20b=urls[0], vtn3=urls[1])
 
 
 @asynccontextmanager
@@ -94,6 +104,7 @@ async def gateway_with(
     try:
         async with aiohttp.ClientSession() as http:
             yield Stage(
+                folder=folder,
                 clock=FileClock(folder.clock),
                 http=http,
                 gateway=program,
@@ -102,6 +113,24 @@ async def gateway_with(
             )
     finally:
         await program.stop()
+
+
+async def refusal_of(folder: RunFolder, table: Mapping[str, Any]) -> str:
+    """Return what the gateway says when it refuses to start with a partner; empty when it starts.
+
+    Args:
+        folder: Of the run; a folder inside it takes the configuration and the rows.
+        table: Settings of the partner.
+    """
+    trial = RunFolder(path=Path(tempfile.mkdtemp(dir=folder.path)))
+    settings = {**_settings(trial, [table]), "clock_file": str(folder.clock)}
+    trial.config.write_text(toml_text(settings), encoding="utf-8")
+    try:
+        program, _ = await start_program(trial, "gateway", "gateway", "serve", "--config", str(trial.config))
+    except PeerUnavailable as error:
+        return str(error)
+    await program.stop()
+    return ""
 
 
 async def kill_and_start(gateway: Program) -> None:
