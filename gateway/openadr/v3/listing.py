@@ -40,7 +40,7 @@ async def list_events(client: VtnClient, survey: Survey, holdings: Holdings) -> 
     """Return the events that the VTN shows us.
 
     Between two pages a list may change, so that an event slips through. A list of several pages that lacks an event we know is
-    therefore read twice; what is missing both times is gone.
+    therefore read twice; what is missing both times is gone, what is missing once is looked at again with the next poll.
 
     Raises:
         PeerUnavailable: The VTN does not answer or refuses us.
@@ -52,7 +52,7 @@ async def list_events(client: VtnClient, survey: Survey, holdings: Holdings) -> 
         return EventListing(
             events={**listing.events, **again.events},
             broken={**listing.broken, **again.broken},
-            pages=again.pages,
+            pages=(*listing.pages, *again.pages),
             is_complete=listing.is_complete and again.is_complete,
         )
     return listing

@@ -88,7 +88,7 @@ class Understanding:
         program = survey.programs.get(event.program_id)
         said, broken = self._admitted(event, program, others, receipt)
         label = survey.label(event.program_id, self._settings.programs)
-        beside = [list(nodes), _context(program), None if said is None else said.content]
+        beside = [list(nodes), _context(program), _meant(event, said)]
         seen = self._holdings.see(
             ObjectKind.EVENT, event.meta, event.content, program_id=event.program_id, beside=beside
         )
@@ -215,6 +215,13 @@ class KnownWhere:
     program: Program | None
     nodes: tuple[str, ...]
     label: str
+
+
+def _meant(event: WireEvent, said: WireEvent | None) -> Json:
+    """Return what a profile made of an event's intervals; nothing where it left them as they are."""
+    if said is None:
+        return "refused"
+    return None if said is event else [said.content.get("intervals"), said.content.get("payloadDescriptors")]
 
 
 def _context(program: Program | None) -> Json:

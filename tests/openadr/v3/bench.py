@@ -11,7 +11,7 @@ import async_solipsism
 from gateway.domain.errors import StorageUnavailable
 from gateway.domain.identity import Principal, system_principal
 from gateway.domain.programs import HeldObject, NonCompliance
-from gateway.domain.signals import EventAnswer, EventInterval, EventStatus, GridEvent, OptType
+from gateway.domain.signals import EventAnswer, EventInterval, GridEvent, OptType
 from gateway.openadr.v3.companion import Companion
 from gateway.openadr.v3.names import Dialect
 from gateway.openadr.v3.settings import Credentials, VenSettings
@@ -139,12 +139,7 @@ class Bench:
 
     def in_force(self) -> dict[str, int]:
         """Return the events that are not cancelled, with their modification."""
-        now = self.clock.now()
-        return {
-            event_id: event.modification
-            for event_id, event in self.events().items()
-            if event.status(now) is not EventStatus.CANCELLED
-        }
+        return {event_id: event.modification for event_id, event in self.events().items() if not event.cancelled}
 
     def now(self, event_id: str = "e1", **later: float) -> list[EventInterval]:
         """Return what an event says now, or later."""

@@ -62,6 +62,8 @@ class MemoryVtn:
     tokens: set[str] = field(default_factory=set)
     issued: int = 0
     counts: Counter[str] = field(default_factory=Counter)
+    extra: list[Any] = field(default_factory=list)
+    """Comes at the end of every list of events, whatever it is."""
     on_request: Callable[[Heard], None] = lambda _heard: None
 
     # ------------------------------------------------------------ what tests do
@@ -172,6 +174,8 @@ class MemoryVtn:
         listed = [row for row in rows.values() if self._shows(kind, row, heard)]
         if kind == "vens":
             listed = [row for row in listed if row["venName"] in (heard.all("venName") or [row["venName"]])]
+        if kind == "events":
+            listed += self.extra
         if self.ignores_skip:
             return 200, listed[:LONGEST_PAGE]
         skip, limit = int((heard.all("skip") or ["0"])[0]), int((heard.all("limit") or ["50"])[0])
