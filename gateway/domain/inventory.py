@@ -1,4 +1,4 @@
-"""The inventory file: portfolios, sites, circuits, connection points, chargers and capacity groups of one tenant.
+"""The inventory file: portfolios, sites, circuits, connection points, chargers, capacity groups and enrolments of one tenant.
 
 ```toml
 tenant = "demo"
@@ -42,6 +42,17 @@ enforcement = "B"                           # left out: B
 authority = "vtn:grid-demo"
 name = "vpp-be"
 node = "vpp-be"
+
+[[enrolments]]                              # who may be called by which program, for what and until when
+authority = "vtn:grid-demo"
+program = "http://grid-demo.example/dr"     # market context or program id; left out: every program of the authority
+node = "site-01"
+resource = "Car park north"                 # the partner's name of the node
+owner = "facility@carpark.example"          # who is responsible for the consent; never a driver
+purpose = "reduce the load in grid emergencies"
+valid_from = 2025-10-01T00:00:00Z
+valid_until = 2026-10-01T00:00:00Z          # left out: until withdrawn
+consented_at = 2025-09-15T09:00:00Z
 ```
 
 Everything is checked before anything is returned: a wrong file changes nothing, and the error names the field by its path.
@@ -52,6 +63,7 @@ import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import TypeVar
@@ -59,7 +71,8 @@ from typing import TypeVar
 import numpy as np
 
 from gateway.domain.errors import InvalidInput
-from gateway.domain.timegrid import zone_of
+from gateway.domain.programs import Enrolment
+from gateway.domain.timegrid import Interval, zone_of
 from gateway.domain.topology import (
     CapacityGroup,
     Charger,
@@ -92,6 +105,7 @@ class Inventory:
     connection_points: tuple[ConnectionPoint, ...]
     portfolios: tuple[Portfolio, ...]
     capacity_groups: tuple[CapacityGroup, ...]
+    enrolments: tuple[Enrolment, ...] = ()
 
 
 def parse_inventory(document: Mapping[str, object]) -> Inventory:
@@ -111,6 +125,8 @@ def parse_inventory(document: Mapping[str, object]) -> Inventory:
         draft.add_site(table)
     for table in top.tables("capacity_groups"):
         draft.add_capacity_group(table)
+    for table in top.tables("enrolments"):
+        draft.add_enrolment(table)
     top.refuse_unknown()
     draft.check_fallbacks()
     return Inventory(
@@ -120,6 +136,7 @@ def parse_inventory(document: Mapping[str, object]) -> Inventory:
         connection_points=tuple(draft.connection_points.values()),
         portfolios=tuple(draft.portfolios.values()),
         capacity_groups=tuple(draft.capacity_groups.values()),
+        enrolments=tuple(draft.enrolments.values()),
     )
 
 
@@ -176,6 +193,13 @@ class _Table:
         except ValueError as error:
             raise InvalidInput(self.path(key), f"must be one of {', '.join(kind.value for kind in kinds)}") from error
 
+    def instant(self, key: str) -> datetime:
+        """Return a TOML date-time with its offset, in UTC."""
+        value = self._value(key)
+        if not isinstance(value, datetime) or value.tzinfo is None:
+            raise InvalidInput(self.path(key), "must be a date-time with an offset, such as 2025-10-01T00:00:00Z")
+        return value.astimezone(UTC)
+
     def decimal_text(self, key: str) -> str:
         """Return the text of a finite decimal number above 0."""
         value = self.text(key)
@@ -225,6 +249,7 @@ class _Draft:
         self.connection_points: dict[str, ConnectionPoint] = {}
         self.portfolios: dict[str, Portfolio] = {}
         self.capacity_groups: dict[str, CapacityGroup] = {}
+        self.enrolments: dict[str, Enrolment] = {}
         self._tenant = tenant
         self._node_paths: dict[str, str] = {}
 
@@ -280,6 +305,27 @@ class _Draft:
             node=_reference(table, "node", self.nodes),
         )
         _add_once(self.capacity_groups, group.id, group, table.path("name"))
+        table.refuse_unknown()
+
+    def add_enrolment(self, table: _Table) -> None:
+        """Read a consent; the same authority, program and node from the same instant on is the same consent."""
+        authority, node = table.text("authority"), _reference(table, "node", self.nodes)
+        program = table.text("program") if table.has("program") else ""
+        start = table.instant("valid_from")
+        with table.naming():
+            enrolment = Enrolment(
+                id=f"{authority}:{program}:{node}:{start:%Y-%m-%dT%H:%M:%SZ}",
+                tenant=self._tenant,
+                authority=authority,
+                program=program,
+                node=node,
+                resource=table.text("resource"),
+                owner=table.text("owner"),
+                purpose=table.text("purpose"),
+                valid=Interval(start=start, end=table.instant("valid_until") if table.has("valid_until") else None),
+                consented_at=table.instant("consented_at"),
+            )
+        _add_once(self.enrolments, enrolment.id, enrolment, table.path("node"))
         table.refuse_unknown()
 
     def check_fallbacks(self) -> None:

@@ -176,6 +176,8 @@ class MarketDayStatus:
     series_id: str | None
     checked_at: datetime
     note: str = ""
+    cross_check: str = ""
+    """What a second source says about these prices; empty while none was compared."""
 
 
 DELIVERY_STEPS = frozenset({timedelta(minutes=15), timedelta(minutes=30), timedelta(minutes=60)})

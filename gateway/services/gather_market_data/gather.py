@@ -7,6 +7,9 @@ WAITING --> PARTIAL --> COMPLETE          before 14:00 the day before
     \----------\--> LATE --> FALLBACK     from 14:00 people are told, from 20:00 the same day last week stands in
 ```
 
+A whole day is then compared with another source, where there is one: what differs by more than a cent is an alarm, and the
+primary's prices are kept.
+
 Nobody is asked before values can be there (12:45 for the day-ahead coupling); then every 2 to 5 minutes with jitter, at most so
 many times a day. The same prices fetched again are one row; other prices are a new row and the old one stays.
 """
@@ -15,11 +18,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 
 from gateway.domain.errors import Conflict, InvalidInput, NotFound, PeerUnavailable, Unavailable
 from gateway.domain.evidence import AuditEntry
 from gateway.domain.identity import Permission, Principal
+from gateway.domain.price_check import compare_prices
 from gateway.domain.series import (
     PUBLICATION,
     CarbonSeries,
@@ -37,6 +40,7 @@ from gateway.domain.series import (
 from gateway.domain.timegrid import DeliveryDay, zone_of
 from gateway.observe import logger
 from gateway.ports import Batch, CarbonSource, Clock, Ids, PriceSource, Put, Store
+from gateway.services.gather_market_data.stand_in import shifted_series
 
 _ACTOR = "system:market-data"
 _WEEK_DAYS = 7
@@ -63,6 +67,9 @@ class GatherSettings:
     """At most so many requests for one zone, product and delivery day."""
     history_tries: int = 3
     """A past day that its source does not have is asked for so many times."""
+    confirm_poll: timedelta = timedelta(minutes=30)
+    """How often a second source is asked whether it says the same."""
+    confirm_tries: int = 6
     spacing: timedelta = timedelta(seconds=1)
     """Pause between two requests."""
 
@@ -161,6 +168,49 @@ class MarketDataGatherer:
         ]
         return statuses[0]
 
+    async def confirm(self, zone: str, product: PriceProduct, day: DeliveryDay) -> str:
+        """Ask another source whether it has the same prices for a day that is complete, and note what it says.
+
+        Returns:
+            What the status now says (`MarketDayStatus.cross_check`); empty when no other source could be compared.
+
+        Raises:
+            StorageUnavailable: Nothing was noted.
+        """
+        said = ""
+        for tenant in self._settings.tenants:
+            row = await self._store.get(MarketDayStatus, tenant, market_day_id(zone, product, day))
+            series = None if row is None else await self._series_of(tenant, row.record)
+            if row is None or series is None or row.record.state is not DayState.COMPLETE:
+                continue
+            said = said or await self._second_opinion(series, day)
+            if said and said != row.record.cross_check:
+                status = dataclasses.replace(row.record, cross_check=said, checked_at=self._clock.now())
+                batch = Batch(
+                    tenant=tenant,
+                    puts=(Put(record=status, expected_version=row.version),),
+                    audit=(self._entry(tenant, status),),
+                )
+                await self._store.apply(batch)
+        return said
+
+    async def _second_opinion(self, series: PriceSeries, day: DeliveryDay) -> str:
+        """Return what the first other source that can be compared says; empty when none can."""
+        for source in self._prices[series.zone, series.product]:
+            if source.name == series.source:
+                continue
+            try:
+                other = await source.fetch(series.zone, day)
+                comparison = None if other is None else compare_prices(series, other)
+            except (PeerUnavailable, InvalidInput) as error:
+                _LOG.warning("price_source_failed", zone=series.zone, source=source.name, error=str(error))
+                continue
+            if comparison is not None:
+                log = _LOG.info if comparison.agrees else _LOG.error
+                log("prices_compared", zone=series.zone, day=day.day.isoformat(), result=comparison.told())
+                return comparison.told()
+        return ""
+
     async def refresh_carbon(self, zone: str, day: DeliveryDay) -> bool:
         """Ask the sources once for the carbon intensity of a day; return whether the day is complete now."""
         found: CarbonSeries | None = None
@@ -252,6 +302,7 @@ class MarketDataGatherer:
             series_id=None if series is None else series.id,
             checked_at=now,
             note=note,
+            cross_check=before.cross_check if before is not None and _is_same(before, series) else "",
         )
         if before is not None and dataclasses.replace(before, checked_at=now) == status:
             return before
@@ -292,7 +343,12 @@ class MarketDataGatherer:
             object_kind="market-day",
             object_id=status.id,
             causes=causes,
-            detail={"state": status.state.value, "missing": str(status.missing_count), "note": status.note},
+            detail={
+                "state": status.state.value,
+                "missing": str(status.missing_count),
+                "note": status.note,
+                "cross_check": status.cross_check,
+            },
         )
 
     async def _latest_carbon(self, tenant: str, zone: str, day: DeliveryDay) -> CarbonSeries | None:
@@ -334,8 +390,7 @@ class MarketDataGatherer:
         for (zone, product), day in self._price_days(now):
             due = await self._price_due(zone, product, day)
             if due is not None and due <= self._clock.now():
-                await self.refresh(zone, product, day)
-                due = self._asked_now(market_day_id(zone, product, day))
+                due = await self._ask_for(zone, product, day)
                 await self._clock.sleep(self._settings.spacing)
             wake = wake if due is None else min(wake, due)
         for zone, day in self._carbon_days(now):
@@ -364,13 +419,40 @@ class MarketDataGatherer:
         key = market_day_id(zone, product, day)
         rows = [await self._store.get(MarketDayStatus, tenant, key) for tenant in self._settings.tenants]
         if all(row is not None and row.record.state is DayState.COMPLETE for row in rows):
-            return None
+            return self._confirm_due(key, zone, product, [row.record for row in rows if row is not None])
         now = self._clock.now()
         is_past = day.interval.end is not None and PUBLICATION[product].late_at(day) + timedelta(days=1) < now
         limit = self._settings.history_tries if is_past else self._settings.requests_per_day
         if self._asked.get(key, 0) >= limit:
             return None
         return self._next_ask.get(key, PUBLICATION[product].opens_at(day))
+
+    def _confirm_due(
+        self, key: str, zone: str, product: PriceProduct, statuses: Sequence[MarketDayStatus]
+    ) -> datetime | None:
+        """Return when to ask another source about a complete day; None when one has answered, or there is none."""
+        is_open = len(self._prices[zone, product]) > 1 and not all(status.cross_check for status in statuses)
+        is_recent = all(status.day >= self._oldest_to_confirm(zone) for status in statuses)
+        tries = self._asked.get(_confirming(key), 0)
+        if not is_open or not is_recent or tries >= self._settings.confirm_tries:
+            return None
+        return self._next_ask.get(_confirming(key), self._clock.now())
+
+    def _oldest_to_confirm(self, zone: str) -> str:
+        """Return the ISO day before which nothing is compared any more: today's."""
+        return DeliveryDay.containing(self._clock.now(), self._settings.time_zones[zone]).day.isoformat()
+
+    async def _ask_for(self, zone: str, product: PriceProduct, day: DeliveryDay) -> datetime:
+        """Ask for prices that are missing, or for a second opinion on a whole day; return when to ask again."""
+        key = market_day_id(zone, product, day)
+        row = await self._store.get(MarketDayStatus, self._settings.tenants[0], key)
+        if row is None or row.record.state is not DayState.COMPLETE:
+            await self.refresh(zone, product, day)
+            return self._asked_now(key)
+        await self.confirm(zone, product, day)
+        self._asked[_confirming(key)] = self._asked.get(_confirming(key), 0) + 1
+        self._next_ask[_confirming(key)] = self._clock.now() + self._settings.confirm_poll
+        return self._next_ask[_confirming(key)]
 
     async def _carbon_round(self, zone: str, day: DeliveryDay, wake: datetime) -> datetime:
         key = f"{zone}:carbon:{day.day.isoformat()}"
@@ -400,6 +482,15 @@ class MarketDataGatherer:
         return self._next_ask[key]
 
 
+def _is_same(status: MarketDayStatus, series: PriceSeries | None) -> bool:
+    """Tell whether a status still points to the same prices, so that what another source said of them holds."""
+    return series is not None and status.series_id == series.id
+
+
+def _confirming(key: str) -> str:
+    return f"{key}:second-opinion"
+
+
 def _require_asked(series: PriceSeries, zone: str, product: PriceProduct, day: DeliveryDay) -> None:
     """Check that a source answered what it was asked."""
     if series.zone != zone:
@@ -417,29 +508,3 @@ def _better(known: PriceSeries | None, fetched: PriceSeries | None, note: str) -
         withdrawn = f"{fetched.source} withdrew values that it had published; the fuller series is kept"
         return known, "; ".join(part for part in (note, withdrawn) if part)
     return fetched, note
-
-
-def shifted_series(past: PriceSeries, past_day: DeliveryDay, day: DeliveryDay, now: datetime) -> PriceSeries:
-    """Return the prices of one day on the wall clock of another, labelled as a stand-in.
-
-    On a day with a clock change the repeated hour takes the value of its wall-clock time, the missing one is left out.
-    """
-    local = zone_of(day.zone)
-    by_clock: dict[tuple[int, int], Decimal | None] = {}
-    for start, price in zip(past.grid.starts(), past.prices_per_mwh, strict=True):
-        wall = start.astimezone(local)
-        by_clock.setdefault((wall.hour, wall.minute), price)
-    grid = day.grid(past.grid.step)
-    walls = [start.astimezone(local) for start in grid.starts()]
-    # The hour that the past day skipped takes the value of the hour before it.
-    prices = [by_clock.get((w.hour, w.minute), by_clock.get((w.hour - 1, w.minute))) for w in walls]
-    series = dataclasses.replace(
-        past,
-        grid=grid,
-        prices_per_mwh=tuple(prices),
-        published_at=None,
-        fetched_at=now,
-        quality=Quality.SUBSTITUTED,
-        note=f"stand-in: prices of {past_day.day.isoformat()}, because none were published for {day.day.isoformat()}",
-    )
-    return dataclasses.replace(series, id=price_series_id(series, day))

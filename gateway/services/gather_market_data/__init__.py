@@ -1,0 +1,9 @@
+"""Prices and carbon of every delivery day: fetched, judged, compared between sources, kept with every revision.
+
+What a source's reply means is read in `gateway.market_data`; what a day's prices are used for is decided elsewhere.
+"""
+
+from gateway.services.gather_market_data.gather import GatherSettings, MarketDataGatherer
+from gateway.services.gather_market_data.stand_in import shifted_series
+
+__all__ = ["GatherSettings", "MarketDataGatherer", "shifted_series"]
