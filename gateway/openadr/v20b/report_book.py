@@ -158,6 +158,9 @@ class ReportBook:
             replace(unsent.row, dropped_at=self._around.clock.now()), action="openadr.report-given-up"
         )
         self._take_off(unsent)
+        request = self._requests.get(unsent.row.request)
+        if request is not None:
+            self._requests[request.id] = self._unsaved[request.id] = self._settled(request)
 
     def _take_off(self, unsent: Unsent) -> bool:
         queue = self._unsent.get(unsent.row.request, deque())
