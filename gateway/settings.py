@@ -104,6 +104,8 @@ class Vtn3Settings(_Section):
     """Profile by name or id of a program; others have `profile`."""
     applies_broken: bool = False
     """Use objects that break their profile all the same, and say so."""
+    mqtt: bool = False
+    """Listen to the VTN's MQTT broker, where it has one: changes are looked at when they happen, not only at the next poll."""
 
 
 class VtnPushSettings(_Section):
@@ -205,6 +207,14 @@ class ProgramSettings(_Section):
         return f"{self.authority}:{self.program}" if self.program else self.authority
 
 
+class FeedSettings(_Section):
+    """A public place that publishes the same prices without a key."""
+
+    name: Literal["energy-charts", "smard", "elering", "awattar", "nord-pool-portal"]
+    url: str | None = None
+    """Another address than the public one, for example the sandbox's."""
+
+
 class MarketSettings(_Section):
     """Where prices and carbon come from, and what is bid where."""
 
@@ -212,6 +222,8 @@ class MarketSettings(_Section):
     time_zone: str
     entsoe_url: str
     entsoe_token_file: Path
+    feeds: tuple[FeedSettings, ...] = ()
+    """Asked in this order when ENTSO-E has no whole day, and to confirm the one it has."""
     carbon_url: str | None = None
     carbon_token_file: Path | None = None
     carbon_kind: Literal["average", "marginal"] = "average"

@@ -25,7 +25,7 @@ from gateway.app.peers import (
 )
 from gateway.app.services import Services, World, wire_services
 from gateway.app.supervise import EssentialJobEnded, Job, run_jobs
-from gateway.app.vtns import ven3_of
+from gateway.app.vtns import VenWorld, ven3_jobs
 from gateway.app.watch import LoopWatch
 from gateway.domain.errors import InvalidInput
 from gateway.domain.topology import Portfolio
@@ -163,18 +163,19 @@ def _edge_jobs(server: RpcServer, pages: PageServer) -> list[Job]:
 
 
 def _ven_jobs(settings: Settings, world: World, services: Services, journal: ExchangeJournal) -> list[Job]:
-    jobs = []
+    jobs: list[Job] = []
+    ven_world = VenWorld(
+        store=world.store,
+        signal_desk=services.signals,
+        usage_desk=services.reporter,
+        status_desk=services.dispatcher,
+        clock=world.clock,
+        ids=world.ids,
+        journal=journal,
+    )
     for vtn in settings.vtn:
         if vtn.dialect != "2.0b":
-            ven3 = ven3_of(
-                vtn,
-                store=world.store,
-                signal_desk=services.signals,
-                clock=world.clock,
-                ids=world.ids,
-                journal=journal,
-            )
-            jobs.append(Job(name=vtn.authority, run=ven3.run))
+            jobs += ven3_jobs(vtn, ven_world)
             continue
         ven = ven_of(
             vtn,

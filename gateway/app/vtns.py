@@ -1,5 +1,8 @@
 """VENs of OpenADR 3.x VTNs, made from settings."""
 
+from dataclasses import dataclass
+
+from gateway.app.supervise import Job
 from gateway.domain.errors import InvalidInput
 from gateway.domain.identity import system_principal
 from gateway.domain.signals import Instruction
@@ -7,43 +10,86 @@ from gateway.openadr.https import TlsFiles
 from gateway.openadr.journal import ExchangeJournal
 from gateway.openadr.profiles import ProfileGate, load_profile
 from gateway.openadr.profiles.gate import program_profile
+from gateway.openadr.v3.mqtt_listener import MqttListener, MqttSettings
 from gateway.openadr.v3.names import Dialect
 from gateway.openadr.v3.noted import NotedTransport
+from gateway.openadr.v3.report_engine import ReportEngine, ReportPorts
 from gateway.openadr.v3.rereading import Rereader
 from gateway.openadr.v3.settings import Credentials, OwnResource, VenSettings
 from gateway.openadr.v3.transport import HttpTransport
 from gateway.openadr.v3.understanding import GateOf
 from gateway.openadr.v3.ven import Ven, VenPorts
 from gateway.openadr.v3.wire import Program, Target
-from gateway.ports import Clock, Ids, SignalDesk, Store
+from gateway.ports import Clock, Ids, SignalDesk, StatusDesk, Store, UsageDesk
 from gateway.settings import VtnSettings, read_secret, seconds
 
 
-def ven3_of(
-    settings: VtnSettings,
-    *,
-    store: Store,
-    signal_desk: SignalDesk,
-    clock: Clock,
-    ids: Ids,
-    journal: ExchangeJournal,
-) -> Ven:
-    """Return the VEN for one 3.x VTN.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VenWorld:
+    """What VENs of 3.x VTNs work with."""
+
+    store: Store
+    signal_desk: SignalDesk
+    usage_desk: UsageDesk
+    status_desk: StatusDesk
+    clock: Clock
+    ids: Ids
+    journal: ExchangeJournal
+
+
+def ven3_jobs(settings: VtnSettings, world: VenWorld) -> list[Job]:
+    """Return what runs for one 3.x VTN: the VEN with its reports and, where it is wanted, the listener to its broker.
+
+    Raises:
+        InvalidInput: A setting is wrong, or a profile, secret or TLS file is missing.
+    """
+    ven = ven3_of(settings, world)
+    jobs = [Job(name=settings.authority, run=ven.run)]
+    if settings.v3.mqtt:
+        listener = MqttListener(
+            MqttSettings(
+                authority=settings.authority,
+                client_id=settings.v3.client_id or "",
+                ca_file=settings.ca,
+                allow_plain_mqtt=settings.allow_plain_on_loopback,
+            ),
+            ven.client,
+            lambda: (ven.ven_id, () if ven.survey is None else tuple(ven.survey.programs)),
+            ven.interest,
+            ven.wake,
+            world.clock,
+            world.ids,
+        )
+        jobs.append(Job(name=f"{settings.authority} mqtt", run=listener.run))
+    return jobs
+
+
+def ven3_of(settings: VtnSettings, world: VenWorld) -> Ven:
+    """Return the VEN for one 3.x VTN, with its reports.
 
     Raises:
         InvalidInput: A setting is wrong, or a profile, secret or TLS file is missing.
     """
     ports = VenPorts(
-        store=store,
-        signal_desk=signal_desk,
-        clock=clock,
-        ids=ids,
+        store=world.store,
+        signal_desk=world.signal_desk,
+        clock=world.clock,
+        ids=world.ids,
         principal=system_principal(settings.tenant, "openadr"),
     )
     told = ven3_settings(settings)
+    gate_of = _gates(settings)
     transport = HttpTransport(told.tls, max_bytes=told.json.max_bytes, timeout_s=told.request_timeout_s)
-    noted = NotedTransport(transport, journal.page(settings.tenant, settings.authority, clock))
-    return Ven(told, ports, gate_of=_gates(settings), transport=noted)
+    noted = NotedTransport(transport, world.journal.page(settings.tenant, settings.authority, world.clock))
+    ven = Ven(told, ports, gate_of=gate_of, transport=noted)
+    reported = ReportPorts(
+        usage_desk=world.usage_desk,
+        status_desk=world.status_desk,
+        standing=lambda: ven.standing,
+        gate_of=gate_of,
+    )
+    ven.accompany(ReportEngine(ven.around, ven.client, reported))
+    return ven
 
 
 def rereader3_of(settings: VtnSettings, store: Store) -> Rereader:

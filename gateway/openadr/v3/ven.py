@@ -31,7 +31,7 @@ from gateway.openadr.v3.names import Dialect
 from gateway.openadr.v3.notifications import Interest
 from gateway.openadr.v3.refusals import VtnBusy
 from gateway.openadr.v3.settings import VenSettings
-from gateway.openadr.v3.standing import Registrar
+from gateway.openadr.v3.standing import Registrar, Standing
 from gateway.openadr.v3.surroundings import Surroundings
 from gateway.openadr.v3.survey import Survey, survey
 from gateway.openadr.v3.transport import HttpTransport, Transport
@@ -166,6 +166,11 @@ class Ven:
     def survey(self) -> Survey | None:
         """What surrounds the events, as last seen; None before the first survey."""
         return self._survey
+
+    @property
+    def standing(self) -> Standing:
+        """Our ven and resources at the VTN, as last seen."""
+        return Standing(ven=None) if self._survey is None else self._survey.standing
 
     @property
     def known(self) -> Sequence[KnownEvent]:
