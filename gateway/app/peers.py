@@ -5,6 +5,7 @@ from pathlib import Path
 
 import aiohttp
 
+from gateway.app.feeds import public_feeds
 from gateway.domain.errors import InvalidInput
 from gateway.domain.identity import system_principal
 from gateway.domain.series import CarbonKind, PriceProduct
@@ -51,7 +52,10 @@ def price_sources(
     endpoint = EntsoeEndpoint(account=account, session=session, clock=clock, worker=worker)
     rules = load_market_rules(MARKET_RULES)
     return {
-        (market.zone, PriceProduct.DAY_AHEAD_SDAC): (EntsoePriceSource(endpoint=endpoint, rules=rules),),
+        (market.zone, PriceProduct.DAY_AHEAD_SDAC): (
+            EntsoePriceSource(endpoint=endpoint, rules=rules),
+            *public_feeds(market, session, clock),
+        ),
         (market.zone, PriceProduct.IMBALANCE): (EntsoeImbalanceSource(endpoint=endpoint, rules=rules),),
     }
 
