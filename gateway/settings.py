@@ -106,6 +106,27 @@ class Vtn3Settings(_Section):
     """Use objects that break their profile all the same, and say so."""
     mqtt: bool = False
     """Listen to the VTN's MQTT broker, where it has one: changes are looked at when they happen, not only at the next poll."""
+    webhook: bool = False
+    """Be notified over `[webhook]`; polls go on as the truth."""
+    mqtt_ca: Path | None = None
+    """Authorities to trust for the broker; left out, those for the VTN."""
+    report_part: Seconds = 900.0
+    """Length of report intervals that are left to us."""
+    report_patience: Seconds = 300.0
+    """How long after an interval its last meter readings are waited for."""
+
+
+class WebhookSettings(_Section):
+    """The listener that VTNs of OpenADR 3 notify us at, one for all of them."""
+
+    host: str = "127.0.0.1"
+    """Loopback behind a proxy that ends TLS, or any address with a certificate."""
+    port: int = Field(ge=0, le=65535)
+    public_url: str
+    """Beginning of the addresses that VTNs are told."""
+    certificate: Path | None = None
+    key: Path | None = None
+    allow_plain_on_loopback: bool = False
 
 
 class VtnPushSettings(_Section):
@@ -302,6 +323,8 @@ class Settings(BaseSettings):
     web: WebSettings = WebSettings()
     dispatch: DispatchTimes = DispatchTimes()
     vtn: tuple[VtnSettings, ...] = ()
+    webhook: WebhookSettings | None = None
+    """Where VTNs of OpenADR 3 notify us; without it they are only polled."""
     program: tuple[ProgramSettings, ...] = ()
     """Agreements about the events of grid partners; partners without one have the default ones."""
     market: MarketSettings | None = None

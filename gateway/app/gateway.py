@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 
+from gateway.app.notifications import receiver_of
 from gateway.app.offline import clock_of
 from gateway.app.pages import PageServer, page_site
 from gateway.app.peers import (
@@ -163,7 +164,8 @@ def _edge_jobs(server: RpcServer, pages: PageServer) -> list[Job]:
 
 
 def _ven_jobs(settings: Settings, world: World, services: Services, journal: ExchangeJournal) -> list[Job]:
-    jobs: list[Job] = []
+    receiver = receiver_of(settings, world.clock)
+    jobs = [] if receiver is None else [Job(name="webhook", run=receiver.run)]
     ven_world = VenWorld(
         store=world.store,
         signal_desk=services.signals,
@@ -172,6 +174,7 @@ def _ven_jobs(settings: Settings, world: World, services: Services, journal: Exc
         clock=world.clock,
         ids=world.ids,
         journal=journal,
+        receiver=receiver,
     )
     for vtn in settings.vtn:
         if vtn.dialect != "2.0b":

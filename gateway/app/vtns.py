@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from gateway.app.notifications import mqtt_listener_of, subscriptions_of
 from gateway.app.supervise import Job
 from gateway.domain.errors import InvalidInput
 from gateway.domain.identity import system_principal
@@ -10,15 +11,15 @@ from gateway.openadr.https import TlsFiles
 from gateway.openadr.journal import ExchangeJournal
 from gateway.openadr.profiles import ProfileGate, load_profile
 from gateway.openadr.profiles.gate import program_profile
-from gateway.openadr.v3.mqtt_listener import MqttListener, MqttSettings
 from gateway.openadr.v3.names import Dialect
 from gateway.openadr.v3.noted import NotedTransport
-from gateway.openadr.v3.report_engine import ReportEngine, ReportPorts
+from gateway.openadr.v3.report_engine import ReportEngine, ReportPorts, ReportSettings
 from gateway.openadr.v3.rereading import Rereader
 from gateway.openadr.v3.settings import Credentials, OwnResource, VenSettings
 from gateway.openadr.v3.transport import HttpTransport
 from gateway.openadr.v3.understanding import GateOf
 from gateway.openadr.v3.ven import Ven, VenPorts
+from gateway.openadr.v3.webhook import WebhookReceiver
 from gateway.openadr.v3.wire import Program, Target
 from gateway.ports import Clock, Ids, SignalDesk, StatusDesk, Store, UsageDesk
 from gateway.settings import VtnSettings, read_secret, seconds
@@ -35,10 +36,12 @@ class VenWorld:
     clock: Clock
     ids: Ids
     journal: ExchangeJournal
+    receiver: WebhookReceiver | None = None
+    """Where VTNs notify us over callbacks; None when none does."""
 
 
 def ven3_jobs(settings: VtnSettings, world: VenWorld) -> list[Job]:
-    """Return what runs for one 3.x VTN: the VEN with its reports and, where it is wanted, the listener to its broker.
+    """Return what runs for one 3.x VTN: the VEN with its reports and, where wanted, what hears its notifications.
 
     Raises:
         InvalidInput: A setting is wrong, or a profile, secret or TLS file is missing.
@@ -46,21 +49,11 @@ def ven3_jobs(settings: VtnSettings, world: VenWorld) -> list[Job]:
     ven = ven3_of(settings, world)
     jobs = [Job(name=settings.authority, run=ven.run)]
     if settings.v3.mqtt:
-        listener = MqttListener(
-            MqttSettings(
-                authority=settings.authority,
-                client_id=settings.v3.client_id or "",
-                ca_file=settings.ca,
-                allow_plain_mqtt=settings.allow_plain_on_loopback,
-            ),
-            ven.client,
-            lambda: (ven.ven_id, () if ven.survey is None else tuple(ven.survey.programs)),
-            ven.interest,
-            ven.wake,
-            world.clock,
-            world.ids,
-        )
+        listener = mqtt_listener_of(settings, ven, world.clock, world.ids)
         jobs.append(Job(name=f"{settings.authority} mqtt", run=listener.run))
+    if settings.v3.webhook and world.receiver is not None:
+        keeper = subscriptions_of(ven, world.receiver, world.clock, world.ids)
+        jobs.append(Job(name=f"{settings.authority} subscriptions", run=keeper.run))
     return jobs
 
 
@@ -88,7 +81,8 @@ def ven3_of(settings: VtnSettings, world: VenWorld) -> Ven:
         standing=lambda: ven.standing,
         gate_of=gate_of,
     )
-    ven.accompany(ReportEngine(ven.around, ven.client, reported))
+    times = ReportSettings(part=seconds(settings.v3.report_part), patience=seconds(settings.v3.report_patience))
+    ven.accompany(ReportEngine(ven.around, ven.client, reported, times))
     return ven
 
 
