@@ -3,7 +3,7 @@
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from gateway.domain.errors import InvalidInput
 from gateway.domain.evidence import AuditEntry, AuditVerdict, canonical_json
 from gateway.domain.identity import Account, system_principal
 from gateway.domain.inventory import Inventory, parse_inventory
+from gateway.domain.programs import Enrolment
 from gateway.ports import Batch, Clock, Put, Store
 from gateway.services.keep_audit import AuditKeeper
 from gateway.settings import Settings
@@ -79,12 +80,14 @@ async def import_inventory(store: Store, inventory: Inventory, clock: Clock, *, 
         *inventory.connection_points,
         *inventory.capacity_groups,
         *inventory.chargers,
+        *inventory.enrolments,
     ]
     fates: Counter[str] = Counter()
     puts: list[Put] = []
     known = await _known(store, records)
-    for record in records:
-        row = known.get((type(record), record.id))
+    for written in records:
+        row = known.get((type(written), written.id))
+        record = _still_withdrawn(written, row)
         if row == record:
             fates["same"] += 1
             continue
@@ -104,6 +107,13 @@ async def import_inventory(store: Store, inventory: Inventory, clock: Clock, *, 
         )
         await store.apply(Batch(tenant=tenant, puts=tuple(puts), audit=(entry,)))
     return ImportCounts(created=fates["created"], changed=fates["changed"], same=fates["same"])
+
+
+def _still_withdrawn(record: Any, row: Any) -> Any:  # noqa: ANN401  # any kind of record
+    """Return a consent as it stands: what was withdrawn stays so unless it was given again later; other records as they are."""
+    if not isinstance(record, Enrolment) or not isinstance(row, Enrolment) or row.withdrawn_at is None:
+        return record
+    return record if record.consented_at > row.withdrawn_at else replace(record, withdrawn_at=row.withdrawn_at)
 
 
 async def add_accounts(settings: Settings, accounts: Sequence[NewAccount]) -> None:

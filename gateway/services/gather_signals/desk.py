@@ -1,6 +1,5 @@
 """The desk where signals arrive: decide on events, write them with the limits that follow, then let the limits act."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,12 +17,11 @@ from gateway.services.gather_signals.intake import Decided, Intake
 from gateway.services.gather_signals.ledger import LimitLedger
 from gateway.services.gather_signals.manual import ManualOrders, request_hash, require_finite
 from gateway.services.gather_signals.outbox import changed_answer
+from gateway.services.gather_signals.pacing import Turns, in_turns
 from gateway.services.gather_signals.publishing import TariffPublisher
 from gateway.services.gather_signals.scribe import MOST_ROWS, Scribe, is_over
 from gateway.services.gather_signals.settings import SignalSettings, SignalSources
 
-_BREATHE_EVERY = 20
-"""After so many events the event loop gets its turn."""
 _OVER = frozenset({EventStatus.CANCELLED, EventStatus.COMPLETED})
 _LOG = logger("gather_signals")
 
@@ -124,8 +122,8 @@ class SignalGatherer:
             published = await self._publisher.after(principal, changed, now)
             puts = (received.raw, *changed, *limits, *published.records)
             audit = [
-                *self.scribe.entries.of_events(principal, decided, received.raw.id),
-                *self.scribe.entries.of_limits(principal, limits),
+                *await in_turns(self.scribe.entries.of_events(principal, decided, received.raw.id)),
+                *await in_turns(self.scribe.entries.of_limits(principal, limits)),
                 *published.audit,
             ]
             batch = Batch(tenant=tenant, puts=tuple(Put(record=r) for r in puts), audit=tuple(audit))
@@ -141,11 +139,10 @@ class SignalGatherer:
             draw=self._draw,
             now=now,
         )
-        decided = []
-        for count, event in enumerate(received.events, start=1):
+        decided, turns = [], Turns()
+        for event in received.events:
             decided.append(intake.take(event))
-            if count % _BREATHE_EVERY == 0:
-                await asyncio.sleep(0)
+            await turns.after(event.intervals)
         if received.complete:
             decided += intake.cancel_missing(received.raw.authority, (one.event_id for one in received.rejected))
         return decided

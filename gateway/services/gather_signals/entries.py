@@ -1,6 +1,6 @@
 """What the audit says about signals and limits."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from gateway.domain.evidence import AuditEntry
 from gateway.domain.identity import Principal
@@ -17,9 +17,9 @@ class SignalEntries:
         self._clock = clock
         self._ids = ids
 
-    def of_events(self, principal: Principal, decided: Iterable[Decided], signal: str) -> list[AuditEntry]:
-        """Return one entry per event that changed, caused by the signal that brought it."""
-        return [
+    def of_events(self, principal: Principal, decided: Iterable[Decided], signal: str) -> Iterator[AuditEntry]:
+        """Yield one entry per event that changed, caused by the signal that brought it."""
+        return (
             self.of(
                 principal,
                 d.action,
@@ -33,11 +33,11 @@ class SignalEntries:
             )
             for d in decided
             if d.event is not None
-        ]
+        )
 
-    def of_limits(self, principal: Principal, limits: Iterable[Limit], reason: str = "") -> list[AuditEntry]:
-        """Return one entry per limit that was set or withdrawn."""
-        return [
+    def of_limits(self, principal: Principal, limits: Iterable[Limit], reason: str = "") -> Iterator[AuditEntry]:
+        """Yield one entry per limit that was set or withdrawn."""
+        return (
             self.of(
                 principal,
                 "limit.set" if limit.withdrawn_at is None else "limit.withdraw",
@@ -46,7 +46,7 @@ class SignalEntries:
                 detail={"node": limit.node, "max_kw": repr(limit.max_kw), "reason": reason or limit.reason},
             )
             for limit in limits
-        ]
+        )
 
     def of(
         self,

@@ -11,11 +11,11 @@ A subscription is the contract of the connection and holds whatever we answer; i
 of limits is exhausted while the partner cannot be reached (OpenADR 3 User Guide 8.10.1).
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from gateway.domain.evidence import content_hash
 from gateway.domain.limits import Binding, Direction, Limit, LimitKind
 from gateway.domain.signals import GridEvent, OptType
 from gateway.domain.timegrid import Interval
@@ -143,7 +143,9 @@ def _limit(block: Block, piece: Piece, around: Circumstances) -> Limit:
 
 def _row(block: Block, span: Interval, nature: tuple[LimitKind, Binding], reason: str, now: datetime) -> Limit:
     event, (kind, binding) = block.event, nature
-    digest = content_hash([block.node, block.direction, kind, span, block.max_kw, binding, reason])[:12]
+    end = "" if span.end is None else span.end.isoformat()
+    content = (block.node, block.direction, kind, span.start.isoformat(), end, repr(block.max_kw), binding, reason)
+    digest = hashlib.sha256("|".join(content).encode()).hexdigest()[:12]
     return Limit(
         id=f"{event.id}:{event.modification}:{digest}",
         tenant=event.tenant,

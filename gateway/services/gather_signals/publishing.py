@@ -1,15 +1,16 @@
 """Writes the prices and carbon of programs as market data rows, beside the events that say them."""
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 from gateway.domain.evidence import AuditEntry
 from gateway.domain.identity import Principal
 from gateway.domain.series import CarbonSeries, PriceProduct, PriceSeries
 from gateway.domain.signals import GridEvent, Instruction
 from gateway.domain.timegrid import DeliveryDay
+from gateway.services.gather_signals.pacing import beside
 from gateway.services.gather_signals.scribe import Scribe
 from gateway.services.gather_signals.tariffs import FEED, Feed, carbon_of, days_of, prices_of, status_of
 
@@ -59,13 +60,13 @@ class TariffPublisher:
         for feed in sorted({self._feed(event) for event in spoken}, key=repr):
             events = self._events(principal.tenant, feed, changed)
             mine = [event for event in spoken if self._feed(event) == feed]
-            for day in days_of(mine, self._scribe.settings.time_zone, now):
-                for key, rows in self._rows(principal.tenant, events, feed, day, now):
-                    if self._latest.get(key, "") != rows[0]:
-                        latest[key] = rows[0]
-                        records += rows[1]
-                        audit += self._entries(principal, rows[1], events)
-                await asyncio.sleep(0)
+            size = sum(len(event.intervals) for event in (*events, *mine))
+            found = await beside(size, partial(self._days, principal.tenant, events, mine, feed, now))
+            for key, rows in found:
+                if self._latest.get(key, "") != rows[0]:
+                    latest[key] = rows[0]
+                    records += rows[1]
+                    audit += self._entries(principal, rows[1], events)
         return Published(records=tuple(records), audit=tuple(audit), latest=latest)
 
     def commit(self, published: Published) -> None:
@@ -84,6 +85,12 @@ class TariffPublisher:
         known, _ = self._scribe.ledger(tenant).of_authority(feed.authority)
         current = {event.id: event for event in known} | {event.id: event for event in changed}
         return [event for event in current.values() if _speaks(event) and self._feed(event) == feed]
+
+    def _days(
+        self, tenant: str, events: Sequence[GridEvent], mine: Sequence[GridEvent], feed: Feed, now: datetime
+    ) -> list[tuple[_Key, tuple[str, list[object]]]]:
+        days = days_of(mine, self._scribe.settings.time_zone, now)
+        return [row for day in days for row in self._rows(tenant, events, feed, day, now)]
 
     def _rows(
         self, tenant: str, events: Sequence[GridEvent], feed: Feed, day: DeliveryDay, now: datetime

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 from gateway.domain.errors import NotFound, StorageUnavailable
@@ -15,12 +16,13 @@ from gateway.services.gather_signals.agreements import Agreements
 from gateway.services.gather_signals.blocks import ConsentEnd
 from gateway.services.gather_signals.entries import SignalEntries
 from gateway.services.gather_signals.ledger import LimitLedger
+from gateway.services.gather_signals.pacing import beside
 from gateway.services.gather_signals.programs import Circumstances, limits_of_events
 from gateway.services.gather_signals.settings import SignalSettings, SignalSources
 
 MOST_ROWS = 200_000
-_BREATHE_EVERY = 100
-"""After so many events or limits the event loop gets its turn."""
+_PATIENCE_PER_ROW_S = 0.001
+"""Real seconds that a write may take longer for each of its rows."""
 
 
 class Scribe:
@@ -100,11 +102,9 @@ class Scribe:
                 now=now,
                 consent_end=self._consent_end(tenant, now),
             )
-            wanted: dict[str, Limit] = {}
-            for limit in limits_of_events(current.values(), around):
-                wanted[limit.id] = limit
-                if len(wanted) % _BREATHE_EVERY == 0:
-                    await asyncio.sleep(0)
+            size = sum(len(event.intervals) for event in current.values())
+            found = await beside(size, partial(_fold, tuple(current.values()), around))
+            wanted = {limit.id: limit for limit in found}
             in_force = {x.id: x for x in limits if x.withdrawn_at is None and x.cause.startswith("event:")}
             rows += [limit for key, limit in wanted.items() if key not in in_force]
             gone = (x for key, x in in_force.items() if key not in wanted and not is_over(x, now))
@@ -117,6 +117,7 @@ class Scribe:
         return {name: node.max_import_kw for name, node in nodes.items() if node is not None}
 
     def _consent_end(self, tenant: str, now: datetime) -> ConsentEnd:
+        # Agreements are replaced, never changed, so that a fold in a thread reads one state of them.
         agreements = self.agreements(tenant)
 
         def end(event: GridEvent, node: str) -> datetime | None:
@@ -142,13 +143,14 @@ class Scribe:
         self.notify(batch.tenant)
 
     async def apply(self, batch: Batch) -> None:
-        """Write a batch within the patience.
+        """Write a batch within the patience, which grows with its rows.
 
         Raises:
             StorageUnavailable: Nothing was kept, or nobody can say.
         """
         try:
-            async with asyncio.timeout(self.settings.store_patience_s):
+            row_count = len(batch.puts) + len(batch.audit)
+            async with asyncio.timeout(self.settings.store_patience_s + row_count * _PATIENCE_PER_ROW_S):
                 await self.store.apply(batch)
         except TimeoutError as error:
             raise StorageUnavailable("the store does not answer") from error
@@ -163,6 +165,10 @@ def is_over(limit: Limit, now: datetime) -> bool:
     """Tell whether a limit will never apply again."""
     is_withdrawn = limit.withdrawn_at is not None and limit.withdrawn_at <= now
     return is_withdrawn or (limit.interval.end is not None and limit.interval.end <= now)
+
+
+def _fold(events: Sequence[GridEvent], around: Circumstances) -> list[Limit]:
+    return list(limits_of_events(events, around))
 
 
 _BookT = TypeVar("_BookT")

@@ -17,21 +17,28 @@ or after their active period. Across authorities nothing is shadowed: the minimu
 """
 
 import heapq
-from bisect import bisect_right
+import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
 
 from gateway.domain.signals import GridEvent
 from gateway.domain.timegrid import Interval
 from gateway.services.gather_signals.blocks import Block
 
+BoolArray = npt.NDArray[np.bool_]
+
 _FIRST_STARTED_WINS = "openadr-2.0b"
 """Dialect whose rules decide between equal priorities."""
 
-_Key = tuple[float, datetime]
-"""Priority and start: the smallest is in force."""
+_Key = tuple[float, float]
+"""Priority and start of an event in seconds: the smallest is in force."""
+_NOBODY = (math.inf, math.inf)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,18 +47,22 @@ class Piece:
 
     span: Interval
     shadows: tuple[str, ...] = ()
-    """The partner's ids of the events in force instead, in order; empty where the block itself holds."""
+    """The partner's ids of up to two events in force instead, in order; empty where the block itself holds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Reign:
-    """The events in force over a span."""
+    """The events in force from an instant on."""
 
     start: datetime
-    key: _Key
+    rank: float
+    """Their priority; infinite with `begun` infinite when nobody is."""
+    begun: float
+    """When they started, in seconds."""
     contexts: frozenset[str]
     """Market contexts of the 2.0b events among them."""
     event_id: str
+    """The partner's id of one of them."""
 
 
 @dataclass(slots=True)
@@ -78,7 +89,7 @@ class _Covering:
 
     def enter(self, event: GridEvent) -> None:
         """Take an event in."""
-        key = (event.rank, event.active.start)
+        key = _key(event)
         if key not in self.peers:
             self.peers[key] = _Peers()
             heapq.heappush(self.order, key)
@@ -86,17 +97,16 @@ class _Covering:
 
     def leave(self, event: GridEvent) -> None:
         """Let an event go."""
-        self.peers[event.rank, event.active.start].count(event, -1)
+        self.peers[_key(event)].count(event, -1)
 
-    def reign(self, start: datetime) -> _Reign | None:
-        """Return what is in force from an instant on; None when nothing is."""
+    def reign(self, start: datetime) -> _Reign:
+        """Return what is in force from an instant on."""
         while self.order and not self.peers[self.order[0]].event_ids:
             del self.peers[heapq.heappop(self.order)]
-        if not self.order:
-            return None
-        peers = self.peers[self.order[0]]
-        name = next(iter(peers.event_ids))
-        return _Reign(start=start, key=self.order[0], contexts=frozenset(peers.contexts), event_id=name)
+        rank, begun = self.order[0] if self.order else _NOBODY
+        peers = self.peers[rank, begun] if self.order else _Peers()
+        name = next(iter(peers.event_ids), "")
+        return _Reign(start=start, rank=rank, begun=begun, contexts=frozenset(peers.contexts), event_id=name)
 
 
 class Precedence:
@@ -109,72 +119,84 @@ class Precedence:
             blocks: Everything asked there, in an order that is always the same for the same events.
             binds: Whether an event obliges us; others shadow nothing.
         """
-        self._reigns: list[_Reign | None] = []
-        self._starts: list[datetime] = []
-        first = [block for block in blocks if not block.is_edge and binds(block.event)]
+        reigns: list[_Reign] = []
+        blocks = list(blocks)
         if len({(block.event.rank, block.event.market_context) for block in blocks}) > 1:
-            self._walk(first)
+            reigns = _walk([block for block in blocks if not block.is_edge and binds(block.event)])
+        self._starts = [reign.start for reign in reigns]
+        self._reigns = reigns
+        self._rank = np.array([reign.rank for reign in reigns])
+        self._begun = np.array([reign.begun for reign in reigns])
+        self._has_rule = np.array([bool(reign.contexts) for reign in reigns], dtype=bool)
+        self._has_context: dict[str, BoolArray] = {}
 
-    def _walk(self, blocks: Sequence[Block]) -> None:
-        changes = [(block.span.start, 1, i) for i, block in enumerate(blocks)]
-        changes += [(block.span.end, 0, i) for i, block in enumerate(blocks) if block.span.end is not None]
-        changes.sort()
-        covering = _Covering()
-        for place, (at, is_start, i) in enumerate(changes):
-            (covering.enter if is_start else covering.leave)(blocks[i].event)
-            if place + 1 == len(changes) or changes[place + 1][0] > at:
-                self._note(at, covering.reign(at))
+    def pieces(self, block: Block) -> list[Piece]:
+        """Return the parts of a block in order; neighbours in which it is shadowed are one part."""
+        span = block.span
+        first = bisect_right(self._starts, span.start) - 1
+        last = len(self._starts) if span.end is None else bisect_left(self._starts, span.end)
+        low = max(first, 0)
+        is_shadowed = self._is_shadowed(block.event, low, last)
+        if first < 0:
+            is_shadowed = np.concatenate(([False], is_shadowed))
+        if not is_shadowed.any():
+            return [Piece(span=span)]
+        turns = [0, *(np.flatnonzero(np.diff(is_shadowed)) + 1).tolist()]
+        borders = [span.start, *(self._starts[first + turn] for turn in turns[1:])]
+        ends: list[datetime | None] = [*borders[1:], span.end]
+        stops = [*turns[1:], len(is_shadowed)]
+        return [
+            Piece(
+                span=Interval(start=start, end=end),
+                shadows=self._names(first + turn, first + stop) if is_shadowed[turn] else (),
+            )
+            for start, end, turn, stop in zip(borders, ends, turns, stops, strict=True)
+        ]
 
-    def _note(self, at: datetime, reign: _Reign | None) -> None:
-        last = self._reigns[-1] if self._reigns else None
-        if not _is_same(last, reign):
-            self._starts.append(at)
-            self._reigns.append(reign)
+    def _is_shadowed(self, event: GridEvent, low: int, high: int) -> BoolArray:
+        """Return in which reigns of a run an event is shadowed."""
+        rank, begun = self._rank[low:high], self._begun[low:high]
+        shadowed = rank < event.rank
+        if event.protocol == _FIRST_STARTED_WINS:
+            is_later = (rank == event.rank) & (begun < event.active.start.timestamp()) & self._has_rule[low:high]
+            if is_later.any():
+                shadowed = shadowed | (is_later & ~self._holds(event.market_context)[low:high])
+        return np.asarray(shadowed)
 
-    def pieces(self, block: Block) -> Iterator[Piece]:
-        """Yield the parts of a block in order; neighbours in which it is shadowed are one part."""
-        shadows: tuple[str, ...] = ()
-        begun = block.span.start
-        for start, end, reign in self._over(block.span):
-            by = (reign.event_id,) if reign is not None and _shadows(reign, block.event) else ()
-            if start == begun:
-                shadows = by
-            elif bool(by) != bool(shadows):
-                yield Piece(span=Interval(start=begun, end=start), shadows=shadows)
-                begun, shadows = start, by
-            elif by and by[0] not in shadows:
-                shadows = (*shadows, *by)
-            if end == block.span.end:
-                yield Piece(span=Interval(start=begun, end=end), shadows=shadows)
+    def _holds(self, context: str) -> BoolArray:
+        """Return which reigns are of events of a market context."""
+        if context not in self._has_context:
+            self._has_context[context] = np.array([context in reign.contexts for reign in self._reigns], dtype=bool)
+        return self._has_context[context]
 
-    def _over(self, span: Interval) -> Iterator[tuple[datetime, datetime | None, _Reign | None]]:
-        """Yield the reigns that a span meets, cut to it."""
-        place = bisect_right(self._starts, span.start) - 1
-        start = span.start
-        while True:
-            following = self._starts[place + 1] if place + 1 < len(self._starts) else None
-            is_last = following is None or (span.end is not None and following >= span.end)
-            yield start, span.end if is_last else following, self._reigns[place] if place >= 0 else None
-            if is_last or following is None:
-                return
-            place, start = place + 1, following
+    def _names(self, first: int, stop: int) -> tuple[str, ...]:
+        """Return the partner's ids of the first two events in force in a run of reigns."""
+        one = self._reigns[first].event_id
+        other = next((reign.event_id for reign in self._reigns[first + 1 : stop] if reign.event_id != one), None)
+        return (one,) if other is None else (one, other)
+
+
+def _key(event: GridEvent) -> _Key:
+    return event.rank, event.active.start.timestamp()
+
+
+def _walk(blocks: Sequence[Block]) -> list[_Reign]:
+    """Return who is in force from each border on, where that changes."""
+    changes = [(block.span.start, 1, i) for i, block in enumerate(blocks)]
+    changes += [(block.span.end, 0, i) for i, block in enumerate(blocks) if block.span.end is not None]
+    changes.sort()
+    covering = _Covering()
+    reigns: list[_Reign] = []
+    for place, (at, is_start, i) in enumerate(changes):
+        (covering.enter if is_start else covering.leave)(blocks[i].event)
+        if place + 1 == len(changes) or changes[place + 1][0] > at:
+            reign = covering.reign(at)
+            if not reigns or replace(reign, start=reigns[-1].start) != reigns[-1]:
+                reigns.append(reign)
+    return reigns
 
 
 def _count(counter: Counter[str], name: str, by: int) -> None:
     counter[name] += by
     if not counter[name]:
         del counter[name]
-
-
-def _is_same(one: _Reign | None, other: _Reign | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return (one.key, one.contexts, one.event_id) == (other.key, other.contexts, other.event_id)
-
-
-def _shadows(reign: _Reign, event: GridEvent) -> bool:
-    first, start = reign.key
-    if first != event.rank:
-        return first < event.rank
-    is_later = event.protocol == _FIRST_STARTED_WINS and start < event.active.start
-    return is_later and bool(reign.contexts) and event.market_context not in reign.contexts

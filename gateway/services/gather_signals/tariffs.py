@@ -26,7 +26,7 @@ from gateway.domain.series import (
     price_series_id,
 )
 from gateway.domain.signals import EventInterval, GridEvent, Instruction
-from gateway.domain.timegrid import DeliveryDay
+from gateway.domain.timegrid import DeliveryDay, Interval
 from gateway.domain.units import QUARTER_HOUR
 
 FloatArray = npt.NDArray[np.float64]
@@ -56,13 +56,21 @@ def days_of(events: Iterable[GridEvent], zone: str, now: datetime) -> list[Deliv
     """Return the days from today on that the prices or carbon of some events reach into, in order."""
     today = DeliveryDay.containing(now, zone)
     days = [today.next(offset) for offset in range(DAYS_AHEAD + 1)]
-    spans = [(i.start, i.end) for event in events for i in event.intervals if i.instruction in FEED]
-    return [day for day in days if any(_meets(day, start, end) for start, end in spans)]
+    reach = {span for event in events if (span := _span_of(event)) is not None}
+    return [day for day in days if any(_meets(day.interval, start, end) for start, end in reach)]
 
 
-def _meets(day: DeliveryDay, start: datetime, end: datetime | None) -> bool:
-    last = day.interval.end
-    return (last is None or start < last) and (end is None or end > day.interval.start)
+def _span_of(event: GridEvent) -> tuple[datetime, datetime | None] | None:
+    """Return from when until when an event says prices or carbon; None when it says none."""
+    spans = [(i.start, i.end) for i in event.intervals if i.instruction in FEED]
+    if not spans:
+        return None
+    ends = [end for _, end in spans if end is not None]
+    return min(start for start, _ in spans), max(ends) if len(ends) == len(spans) else None
+
+
+def _meets(day: Interval, start: datetime, end: datetime | None) -> bool:
+    return (day.end is None or start < day.end) and (end is None or end > day.start)
 
 
 def prices_of(
@@ -167,12 +175,12 @@ def _minutes(
     live: Sequence[GridEvent], instructions: Sequence[Instruction], day: DeliveryDay
 ) -> list[tuple[FloatArray, list[GridEvent]]]:
     """Return a value per minute of the day for each instruction, and the events it is from; NaN where none says one."""
-    grid = day.grid(_MINUTE)
+    grid, whole = day.grid(_MINUTE), day.interval
     values = np.full((len(instructions), grid.count), np.nan)
     source = np.full((len(instructions), grid.count), -1)
     for place, event in enumerate(live):
         for interval in event.intervals:
-            if interval.instruction in instructions:
+            if interval.instruction in instructions and _meets(whole, interval.start, interval.end):
                 row = instructions.index(interval.instruction)
                 reach = slice(*_reach(interval, event, grid.start, grid.count))
                 values[row, reach], source[row, reach] = interval.value, place

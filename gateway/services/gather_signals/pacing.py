@@ -1,0 +1,49 @@
+"""Keeps the event loop turning while a large message is taken in: no stall over 100 ms, however much a partner sends."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sized
+from typing import TypeVar
+
+ItemT = TypeVar("ItemT")
+
+EVERY = 100
+"""After so many items the event loop gets its turn."""
+_EACH = 5
+"""A decision on an event counts as so many items."""
+INLINE = 500
+"""More intervals of events than this are worked out in a thread."""
+
+
+async def in_turns(items: Iterable[ItemT]) -> list[ItemT]:
+    """Return all items, letting others run in between."""
+    found: list[ItemT] = []
+    for item in items:
+        found.append(item)
+        if len(found) % EVERY == 0:
+            await asyncio.sleep(0)
+    return found
+
+
+async def beside(size: int, compute: Callable[[], ItemT]) -> ItemT:
+    """Return what a pure function computes: at once when there is little to do, else in a thread.
+
+    Args:
+        size: How much there is to do, in intervals of events.
+        compute: Reads nothing that changes while it runs.
+    """
+    return compute() if size <= INLINE else await asyncio.to_thread(compute)
+
+
+class Turns:
+    """Counts work and gives way when enough of it was done."""
+
+    def __init__(self) -> None:
+        """Begin with nothing done."""
+        self._done = 0
+
+    async def after(self, work: Sized) -> None:
+        """Count a piece of work and let others run when it is time."""
+        self._done += _EACH + len(work)
+        if self._done >= EVERY:
+            self._done = 0
+            await asyncio.sleep(0)
