@@ -155,7 +155,9 @@ class ReportMaker:
     async def _look(self, request: ReportRequest, now: datetime) -> bool:
         """Look at the resources of a request and keep what is to be told; tell whether it is done for this interval."""
         slot = slot_of(request, now)
-        if request.end is not None and slot >= request.end:
+        # One look that comes late is still wanted; a missed one among many is not made up with a later state.
+        is_one_look = not request.is_on_change and request.end == request.start + _SECOND
+        if request.end is not None and slot >= request.end and not is_one_look:
             await self._book.keep(replace(request, reached=(request.end,) * len(request.r_ids)))
             return True
         after = slot + request.granularity
