@@ -142,13 +142,13 @@ class World:
         )
 
     def say(self, script: Script) -> None:
-        """Put a message into the queue; `oadrDistributeEvent` also makes its events the book.
+        """Put a message into the queue; `oadrDistributeEvent` also makes its events the book, unless it is tampered with.
 
         Raises:
             InvalidInput: It is no message that a VTN says.
         """
         kind = str(script.get("kind", ""))
-        if kind == "oadrDistributeEvent":
+        if kind == "oadrDistributeEvent" and script.get("tamper", "repeat") == "repeat":
             self._book = list(script.get("events", ()))
         waiting = Waiting(body=self.written(kind, script), tamper=str(script.get("tamper", "")))
         self._queue.append(waiting)

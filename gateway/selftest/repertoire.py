@@ -37,6 +37,7 @@ _SCRIPTS_20B: Mapping[str, Script] = {
     "A23": Script(play=events.a23),
     "A24": Script(play=events.a24),
     "A25": Script(play=contact.a25),
+    "A26": Script(play=contact.a26, is_signed=True),
     "A35": Script(play=contact.a35),
     "A36": Script(play=events.a36),
     "A27": Script(play=reports.a27),

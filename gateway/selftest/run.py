@@ -2,6 +2,7 @@
 
 import asyncio
 import enum
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from gateway.client import connect
 from gateway.demo.folder import RunFolder
 from gateway.domain.errors import VoltbridgeError
 from gateway.selftest.catalogue import CASES, Case
+from gateway.selftest.identity import make_identity
 from gateway.selftest.intermission import Intermission
 from gateway.selftest.partner import Around, CaseFailed, Partner, expect
 from gateway.selftest.partner_3 import Partner3
@@ -21,7 +23,7 @@ from gateway.selftest.partner_20b import Partner20b
 from gateway.selftest.platform import MutePlatform
 from gateway.selftest.repertoire import JUDGED_IN_TESTS, SCRIPTS
 from gateway.selftest.script import Script, usual_table
-from gateway.selftest.stage import Doors, Stage, charger_of, gateway_with, kill_and_start, partners, refusal_of
+from gateway.selftest.stage import OPENING, Doors, Stage, charger_of, gateway_with, kill_and_start, partners, refusal_of
 
 LONGEST_CASE_S = 75.0
 """Real seconds after which a case has failed."""
@@ -81,12 +83,17 @@ async def _prepare(scripts: Mapping[str, Script], doors: Doors, folder: RunFolde
             name = number.lower()
             world = f"{doors.control(script.dialect)}/worlds/{name}"
             options = dict(script.world) | ({} if script.dialect == "2.0b" else {"dialect": script.dialect})
+            pins: dict[str, Any] = {}
+            if script.is_signed:
+                identity = make_identity(OPENING)
+                options["signing"] = {"certificate": identity.certificate, "key": identity.key}
+                pins = {"signature": "required", "fingerprints": [identity.fingerprint]}
             async with http.put(world, json=options, raise_for_status=True) as answer:
                 url = (await answer.json())["url"]
             for fault in script.faults:
                 async with http.post(f"{world}/faults", json=dict(fault), raise_for_status=True):
                     pass
-            tables[number] = usual_table(script, name, url, folder)
+            tables[number] = usual_table(script, name, url, folder) | pins
     return tables
 
 
@@ -121,7 +128,14 @@ async def _play_all(
         }
         await asyncio.wait(plays.values())
         running.cancel()
+        for number, script in scripts.items():
+            await _keep_log(_partner(number, script, doors, around(number)), stage.folder.path)
     return {number: play.result() for number, play in plays.items()}
+
+
+async def _keep_log(partner: Partner, folder: Path) -> None:
+    """Write what the partner of a case heard into the folder of the run, for whoever looks into a failure."""
+    (folder / f"{partner.name}.heard.json").write_text(json.dumps(await partner.log(), indent=1), encoding="utf-8")
 
 
 def node_of(number: str, script: Script) -> str:

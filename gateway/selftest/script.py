@@ -27,6 +27,8 @@ class Script:
     """Settings of the gateway beyond the usual ones."""
     node: str = ""
     """Id of its node in the site tree; empty for the case's number in lower case."""
+    is_signed: bool = False
+    """Whether the VTN signs and the gateway demands it."""
     is_measured: bool = True
     """Whether the chargers of its node are measured."""
 
