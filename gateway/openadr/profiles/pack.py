@@ -107,10 +107,13 @@ class ReportDemand(Strict):
     """A report that the profile asks for."""
 
     payload: str
-    content: Literal["acknowledgement", "usage", "offer", "status", "registration", "limit"]
+    content: Literal["acknowledgement", "usage", "delivery", "offer", "status", "registration", "limit"]
+    """`delivery` is how far usage was below `baseline`, at least 0."""
     when: Literal["on-receipt", "after-event", "on-change", "periodic"]
     step: str | None = None
     """Length of what one value stands for; None for one value."""
+    baseline: str = ""
+    """Of a delivery: payload type of the baseline, in the newest event that has it and shares a target."""
     units: str = ""
     decimals: int | None = None
     source: str

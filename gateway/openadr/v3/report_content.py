@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from gateway.domain.signals import GridEvent
 from gateway.openadr.v3.literals import IsoDuration, Start, format_duration
-from gateway.openadr.v3.report_facts import Facts, Needs
+from gateway.openadr.v3.report_facts import Facts, Needs, Yardstick
 from gateway.openadr.v3.report_schedule import Slot, parts_of
 from gateway.openadr.v3.report_sources import MOMENTARY, Answer, Source
 from gateway.openadr.v3.report_values import values_of
@@ -22,7 +21,7 @@ from gateway.openadr.v3.wire import (
 
 REGISTRATION_NAME = "RESOURCE_REGISTRATION"
 """Name of the report that registers resources into a group or takes them out (OpenADR DER profile 1.0.0)."""
-_MEASURED = frozenset({Source.MEAN, Source.PEAK, Source.LAST, Source.DELTA, Source.QUALITY})
+_MEASURED = frozenset({Source.MEAN, Source.PEAK, Source.LAST, Source.DELTA, Source.DELIVERED, Source.QUALITY})
 _FINE = frozenset({Source.PEAK, Source.LAST})
 _UNTOLD = "NORMAL"
 """What a partner takes for granted of a resource whose operation it was never told (NL-Flex)."""
@@ -54,8 +53,8 @@ class Outline:
     """The intervals it holds."""
     moment: int | None = None
     """Place of the interval that momentary values belong into; None when the moment is in none."""
-    event: GridEvent | None = None
-    """The event as we follow it."""
+    against: Yardstick = field(default_factory=Yardstick)
+    """What measured power is held against."""
     skips: Mapping[str, str] = field(default_factory=dict)
     """What each resource last told, for answers that only tell a change."""
 
@@ -124,7 +123,7 @@ def _intervals(outline: Outline, known: Facts) -> tuple[list[tuple[Slot, tuple[P
     for place, slot in enumerate(outline.slots):
         payloads: list[Payload] = []
         for answer in outline.answers:
-            values = values_of(answer, known, slot, outline.event, is_moment=place == outline.moment)
+            values = values_of(answer, known, slot, outline.against, is_moment=place == outline.moment)
             if values:
                 payloads.append(Payload(type=answer.payload_type, values=values))
             is_lacking = not values or values == ("MISSING",)

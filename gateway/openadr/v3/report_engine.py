@@ -18,11 +18,12 @@ from gateway.domain.errors import NotFound, Unavailable
 from gateway.domain.programs import PendingReport, ReportDuty
 from gateway.domain.signals import GridEvent
 from gateway.observe import logger
+from gateway.openadr.profiles.meaning import baseline_of
 from gateway.openadr.v3.client import VtnClient
 from gateway.openadr.v3.companion import KnownEvent
 from gateway.openadr.v3.report_content import Content, Outline, compose, moment_of, registration
 from gateway.openadr.v3.report_duties import Demands, DutyBook, Group
-from gateway.openadr.v3.report_facts import FactFinder
+from gateway.openadr.v3.report_facts import FactFinder, Yardstick
 from gateway.openadr.v3.report_schedule import Slot, report_due, report_slots
 from gateway.openadr.v3.report_sending import ReportSender
 from gateway.openadr.v3.report_sources import MOMENTARY, TOLD_ON_CHANGE, Answer, Source
@@ -259,12 +260,19 @@ class ReportEngine:
             entries=group.entries,
             slots=slots,
             moment=0 if is_own else moment_of(slots, now, tolerance),
-            event=None if stored is None else stored.record,
+            against=Yardstick(event=None if stored is None else stored.record, agreed_kw=self._agreed_kw(group)),
             skips=_told(group.duties[0]),
         )
         needs, measured = outline.needs(), outline.measured_slots()
         facts = {entry.name: await self._facts.find(entry.nodes, measured, needs) for entry in outline.entries}
         return compose(outline, facts)
+
+    def _agreed_kw(self, group: Group) -> float | None:
+        """Return the baseline that the partner has sent in another event, where the profile counts from one."""
+        wanted = next((answer.baseline for answer in group.answers if answer.baseline), "")
+        others = [known.event.content for known in self._known]
+        found = baseline_of(group.known.event.content, others, wanted) if wanted else None
+        return None if found is None else float(found)
 
     def _name(self, group: Group) -> str:
         duty = group.duties[0]

@@ -45,6 +45,16 @@ class Facts:
     status: ResourceStatus | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Yardstick:
+    """What measured power is held against."""
+
+    event: GridEvent | None = None
+    """The event as we follow it; None when we do not have it."""
+    agreed_kw: float | None = None
+    """The baseline of the program's profile, in kW; None when the partner has sent none."""
+
+
 class FactFinder:
     """Asks the desks about nodes.
 

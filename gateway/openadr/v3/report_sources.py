@@ -41,6 +41,8 @@ class Source(enum.StrEnum):
     LAST = "last"
     BASELINE = "baseline"
     DELTA = "delta"
+    DELIVERED = "delivered"
+    """How far below the profile's baseline power was, at least 0 (NL-Flex)."""
     LEVEL = "level"
     LIMIT = "limit"
     STATE = "state"
@@ -84,6 +86,8 @@ class Answer:
     reading_type: str = ""
     step: timedelta | None = None
     """Length of what one value stands for, where one payload holds several; None for one value."""
+    baseline: str = ""
+    """Payload type of the baseline that a delivery is counted from."""
     on_receipt: bool = False
     """Sent as soon as the event has arrived, once, whatever the descriptor's timing."""
     report_name: str = ""
@@ -108,6 +112,7 @@ _TABLE: dict[str, tuple[Source, tuple[Measure, ...]]] = {
 _DEMANDED: dict[str, tuple[Source, tuple[Measure, ...]]] = {
     "acknowledgement": (Source.RECEIPT, (Measure.WORDS,)),
     "usage": (Source.MEAN, (Measure.POWER, Measure.ENERGY)),
+    "delivery": (Source.DELIVERED, (Measure.POWER,)),
     "status": (Source.OPERATION, (Measure.WORDS,)),
     "limit": (Source.LIMIT, (Measure.POWER,)),
 }
@@ -147,6 +152,7 @@ def answer_to(descriptor: ReportDescriptor, demands: Mapping[str, ReportDemand])
         decimals=_DECIMALS[per_kw] if demand is None or demand.decimals is None else demand.decimals,
         reading_type=descriptor.reading_type,
         step=_step(demand),
+        baseline="" if demand is None else demand.baseline,
         on_receipt=demand is not None and demand.when == "on-receipt",
         report_name="" if demand is None else _FIXED_NAMES.get(demand.content, ""),
     )

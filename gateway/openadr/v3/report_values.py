@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
-from gateway.domain.signals import GridEvent, ResourceStatus, UsageReading
-from gateway.openadr.v3.report_facts import Facts, Span, baseline_kw, simple_level
+from gateway.domain.signals import ResourceStatus, UsageReading
+from gateway.openadr.v3.report_facts import Facts, Span, Yardstick, baseline_kw, simple_level
 from gateway.openadr.v3.report_schedule import Slot, parts_of
 from gateway.openadr.v3.report_sources import MOMENTARY, Answer, Measure, Source
 from gateway.openadr.v3.wire import Value
@@ -15,16 +15,14 @@ _IDLE_BELOW_KW = 0.1
 _HOUR_S = 3_600.0
 
 
-def values_of(
-    answer: Answer, facts: Facts, slot: Slot, event: GridEvent | None, *, is_moment: bool
-) -> tuple[Value, ...]:
+def values_of(answer: Answer, facts: Facts, slot: Slot, against: Yardstick, *, is_moment: bool) -> tuple[Value, ...]:
     """Return the values of one payload in one interval; none when they are not known.
 
     Args:
         answer: What is reported, in which unit.
         facts: What is known about the resource.
         slot: The interval.
-        event: The event as we follow it; None when we do not have it.
+        against: The event as we follow it, and the profile's baseline.
         is_moment: Whether what is only known of this moment belongs into this interval.
     """
     if answer.source is Source.RECEIPT:
@@ -35,10 +33,10 @@ def values_of(
     if answer.source is Source.QUALITY:
         return (_quality(facts.means.get(_span(slot))),)
     if answer.source is Source.LEVEL:
-        level = simple_level(event, slot)
+        level = simple_level(against.event, slot)
         return () if level is None else (Decimal(level),)
     pieces = [slot] if answer.step is None else parts_of(slot, answer.step)
-    powers = [_power_kw(answer, facts, piece, event) for piece in pieces]
+    powers = [_power_kw(answer, facts, piece, against) for piece in pieces]
     if None in powers:
         return ()
     return tuple(
@@ -50,10 +48,10 @@ def _span(slot: Slot) -> Span:
     return slot.start, slot.end
 
 
-def _power_kw(answer: Answer, facts: Facts, slot: Slot, event: GridEvent | None) -> float | None:
+def _power_kw(answer: Answer, facts: Facts, slot: Slot, against: Yardstick) -> float | None:
     """Return the power that stands for an interval."""
     if answer.source is Source.BASELINE:
-        return baseline_kw(event, slot)
+        return baseline_kw(against.event, slot)
     if answer.source is Source.PEAK:
         return _highest(facts.fine.get(_span(slot), ()))
     if answer.source is Source.LAST:
@@ -62,7 +60,9 @@ def _power_kw(answer: Answer, facts: Facts, slot: Slot, event: GridEvent | None)
     mean = _known(facts.means.get(_span(slot)))
     if answer.source is Source.MEAN or mean is None:
         return mean
-    base = baseline_kw(event, slot)
+    if answer.source is Source.DELIVERED:
+        return None if against.agreed_kw is None else max(0.0, against.agreed_kw - mean)
+    base = baseline_kw(against.event, slot)
     return None if base is None else mean - base
 
 

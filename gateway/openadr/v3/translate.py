@@ -128,6 +128,15 @@ def asks_only_for_reports(event: WireEvent) -> bool:
     return bool(event.report_descriptors) and not says
 
 
+def asks_at_any_time(event: WireEvent) -> bool:
+    """Tell whether an event has no time of its own and asks for reports at moments of our choice (User Guide 7.5).
+
+    The anchor and the baselines of NL-Flex are such: they apply from when they are published until they are gone.
+    """
+    has_time = event.period is not None or any(interval.period is not None for interval in event.intervals)
+    return bool(event.report_descriptors) and not has_time
+
+
 _Sayings = dict[int, tuple[tuple[str, Said], ...]]
 
 

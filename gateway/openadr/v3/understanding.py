@@ -20,7 +20,14 @@ from gateway.openadr.v3.surroundings import Surroundings
 from gateway.openadr.v3.survey import Survey
 from gateway.openadr.v3.targeting import nodes_of
 from gateway.openadr.v3.timing import Schedule, is_cancelled, plan
-from gateway.openadr.v3.translate import Receipt, Translation, asks_only_for_reports, grid_event, translate
+from gateway.openadr.v3.translate import (
+    Receipt,
+    Translation,
+    asks_at_any_time,
+    asks_only_for_reports,
+    grid_event,
+    translate,
+)
 from gateway.openadr.v3.wire import Program, WireEvent
 
 INVALID = 454
@@ -153,10 +160,16 @@ class Understanding:
                 period_repeats=self._settings.dialect is Dialect.V301,
             )
         except InvalidInput as error:
+            if asks_at_any_time(said) and (not said.intervals or self._gate_of(where.program) is not None):
+                return Understood(version=seen.version, known=self._known(said, where, seen, None))
             finding = Finding(rule=BROKEN, path=error.field, problem=error.problem)
             self._note(event_id, (*said.findings, finding), receipt, is_applied=False)
             return Understood(version=seen.version, refused=_refusal(event_id, seen.version, finding.text))
-        known = KnownEvent(
+        return self._translated(self._known(said, where, seen, schedule), schedule, receipt)
+
+    @staticmethod
+    def _known(said: WireEvent, where: "KnownWhere", seen: Seen, schedule: Schedule | None) -> KnownEvent:
+        return KnownEvent(
             event=said,
             version=seen.version,
             first_seen=seen.first_seen,
@@ -165,7 +178,6 @@ class Understanding:
             nodes=where.nodes,
             label=where.label,
         )
-        return self._translated(known, schedule, receipt)
 
     def _translated(self, known: KnownEvent, schedule: Schedule, receipt: Receipt) -> Understood:
         event_id, version = known.event.meta.id, known.version

@@ -1,7 +1,7 @@
 """A 3.x VEN with its report engine on a bench: the VTN in memory, desks of usage and status with faults on order, virtual time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -31,6 +31,8 @@ class DeskOfUsage:
         self.unknown_nodes: set[str] = set()
         self.known_until: datetime | None = None
         self.coverage = 1.0
+        self.of: dict[str, float] = {}
+        """Constant power by node, where a test wants it."""
         self.is_down = False
         self.asked: list[tuple[str, TimeGrid]] = []
 
@@ -40,11 +42,11 @@ class DeskOfUsage:
             raise StorageUnavailable("the disk is full")
         if node in self.unknown_nodes:
             raise NotFound("node", node)
-        return [self._reading(grid.slot_start(i), grid.slot_start(i) + grid.step) for i in range(grid.count)]
+        return [self._reading(node, grid.slot_start(i), grid.slot_start(i) + grid.step) for i in range(grid.count)]
 
-    def _reading(self, start: datetime, end: datetime) -> UsageReading:
+    def _reading(self, node: str, start: datetime, end: datetime) -> UsageReading:
         is_known = end <= (self._now() if self.known_until is None else self.known_until)
-        power = (start - START).total_seconds() / 60.0
+        power = self.of.get(node, (start - START).total_seconds() / 60.0)
         return UsageReading(
             start=start, end=end, power_kw=power if is_known else None, coverage=self.coverage if is_known else 0.0
         )
@@ -82,6 +84,7 @@ class ReportBench(Bench):
         self.usage = DeskOfUsage(self.clock.now)
         self.status = DeskOfStatus()
         self.engine: ReportEngine | None = None
+        self._waiting: list[asyncio.Task[None]] = []
         super().__post_init__()
 
     def build(self) -> Ven:
@@ -98,6 +101,10 @@ class ReportBench(Bench):
         )
         ven.accompany(self.engine)
         return ven
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that takes time from within a step."""
+        self._waiting.append(asyncio.get_running_loop().create_task(work))
 
     # ------------------------------------------------------------ what came of it
 
