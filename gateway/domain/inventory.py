@@ -312,6 +312,9 @@ class _Draft:
         authority, node = table.text("authority"), _reference(table, "node", self.nodes)
         program = table.text("program") if table.has("program") else ""
         start = table.instant("valid_from")
+        end = table.instant("valid_until") if table.has("valid_until") else None
+        if end is not None and end <= start:
+            raise InvalidInput(table.path("valid_until"), "must lie after valid_from")
         with table.naming():
             enrolment = Enrolment(
                 id=f"{authority}:{program}:{node}:{start:%Y-%m-%dT%H:%M:%SZ}",
@@ -322,7 +325,7 @@ class _Draft:
                 resource=table.text("resource"),
                 owner=table.text("owner"),
                 purpose=table.text("purpose"),
-                valid=Interval(start=start, end=table.instant("valid_until") if table.has("valid_until") else None),
+                valid=Interval(start=start, end=end),
                 consented_at=table.instant("consented_at"),
             )
         _add_once(self.enrolments, enrolment.id, enrolment, table.path("node"))

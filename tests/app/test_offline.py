@@ -1,5 +1,7 @@
 import asyncio
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,9 @@ from gateway.cli.commands import app
 from gateway.clock import SystemClock
 from gateway.domain.errors import InvalidInput
 from gateway.domain.identity import Account
+from gateway.domain.programs import Enrolment
 from gateway.domain.topology import Charger
+from gateway.ports import Batch, Put
 from gateway.settings import Settings, load_settings
 from gateway.storage.store import SqlStore
 
@@ -65,6 +69,40 @@ async def test_a_file_that_is_no_inventory_is_refused(settings: Settings, tmp_pa
     path.write_text(text)
     with pytest.raises(InvalidInput):
         await import_file(settings, path, dry_run=False)
+
+
+CONSENT = """
+[[enrolments]]
+authority = "vtn:grid-demo"
+node = "vpp-be"
+resource = "fleet"
+owner = "facility@carpark.example"
+purpose = "reduce in emergencies"
+valid_from = 2025-10-01T00:00:00Z
+consented_at = {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("consented_at", "is_withdrawn"), [("2025-09-15T09:00:00Z", True), ("2025-11-01T09:00:00Z", False)]
+)
+async def test_a_withdrawn_consent_is_not_given_again_by_the_same_file(
+    settings: Settings, tmp_path: Path, consented_at: str, is_withdrawn: bool
+) -> None:
+    path = tmp_path / "tree.toml"
+    path.write_text(TREE.read_text() + CONSENT.format("2025-09-15T09:00:00Z"))
+    await import_file(settings, path, dry_run=False)
+    gone = datetime(2025, 10, 20, tzinfo=UTC)
+    async with SqlStore.open(settings.store.url, SystemClock()) as store:
+        [row] = await store.find(Enrolment, "demo")
+        withdrawn = replace(row.record, withdrawn_at=gone)
+        await store.apply(Batch(tenant="demo", puts=(Put(record=withdrawn),)))
+    path.write_text(TREE.read_text() + CONSENT.format(consented_at))
+    counts = await import_file(settings, path, dry_run=False)
+    assert counts.changed == (0 if is_withdrawn else 1)
+    async with SqlStore.open(settings.store.url, SystemClock()) as store:
+        [row] = await store.find(Enrolment, "demo")
+    assert row.record.withdrawn_at == (gone if is_withdrawn else None)
 
 
 async def test_accounts_keep_secrets_hashed_only(settings: Settings, tmp_path: Path) -> None:

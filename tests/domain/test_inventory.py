@@ -3,6 +3,7 @@
 import copy
 import tomllib
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,17 @@ enforcement = "C"
 authority = "vtn:grid"
 name = "group-1"
 node = "north-c1"
+
+[[enrolments]]
+authority = "vtn:grid"
+program = "http://grid.example/dr"
+node = "north"
+resource = "Car park north"
+owner = "facility@carpark.example"
+purpose = "reduce in emergencies"
+valid_from = 2025-10-01T02:00:00+02:00
+valid_until = 2026-10-01T00:00:00Z
+consented_at = 2025-09-15T09:00:00Z
 """
 
 
@@ -102,6 +114,13 @@ def test_a_file_gives_tree_chargers_points_portfolios_and_groups() -> None:
     assert (portfolio.route, portfolio.max_order_mw) == (Route.VIA_BRP, "0.5")
     (group,) = inventory.capacity_groups
     assert (group.id, group.node) == ("vtn:grid:group-1", "north-c1")
+    (consent,) = inventory.enrolments
+    assert consent.id == "vtn:grid:http://grid.example/dr:north:2025-10-01T00:00:00Z"
+    assert (consent.node, consent.owner, consent.valid.end) == (
+        "north",
+        "facility@carpark.example",
+        datetime(2026, 10, 1, tzinfo=UTC),
+    )
     assert {node.tenant for node in inventory.nodes} | {c.tenant for c in inventory.chargers} == {"demo"}
 
 
@@ -172,6 +191,13 @@ WRONG: list[tuple[Change, str]] = [
     (_set("sites", 0, "charger_groups", 0, "fallback_kw", to=12.0), "sites[0].charger_groups[0].fallback_kw"),
     (_set("sites", 0, "charger_groups", 1, "enforcement", to="D"), "sites[0].charger_groups[1].enforcement"),
     (_set("capacity_groups", 0, "node", to="south"), "capacity_groups[0].node"),
+    (_set("enrolments", 0, "node", to="south"), "enrolments[0].node"),
+    (_drop("enrolments", 0, "owner"), "enrolments[0].owner"),
+    (_set("enrolments", 0, "purpose", to=""), "enrolments[0].purpose"),
+    (_set("enrolments", 0, "valid_from", to="2025-10-01"), "enrolments[0].valid_from"),
+    (_set("enrolments", 0, "valid_from", to=datetime(2025, 10, 1)), "enrolments[0].valid_from"),  # noqa: DTZ001  # meant
+    (_set("enrolments", 0, "valid_until", to=datetime(2025, 9, 1, tzinfo=UTC)), "enrolments[0].valid_until"),
+    (_set("enrolments", 0, "who", to="x"), "enrolments[0].who"),
 ]
 
 

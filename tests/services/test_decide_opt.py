@@ -119,7 +119,7 @@ async def test_what_must_be_followed_is_never_opted_out_of(
     programs: dict[str, ProgramRules], rules: OptRules, changes: dict[str, object], reason: str
 ) -> None:
     scene = await a_scene(programs=programs, opt_rules={VTN: rules})
-    asked = event(instruction="reduction-kw", max_kw=30.0, **changes)
+    asked = replace(event(instruction="reduction-kw", max_kw=30.0), **changes)  # type: ignore[arg-type]
     [answer] = await scene.services.signals.receive(GRID, message(asked))
     assert (answer.opt, kept(scene).opt_reason) == (OptType.OPT_IN, reason)
     with pytest.raises(PreconditionFailed, match="must be followed"):

@@ -95,7 +95,7 @@ async def test_a_node_without_an_enrolment_is_not_called() -> None:
     ],
 )
 async def test_consent_is_judged_at_the_start_of_the_event(changes: dict[str, object], is_called: bool) -> None:
-    scene = await asking_consent(enrolment(**changes))
+    scene = await asking_consent(enrolment(**changes))  # type: ignore[arg-type]
     await scene.services.signals.receive(GRID, message(event()))
     assert in_force(scene, 15) == ([50.0] if is_called else [])
 
