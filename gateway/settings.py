@@ -236,6 +236,20 @@ class FeedSettings(_Section):
     """Another address than the public one, for example the sandbox's."""
 
 
+class CarbonFeedSettings(_Section):
+    """A place that publishes carbon intensity and is not Electricity Maps."""
+
+    name: Literal["uk-carbon-intensity", "watttime"]
+    url: str | None = None
+    """Another address than the public one, for example a test server."""
+    postcode: str | None = None
+    """Great Britain: outward postcode of the region; None for the national value."""
+    region: str | None = None
+    """WattTime: name of the grid region."""
+    username: str | None = None
+    password_file: Path | None = None
+
+
 class MarketSettings(_Section):
     """Where prices and carbon come from, and what is bid where."""
 
@@ -248,6 +262,8 @@ class MarketSettings(_Section):
     carbon_url: str | None = None
     carbon_token_file: Path | None = None
     carbon_kind: Literal["average", "marginal"] = "average"
+    carbon_feed: CarbonFeedSettings | None = None
+    """Instead of `carbon_url`: one zone has one source of carbon, because two would answer different questions."""
     history_days: int = Field(default=14, ge=1, le=60)
     """Past days of prices fetched at the start, for forecasts."""
 

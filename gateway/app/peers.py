@@ -5,7 +5,7 @@ from pathlib import Path
 
 import aiohttp
 
-from gateway.app.feeds import public_feeds
+from gateway.app.feeds import carbon_feed, public_feeds
 from gateway.domain.errors import InvalidInput
 from gateway.domain.identity import system_principal
 from gateway.domain.series import CarbonKind, PriceProduct
@@ -66,8 +66,12 @@ def carbon_sources(
     """Return the carbon sources of the market's zone; none without an address.
 
     Raises:
-        InvalidInput: There is an address and no token file.
+        InvalidInput: There is an address and no token file, or two sources.
     """
+    if market.carbon_feed is not None:
+        if market.carbon_url is not None:
+            raise InvalidInput("market.carbon_feed", "must not stand beside market.carbon_url: a zone has one source")
+        return {market.zone: (carbon_feed(market.zone, market.carbon_feed, session, clock),)}
     if market.carbon_url is None:
         return {}
     if market.carbon_token_file is None:

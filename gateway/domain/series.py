@@ -48,6 +48,35 @@ class CarbonKind(StrEnum):
     MARGINAL = "marginal"
 
 
+class CarbonBasis(StrEnum):
+    """What counts as emitted."""
+
+    DIRECT = "direct"
+    """At the power plant alone."""
+    LIFECYCLE = "lifecycle"
+    """With fuel, building and waste of the plant."""
+    UNSTATED = "unstated"
+
+
+class CarbonScope(StrEnum):
+    """Whose electricity is counted."""
+
+    PRODUCTION = "production"
+    """Produced in the zone."""
+    CONSUMPTION = "consumption"
+    """Used in the zone, with what flows in and out."""
+    UNSTATED = "unstated"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CarbonMeasure:
+    """What an intensity is an intensity of; two measures are two questions and never meet in one calculation."""
+
+    kind: CarbonKind
+    basis: CarbonBasis
+    scope: CarbonScope
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PriceSeries:
     """Prices of one product in one zone on one grid."""
@@ -115,6 +144,10 @@ class CarbonSeries:
     quality: Quality
     licence: str
     note: str = ""
+    basis: CarbonBasis = CarbonBasis.UNSTATED
+    scope: CarbonScope = CarbonScope.UNSTATED
+    issued_at: datetime | None = None
+    """When the forecast in it was made; None when nothing in it is a forecast or the source does not say."""
 
     def __post_init__(self) -> None:
         """Reject a length that differs from the grid and values that are not finite or are negative."""
@@ -126,6 +159,11 @@ class CarbonSeries:
             if value is not None and not (np.isfinite(value) and value >= 0.0):
                 raise InvalidInput(f"intensity_g_per_kwh[{index}]", "must be a finite number of at least 0")
         require_utc("fetched_at", self.fetched_at)
+
+    @property
+    def measure(self) -> CarbonMeasure:
+        """What the values are an intensity of."""
+        return CarbonMeasure(kind=self.kind, basis=self.basis, scope=self.scope)
 
     @property
     def is_complete(self) -> bool:
@@ -268,7 +306,7 @@ def price_series_id(series: PriceSeries, day: DeliveryDay) -> str:
 
 def carbon_series_id(series: CarbonSeries, day: DeliveryDay) -> str:
     """Return an id that is the same for the same intensities and another one for a revision."""
-    content = [series.grid, series.intensity_g_per_kwh, series.source, series.quality, series.note]
+    content = [series.grid, series.intensity_g_per_kwh, series.source, series.quality, series.note, series.measure]
     return f"{series.zone}:carbon-{series.kind.value}:{day.day.isoformat()}:{content_hash(content)[:16]}"
 
 

@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 import aiohttp
 
 from gateway.domain.errors import InvalidInput, PeerUnavailable
-from gateway.domain.series import CarbonKind, CarbonSeries, Quality
+from gateway.domain.series import CarbonBasis, CarbonKind, CarbonScope, CarbonSeries, Quality
 from gateway.domain.timegrid import DeliveryDay, TimeGrid
 from gateway.domain.units import QUARTER_HOUR
-from gateway.market_data.carbon_grid import on_quarter_hours
+from gateway.market_data.carbon_grid import fill, on_quarter_hours
 from gateway.market_data.http_fetch import FetchCaps, checked_url, fetch
 from gateway.market_data.json_document import as_instant, as_list, as_number, as_object, as_text, read_object
 from gateway.market_data.provenance import UNNAMED, joined_note, named_carbon
@@ -32,6 +32,9 @@ _GRANULARITIES = {
 }
 _HORIZONS_H = (6, 24, 48, 72)
 """Forecast horizons the API offers."""
+
+
+_BASES = {"direct": CarbonBasis.DIRECT, "lifecycle": CarbonBasis.LIFECYCLE}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,9 +99,9 @@ class CarbonIntensitySource:
         values: list[float | None] = [None] * grid.count
         if split > grid.start:
             span = {"start": grid.start.isoformat(), "end": split.isoformat()}
-            _fill(values, await self._ask("past-range", zone, span, replies), grid)
+            fill(values, _slots(await self._ask("past-range", zone, span, replies), grid))
         if split < grid.end and (horizon := _horizon_h(grid.end - now)) is not None:
-            _fill(values, await self._ask("forecast", zone, {"horizonHours": str(horizon)}, replies), grid)
+            fill(values, _slots(await self._ask("forecast", zone, {"horizonHours": str(horizon)}, replies), grid))
         if all(value is None for value in values):
             return None
         return self._series(zone, day, tuple(values), replies)
@@ -132,7 +135,10 @@ class CarbonIntensitySource:
         quality = Quality.ESTIMATED if any(reply.is_estimated for reply in replies) else Quality.FINAL
         if stand_in is not None:
             quality = Quality.SUBSTITUTED
-        bases = sorted({f"{reply.basis} factors" for reply in replies if reply.basis is not None})
+        bases = {reply.basis for reply in replies if reply.basis is not None}
+        if len(bases) > 1:
+            raise InvalidInput("carbon.emissionFactorType", "lifecycle and direct factors do not mix")
+        basis = next(iter(bases), None)
         kind = self._account.kind
         series = CarbonSeries(
             id=UNNAMED,
@@ -144,18 +150,15 @@ class CarbonIntensitySource:
             fetched_at=self._clock.now(),
             quality=quality,
             licence=LICENCE,
-            note=joined_note(bases, stand_in),
+            note=joined_note(() if basis is None else (f"{basis} factors",), stand_in),
+            basis=_BASES.get(basis or "", CarbonBasis.UNSTATED),
+            scope=CarbonScope.CONSUMPTION if kind is CarbonKind.AVERAGE else CarbonScope.UNSTATED,
         )
         return named_carbon(series, day)
 
 
-def _fill(values: list[float | None], samples: _Samples | None, grid: TimeGrid) -> None:
-    """Put samples into slots that have no value yet: what was measured stays, a forecast fills the rest."""
-    if samples is None:
-        return
-    for slot, value in enumerate(on_quarter_hours(samples.by_start, samples.step, grid)):
-        if values[slot] is None:
-            values[slot] = value
+def _slots(samples: _Samples | None, grid: TimeGrid) -> tuple[float | None, ...]:
+    return () if samples is None else on_quarter_hours(samples.by_start, samples.step, grid)
 
 
 def _horizon_h(ahead: timedelta) -> int | None:

@@ -1,6 +1,6 @@
 """Carbon samples of any regular step onto the quarter-hours of a delivery day, without inventing any."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from gateway.domain.errors import InvalidInput
@@ -33,6 +33,18 @@ def on_quarter_hours(samples: Mapping[datetime, float], step: timedelta, grid: T
         known = [value for value in found if value is not None]
         values.append(sum(known) / parts if len(known) == parts else None)
     return tuple(values)
+
+
+def fill(values: list[float | None], further: Sequence[float | None]) -> None:
+    """Put values into slots that have none yet: what was measured stays, a forecast fills the rest.
+
+    Args:
+        values: One per slot of a day; changed.
+        further: One per slot, or nothing at all.
+    """
+    for slot, value in enumerate(further):
+        if values[slot] is None:
+            values[slot] = value
 
 
 def _begin_of(instant: datetime, step: timedelta) -> datetime:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from gateway.domain.errors import InvalidInput
-from gateway.domain.series import CarbonKind, CarbonSeries, Quality
+from gateway.domain.series import CarbonBasis, CarbonKind, CarbonSeries, Quality
 from gateway.domain.timegrid import DeliveryDay
 from gateway.market_data.carbon_grid import on_quarter_hours
 from gateway.market_data.provenance import UNNAMED, named_carbon
@@ -76,6 +76,7 @@ class SgipCarbonFile:
             id=UNNAMED,
             zone=zone,
             kind=CarbonKind.MARGINAL,
+            basis=CarbonBasis.DIRECT,
             grid=grid,
             intensity_g_per_kwh=tuple(values),
             source=NAME,

@@ -1,14 +1,16 @@
 """Public feeds by name: which are made, in which order, and what they are asked."""
 
 from datetime import date
+from pathlib import Path
 
 import aiohttp
 import pytest
 
-from gateway.app.feeds import public_feeds
+from gateway.app.feeds import carbon_feed, public_feeds
+from gateway.app.peers import carbon_sources
 from gateway.domain.errors import InvalidInput
 from gateway.domain.timegrid import DeliveryDay
-from gateway.settings import FeedSettings, MarketSettings
+from gateway.settings import CarbonFeedSettings, FeedSettings, MarketSettings
 from tests.fakes.clock import HandClock
 from tests.fakes.scripted_peer import scripted_peer
 
@@ -47,3 +49,26 @@ async def test_a_feed_that_cannot_cover_the_zone_is_refused_at_the_start() -> No
     async with aiohttp.ClientSession() as session:
         with pytest.raises(InvalidInput, match="DE_LU or AT"):
             public_feeds(market("BE", FeedSettings(name="awattar")), session, HandClock())
+
+
+async def test_a_carbon_feed_is_made_by_name(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("canary")
+    secret.chmod(0o600)
+    uk = CarbonFeedSettings(name="uk-carbon-intensity", postcode="SW1A")
+    us = CarbonFeedSettings(name="watttime", region="CAISO_NORTH", username="who", password_file=secret)
+    async with aiohttp.ClientSession() as session:
+        assert carbon_feed("GB", uk, session, HandClock()).name == "uk-carbon-intensity"
+        assert carbon_feed("US", us, session, HandClock()).name == "watttime"
+        with pytest.raises(InvalidInput) as refusal:
+            carbon_feed("US", us.model_copy(update={"region": None}), session, HandClock())
+        assert refusal.value.field == "market.carbon_feed.region"
+
+
+async def test_two_sources_of_carbon_are_refused() -> None:
+    both = market("GB").model_copy(
+        update={"carbon_url": "https://example.com", "carbon_feed": CarbonFeedSettings(name="uk-carbon-intensity")}
+    )
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(InvalidInput, match="one source"):
+            carbon_sources(both, session, HandClock())

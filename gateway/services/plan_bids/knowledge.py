@@ -323,13 +323,14 @@ class KnowledgeReader:
             CarbonSeries, tenant, {"zone": zone}, since=grid.start - timedelta(days=1), until=grid.end
         )
         grams = np.full(grid.count, np.nan)
-        latest: CarbonSeries | None = None
-        for series in sorted((row.record for row in rows), key=lambda one: one.fetched_at):
+        latest = max((row.record for row in rows), key=lambda one: one.fetched_at, default=None)
+        # Average and marginal, direct and lifecycle never meet in one plan: the newest series says which it is.
+        same = [row.record for row in rows if latest is not None and row.record.measure == latest.measure]
+        for series in sorted(same, key=lambda one: one.fetched_at):
             for start, value in zip(series.grid.starts(), series.intensity_g_per_kwh, strict=True):
                 if grid.start <= start < grid.end and value is not None:
                     first = grid.index_of(start)
                     grams[first : first + max(1, series.grid.step // grid.step)] = value
-            latest = series
         if latest is None or np.isnan(grams).any():
             return None, None
         return grams * (self._settings.carbon_eur_per_tonne / _GRAMS_PER_TONNE_AND_MWH), latest.id
