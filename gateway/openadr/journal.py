@@ -31,7 +31,7 @@ class ExchangeJournal:
 
     def latest(self, tenant: str) -> Sequence[PartnerExchange]:
         """Return the last exchanges of a tenant, newest first (see `ports.PartnerJournal`)."""
-        found = [one for (owner, _), page in self._pages.items() if owner == tenant for one in page]
+        found = [one for (owner, _), page in self._pages.items() if owner == tenant for one in reversed(page)]
         return sorted(found, key=lambda one: one.at, reverse=True)
 
     def page(self, tenant: str, authority: str, clock: Clock) -> "JournalPage":

@@ -52,4 +52,6 @@ async def log_out(request: Request, rooms: Rooms, session: Login, csrf: Annotate
 
 
 def _home_of(roles: frozenset[str]) -> str:
-    return "/operator" if "operator" in roles else "/trader"
+    if "operator" in roles:
+        return "/operator"
+    return "/utility" if roles == {"utility"} else "/trader"

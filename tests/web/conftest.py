@@ -1,4 +1,5 @@
 import asyncio
+import html
 import re
 import ssl
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ import aiohttp
 import pytest
 
 from gateway.app.pages import PageServer, page_site
+from gateway.openadr.journal import ExchangeJournal
 from gateway.settings import WebSettings
 from tests.fakes.wired import PASSWORD, TENANT, Wired, wired
 
@@ -54,15 +56,18 @@ class Browser:
         page = await self.get(path, **HTML)
         assert page.status == 200, page.text
         [body] = re.findall(rf'action="{re.escape(action)}".*?</form>', page.text, re.DOTALL)
-        return dict(re.findall(r'<input[^>]*name="([^"]+)"[^>]*value="([^"]*)"', body))
+        fields = re.findall(r'<input[^>]*name="([^"]+)"[^>]*value="([^"]*)"', body)
+        return {name: html.unescape(value) for name, value in fields}
 
 
 @asynccontextmanager
-async def serving(house: Wired, *, tenant: str = TENANT, **more: Any) -> AsyncIterator[str]:
+async def serving(
+    house: Wired, *, tenant: str = TENANT, journal: ExchangeJournal | None = None, **more: Any
+) -> AsyncIterator[str]:
     """Serve the pages on a free port."""
     web = WebSettings(tenant=tenant, port=0, allow_plain_on_loopback=True, **more)
     settings = house.settings.model_copy(update={"web": web})
-    server = PageServer(page_site(settings, house.world, house.services), web)
+    server = PageServer(page_site(settings, house.world, house.services, journal), web)
     url = server.bind()
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(server.serve())

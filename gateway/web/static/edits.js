@@ -48,13 +48,17 @@ document.addEventListener("keydown", (event) => {
   if (next) next.select();
 });
 
-// Where a person scrolled to stays when a part is replaced.
+// Where a person scrolled to, and what was opened, stays when a part is replaced.
 const places = new Map();
+const opened = new Set();
 document.addEventListener("htmx:beforeSwap", (event) => {
   places.clear();
+  opened.clear();
+  event.detail.target.querySelectorAll("details[id][open]").forEach((part) => opened.add(part.id));
   event.detail.target.querySelectorAll(".scroll").forEach((box) => places.set(box.getAttribute("aria-labelledby"), [box.scrollTop, box.scrollLeft]));
 });
 document.addEventListener("htmx:afterSwap", () => {
+  opened.forEach((id) => document.getElementById(id)?.setAttribute("open", ""));
   places.forEach(([top, left], name) => {
     const box = document.querySelector(`.scroll[aria-labelledby="${name}"]`);
     if (box) box.scrollTo(left, top);
