@@ -1,11 +1,13 @@
 """One running gateway: opens the store, wires the rooms, listens, supervises, and stops in order."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -34,6 +36,7 @@ from gateway.exchanges.absent import AbsentBrp, AbsentExchange
 from gateway.ids import RandomIds, SeededIds
 from gateway.observe import configure_logs, logger
 from gateway.openadr.journal import ExchangeJournal
+from gateway.openadr.v20b.reader import keep_warm
 from gateway.ports import CarbonSource, Clock, Exchange, Ids, NominationDesk, PriceSource, Store
 from gateway.rpc.bidding import BiddingServicer
 from gateway.rpc.dispatch import DispatchServicer
@@ -69,6 +72,7 @@ async def run_gateway(settings: Settings, *, stop_with_parent: bool = False) -> 
     failed = False
     try:
         async with open_gateway(settings) as jobs, asyncio.TaskGroup() as tasks:
+            _leave_out_of_collections()
             running = tasks.create_task(run_jobs(jobs))
             watching = tasks.create_task(_watch_parent(stop)) if stop_with_parent else None
             await stop.wait()
@@ -80,6 +84,12 @@ async def run_gateway(settings: Settings, *, stop_with_parent: bool = False) -> 
         failed = True
         _log.error("an essential part failed", parts=repr(group.exceptions))
     return 1 if failed else 0
+
+
+def _leave_out_of_collections() -> None:
+    """Keep what is loaded by now out of garbage collections: looking through it takes longer than the loop may stall."""
+    gc.collect()
+    gc.freeze()
 
 
 async def _watch_parent(stop: asyncio.Event) -> None:
@@ -176,6 +186,9 @@ def _ven_jobs(settings: Settings, world: World, services: Services, journal: Exc
         journal=journal,
         receiver=receiver,
     )
+    reader = ProcessWorker()
+    if any(vtn.dialect == "2.0b" for vtn in settings.vtn):
+        jobs.append(Job(name="openadr reader", run=partial(keep_warm, reader)))
     for vtn in settings.vtn:
         if vtn.dialect != "2.0b":
             jobs += ven3_jobs(vtn, ven_world)
@@ -188,7 +201,7 @@ def _ven_jobs(settings: Settings, world: World, services: Services, journal: Exc
             status_desk=services.dispatcher,
             clock=world.clock,
             ids=world.ids,
-            worker=world.worker,
+            worker=reader,
             journal=journal,
         )
         jobs.append(Job(name=vtn.authority, run=ven.run))

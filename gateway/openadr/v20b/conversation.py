@@ -18,7 +18,7 @@ from gateway.openadr.contact import Contact
 from gateway.openadr.https import AnswerTooLong
 from gateway.openadr.v20b.codec import Seal, encode
 from gateway.openadr.v20b.names import Code, Service
-from gateway.openadr.v20b.reader import Read, read
+from gateway.openadr.v20b.reader import Packed, Read, read, read_packed, unpack
 from gateway.openadr.v20b.rejection import MessageRejected, Reason, count_rejection
 from gateway.openadr.v20b.replay import SeenMarks
 from gateway.openadr.v20b.settings import VenSettings
@@ -256,10 +256,10 @@ class Conversation:
         if self._worker is None or len(body) <= LARGE_BYTES:
             return read(body, self._policy, now)
         try:
-            answer: Read = await self._worker.run(read, body, self._policy, now, deadline_s=_WORKER_SECONDS)
+            packed: Packed = await self._worker.run(read_packed, body, self._policy, now, deadline_s=_WORKER_SECONDS)
         except TimeoutError as error:
             raise PeerUnavailable("the VTN's answer takes too long to check") from error
-        return answer
+        return await unpack(packed)
 
 
 def _signer(settings: VenSettings) -> MessageSigner | None:

@@ -422,7 +422,7 @@ def test_a_large_message_is_read_in_a_worker_and_a_small_one_is_not() -> None:
         bench.ven = bench.build()
         many = [event(f"E{index}") for index in range(300)]
         await bench.play((5, lambda: sends(bench, *many)), seconds=15)
-        assert worker.ran == ["read"]
+        assert worker.ran == ["read_packed"]
 
     assert len(virtually(scenario).desk.dispatched) == 300
 
