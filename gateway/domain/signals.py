@@ -4,11 +4,10 @@ A `RawSignal` keeps the bytes; a `GridEvent` is the one translation of them. Ids
 byte for byte. A voluntary event becomes a commitment only after opt-in; a test event is answered and never dispatched.
 """
 
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-
-import numpy as np
 
 from gateway.domain.errors import InvalidInput
 from gateway.domain.timegrid import Interval, require_utc
@@ -141,7 +140,7 @@ class EventInterval:
     def __post_init__(self) -> None:
         """Reject values that are not finite or outside what the instruction allows."""
         require_utc("event.interval.start", self.start)
-        if not np.isfinite(self.value):
+        if not math.isfinite(self.value):
             raise InvalidInput("event.interval.value", "must be a finite number")
         if self.instruction is Instruction.SIMPLE_LEVEL and self.value not in {0.0, 1.0, 2.0, 3.0}:
             raise InvalidInput("event.interval.value", "SIMPLE level must be 0, 1, 2 or 3")
@@ -186,7 +185,7 @@ class EventBaseline:
         require_utc("event.baseline.start", self.start)
         if self.end <= self.start:
             raise InvalidInput("event.baseline.end", "must lie after the start")
-        if not np.isfinite(self.power_kw):
+        if not math.isfinite(self.power_kw):
             raise InvalidInput("event.baseline.power_kw", "must be a finite number")
 
 

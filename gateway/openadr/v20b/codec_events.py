@@ -1,11 +1,12 @@
 """The event messages between elements and values."""
 
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 
 from lxml import etree
 
 from gateway.domain.errors import InvalidInput
-from gateway.openadr.v20b.literals import parse_count, parse_duration, parse_number
+from gateway.openadr.v20b.literals import parse_count, parse_duration, parse_instant, parse_number
 from gateway.openadr.v20b.markup import (
     Parts,
     add,
@@ -21,9 +22,8 @@ from gateway.openadr.v20b.markup import (
     read_targets,
     read_text,
     read_unit,
-    text_of,
 )
-from gateway.openadr.v20b.names import EI, EMIX, OADR, PYLD, STRM, XCAL
+from gateway.openadr.v20b.names import EI, OADR, PYLD, STRM, XCAL
 from gateway.openadr.v20b.wire_events import (
     DEVICE_KIND,
     BrokenEvent,
@@ -35,10 +35,24 @@ from gateway.openadr.v20b.wire_events import (
     WireInterval,
     WireSignal,
 )
+from gateway.openadr.v20b.wire_parts import Target, Unit
 
-_NOT_UNITS = frozenset(
-    {STRM + "intervals", EI + "eiTarget", EI + "signalName", EI + "signalType", EI + "signalID", EI + "currentValue"}
-)
+_EVENT_ID = EI + "eventID"
+_MODIFICATION = EI + "modificationNumber"
+_PRIORITY = EI + "priority"
+_MARKET_CONTEXT = EI + "eiMarketContext"
+_STATUS = EI + "eventStatus"
+_TEST_EVENT = EI + "testEvent"
+_COMMENT = EI + "vtnComment"
+_SIGNAL, _BASELINE = EI + "eiEventSignal", EI + "eiEventBaseline"
+_SIGNAL_NAME, _SIGNAL_TYPE, _SIGNAL_ID = EI + "signalName", EI + "signalType", EI + "signalID"
+_SIGNAL_TEXTS = frozenset({_SIGNAL_NAME, _SIGNAL_TYPE, _SIGNAL_ID})
+_TARGET = EI + "eiTarget"
+_NOT_UNITS = frozenset({STRM + "intervals", EI + "currentValue"})
+_PAYLOAD, _VALUE = EI + "signalPayload", EI + "value"
+_ALWAYS_THERE = 2
+"""Properties of an active period that the schema demands: start and duration."""
+_START, _DURATION, _UID = XCAL + "dtstart", XCAL + "duration", XCAL + "uid"
 _NOT_BASELINE_UNITS = frozenset(
     {
         XCAL + "dtstart",
@@ -64,12 +78,14 @@ def read_distribute_event(element: etree._Element) -> DistributeEvent:
 
 
 def _read_event(element: etree._Element) -> WireEvent | BrokenEvent:
-    outer = parts(element)
-    event = parts(outer[EI + "eiEvent"])
-    descriptor = parts(event[EI + "eventDescriptor"])
-    event_id = text_of(descriptor, EI + "eventID")
-    modification = parse_count("event.modification", text_of(descriptor, EI + "modificationNumber"))
-    required = text_of(outer, OADR + "oadrResponseRequired").strip() == "always"
+    """Return an event; the places of its parts are those that the schema fixes, which is much faster than looking for them."""
+    event, required = element[0], (element[1].text or "").strip() == "always"
+    descriptor: dict[str, str] = {}
+    for child in event[0]:
+        tag = child.tag
+        descriptor[tag] = (child[0].text if tag == _MARKET_CONTEXT else child.text) or ""
+    event_id = descriptor[_EVENT_ID]
+    modification = parse_count("event.modification", descriptor[_MODIFICATION])
     try:
         return _read_content(event, descriptor, event_id, modification, response_required=required)
     except InvalidInput as error:
@@ -82,33 +98,28 @@ def _read_event(element: etree._Element) -> WireEvent | BrokenEvent:
 
 
 def _read_content(
-    event: Parts, descriptor: Parts, event_id: str, modification: int, *, response_required: bool
+    event: etree._Element, descriptor: Mapping[str, str], event_id: str, modification: int, *, response_required: bool
 ) -> WireEvent:
-    properties = parts(parts(event[EI + "eiActivePeriod"])[XCAL + "properties"])
-    start = read_start(properties, "event")
-    duration = read_span(properties, "event")
-    if start is None or duration is None:
-        raise InvalidInput("event.active_period", "needs a start and a duration")
+    properties, signals = event[1][0], event[2]
+    extensions = parts(properties) if len(properties) > _ALWAYS_THERE else {}
     return WireEvent(
         event_id=event_id,
         modification=modification,
-        priority=parse_count("event.priority", text_of(descriptor, EI + "priority") or "0"),
-        market_context=text_of(parts(descriptor[EI + "eiMarketContext"]), EMIX + "marketContext").strip(),
-        status=text_of(descriptor, EI + "eventStatus").strip(),
-        test_event=text_of(descriptor, EI + "testEvent").strip().lower() not in {"", "false"},
-        start=start,
-        duration=duration,
-        start_after=_read_start_after(properties),
-        notification=_read_extension(properties, EI + "x-eiNotification"),
-        ramp_up=_read_extension(properties, EI + "x-eiRampUp"),
-        recovery=_read_extension(properties, EI + "x-eiRecovery"),
-        signals=tuple(
-            _read_signal(signal) for signal in event[EI + "eiEventSignals"].iterchildren(EI + "eiEventSignal")
-        ),
-        targets=read_targets(event.get(EI + "eiTarget")),
+        priority=parse_count("event.priority", descriptor.get(_PRIORITY) or "0"),
+        market_context=descriptor[_MARKET_CONTEXT].strip(),
+        status=descriptor[_STATUS].strip(),
+        test_event=descriptor.get(_TEST_EVENT, "").strip().lower() not in {"", "false"},
+        start=parse_instant("event.dtstart", properties[0][0].text or ""),
+        duration=parse_duration("event.duration", properties[1][0].text or ""),
+        start_after=_read_start_after(extensions),
+        notification=_read_extension(extensions, EI + "x-eiNotification"),
+        ramp_up=_read_extension(extensions, EI + "x-eiRampUp"),
+        recovery=_read_extension(extensions, EI + "x-eiRecovery"),
+        signals=tuple(_read_signal(child) for child in signals if child.tag == _SIGNAL),
+        targets=read_targets(event[3]) if len(event[3]) else (),
         response_required=response_required,
-        baseline=_read_baseline(event[EI + "eiEventSignals"].find(EI + "eiEventBaseline")),
-        comment=text_of(descriptor, EI + "vtnComment"),
+        baseline=_read_baseline(signals[-1] if signals[-1].tag == _BASELINE else None),
+        comment=descriptor.get(_COMMENT, ""),
     )
 
 
@@ -146,31 +157,45 @@ def _read_extension(properties: Parts, tag: str) -> timedelta:
 
 
 def _read_signal(element: etree._Element) -> WireSignal:
-    signal = parts(element)
-    units = [read_unit(child) for tag, child in signal.items() if tag not in _NOT_UNITS]
-    targets = read_targets(signal.get(EI + "eiTarget"))
+    unit: Unit | None = None
+    targets: tuple[Target, ...] = ()
+    texts: dict[str, str] = {}
+    for child in element:
+        tag = child.tag
+        if tag in _SIGNAL_TEXTS:
+            texts[tag] = child.text or ""
+        elif tag == _TARGET:
+            targets = read_targets(child)
+        elif tag not in _NOT_UNITS:
+            unit = read_unit(child)
     return WireSignal(
-        signal_id=text_of(signal, EI + "signalID"),
-        name=text_of(signal, EI + "signalName").strip(),
-        type=text_of(signal, EI + "signalType").strip(),
-        unit=units[0] if units else None,
-        intervals=tuple(_read_interval(interval) for interval in signal[STRM + "intervals"]),
+        signal_id=texts[_SIGNAL_ID],
+        name=texts[_SIGNAL_NAME].strip(),
+        type=texts[_SIGNAL_TYPE].strip(),
+        unit=unit,
+        intervals=tuple(_read_interval(interval) for interval in element[0]),
         device_classes=tuple(target.value for target in targets if target.kind == DEVICE_KIND),
     )
 
 
 def _read_interval(element: etree._Element) -> WireInterval:
-    interval = parts(element)
-    values = [value for payload in element.iterchildren(EI + "signalPayload") for value in payload.iter(EI + "value")]
-    if len(values) != 1:
+    start: datetime | None = None
+    duration: timedelta | None = None
+    uid: str | None = None
+    numbers: list[str] = []
+    for child in element:
+        tag = child.tag
+        if tag == _PAYLOAD:
+            numbers += [value.text or "" for value in child[0] if value.tag == _VALUE]
+        elif tag == _DURATION:
+            duration = parse_duration("event.interval.duration", child[0].text or "")
+        elif tag == _UID:
+            uid = leaf_text(child)
+        elif tag == _START:
+            start = parse_instant("event.interval.dtstart", child[0].text or "")
+    if len(numbers) != 1:
         raise InvalidInput("event.interval.value", "must be exactly one number")
-    uid = interval.get(XCAL + "uid")
-    return WireInterval(
-        start=read_start(interval, "event.interval"),
-        duration=read_span(interval, "event.interval"),
-        uid=None if uid is None else leaf_text(uid),
-        value=parse_number("event.interval.value", values[0].text or ""),
-    )
+    return WireInterval(start=start, duration=duration, uid=uid, value=parse_number("event.interval.value", numbers[0]))
 
 
 def write_created_event(parent: etree._Element, message: CreatedEvent) -> None:

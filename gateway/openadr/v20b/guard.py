@@ -32,6 +32,8 @@ _DECLARATION = re.compile(
 )
 _ENCODINGS = frozenset({b"utf-8", b"utf8", b"us-ascii", b"ascii"})
 _MARKUP_DECLARATION = re.compile(rb"<!(?!--|\[CDATA\[)")
+_SHORTEST_ELEMENT = 4
+"""Bytes of `<a/>`."""
 _NAMESPACES = {"oadr": PREFIXES["oadr"], "ei": PREFIXES["ei"]}
 _COUNT_ELEMENTS = etree.XPath("count(//*)")
 _COUNT_EVENTS = etree.XPath("count(//oadr:oadrEvent)", namespaces=_NAMESPACES)
@@ -123,11 +125,12 @@ def _as_markup(body: bytes, policy: GuardPolicy) -> bytes:
         markup = markup[declaration.end() :]
     if b"\x00" in markup or markup.startswith(_BYTE_ORDER_MARK):
         raise MessageRejected(Reason.MALFORMED, "has a NUL byte or a byte order mark that is not at its start")
-    if _MARKUP_DECLARATION.search(markup) is not None:
+    if b"<!" in markup and _MARKUP_DECLARATION.search(markup) is not None:
         raise MessageRejected(Reason.FORBIDDEN_MARKUP, "has a document type or entity declaration")
     if b"<?" in markup:
         raise MessageRejected(Reason.FORBIDDEN_MARKUP, "has a processing instruction")
-    if markup.count(b"<") > 2 * policy.max_elements:
+    could_be = len(markup) > _SHORTEST_ELEMENT * policy.max_elements
+    if could_be and markup.count(b"<") > 2 * policy.max_elements:
         raise MessageRejected(Reason.TOO_MANY_ELEMENTS, f"has more than {policy.max_elements} elements")
     return markup
 

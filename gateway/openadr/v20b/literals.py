@@ -26,6 +26,7 @@ _INSTANT = re.compile(
 )
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
 
+_MOST_DIGITS = 10
 _COUNT = re.compile(r"[+-]?0*([0-9]{1,10})")
 
 
@@ -102,18 +103,25 @@ def parse_instant(field: str, text: str, *, zone_required: bool = False) -> date
     Raises:
         InvalidInput: Not an instant, or one the calendar does not have (leap seconds, the hour 24, year 0).
     """
-    text = text.strip()
+    try:
+        return _instant_of(text.strip(), zone_required)
+    except _Inexact as error:
+        raise InvalidInput(field, str(error)) from None
+
+
+@functools.lru_cache(maxsize=1024)
+def _instant_of(text: str, zone_required: bool) -> datetime:  # noqa: FBT001  # a key of the cache
     matched = _INSTANT.fullmatch(text) if len(text) <= _LONGEST_TEXT else None
     if matched is None:
-        raise InvalidInput(field, "is not an instant such as 2025-10-15T15:30:00Z")
+        raise _Inexact("is not an instant such as 2025-10-15T15:30:00Z")
     *parts, fraction, zone = matched.groups()
     if zone is None and zone_required:
-        raise InvalidInput(field, "needs a time zone")
+        raise _Inexact("needs a time zone")
     try:
         naive = datetime(*(int(part) for part in parts), tzinfo=_zone(zone))  # type: ignore[misc,arg-type]  # six parts
         return naive.replace(microsecond=int(((fraction or "") + "000000")[:6])).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise InvalidInput(field, "is not in the calendar") from error
+    except (ValueError, OverflowError):
+        raise _Inexact("is not in the calendar") from None
 
 
 def _zone(text: str | None) -> timezone:
@@ -135,12 +143,19 @@ def parse_number(field: str, text: str) -> Decimal:
     Raises:
         InvalidInput: Not a number, `NaN`, `INF`, or too large for a double.
     """
-    text = text.strip()
+    try:
+        return _number_of(text.strip())
+    except _Inexact as error:
+        raise InvalidInput(field, str(error)) from None
+
+
+@functools.lru_cache(maxsize=1024)
+def _number_of(text: str) -> Decimal:
     if len(text) > _LONGEST_TEXT or _NUMBER.fullmatch(text) is None:
-        raise InvalidInput(field, "must be a finite number")
+        raise _Inexact("must be a finite number")
     value = Decimal(text)
     if not math.isfinite(float(value)):
-        raise InvalidInput(field, "must be a finite number")
+        raise _Inexact("must be a finite number")
     return value
 
 
@@ -150,6 +165,8 @@ def parse_count(field: str, text: str) -> int:
     Raises:
         InvalidInput: Not a whole number of at most ten digits.
     """
+    if text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS:
+        return int(text)
     matched = _COUNT.fullmatch(text.strip())
     if matched is None:
         raise InvalidInput(field, "must be a whole number")

@@ -63,7 +63,9 @@ def parts(element: etree._Element) -> Parts:
     """Return the children by tag, the first of each; several times faster than searching by path."""
     found: Parts = {}
     for child in element:
-        found.setdefault(child.tag, child)
+        tag = child.tag
+        if tag not in found:
+            found[tag] = child
     return found
 
 
@@ -75,9 +77,10 @@ def text_of(found: Parts, tag: str) -> str:
 
 def leaf_text(element: etree._Element) -> str:
     """Return the text of an element or of its only child, as in `duration/duration`, `dtstart/date-time`, `pnode/node`."""
-    if len(element) == 1:
-        element = element[0]
-    return element.text or "" if len(element) == 0 else ""
+    text = (
+        element.text if len(element) == 0 else element[0].text if len(element) == 1 and len(element[0]) == 0 else None
+    )
+    return text or ""
 
 
 def read_start(found: Parts, field: str) -> datetime | None:
@@ -109,10 +112,14 @@ def local_name(element: etree._Element) -> str:
 
 def read_unit(element: etree._Element) -> Unit:
     """Return an `itemBase` as a unit."""
-    texts = {local_name(child): (child.text or "").strip() for child in element}
-    return Unit(
-        name=local_name(element), units=texts.get("itemUnits", ""), scale=texts.get("siScaleCode", "") or "none"
-    )
+    units = scale = ""
+    for child in element:
+        name = child.tag
+        if name.endswith("}itemUnits"):
+            units = (child.text or "").strip()
+        elif name.endswith("}siScaleCode"):
+            scale = (child.text or "").strip()
+    return Unit(name=local_name(element), units=units, scale=scale or "none")
 
 
 def read_targets(element: etree._Element | None) -> tuple[Target, ...]:
