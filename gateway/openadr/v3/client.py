@@ -3,10 +3,11 @@
 Nothing here waits or repeats beyond the one renewal of a token: whoever asks decides what a failure means.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Generic, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 from urllib.parse import quote, urlencode
 
 from gateway.domain.errors import InvalidInput, PeerUnavailable
@@ -50,6 +51,11 @@ from gateway.ports import Clock
 _TAKEN = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT})
 _log = logger("openadr")
 
+_LARGE_BYTES = 60_000
+"""A longer page is read in a thread, so that the event loop gets its turn in between."""
+
+P = ParamSpec("P")
+ResultT = TypeVar("ResultT")
 ObjectT = TypeVar("ObjectT")
 
 
@@ -212,7 +218,7 @@ class VtnClient:
             if pages and not new_ids:
                 return Listed(objects=tuple(objects), broken=tuple(broken), pages=tuple(pages), is_complete=True)
             seen |= new_ids
-            listing = read_listing(fresh, read)
+            listing = await _beside(len(body), read_listing, fresh, read)
             objects += listing.objects
             broken += listing.broken
             pages.append(body)
@@ -226,7 +232,7 @@ class VtnClient:
         reply = await self._ask("GET", path, query, None)
         if reply.status != HTTPStatus.OK:
             raise self._refusal("GET", path, reply)
-        content = self._json("GET", path, reply)
+        content = await _beside(len(reply.body), self._json, "GET", path, reply)
         if not isinstance(content, list):
             raise PeerUnavailable(f"the VTN answered GET {path} with no list")
         return content, reply.body
@@ -291,6 +297,13 @@ class VtnClient:
             return read(self._json(method, path, reply))
         except InvalidInput as error:
             raise PeerUnavailable(f"the answer to {method} {path} cannot be read ({error})") from error
+
+
+async def _beside(size: int, function: Callable[P, ResultT], *args: P.args, **kwargs: P.kwargs) -> ResultT:
+    """Run a pure function here, or beside the event loop where its input is so large that the loop would stall."""
+    if size <= _LARGE_BYTES:
+        return function(*args, **kwargs)
+    return await asyncio.to_thread(function, *args, **kwargs)
 
 
 def _safe(object_id: str) -> str:

@@ -24,8 +24,10 @@ from gateway.openadr.v3.translate import Receipt, record_id
 from gateway.openadr.v3.understanding import Understanding, Understood
 from gateway.ports import ReceivedEvents
 
-_BREATHE_EVERY = 20
-"""After so many events the event loop gets its turn."""
+_BREATHE_EVERY = 100
+"""After so many intervals the event loop gets its turn."""
+_LARGE_EVENT = 300
+"""An event of more intervals is understood in a thread, so that the event loop gets its turn in between."""
 _log = logger("openadr")
 
 _State = dict[str, tuple[int, bool]]
@@ -121,12 +123,20 @@ class EventExchange:
     async def _understand(self, listing: EventListing, survey: Survey, receipt: Receipt) -> dict[str, Understood]:
         contents = [event.content for event in listing.events.values()]
         understood: dict[str, Understood] = {}
-        for number, event in enumerate(listing.events.values(), start=1):
-            if number % _BREATHE_EVERY == 0:
+        waiting = 0
+        for event in listing.events.values():
+            waiting += 1 + len(event.intervals)
+            if waiting >= _BREATHE_EVERY:
+                waiting = 0
                 await asyncio.sleep(0)
-            found = self._understanding.of_event(event, survey, contents, receipt)
+            if len(event.intervals) > _LARGE_EVENT:
+                found = await asyncio.to_thread(self._understanding.of_event, event, survey, contents, receipt)
+            else:
+                found = self._understanding.of_event(event, survey, contents, receipt)
             if found is not None:
                 understood[event.meta.id] = found
+        if listing.is_complete:
+            self._understanding.of_programs(survey.programs.values(), contents, receipt)
         for key, broken in listing.broken.items():
             understood[key] = self._understanding.of_unreadable(broken, receipt)
         return understood

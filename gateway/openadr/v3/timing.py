@@ -46,14 +46,16 @@ class Slot:
     before: IsoDuration
     """From the origin to the start."""
     length: IsoDuration
+    after: IsoDuration
+    """From the origin to the end."""
 
     def start(self, passed: IsoDuration) -> datetime | None:
         """Return the start after so much time of whole cycles; None when it never comes."""
-        return add(self.origin, self.before.plus(passed))
+        return add(self.origin, self.before if passed is ZERO else self.before.plus(passed))
 
     def end(self, passed: IsoDuration) -> datetime | None:
         """Return the end after so much time of whole cycles; None when it never comes."""
-        return add(self.origin, self.before.plus(passed).plus(self.length))
+        return add(self.origin, self.after if passed is ZERO else self.after.plus(passed))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -231,8 +233,11 @@ class _Layout:
         if self._before.is_endless:
             self._note("never-begins", path, "follows an interval without end")
             return
-        self.slots.append(Slot(index=index, interval=interval, origin=self._origin, before=self._before, length=length))
-        self._before = self._before.plus(length)
+        before, after = self._before, self._before.plus(length)
+        self.slots.append(
+            Slot(index=index, interval=interval, origin=self._origin, before=before, length=length, after=after)
+        )
+        self._before = after
 
     def _length_of(self, own: IntervalPeriod) -> IsoDuration:
         """Return how long an interval is; one alone without a duration takes the event's."""

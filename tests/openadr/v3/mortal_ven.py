@@ -1,0 +1,97 @@
+"""A 3.x VEN that is killed with SIGKILL at a given step of its life; run as a program of its own, forked for each life.
+
+```
+python -m tests.openadr.v3.mortal_ven SITE.json      then a number per line on standard input: the step to die at
+```
+
+A step is the moment before or after a request goes to the VTN, and before or after a batch goes to disk. Each line is answered with
+`killed`, or with `alive` when the life got through three polls before its step came.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from gateway.clock import SystemClock
+from gateway.domain.identity import system_principal
+from gateway.ids import RandomIds
+from gateway.observe import configure_logs
+from gateway.openadr.v3.names import Dialect
+from gateway.openadr.v3.settings import Credentials, OwnResource, VenSettings
+from gateway.openadr.v3.transport import HttpTransport, Reply, Request
+from gateway.openadr.v3.ven import Ven, VenPorts
+from gateway.services.gather_signals import SignalGatherer, SignalSettings, SignalSources
+from gateway.storage.store import SqlStore
+from tests.openadr.v20b.mortal_ven import ENOUGH_POLLS, NODE, SITE, Fate, MortalStore, _nobody_knows, _opt_in
+
+TENANT, AUTHORITY = "demo", "vtn:mortal"
+TICK = timedelta(milliseconds=20)
+
+
+class MortalTransport(HttpTransport):
+    """A transport that may die before and after each request, and ends a life that has seen enough polls."""
+
+    fate: Fate
+
+    async def request(self, request: Request) -> Reply:
+        self.fate.step()
+        if request.method == "GET" and "/events" in request.url:
+            self.fate.polls += 1
+        if self.fate.polls > ENOUGH_POLLS:
+            os._exit(0)
+        reply = await super().request(request)
+        self.fate.step()
+        return reply
+
+
+async def live(site: dict[str, Any], last_step: int) -> None:
+    fate, clock, ids = Fate(last_step), SystemClock(), RandomIds()
+    settings = VenSettings(
+        authority=AUTHORITY,
+        tenant=TENANT,
+        dialect=Dialect(site["dialect"]),
+        vtn_url=site["vtn_url"],
+        ven_name="mortal",
+        own_nodes=(NODE,),
+        resources=(OwnResource(name="depot", node=NODE),),
+        credentials=Credentials(client_id="ven-client", client_secret="s3cret-of-the-ven"),
+        poll_interval=TICK,
+        first_backoff=TICK,
+        allow_plain_http=True,
+    )
+    transport = MortalTransport(settings.tls, max_bytes=2_000_000, timeout_s=20.0)
+    transport.fate = fate
+    async with SqlStore.open(site["store"], clock) as plain:
+        store: Any = MortalStore(plain, fate)
+        sources = SignalSources(
+            find_node=lambda tenant, node: SITE if node == NODE else None, decide=_opt_in, baseline_kw=_nobody_knows
+        )
+        slow = SignalSettings(store_patience_s=10.0)
+        desk = SignalGatherer(store=store, clock=clock, ids=ids, tenants=[TENANT], sources=sources, settings=slow)
+        await desk.load()
+        ports = VenPorts(
+            store=store, signal_desk=desk, clock=clock, ids=ids, principal=system_principal(TENANT, "openadr")
+        )
+        await Ven(settings, ports, transport=transport).run()
+
+
+def main() -> None:
+    site = json.loads(Path(sys.argv[1]).read_text())
+    configure_logs("ERROR", as_json=True)
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            asyncio.run(live(site, int(line)))
+        _, status = os.waitpid(child, 0)
+        was_killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        sys.stdout.write("killed\n" if was_killed else "alive\n" if status == 0 else f"failed {status}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
