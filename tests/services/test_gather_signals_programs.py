@@ -415,6 +415,37 @@ async def test_open_ended_prices_reach_into_days_as_they_come_near() -> None:
     assert max(status.day for status in scene.store.all(MarketDayStatus, TENANT)) == "2025-10-24"
 
 
+async def test_b5_a_tariff_that_repeats_keeps_the_hours_that_have_passed_when_it_is_unrolled_further() -> None:
+    scene = await a_scene()
+    day = saying("p", "price", [100.0 + i for i in range(24)])
+    first = replace(day, active=Interval(start=MIDNIGHT, end=None), unrolled_until=MIDNIGHT + timedelta(hours=24))
+    await scene.services.signals.receive(GRID, message(first))
+    scene.clock.move(hours=4)
+    tomorrow = tuple(
+        replace(i, start=i.start + timedelta(days=1), end=None if i.end is None else i.end + timedelta(days=1))
+        for i in day.intervals
+    )
+    further = replace(first, intervals=(*day.intervals[12:], *tomorrow), unrolled_until=MIDNIGHT + timedelta(hours=48))
+    [answer] = await scene.services.signals.receive(GRID, message(further, raw_id="raw-2"))
+    assert (answer.opt, answer.code) == (OptType.OPT_IN, 200)
+    for day_name in ("2025-10-15", "2025-10-16"):
+        assert latest(scene, day=day_name).as_array()[::4].tolist() == [100.0 + i for i in range(24)]
+
+
+async def test_what_is_unrolled_later_counts_from_the_same_baseline() -> None:
+    scene = await a_scene()
+    scene.baseline_kw = lambda tenant, node, at: 90.0
+    plain = event(instruction="reduction-kw", max_kw=30.0)
+    first = replace(plain, active=replace(plain.active, end=None), unrolled_until=plain.active.end)
+    await scene.services.signals.receive(GRID, message(first))
+    scene.baseline_kw = lambda tenant, node, at: 10.0
+    [one] = first.intervals
+    later = replace(one, start=one.start + timedelta(hours=1), end=one.start + timedelta(hours=2))
+    further = replace(first, intervals=(one, later), unrolled_until=later.end)
+    await scene.services.signals.receive(GRID, message(further, raw_id="raw-2"))
+    assert [in_force(scene, m) for m in (15, 75)] == [[60.0], [60.0]]
+
+
 async def test_a_quarter_hour_that_is_not_covered_whole_is_a_gap() -> None:
     scene = await a_scene()
     odd = saying("p", "price", [100.0])

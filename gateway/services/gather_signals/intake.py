@@ -16,12 +16,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from gateway.domain.errors import VoltbridgeError
 from gateway.domain.signals import EventAnswer, EventInterval, EventStatus, GridEvent, OptType
 from gateway.domain.timegrid import Interval
+from gateway.observe import logger
 
 OK = 200
 OUT_OF_SEQUENCE = 450
 TARGET_MISMATCH = 462
+OTHER = 469
+_LOG = logger("gather_signals")
+_REMEMBERED = timedelta(days=1)
+"""For so long a repeating event keeps what it said of the past."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +78,7 @@ class Intake:
             )
         is_revived = held.cancelled and not event.cancelled
         if event.modification == held.modification and not is_revived:
-            further = _unrolled(held, event)
+            further = _unrolled(held, event, self._now)
             return Decided(event=further, answer=_answer(event, _opt_of(held)), action="event.unroll")
         return self._keep(_with_offset(event, held), "event.cancel" if event.cancelled else "event.modify")
 
@@ -110,11 +116,19 @@ class Intake:
         if event.cancelled:
             kept, problem = _cancelled(event, self._known.get(event.id)), ""
         else:
-            kept, problem = self._decide(event, self._now)
+            try:
+                kept, problem = self._decide(event, self._now)
+            except (VoltbridgeError, ArithmeticError, ValueError) as error:
+                return self._unusable(event, error)
         if problem:
             return Decided(event=None, answer=_answer(event, OptType.OPT_OUT, TARGET_MISMATCH, problem))
         self._known[kept.id] = kept
         return Decided(event=kept, answer=_answer(kept, _opt_of(kept)), action=action)
+
+    def _unusable(self, event: GridEvent, error: Exception) -> Decided:
+        """Return the refusal of an event that could not be worked out: the others go on, and it is tried again when sent again."""
+        _LOG.warning("event_not_decided", event_id=event.id, error=str(error))
+        return Decided(event=None, answer=_answer(event, OptType.OPT_OUT, OTHER, f"cannot be used: {error}"))
 
 
 def _cancelled(event: GridEvent, held: GridEvent | None) -> GridEvent:
@@ -137,11 +151,19 @@ def _answer(event: GridEvent, opt: OptType, code: int = OK, description: str = "
     )
 
 
-def _unrolled(held: GridEvent, event: GridEvent) -> GridEvent | None:
-    """Return the held event with the intervals of a repeating one that have come into sight; None when there are none."""
-    if held.cancelled or held.unrolled_until is None or event.unrolled_until == held.unrolled_until:
+def _unrolled(held: GridEvent, event: GridEvent, now: datetime) -> GridEvent | None:
+    """Return the held event with the intervals of a repeating one that have come into sight; None when there are none.
+
+    What it said of the last day stays, and so does what its values are measured from.
+    """
+    is_same = event.unrolled_until == held.unrolled_until
+    if held.cancelled or held.unrolled_until is None or is_same or not event.intervals:
         return None
-    return replace(held, intervals=event.intervals, unrolled_until=event.unrolled_until)
+    first = min(interval.start for interval in event.intervals)
+    past = [i for i in held.intervals if i.start < first and (i.end is None or i.end > now - _REMEMBERED)]
+    baselines = {i.instruction: i.baseline_kw for i in held.intervals if i.baseline_kw is not None}
+    ahead = [replace(i, baseline_kw=baselines.get(i.instruction)) for i in event.intervals]
+    return replace(held, intervals=(*past, *ahead), unrolled_until=event.unrolled_until)
 
 
 def _with_offset(event: GridEvent, held: GridEvent) -> GridEvent:

@@ -23,7 +23,7 @@ class Caps:
     cap_kw: FloatArray
     """Most that may flow, headroom taken off, the limits that begin within the lead included."""
     target_kw: FloatArray
-    """What the schedule asks for; infinite where there is none."""
+    """What the schedule asks for, or less where a grid partner wishes so; infinite where there is neither."""
     resolutions: Mapping[int, Resolution]
     """By node index, where anything but the rating has a say."""
     schedules: Mapping[int, Schedule]
@@ -74,6 +74,9 @@ def read_caps(view: FleetView, orders: Orders, margins: Margins, now: datetime) 
             ahead = [resolve(view.nodes[node_id], limits, at, lost=lost) for at in _borders(limits, now, margins.lead)]
             cap[i] = min(margins.taken_off(r.kw, r.authority) for r in (resolutions[i], *ahead))
     target, followed = _targets(view, place, orders.schedules, now)
+    for i, resolution in resolutions.items():
+        if resolution.optimum_kw is not None:
+            target[i] = min(target[i], resolution.optimum_kw)
     changes = [r.until for r in resolutions.values() if r.until is not None]
     changes += [_slot_end(schedule, now) for schedule in followed.values()]
     changes += [s.start for s in orders.schedules if s.start > now]

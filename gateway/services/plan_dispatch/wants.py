@@ -134,7 +134,8 @@ def promised_power_kw(view: FleetView, span: Interval, now: float) -> FloatArray
         now: Seconds of the clock.
     """
     start = max(span.start.timestamp(), now)
-    leaves_at = np.nan_to_num(view.expected_departure, nan=-np.inf)
+    # A car whose departure nobody told was promised nothing: it counts as gone.
+    leaves_at = np.nan_to_num(view.expected_departure, nan=start)
     end = leaves_at if span.end is None else np.full(len(leaves_at), max(span.end.timestamp(), start))
     is_promised = view.has_session & ~np.isnan(view.energy_needed_kwh) & (leaves_at > start)
     left_kwh = np.where(is_promised, np.maximum(np.nan_to_num(view.energy_needed_kwh) - view.delivered_kwh, 0.0), 0.0)
