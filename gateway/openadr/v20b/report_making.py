@@ -130,24 +130,26 @@ class ReportMaker:
 
     async def _series(self, request: ReportRequest, offer: Offer, until: datetime) -> dict[str, Series]:
         most = max(1, MOST_VALUES // len(request.r_ids))
+        asked: dict[tuple[str, TimeGrid], Sequence[UsageReading] | None] = {}
         series: dict[str, Series] = {}
         for r_id, reached in progress_of(request).items():
-            grids = grids_between(request, reached, until, most)
             point = offer.points.get(r_id)
-            series[r_id] = [(grid, await self._readings(point, grid)) for grid in grids]
+            grids = grids_between(request, reached, until, most)
+            for place in ((point.node, grid) for grid in grids if point is not None):
+                if place not in asked:  # power and energy of a node come from the same readings
+                    asked[place] = await self._readings(r_id, *place)
+            series[r_id] = [(grid, None if point is None else asked[point.node, grid]) for grid in grids]
         return series
 
-    async def _readings(self, point: DataPoint | None, grid: TimeGrid) -> Sequence[UsageReading] | None:
-        """Return the readings of a data point; None when it is gone, empty when it cannot be read now."""
-        if point is None:
-            return None
+    async def _readings(self, r_id: str, node: str, grid: TimeGrid) -> Sequence[UsageReading] | None:
+        """Return the readings of a node; None when it is gone, empty when it cannot be read now."""
         try:
-            return await self._around.usage_desk.usage(self._around.principal, point.node, grid)
+            return await self._around.usage_desk.usage(self._around.principal, node, grid)
         except NotFound as error:
-            _log.warning("no readings", authority=self._settings.authority, r_id=point.r_id, error=str(error))
+            _log.warning("no readings", authority=self._settings.authority, r_id=r_id, error=str(error))
             return None
         except VoltbridgeError as error:
-            _log.warning("readings fail", authority=self._settings.authority, r_id=point.r_id, error=str(error))
+            _log.warning("readings fail", authority=self._settings.authority, r_id=r_id, error=str(error))
             return ()
 
     # ------------------------------------------------------------ status

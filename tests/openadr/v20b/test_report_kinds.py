@@ -272,7 +272,9 @@ def test_energy_and_power_of_two_resources_in_one_report() -> None:
         points = ("vpp-be-power", "vpp-be-energy", "site-01-power", "site-01-energy")
         await bench.play((5, lambda: asks(bench, messages.report_request(r_ids=points))), seconds=130)
 
-    (said,) = updates(virtually(scenario))
+    bench = virtually(scenario)
+    (said,) = updates(bench)
+    assert [node for node, _ in bench.usage.asked] == ["vpp-be", "site-01"], "a node is read once for both"
     assert values(said, "site-01-power") == [0.0, 1.0]
     assert values(said, "site-01-energy") == [0.0, pytest.approx(1.0 / 60.0)]
 
