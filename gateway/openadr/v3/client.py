@@ -164,14 +164,18 @@ class VtnClient:
         """Return our subscriptions; see `_list` for errors."""
         return await self._list("/subscriptions", query, read_subscription)
 
-    async def create_subscription(self, subscription: WireSubscription) -> WireSubscription:
+    async def create_subscription(
+        self, subscription: WireSubscription, *, in_http_words: bool = False
+    ) -> WireSubscription:
         """Subscribe; see `_send` for errors."""
-        content = write_subscription(self.dialect, subscription)
+        content = write_subscription(self.dialect, subscription, in_http_words=in_http_words)
         return await self._send("POST", "/subscriptions", content, read_subscription)
 
-    async def update_subscription(self, subscription_id: str, subscription: WireSubscription) -> WireSubscription:
+    async def update_subscription(
+        self, subscription_id: str, subscription: WireSubscription, *, in_http_words: bool = False
+    ) -> WireSubscription:
         """Replace a subscription; see `_send` for errors."""
-        content = write_subscription(self.dialect, subscription)
+        content = write_subscription(self.dialect, subscription, in_http_words=in_http_words)
         return await self._send("PUT", f"/subscriptions/{_safe(subscription_id)}", content, read_subscription)
 
     async def delete_subscription(self, subscription_id: str) -> None:

@@ -58,9 +58,12 @@ def resource_path(dialect: Dialect, ven_id: str, resource_id: str) -> str:
     return f"/vens/{ven_id}/resources/{resource_id}"
 
 
-def operation_word(dialect: Dialect, operation: Operation) -> str:
-    """Return an operation as the dialect spells it (`GET` in 3.0.1, `READ` in 3.1.0)."""
-    return operation.value if dialect is Dialect.V310 else _OPERATIONS_301[operation]
+def operation_word(operation: Operation, *, in_http_words: bool) -> str:
+    """Return an operation as subscriptions spell it: `READ`, or `GET` as some VTNs of 3.0.1 want it.
+
+    The official text of 3.0.1 has the first in subscriptions and the second in notifications.
+    """
+    return _OPERATIONS_301[operation] if in_http_words else operation.value
 
 
 def operation_of(word: str) -> Operation | None:

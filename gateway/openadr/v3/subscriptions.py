@@ -2,20 +2,21 @@
 
 What was left by an earlier run is found by its callback address and taken over, so that restarts do not pile them up. 3.0.1 wants one
 for each program. A VTN filters notifications by targets as it filters lists (3.1.0), so what is targeted at us has a subscription of
-its own beside the one for everybody.
+its own beside the one for everybody. 3.0.1 names operations in two ways; where a VTN refuses one, the other is tried.
 """
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from http import HTTPStatus
 
 from gateway.domain.errors import PeerUnavailable, VoltbridgeError
 from gateway.observe import logger
 from gateway.openadr.v3.client import VtnClient
 from gateway.openadr.v3.names import Dialect, Operation
 from gateway.openadr.v3.notifications import WORTH_A_LOOK
-from gateway.openadr.v3.refusals import VtnBusy
+from gateway.openadr.v3.refusals import VtnBusy, VtnRefused
 from gateway.openadr.v3.settings import VenSettings
 from gateway.openadr.v3.survey import Survey
 from gateway.openadr.v3.ven import Ven
@@ -89,6 +90,7 @@ class SubscriptionKeeper:
         self._ids = ids
         self._times = times or SubscriptionTimes()
         self._plan = _Plan()
+        self._in_http_words = False
         self.health = SubscriptionHealth()
 
     async def run(self) -> None:
@@ -128,11 +130,11 @@ class SubscriptionKeeper:
             wanted = self._subscription(wish, token)
             known = there.pop(wish, [])
             if known:
-                await self._client.update_subscription(known[0], wanted)
+                await self._client.update_subscription(known[0], wanted, in_http_words=self._in_http_words)
                 ids.append(known[0])
                 there[wish] = known[1:]
             else:
-                created = await self._client.create_subscription(wanted)
+                created = await self._client.create_subscription(wanted, in_http_words=self._in_http_words)
                 ids.append("" if created.meta is None else created.meta.id)
         for subscription_id in (one for left in there.values() for one in left):
             await self._client.delete_subscription(subscription_id)
@@ -171,6 +173,12 @@ class SubscriptionKeeper:
         pause = min(doubled, settings.longest_backoff) * self._ids.uniform(0.5, 1.0)
         if isinstance(error, VtnBusy) and error.retry_after is not None:
             pause = max(pause, min(error.retry_after, settings.longest_wait))
+        if (
+            settings.dialect is Dialect.V301
+            and isinstance(error, VtnRefused)
+            and error.status == HTTPStatus.BAD_REQUEST
+        ):
+            self._in_http_words = not self._in_http_words
         self.health.failures += 1
         self.health.last_error = str(error)
         _log.warning("not subscribed", authority=settings.authority, failures=self.health.failures, error=str(error))

@@ -74,15 +74,15 @@ def write_report(dialect: Dialect, report: WireReport) -> Json:
     return content
 
 
-def write_subscription(dialect: Dialect, subscription: WireSubscription) -> Json:
-    """Return a subscription."""
+def write_subscription(dialect: Dialect, subscription: WireSubscription, *, in_http_words: bool = False) -> Json:
+    """Return a subscription; operations in the words of HTTP only for a VTN that wants them so."""
     content: dict[str, Json] = {"clientName": subscription.client_name}
     _with(content, "programID", subscription.program_id)
     content["objectOperations"] = [
         _with(
             {
                 "objects": list(one.objects),
-                "operations": [operation_word(dialect, operation) for operation in one.operations],
+                "operations": [operation_word(operation, in_http_words=in_http_words) for operation in one.operations],
                 "callbackUrl": one.callback_url,
             },
             "bearerToken",

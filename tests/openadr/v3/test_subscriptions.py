@@ -81,8 +81,7 @@ def test_a_subscription_says_what_where_and_with_which_token(dialect: Dialect) -
     kept = keeping(dialect=dialect, programs=("p1",))
     [subscription] = kept.before_stop.values()
     [operations] = subscription["objectOperations"]
-    words = ["CREATE", "UPDATE", "DELETE"] if dialect is Dialect.V310 else ["POST", "PUT", "DELETE"]
-    assert operations["operations"] == words
+    assert operations["operations"] == ["CREATE", "UPDATE", "DELETE"]
     assert operations["objects"] == ["EVENT", "PROGRAM", "RESOURCE", "VEN"]
     assert operations["callbackUrl"] == URL
     assert kept.callback.admits(f"Bearer {operations['bearerToken']}")
@@ -153,6 +152,19 @@ def test_a_vtn_that_refuses_is_asked_again() -> None:
     first, second, third = kept.vtn.asked("POST /subscriptions")
     assert third.at - second.at >= timedelta(seconds=60)
     assert second.at > first.at
+
+
+@BOTH
+def test_a_vtn_of_301_that_wants_operations_in_words_of_http_gets_them(dialect: Dialect) -> None:
+    def refusing(bench: Bench) -> None:
+        bench.vtn.once(
+            "POST /subscriptions", 400, {"status": 400, "detail": "operations must be GET, POST, PUT, DELETE"}
+        )
+
+    kept = keeping(prepare=refusing, seconds=300, dialect=dialect, programs=("p1",))
+    [subscription] = kept.before_stop.values()
+    wanted = ["POST", "PUT", "DELETE"] if dialect is Dialect.V301 else ["CREATE", "UPDATE", "DELETE"]
+    assert subscription["objectOperations"][0]["operations"] == wanted
 
 
 def test_a_vtn_that_is_gone_at_the_stop_does_not_hold_it_up() -> None:
