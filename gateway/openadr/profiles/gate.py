@@ -84,13 +84,20 @@ class ProfileGate:
     def whole(
         self, programs: Sequence[Mapping[str, Any]], events: Sequence[Mapping[str, Any]], *, now: datetime
     ) -> tuple[NonCompliance, ...]:
-        """Return what programs break that only all of their events show, such as a missing safe-mode event."""
+        """Return what programs break, by themselves and where all of their events show it, such as a missing safe-mode event.
+
+        A program that breaks a rule is told and used: its events are judged one by one, and a limit is not lost over a name. Where
+        no event is shown to us at all (object privacy), nothing is said about which are missing.
+        """
         sent = [
             *(Sent("program", one, f"programs[{index}]") for index, one in enumerate(programs)),
             *(Sent("event", one, f"events[{index}]") for index, one in enumerate(events)),
         ]
-        companions = {rule.id for rule in self.profile.rules if rule.rule == "companion"}
-        found = [one for one in check_bundle(self.profile, sent).findings if one.rule in companions]
+        if events:
+            found = [one for one in check_bundle(self.profile, sent).findings if one.object_kind == "program"]
+        else:
+            alone = (check_object(self.profile, one.kind, one.content, one.id) for one in sent)
+            found = [finding for findings in alone for finding in findings]
         return tuple(self._row(finding, is_applied=True, now=now, raw_signal="") for finding in found)
 
     def _row(self, finding: Finding, *, is_applied: bool, now: datetime, raw_signal: str) -> NonCompliance:

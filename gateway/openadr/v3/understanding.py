@@ -1,7 +1,7 @@
 """What one event means for us, whole or not at all, and what is wrong with it; events never affect each other."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.domain.errors import InvalidInput
@@ -69,6 +69,7 @@ class Understanding:
         self._gate_of = gate_of
         self._seed = seed
         self._last: dict[str, Understood] = {}
+        self._told: frozenset[str] = frozenset()
         self.broken: list[NonCompliance] = []
         """What objects broke since it was last emptied."""
 
@@ -107,6 +108,25 @@ class Understanding:
         self._last[event.meta.id] = understood
         return understood
 
+    def of_programs(
+        self, programs: Iterable[Program], contents: Sequence[Mapping[str, Json]], receipt: Receipt
+    ) -> None:
+        """Note what programs break that all of their events show; what was noted last time is not noted again.
+
+        Args:
+            programs: Programs we take part in.
+            contents: All events that the VTN has now, as JSON.
+            receipt: The message they came in.
+        """
+        found: dict[str, NonCompliance] = {}
+        for program in programs:
+            gate = self._gate_of(program)
+            if gate is not None:
+                mine = [one for one in contents if one.get("programID") == program.meta.id]
+                found |= {one.id: one for one in gate.whole([program.content], mine, now=receipt.received_at)}
+        self.broken += [one for key, one in found.items() if key not in self._told]
+        self._told = frozenset(found)
+
     def roll(self, understood: Understood, receipt: Receipt) -> Understood:
         """Return an event unrolled from now on."""
         known = understood.known
@@ -114,7 +134,7 @@ class Understanding:
             return understood
         translation = translate(known, known.schedule, self._settings, self._around.clock.now())
         event = grid_event(known, known.schedule, translation, self._settings, receipt)
-        rolled = replace(understood, event=event)
+        rolled = replace(understood, event=self._as_agreed(event, known.program))
         self._last[known.event.meta.id] = rolled
         return rolled
 
@@ -198,7 +218,13 @@ class Understanding:
     ) -> GridEvent | None:
         if schedule.end is not None and schedule.end <= schedule.start:
             return None
-        return grid_event(known, schedule, translation, self._settings, receipt)
+        return self._as_agreed(grid_event(known, schedule, translation, self._settings, receipt), known.program)
+
+    def _as_agreed(self, event: GridEvent, program: Program | None) -> GridEvent:
+        """Return an event with what its profile says about all events: that they bind, or that they never do."""
+        gate = self._gate_of(program)
+        binds = None if gate is None else gate.profile.is_binding
+        return event if binds is None else replace(event, is_binding=binds)
 
     def _note(self, object_id: str, findings: Sequence[Finding], receipt: Receipt, *, is_applied: bool) -> None:
         for finding in findings:

@@ -73,6 +73,9 @@ def test_b18_a_program_that_lacks_its_safe_mode_event_is_told_once_all_is_known(
     [found] = gate().whole([made.gac_program()], [made.gac_event()], now=NOW)
     assert (found.rule, found.object_kind, found.object_id) == ("safe-mode", "program", "p1")
     assert gate().whole([made.gac_program()], [made.safe_mode_event()], now=NOW) == ()
+    assert gate().whole([made.gac_program()], [], now=NOW) == ()
+    [named] = gate().whole([made.gac_program("2.1.0")], [], now=NOW)
+    assert (named.rule, named.is_applied) == ("program-type", True)
 
 
 def test_a_called_flexibility_is_the_limit_that_it_leaves() -> None:

@@ -1,0 +1,126 @@
+"""What the utility's page says in words."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.programs import PendingReport, ReportDuty
+from gateway.domain.signals import EventInterval, Instruction, OptType, ReportRequest
+from gateway.web import utility_view as view
+from gateway.web.utility_view import _WORDS
+from tests.web.utility_scene import grid_event
+
+NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
+HERE = ZoneInfo("Europe/Brussels")
+HOUR = timedelta(hours=1)
+
+
+def interval(instruction: Instruction, value: float, **more: Any) -> EventInterval:
+    return EventInterval(start=NOW, end=NOW + HOUR, instruction=instruction, value=value, signal_id="s", **more)
+
+
+def test_every_instruction_has_words() -> None:
+    assert set(_WORDS) | {Instruction.ALERT, Instruction.INFORMATION} == set(Instruction)
+
+
+def test_what_intervals_ask_is_one_phrase_each() -> None:
+    asked = [
+        interval(Instruction.IMPORT_LIMIT_KW, 40.0),
+        interval(Instruction.IMPORT_LIMIT_KW, 12.5),
+        interval(Instruction.PRICE, 80.0, currency="EUR"),
+        interval(Instruction.ALERT, 0.0, text="stay home"),
+        interval(Instruction.SIMPLE_LEVEL, 2.0),
+    ]
+    assert view.asks_text(asked) == "draw at most 12.5 to 40 kW, price 80 EUR per MWh, stay home, SIMPLE level 2"
+    assert view.asks_text([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (-5, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (3_725, "1 h 2 min"),
+        (86_400, "1 d"),
+        (90_061, "1 d 1 h"),
+    ],
+)
+def test_durations_in_two_units(seconds: float, text: str) -> None:
+    assert view.duration_text(timedelta(seconds=seconds)) == text
+
+
+@given(st.integers(min_value=0, max_value=10**8))
+def test_a_duration_never_loses_its_largest_unit(seconds: int) -> None:
+    text = view.duration_text(timedelta(seconds=seconds))
+    assert text.count(" ") in {1, 3}
+    sizes = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
+    words = text.split()
+    told = sum(int(words[i]) * sizes[words[i + 1]] for i in range(0, len(words), 2))
+    assert 0 <= seconds - told < max(sizes[words[1]] // 24, 1) + 60
+
+
+def test_who_may_decide_and_what() -> None:
+    coming = grid_event("e", NOW + HOUR, opt_deadline=NOW + timedelta(minutes=5))
+    assert view.may_decide(coming, NOW)
+    assert not view.may_decide(coming, NOW + timedelta(minutes=5))
+    assert not view.may_decide(grid_event("e", NOW - 3 * HOUR), NOW)
+    assert not view.may_decide(grid_event("e", NOW + HOUR, is_binding=True), NOW)
+    assert not view.may_decide(grid_event("e", NOW + HOUR, test_event=True), NOW)
+    assert view.other_opt(coming) == (OptType.OPT_OUT,)
+    assert set(view.other_opt(grid_event("e", NOW, opt=None))) == set(OptType)
+
+
+def test_events_that_run_or_come_stand_first() -> None:
+    starts = {"late": 5, "soon": 1, "running": -0.5, "done": -2, "long done": -9}
+    events = [grid_event(name, NOW + hours * HOUR) for name, hours in starts.items()]
+    lines = view.event_lines(events, NOW, HERE, 4)
+    assert [line.event_id for line in lines] == ["running", "soon", "late", "done"]
+    assert view.span_text(NOW, NOW + HOUR, HERE) == "15 Jan 13:00 to 14:00"
+    assert view.span_text(NOW, NOW + 24 * HOUR, HERE) == "15 Jan 13:00 to 16 Jan 13:00"
+    assert view.span_text(NOW, None, HERE) == "15 Jan 13:00 until cancelled"
+
+
+def request(**changes: object) -> ReportRequest:
+    fields: dict[str, object] = {
+        "id": "a:1",
+        "tenant": "t",
+        "authority": "a",
+        "report_request_id": "1",
+        "report_specifier_id": "usage",
+        "r_ids": (),
+        "granularity": timedelta(minutes=1),
+        "report_back": timedelta(minutes=15),
+        "start": NOW - HOUR,
+        "end": None,
+        "reported_until": NOW - HOUR / 2,
+    }
+    return ReportRequest(**(fields | changes))  # type: ignore[arg-type]  # fields of any kind
+
+
+def test_reports_say_how_far_they_are() -> None:
+    pending = [
+        PendingReport(id="1", tenant="t", authority="a", request="a:1", body="", made_at=NOW),
+        PendingReport(id="2", tenant="t", authority="a", request="a:1", body="", made_at=NOW, sent_at=NOW),
+        PendingReport(id="3", tenant="t", authority="a", request="a:1", body="", made_at=NOW, dropped_at=NOW),
+    ]
+    duty = ReportDuty(
+        id="a:e:0", tenant="t", authority="a", event_id="e", version=0, index=0, descriptor="nonsense", is_finished=True
+    )
+    requests = [
+        request(),
+        request(id="a:2", is_on_change=True, cancelled=True),
+        request(id="a:3", report_back=timedelta(0), end=NOW, reported_until=NOW),
+    ]
+    lines = view.report_lines(requests, [duty], pending, NOW, HERE)
+    assert [(line.state, line.cadence, line.sent, line.pending) for line in lines] == [
+        ("running", "every 15 min", "1", 1),
+        ("done", "frequency -1, repeat 1", "0", 0),
+        ("cancelled", "on change", "0", 0),
+        ("done", "once", "0", 0),
+    ]
