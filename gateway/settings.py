@@ -239,7 +239,8 @@ class FeedSettings(_Section):
 class CarbonFeedSettings(_Section):
     """A place that publishes carbon intensity and is not Electricity Maps."""
 
-    name: Literal["uk-carbon-intensity", "watttime"]
+    name: Literal["uk-carbon-intensity", "watttime", "entsoe-generation"]
+    """The last one computes the intensity from what ENTSO-E says was produced; it knows no forecast."""
     url: str | None = None
     """Another address than the public one, for example a test server."""
     postcode: str | None = None
@@ -248,6 +249,8 @@ class CarbonFeedSettings(_Section):
     """WattTime: name of the grid region."""
     username: str | None = None
     password_file: Path | None = None
+    factors: str = "ipcc-ar5-lifecycle"
+    """ENTSO-E: set of emission factors in `config/carbon_factors.toml`."""
 
 
 class MarketSettings(_Section):

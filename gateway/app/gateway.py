@@ -18,6 +18,7 @@ from gateway.app.pages import PageServer, page_site
 from gateway.app.peers import (
     PriceKey,
     carbon_sources,
+    entsoe_endpoint,
     exchange_of,
     nomination_desk_of,
     price_sources,
@@ -225,7 +226,8 @@ async def _world(settings: Settings, store: Store, clock: Clock, ids: Ids, http:
     prices: dict[PriceKey, tuple[PriceSource, ...]] = {}
     carbon: dict[str, tuple[CarbonSource, ...]] = {}
     if market is not None:
-        prices, carbon = price_sources(market, http, clock, worker), carbon_sources(market, http, clock)
+        door = entsoe_endpoint(market, http, clock, worker)
+        prices, carbon = price_sources(market, door, http, clock), carbon_sources(market, door, http, clock)
     elif settings.tariff is not None:
         prices, carbon = tariff_prices(settings.tariff, clock), tariff_carbon(settings.tariff, clock)
     return World(

@@ -13,6 +13,7 @@ from gateway.domain.topology import Portfolio
 from gateway.exchanges.brp import BrpAccount, BrpDesk
 from gateway.exchanges.nord_pool import NordPoolAccount, NordPoolExchange, NordPoolMarket
 from gateway.market_data.carbon import CarbonAccount, CarbonIntensitySource
+from gateway.market_data.carbon_of_generation import GenerationCarbon, load_factors
 from gateway.market_data.entsoe import EntsoeAccount, EntsoeEndpoint, EntsoeImbalanceSource, EntsoePriceSource
 from gateway.market_data.market_rules import load_market_rules
 from gateway.market_data.sgip_file import SgipCarbonFile
@@ -38,18 +39,25 @@ from gateway.settings import (
     seconds,
 )
 
-MARKET_RULES = Path(__file__).resolve().parents[2] / "config" / "market_rules.toml"
+CONFIG = Path(__file__).resolve().parents[2] / "config"
+MARKET_RULES = CONFIG / "market_rules.toml"
+CARBON_FACTORS = CONFIG / "carbon_factors.toml"
 PriceKey = tuple[str, PriceProduct]
 
 
-def price_sources(
+def entsoe_endpoint(
     market: MarketSettings, session: aiohttp.ClientSession, clock: Clock, worker: Worker
+) -> EntsoeEndpoint:
+    """Return the one door to ENTSO-E: everything that asks the platform shares its budget."""
+    token = read_secret("market.entsoe_token_file", market.entsoe_token_file)
+    account = EntsoeAccount(url=market.entsoe_url, token=token)
+    return EntsoeEndpoint(account=account, session=session, clock=clock, worker=worker)
+
+
+def price_sources(
+    market: MarketSettings, endpoint: EntsoeEndpoint, session: aiohttp.ClientSession, clock: Clock
 ) -> dict[PriceKey, tuple[PriceSource, ...]]:
     """Return the price sources of the market's zone by product."""
-    account = EntsoeAccount(
-        url=market.entsoe_url, token=read_secret("market.entsoe_token_file", market.entsoe_token_file)
-    )
-    endpoint = EntsoeEndpoint(account=account, session=session, clock=clock, worker=worker)
     rules = load_market_rules(MARKET_RULES)
     return {
         (market.zone, PriceProduct.DAY_AHEAD_SDAC): (
@@ -61,9 +69,9 @@ def price_sources(
 
 
 def carbon_sources(
-    market: MarketSettings, session: aiohttp.ClientSession, clock: Clock
+    market: MarketSettings, endpoint: EntsoeEndpoint, session: aiohttp.ClientSession, clock: Clock
 ) -> dict[str, tuple[CarbonSource, ...]]:
-    """Return the carbon sources of the market's zone; none without an address.
+    """Return the carbon source of the market's zone; none where the settings name none.
 
     Raises:
         InvalidInput: There is an address and no token file, or two sources.
@@ -71,6 +79,9 @@ def carbon_sources(
     if market.carbon_feed is not None:
         if market.carbon_url is not None:
             raise InvalidInput("market.carbon_feed", "must not stand beside market.carbon_url: a zone has one source")
+        if market.carbon_feed.name == "entsoe-generation":
+            factors = load_factors(CARBON_FACTORS, market.carbon_feed.factors)
+            return {market.zone: (GenerationCarbon(endpoint=endpoint, factors=factors),)}
         return {market.zone: (carbon_feed(market.zone, market.carbon_feed, session, clock),)}
     if market.carbon_url is None:
         return {}

@@ -10,6 +10,7 @@ from gateway.app.feeds import carbon_feed, public_feeds
 from gateway.app.peers import carbon_sources
 from gateway.domain.errors import InvalidInput
 from gateway.domain.timegrid import DeliveryDay
+from gateway.market_data.entsoe import EntsoeAccount, EntsoeEndpoint
 from gateway.settings import CarbonFeedSettings, FeedSettings, MarketSettings
 from tests.fakes.clock import HandClock
 from tests.fakes.scripted_peer import scripted_peer
@@ -69,6 +70,11 @@ async def test_two_sources_of_carbon_are_refused() -> None:
     both = market("GB").model_copy(
         update={"carbon_url": "https://example.com", "carbon_feed": CarbonFeedSettings(name="uk-carbon-intensity")}
     )
+    account = EntsoeAccount(url="https://example.com/api", token="token")
     async with aiohttp.ClientSession() as session:
+        door = EntsoeEndpoint(account=account, session=session, clock=HandClock())
         with pytest.raises(InvalidInput, match="one source"):
-            carbon_sources(both, session, HandClock())
+            carbon_sources(both, door, session, HandClock())
+        own = market("NL").model_copy(update={"carbon_feed": CarbonFeedSettings(name="entsoe-generation")})
+        (source,) = carbon_sources(own, door, session, HandClock())["NL"]
+        assert source.name == "entsoe-generation"
