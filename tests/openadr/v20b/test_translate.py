@@ -263,7 +263,7 @@ def test_a_known_signal_beside_an_unknown_one_counts() -> None:
         (messages.target("partyID", "G-1"), ("site-02",)),
     ],
 )
-def test_targets_are_alternatives(targets: str, nodes: tuple[str, ...]) -> None:
+def test_a15_targets_are_alternatives(targets: str, nodes: tuple[str, ...]) -> None:
     assert understood(targets=targets).nodes == nodes
 
 
@@ -332,7 +332,7 @@ def test_intervals_lie_end_to_end() -> None:
         [messages.interval("PT60M", 1, start="2025-10-15T08:00:00Z")],
     ],
 )
-def test_intervals_that_do_not_fit_are_refused(intervals: list[str]) -> None:
+def test_a16_intervals_that_do_not_fit_are_refused(intervals: list[str]) -> None:
     assert refused(signals=[messages.signal(intervals, name="SIMPLE", kind="level")]) == 454
 
 
@@ -458,7 +458,7 @@ def test_a_cancelled_event_is_what_we_knew_but_cancelled() -> None:
     assert gone.status(NOW) is EventStatus.CANCELLED
 
 
-def test_a_running_randomised_event_ends_at_random() -> None:
+def test_a19_a_running_randomised_event_ends_at_random() -> None:
     known = understood(start_after="PT5M", start="2025-10-15T07:00:00Z", duration="PT3H")
     gone = understood(
         known=known, draw=lambda low, high: high * 0.4, status="cancelled", start_after="PT5M", modification=1
@@ -488,12 +488,12 @@ def test_an_unknown_cancelled_event_is_no_error() -> None:
     assert (gone.cancelled, gone.cancelled_at, gone.intervals, gone.nodes) == (True, NOW, (), ())
 
 
-def test_a_completed_status_does_not_end_an_event() -> None:
+def test_a23_a_completed_status_does_not_end_an_event() -> None:
     event = understood(status="completed", start_after="PT5M", start="2025-10-15T07:00:00Z")
     assert event.status(NOW + timedelta(minutes=1)) is EventStatus.ACTIVE
 
 
-def test_a_start_without_zone_is_utc() -> None:
+def test_a24_a_start_without_zone_is_utc() -> None:
     assert understood(start="2025-10-15T09:00:00").active.start == START
 
 

@@ -47,7 +47,7 @@ def test_an_event_is_kept_then_answered_then_the_next_poll() -> None:
 
 
 @pytest.mark.parametrize("event_id", AWKWARD)
-def test_ids_come_back_character_for_character(event_id: str) -> None:
+def test_a7_ids_come_back_character_for_character(event_id: str) -> None:
     async def scenario(bench: Bench) -> None:
         await bench.play((5, lambda: sends(bench, event(event_id))), seconds=15)
 
@@ -55,7 +55,7 @@ def test_ids_come_back_character_for_character(event_id: str) -> None:
 
 
 @pytest.mark.parametrize("vtn_id", ["123456", "my_vtn", "A&B"])
-def test_any_vtn_id_is_a_vtn_id(vtn_id: str) -> None:
+def test_a8_any_vtn_id_is_a_vtn_id(vtn_id: str) -> None:
     async def scenario(bench: Bench) -> None:
         created = messages.created_registration(vtn_id=vtn_id)
         bench.vtn.script["QueryRegistration"] = bench.vtn.script["CreatePartyRegistration"] = lambda _: created
@@ -74,7 +74,7 @@ def test_events_of_another_vtn_are_answered_452_and_not_taken() -> None:
     assert not bench.desk.received
 
 
-def test_what_is_missing_from_a_later_message_is_released() -> None:
+def test_a9_a10_what_is_missing_from_a_later_message_is_released() -> None:
     async def scenario(bench: Bench) -> None:
         await bench.play(
             (5, lambda: sends(bench, event("E1"), event("E2"))), (15, lambda: sends(bench, event("E2"))), seconds=25
@@ -134,7 +134,7 @@ def test_an_error_lists_nothing_and_releases_nothing() -> None:
     virtually(scenario)
 
 
-def test_an_older_modification_is_an_error_and_the_newer_stays() -> None:
+def test_a11_an_older_modification_is_an_error_and_the_newer_stays() -> None:
     async def scenario(bench: Bench) -> None:
         await bench.play(
             (5, lambda: sends(bench, event(modification=3))),
@@ -169,7 +169,7 @@ def test_two_modifications_in_one_message_are_one_event() -> None:
     assert bench.desk.dispatched == ["E1/3", "E2/0"]
 
 
-def test_an_unknown_cancelled_event_is_confirmed_and_nothing_happens() -> None:
+def test_a12_an_unknown_cancelled_event_is_confirmed_and_nothing_happens() -> None:
     async def scenario(bench: Bench) -> None:
         await bench.play((5, lambda: sends(bench, event(status="cancelled"))), seconds=15)
 
@@ -178,7 +178,7 @@ def test_an_unknown_cancelled_event_is_confirmed_and_nothing_happens() -> None:
     assert bench.desk.dispatched == []
 
 
-def test_a_cancelled_event_told_three_times_harms_no_other() -> None:
+def test_a13_a_cancelled_event_told_three_times_harms_no_other() -> None:
     async def scenario(bench: Bench) -> None:
         gone = event("E1", status="cancelled", modification=1)
         await bench.play(
@@ -195,7 +195,7 @@ def test_a_cancelled_event_told_three_times_harms_no_other() -> None:
     assert rows(bench)["E1"].cancelled_at == START + timedelta(seconds=20)
 
 
-def test_one_event_that_fails_inside_harms_no_other_and_is_tried_again() -> None:
+def test_a14_one_event_that_fails_inside_harms_no_other_and_is_tried_again() -> None:
     async def scenario(bench: Bench) -> None:
         bench.desk.failing = {"E2"}
         every = (event("E1"), event("E2"), event("E3"))
@@ -212,7 +212,7 @@ def test_one_event_that_fails_inside_harms_no_other_and_is_tried_again() -> None
     assert bench.desk.dispatched == ["E1/0", "E3/0", "E2/0"]
 
 
-def test_events_that_break_a_rule_are_answered_one_by_one() -> None:
+def test_a15_a16_a24_events_that_break_a_rule_are_answered_one_by_one() -> None:
     async def scenario(bench: Bench) -> None:
         simple = messages.signal([messages.interval("PT1H", 7)], name="SIMPLE", kind="level")
         foo = messages.signal([messages.interval("PT1H", 1)], name="x-FOO", kind="level")
@@ -259,7 +259,7 @@ def test_a_rule_broken_by_a_known_event_leaves_it_as_it_was() -> None:
     assert virtually(scenario).vtn.opts()[-1] == ("E1", 1, "454", "optOut")
 
 
-def test_an_event_that_wants_no_answer_gets_none_but_counts() -> None:
+def test_a17_an_event_that_wants_no_answer_gets_none_but_counts() -> None:
     async def scenario(bench: Bench) -> None:
         await bench.play(
             (5, lambda: sends(bench, event("E1", required="never"))),
@@ -273,7 +273,7 @@ def test_an_event_that_wants_no_answer_gets_none_but_counts() -> None:
 
 
 @pytest.mark.parametrize("text", ["foo", "true", "False positive"])
-def test_a_test_event_is_answered_and_never_dispatched(text: str) -> None:
+def test_a18_a_test_event_is_answered_and_never_dispatched(text: str) -> None:
     async def scenario(bench: Bench) -> None:
         await bench.play((5, lambda: sends(bench, event(test=text))), seconds=15)
 
@@ -283,7 +283,7 @@ def test_a_test_event_is_answered_and_never_dispatched(text: str) -> None:
     assert rows(bench)["E1"].test_event
 
 
-def test_an_open_ended_event_is_active_until_cancelled() -> None:
+def test_a20_an_open_ended_event_is_active_until_cancelled() -> None:
     async def scenario(bench: Bench) -> None:
         rows_ = [messages.signal([messages.interval("PT0S", 1)], name="SIMPLE", kind="level")]
         await bench.play((5, lambda: sends(bench, event(duration="PT0S", signals=rows_))), seconds=15)
@@ -293,7 +293,7 @@ def test_an_open_ended_event_is_active_until_cancelled() -> None:
     assert known.status(START + timedelta(days=99)) == "active"
 
 
-def test_a_random_start_survives_redelivery_modification_and_restart() -> None:
+def test_a19_a_random_start_survives_redelivery_modification_and_restart() -> None:
     async def scenario(bench: Bench) -> None:
         await bench.play((5, lambda: sends(bench, event(start_after="PT5M"))), seconds=15)
         first = rows(bench)["E1"].start_offset

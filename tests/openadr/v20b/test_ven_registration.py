@@ -40,7 +40,7 @@ def test_it_queries_registers_asks_for_events_and_polls_as_often_as_it_is_told()
     assert bench.vtn.closed == 1
 
 
-def test_a_vtn_that_is_down_at_the_start_is_found_within_one_backoff_step() -> None:
+def test_a1_a_vtn_that_is_down_at_the_start_is_found_within_one_backoff_step() -> None:
     async def scenario(bench: Bench) -> None:
         bench.vtn.down_until = START + timedelta(seconds=5)
         await bench.run(seconds=16)
@@ -69,7 +69,7 @@ def test_attempts_get_rarer_up_to_a_cap_and_are_jittered() -> None:
 
 
 @pytest.mark.parametrize("code", [463, 451, 500])
-def test_a_refused_registration_is_tried_again_for_ever(code: int) -> None:
+def test_a2_a_refused_registration_is_tried_again_for_ever(code: int) -> None:
     async def scenario(bench: Bench) -> None:
         bench.vtn.script["CreatePartyRegistration"] = lambda _: messages.created_registration(code=code)
         ven = await bench.play(seconds=3600)
@@ -111,7 +111,7 @@ def test_another_vtn_than_the_configured_one_is_left_alone() -> None:
     assert not virtually(scenario, vtn_id=messages.VTN_ID).vtn.all("CreatePartyRegistration")
 
 
-def test_a_restart_registers_again_with_the_same_ids() -> None:
+def test_a3_a_restart_registers_again_with_the_same_ids() -> None:
     async def scenario(bench: Bench) -> None:
         await bench.run(seconds=25)
         await bench.run(seconds=25)
@@ -151,7 +151,7 @@ def test_an_identity_is_not_given_up_for_a_refusal_or_two() -> None:
     assert [said.text("//ei:registrationID") for said in bench.vtn.all("CreatePartyRegistration")[1:]] == ["reg-1"] * 3
 
 
-def test_a_wish_to_register_again_is_granted_at_once_and_the_new_interval_holds() -> None:
+def test_a4_a_wish_to_register_again_is_granted_at_once_and_the_new_interval_holds() -> None:
     async def scenario(bench: Bench) -> None:
         def ask() -> None:
             bench.vtn.poll_interval = "PT5S"
@@ -178,7 +178,7 @@ def test_a_wish_that_means_somebody_else_is_declined() -> None:
     assert len(bench.vtn.all("CreatePartyRegistration")) == 1
 
 
-def test_a_vtn_that_forgets_us_is_told_again() -> None:
+def test_a5_a_vtn_that_forgets_us_is_told_again() -> None:
     async def scenario(bench: Bench) -> None:
         await bench.play((5, lambda: bench.vtn.queue.append(messages.oadr_response(463))), seconds=40)
 
@@ -196,7 +196,7 @@ def test_a_vtn_that_always_forgets_us_is_not_hammered() -> None:
     assert 10 < len(bench.vtn.all("CreatePartyRegistration")) < 40
 
 
-def test_a_cancelled_registration_is_kept_away_from_and_comes_back() -> None:
+def test_a6_a_cancelled_registration_is_kept_away_from_and_comes_back() -> None:
     async def scenario(bench: Bench) -> None:
         ven = await bench.play((12, lambda: bench.vtn.queue.append(messages.cancel_registration())), seconds=600)
         assert ven.state is VenState.CANCELLED
@@ -238,7 +238,7 @@ def test_a_restart_after_a_cancel_registers_anew() -> None:
 
 
 @pytest.mark.parametrize("ids", [("reg-9", "ven-1"), ("reg-1", "ven-9")])
-def test_a_cancel_of_another_registration_changes_nothing(ids: tuple[str, str]) -> None:
+def test_a6_a_cancel_of_another_registration_changes_nothing(ids: tuple[str, str]) -> None:
     async def scenario(bench: Bench) -> None:
         ven = await bench.play((12, lambda: bench.vtn.queue.append(messages.cancel_registration(*ids))), seconds=60)
         assert ven.state is VenState.REGISTERED
@@ -444,7 +444,7 @@ def test_junk_in_answer_to_a_poll_delays_nothing_but_itself(junk: bytes) -> None
     assert len(bench.vtn.all("CreatePartyRegistration")) == 1
 
 
-def test_the_queue_is_drained_but_not_for_ever() -> None:
+def test_a35_the_queue_is_drained_but_not_for_ever() -> None:
     async def scenario(bench: Bench) -> None:
         def fill() -> None:
             bench.vtn.queue.extend([messages.register_report()] * 12)
