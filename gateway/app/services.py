@@ -159,7 +159,7 @@ def _wire_control(settings: Settings, world: World) -> _Control:
         expected_kw=PowerExpectation(fleet.node_power, clock),
     )
     signals = SignalGatherer(
-        store=store, clock=clock, ids=ids, tenants=tenants, sources=sources, settings=_signal_settings(settings)
+        store=store, clock=clock, ids=ids, tenants=tenants, sources=sources, settings=signal_settings(settings)
     )
     dispatcher = Dispatcher(
         store=store,
@@ -176,7 +176,7 @@ def _wire_control(settings: Settings, world: World) -> _Control:
         settings=_dispatch_settings(settings),
     )
     opt_of.decider = OptDecider(
-        store=store, clock=clock, facts=dispatcher, change_opt=signals.change_opt, rules=_opt_rules(settings)
+        store=store, clock=clock, facts=dispatcher, change_opt=signals.change_opt, rules=opt_rules(settings)
     )
     fleet.on_change.append(dispatcher.wake)
     fleet.on_measurement.append(follower.measured)
@@ -225,7 +225,8 @@ class LatestPower:
         return float(known.mean()) if known.size else None
 
 
-def _signal_settings(settings: Settings) -> SignalSettings:
+def signal_settings(settings: Settings) -> SignalSettings:
+    """Return how the signals of a deployment's grid partners are treated."""
     programs = {entry.key: _program_rules(entry) for entry in settings.program}
     for vtn in settings.vtn:
         own = programs.get(vtn.authority, ProgramRules())
@@ -246,7 +247,8 @@ def _program_rules(entry: ProgramSettings) -> ProgramRules:
     )
 
 
-def _opt_rules(settings: Settings) -> dict[str, OptRules]:
+def opt_rules(settings: Settings) -> dict[str, OptRules]:
+    """Return what was agreed about answers, by authority or `{authority}:{program}`."""
     return {
         entry.key: OptRules(
             mode=OptMode(entry.opt),

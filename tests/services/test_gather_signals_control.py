@@ -85,7 +85,8 @@ async def test_what_only_practises_moves_no_car(changes: dict[str, object]) -> N
             OPERATOR, authority=VTN, program="", is_dry_run=True, reason="practice", request_id="d"
         )
         changes = {}
-    [answer] = await scene.services.signals.receive(GRID, message(soon(scene, max_kw=50.0, **changes)))
+    asked = replace(soon(scene, max_kw=50.0), **changes)  # type: ignore[arg-type]
+    [answer] = await scene.services.signals.receive(GRID, message(asked))
     assert answer.opt is OptType.OPT_IN
     before = drawn(scene)
     await scene.pass_time(180)
