@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from gateway.domain.errors import InvalidInput
 from gateway.domain.programs import PendingReport
 from gateway.domain.signals import ReportRequest
+from gateway.observe import logger
 from gateway.openadr.v20b.codec_report_body import read_report, report_text
 from gateway.openadr.v20b.report_schedule import is_finished, progress_of
 from gateway.openadr.v20b.surroundings import Surroundings
@@ -21,6 +23,7 @@ MOST_UNSENT = 2_000
 """Reports of one request that wait for a VTN that is away; beyond it usage waits in the meters' history."""
 _FIRST_LOOK = 50
 _NOTHING = timedelta(0)
+_log = logger("openadr")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,10 +82,16 @@ class ReportBook:
             if len(unsent) < limit or len(rows) < limit:
                 break
             limit *= 2
-        found = [(record, read_report(record.body)) for record in reversed(unsent)]
-        return deque(
-            Unsent(row=record, report=report, ready_at=_end_of(report) or record.made_at) for record, report in found
-        )
+        return deque(found for record in reversed(unsent) if (found := self._read(record)) is not None)
+
+    def _read(self, record: PendingReport) -> Unsent | None:
+        """Return a report as it was kept; None for one that cannot be read, which must not keep the others back."""
+        try:
+            report = read_report(record.body)
+        except InvalidInput as error:
+            _log.error("kept report lost", authority=self._settings.authority, report=record.id, error=str(error))
+            return None
+        return Unsent(row=record, report=report, ready_at=_end_of(report) or record.made_at)
 
     def get(self, key: str) -> ReportRequest | None:
         """Return a request; None when it is not served."""

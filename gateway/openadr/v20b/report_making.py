@@ -88,6 +88,9 @@ class ReportMaker:
         if request is None:
             return True
         try:
+            if request.report_specifier_id not in self._offers:
+                await self._book.keep(replace(request, cancelled=True), action="openadr.report-not-offered-now")
+                return True
             if request.kind == ReportKind.STATUS:
                 return await self._look(request, now)
             return await self._measure(request, now)

@@ -25,6 +25,8 @@ _NOTHING = timedelta(0)
 _SECOND = timedelta(seconds=1)
 _NOW_WITHIN = timedelta(minutes=5)
 """A start that a VTN names as "now" is so far in the past, at most, when we poll and hear it."""
+MOST_PAST_INTERVALS = 100_000
+"""So far back may a report begin: 69 days of minutes, almost three years of quarter-hours."""
 _FARTHEST = timedelta(days=3_660)
 _MOST_R_IDS = 1_000
 
@@ -59,7 +61,7 @@ def accept(wish: WireReportRequest, settings: VenSettings, now: datetime) -> Rep
     Without a reporting interval, usage starts with the interval that is running and status now; a duration of zero has no end.
     """
     offer = offers_of(settings).get(wish.specifier_id)
-    problem = _problem(wish, offer) or _range_problem(wish, now)
+    problem = _problem(wish, offer) or _range_problem(wish, now, settings.min_sampling)
     if problem is not None:
         return problem
     kind = ReportKind.METADATA if offer is None else offer.kind
@@ -125,13 +127,13 @@ def _history_plan(wish: WireReportRequest, settings: VenSettings, now: datetime)
     return _Plan(granularity=granularity, report_back=_NOTHING, start=min(start, end - granularity), end=end)
 
 
-def _metadata_plan(wish: WireReportRequest, _settings: VenSettings, now: datetime) -> _Plan:
+def _metadata_plan(wish: WireReportRequest, settings: VenSettings, now: datetime) -> _Plan:
     start = floor_to(now, _SECOND)
     start = start if wish.start is None else max(start, floor_to(wish.start, _SECOND))
     if not wish.report_back:
         return _Plan(granularity=_NOTHING, report_back=_NOTHING, start=start, end=start + _SECOND)
     end = start + wish.duration if wish.duration else None
-    return _Plan(granularity=_NOTHING, report_back=max(wish.report_back, _SECOND), start=start, end=end)
+    return _Plan(granularity=_NOTHING, report_back=max(wish.report_back, settings.min_sampling), start=start, end=end)
 
 
 _PLANS = {
@@ -162,11 +164,14 @@ def _offer_problem(wish: WireReportRequest, offer: Offer | None) -> Problem | No
     return None
 
 
-def _range_problem(wish: WireReportRequest, now: datetime) -> Problem | None:
-    """Refuse times so far away that arithmetic with them leaves the calendar."""
+def _range_problem(wish: WireReportRequest, now: datetime, shortest: timedelta) -> Problem | None:
+    """Refuse times so far away that arithmetic with them leaves the calendar, and a past of more intervals than anybody reads."""
     spans = (wish.granularity, wish.report_back, wish.duration or _NOTHING, abs((wish.start or now) - now))
     if max(spans) > _FARTHEST:
         return Problem(code=Code.INVALID_DATA, description="a time is more than ten years away")
+    past = now - wish.start if wish.start is not None else wish.duration or _NOTHING
+    if past > MOST_PAST_INTERVALS * (wish.granularity or shortest):
+        return Problem(code=Code.INVALID_DATA, description="too many intervals lie in the past")
     return None
 
 

@@ -48,6 +48,8 @@ from gateway.openadr.v20b.wire_reports import (
 )
 
 NEVER = datetime.max.replace(tzinfo=UTC)
+MOST_REQUESTS = 1_000
+"""Report requests of one VTN that are served at a time."""
 MOST_REFUSALS = 20
 """After so many refusals of one report in a row it is given up, so that those after it are told."""
 _MOST_DOUBLINGS = 10
@@ -230,14 +232,20 @@ class ReportEngine:
         problem: Problem | None = None
         accepted: dict[str, ReportRequest] = {}
         for wish in wishes:
-            verdict = accept(wish, self._settings, self._around.clock.now())
+            verdict = self._verdict(wish, len(accepted))
             if isinstance(verdict, Problem):
-                problem = problem or verdict
+                problem = problem or replace(verdict, description=f"{wish.request_id}: {verdict.description}")
                 _log.warning("report refused", authority=self._settings.authority, problem=verdict.description)
                 continue
             known = self._book.get(verdict.id)
             accepted[verdict.id] = known if known is not None and is_repetition(verdict, known) else verdict
         return problem, list(accepted.values())
+
+    def _verdict(self, wish: WireReportRequest, others: int) -> ReportRequest | Problem:
+        key = record_id(self._settings.authority, wish.request_id)
+        if self._book.get(key) is None and len(self._book.requests) + others >= MOST_REQUESTS:
+            return Problem(code=Code.NOT_ALLOWED, description="too many reports are asked for already")
+        return accept(wish, self._settings, self._around.clock.now())
 
     async def _tell_created(self, problem: Problem | None, request_id: str) -> None:
         code, text = (Code.OK, "OK") if problem is None else (problem.code, problem.description)

@@ -1,5 +1,6 @@
 """Reports through outages, refusals, full disks and restarts: nothing is lost and nothing is told twice; in virtual time."""
 
+import dataclasses
 import itertools
 from collections import deque
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from gateway.domain.errors import PeerUnavailable
 from gateway.domain.programs import PendingReport
 from gateway.domain.signals import ReportRequest
 from gateway.openadr.v20b import report_book
+from gateway.openadr.v20b import reports as engine
 from gateway.openadr.v20b.codec_report_body import read_report, report_text
 from gateway.openadr.v20b.reports import MOST_REFUSALS
 from gateway.openadr.v20b.wire_reports import ControlRange, LoadStatus, Report, ReportInterval
@@ -326,3 +328,40 @@ def test_a38_what_is_kept_of_a_report_is_read_back_exactly(
         intervals=tuple(intervals),
     )
     assert read_report(report_text(report)) == report
+
+
+def test_a_report_that_is_no_longer_offered_ends_and_harms_nothing() -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.play((5, lambda: asks(bench, messages.report_request())), seconds=130)
+        bench.settings = dataclasses.replace(bench.settings, report_points=())
+        bench.ven = bench.build()
+        await bench.run(seconds=300)
+
+    bench = virtually(scenario)
+    assert stored(bench)["RR-1"].cancelled
+    assert bench.vtn.all("Poll")[-1].at > START + timedelta(seconds=400)
+
+
+def test_a_kept_report_that_cannot_be_read_keeps_no_other_back() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.vtn.script["UpdateReport"] = lambda _: b""
+        await bench.play((5, lambda: asks(bench, messages.report_request())), seconds=250)
+        (first, *_) = rows(bench)
+        await bench.store.seed(TENANT, dataclasses.replace(first, body="<broken"))
+        bench.vtn.script.clear()
+        await bench.run(seconds=60)
+
+    assert told(virtually(scenario).vtn.acknowledged) == [120.0, 180.0]
+
+
+def test_no_more_reports_are_served_than_a_vtn_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "MOST_REQUESTS", 2)
+
+    async def scenario(bench: Bench) -> None:
+        wishes = [messages.report_request(f"RR-{number}") for number in (1, 2, 3)]
+        await bench.play((5, lambda: asks(bench, *wishes)), (35, lambda: asks(bench, wishes[0])), seconds=60)
+
+    created = virtually(scenario).vtn.all("CreatedReport")
+    assert [said.text("//ei:responseCode") for said in created] == ["451", "200"]
+    assert created[0].text("//ei:responseDescription") == "RR-3: too many reports are asked for already"
+    assert created[0].texts("//oadr:oadrPendingReports/ei:reportRequestID") == ["RR-1", "RR-2"]

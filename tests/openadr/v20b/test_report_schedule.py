@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.domain.errors import InvalidInput
 from gateway.domain.signals import ReportRequest, ResourceStatus, UsageReading
 from gateway.domain.timegrid import TimeGrid
 from gateway.openadr.v20b.report_catalogue import DataPoint, Quantity, ReportKind, offers_of
@@ -161,6 +162,11 @@ def test_without_a_start_it_begins_with_the_running_interval() -> None:
         (wish(start=NOW.replace(year=1)), 454),
         (wish(granularity=timedelta(days=36_000)), 454),
         (wish(report_back=timedelta(days=36_000)), 454),
+        (wish(start=NOW - timedelta(days=70)), 454),
+        (wish(duration=timedelta(days=70), specifier="history-usage"), 454),
+        (wish(specifier="telemetry-status"), 452),
+        (wish(specifier="telemetry-status", r_ids=("a-status",), granularity=timedelta(seconds=5)), 461),
+        (wish(specifier="METADATA", request_id=""), 452),
     ],
 )
 def test_wishes_that_are_not_served(wanted: WireReportRequest, code: int) -> None:
@@ -425,3 +431,31 @@ def test_what_is_offered_has_an_id_of_its_own() -> None:
     }
     assert offers["history-usage"].span // offers["history-usage"].min_period >= 100
     assert offers_of(replace(SETTINGS, report_points=())) == {}
+
+
+def test_a_coarser_past_may_be_longer() -> None:
+    request = accepted(wish(granularity=15 * MINUTE, start=NOW - timedelta(days=700)))
+    assert request.start == NOW - timedelta(days=700)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"history_points": 99}, "openadr.history_points"),
+        ({"status_every": NOTHING}, "openadr.status_every"),
+        (
+            {
+                "report_points": (
+                    ReportPoint(r_id="depot", node="n", resource_id="x"),
+                    ReportPoint(r_id="depot-power", node="m", resource_id="y"),
+                )
+            },
+            "openadr.report_points",
+        ),
+    ],
+    ids=["history", "status", "same-ids"],
+)
+def test_settings_that_cannot_be_served_are_refused(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        replace(SETTINGS, **changes)
+    assert caught.value.field == field
