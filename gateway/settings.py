@@ -157,6 +157,10 @@ class VtnSettings(_Section):
     vtn_id: str | None = None
     market_contexts: tuple[str, ...] = ()
     """Programmes of a 2.0b VTN that we take part in; at least one."""
+    profile: str = ""
+    """Profile that the events of a 2.0b VTN must keep; empty for none. For 3.x it is `v3.profile`."""
+    applies_broken: bool = False
+    """Use events of a 2.0b VTN that break its profile all the same, and say so."""
     v3: Vtn3Settings = Vtn3Settings()
     portfolio_node: str
     """Node that untargeted events address and whose usage and status are reported."""

@@ -20,6 +20,8 @@ from gateway.market_data.sgip_file import SgipCarbonFile
 from gateway.market_data.tariff import TariffPriceSource, load_tariff
 from gateway.openadr.https import TlsFiles
 from gateway.openadr.journal import ExchangeJournal
+from gateway.openadr.profiles import ProfileGate
+from gateway.openadr.profiles.gate import gate_of_dialect
 from gateway.openadr.v20b.guard import SignaturePolicy
 from gateway.openadr.v20b.noted import NotedTransport
 from gateway.openadr.v20b.push_server import PushServer
@@ -174,6 +176,19 @@ def ven_of(  # noqa: PLR0913  # every port of a VEN, by name
         status_desk=status_desk,
         transport=NotedTransport(transport, journal.page(settings.tenant, settings.authority, clock)),
         worker=worker,
+        gate=_gate_of(settings),
+    )
+
+
+def _gate_of(settings: VtnSettings) -> ProfileGate | None:
+    if not settings.profile:
+        return None
+    return gate_of_dialect(
+        settings.profile,
+        settings.dialect,
+        tenant=settings.tenant,
+        authority=settings.authority,
+        applies_broken=settings.applies_broken,
     )
 
 

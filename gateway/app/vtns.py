@@ -10,7 +10,7 @@ from gateway.domain.signals import Instruction
 from gateway.openadr.https import TlsFiles
 from gateway.openadr.journal import ExchangeJournal
 from gateway.openadr.profiles import ProfileGate, load_profile
-from gateway.openadr.profiles.gate import program_profile
+from gateway.openadr.profiles.gate import gate_of_dialect, program_profile
 from gateway.openadr.v3.names import Dialect
 from gateway.openadr.v3.noted import NotedTransport
 from gateway.openadr.v3.report_engine import ReportEngine, ReportPorts, ReportSettings
@@ -171,8 +171,9 @@ def _gates(settings: VtnSettings) -> GateOf:
     """Return what holds a program's objects against its profile; every profile is loaded now, so that a wrong name is found."""
     own = settings.v3
     gates = {
-        name: ProfileGate(
-            load_profile(name),
+        name: gate_of_dialect(
+            name,
+            settings.dialect,
             tenant=settings.tenant,
             authority=settings.authority,
             applies_broken=own.applies_broken,

@@ -48,7 +48,7 @@ class RuleOutcome:
         """`holds`, `broken`, `advised` (a breach of a "should") or `not checked`."""
         if self.findings:
             return "advised" if self.is_advice else "broken"
-        return "holds" if self.checked else "not checked"
+        return "holds" if self.checked > 0 else "not checked"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

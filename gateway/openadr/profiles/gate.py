@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from gateway.domain.errors import InvalidInput
 from gateway.domain.programs import NonCompliance
 from gateway.openadr.profiles.checking import Finding, check_bundle, check_object
+from gateway.openadr.profiles.loading import load_profile
 from gateway.openadr.profiles.meaning import MISSING_BASELINE, BaselineUnknown, in_plain_words
 from gateway.openadr.profiles.objects import Sent
 from gateway.openadr.profiles.pack import Profile
@@ -127,6 +129,20 @@ class ProfileGate:
             path=error.path,
             problem=f"counts from {error.wanted}, and no event for its targets has one",
         )
+
+
+def gate_of_dialect(
+    name: str, dialect: str, *, tenant: str, authority: str, applies_broken: bool = False
+) -> ProfileGate:
+    """Return the gate of a profile that must be for a dialect.
+
+    Raises:
+        InvalidInput: There is no such profile, or it is for other dialects.
+    """
+    profile = load_profile(name)
+    if dialect not in profile.dialects:
+        raise InvalidInput("vtn.profile", f"{name} is for {' and '.join(profile.dialects)}, the VTN speaks {dialect}")
+    return ProfileGate(profile, tenant=tenant, authority=authority, applies_broken=applies_broken)
 
 
 def program_profile(program: Mapping[str, Any], profiles: Mapping[str, str], fallback: str = "") -> str:

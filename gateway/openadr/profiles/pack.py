@@ -42,7 +42,7 @@ Rule = Annotated[
     Field(discriminator="rule"),
 ]
 """One of the closed set of rules."""
-Dialect = Literal["3.0.1", "3.1.0"]
+Dialect = Literal["2.0b", "3.0.1", "3.1.0"]
 
 
 class Source(Strict):

@@ -11,6 +11,7 @@ from gateway.domain.signals import EventAnswer, GridEvent, OptType, RawSignal
 from gateway.observe import logger
 from gateway.openadr.v20b.conversation import Conversation, Declined, Heard
 from gateway.openadr.v20b.names import Code, Service
+from gateway.openadr.v20b.profile_view import ProfileDoor
 from gateway.openadr.v20b.refusal import EventRefused
 from gateway.openadr.v20b.rejection import TOO_MUCH, MessageRejected
 from gateway.openadr.v20b.settings import LaterWord
@@ -46,6 +47,7 @@ class EventExchange:
         self._around = around
         self._settings = around.settings
         self._conversation = conversation
+        self._door = ProfileDoor(around, around.gate)
 
     async def request_all(self) -> None:
         """Ask for every event there is, take and answer them: after a start, and when something may have been missed.
@@ -173,13 +175,16 @@ class EventExchange:
             if index % _BREATHE_EVERY == 0:
                 await asyncio.sleep(0)
             try:
+                await self._door.check(event, receipt)
                 known = await self._known(event)
-                understood.append(translate(event, programme, receipt, known, self._around.ids.uniform))
+                found = translate(event, programme, receipt, known, self._around.ids.uniform)
+                understood.append(self._door.as_agreed(found))
             except EventRefused as error:
                 rejected.append(_refusal(event, error))
                 _log.warning(
                     "event refused", authority=self._settings.authority, code=error.code, problem=error.problem
                 )
+        self._door.end_of_message()
         return understood, rejected
 
     async def _known(self, event: _Sent) -> GridEvent | None:

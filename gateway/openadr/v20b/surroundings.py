@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from gateway.domain.evidence import AuditEntry
 from gateway.domain.identity import Principal
+from gateway.openadr.profiles.gate import ProfileGate
 from gateway.openadr.v20b.settings import VenSettings
 from gateway.ports import Batch, Clock, Ids, Put, SignalDesk, StatusDesk, Store, UsageDesk
 
@@ -21,6 +22,8 @@ class Surroundings:
     principal: Principal
     status_desk: StatusDesk | None = None
     """None where nobody knows how chargers are: a status report then has no values."""
+    gate: ProfileGate | None = None
+    """Profile that the VTN's events must keep; None for none."""
 
     async def keep(
         self,

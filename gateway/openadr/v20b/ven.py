@@ -24,6 +24,7 @@ from gateway.domain.errors import InvalidInput, PeerUnavailable, Unavailable, Vo
 from gateway.domain.identity import Principal
 from gateway.observe import logger
 from gateway.openadr.contact import Contact
+from gateway.openadr.profiles.gate import ProfileGate
 from gateway.openadr.v20b.conversation import Conversation, Declined, Heard, NotRegistered, ReregistrationRequested
 from gateway.openadr.v20b.events import EventExchange
 from gateway.openadr.v20b.names import Code, Service
@@ -89,6 +90,7 @@ class Ven:
         status_desk: Says how chargers are, for status reports.
         transport: Carries messages; None is HTTP as the settings say.
         worker: Reads large messages off the event loop; None reads them on it.
+        gate: Profile that the VTN's events must keep; None for none.
 
     Raises:
         InvalidInput: A TLS or signing file cannot be used.
@@ -107,6 +109,7 @@ class Ven:
         status_desk: StatusDesk | None = None,
         transport: Transport | None = None,
         worker: Worker | None = None,
+        gate: ProfileGate | None = None,
     ) -> None:
         self._around = Surroundings(
             settings=settings,
@@ -117,6 +120,7 @@ class Ven:
             ids=ids,
             principal=principal,
             status_desk=status_desk,
+            gate=gate,
         )
         self._settings, self._clock = settings, clock
         self._transport = transport or HttpTransport(

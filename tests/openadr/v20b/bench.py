@@ -15,6 +15,7 @@ from gateway.domain.errors import NotFound, PeerUnavailable, StorageUnavailable
 from gateway.domain.identity import Principal, system_principal
 from gateway.domain.signals import EventAnswer, EventStatus, GridEvent, OptType, UsageReading
 from gateway.domain.timegrid import TimeGrid
+from gateway.openadr.profiles import ProfileGate
 from gateway.openadr.v20b.names import Service
 from gateway.openadr.v20b.schema import schema
 from gateway.openadr.v20b.settings import ReportPoint, VenSettings
@@ -273,6 +274,7 @@ class Bench:
         self.usage = DeskOfUsage(self.clock)
         self.status = DeskOfStatus()
         self.worker: PicklingWorker | None = None
+        self.gate: ProfileGate | None = None
         self.ven = self.build()
 
     def build(self) -> Ven:
@@ -287,6 +289,7 @@ class Bench:
             status_desk=self.status,
             transport=self.vtn,
             worker=self.worker,
+            gate=self.gate,
         )
 
     async def run(self, **duration: float) -> None:
