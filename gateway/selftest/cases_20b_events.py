@@ -259,7 +259,7 @@ async def a22(vtn: Partner20b) -> str:
 async def a23(vtn: Partner20b) -> str:
     """`completed` is sent before the randomised end."""
     await vtn.registered()
-    start = vtn.soon(3)
+    start = vtn.soon(8)
     await vtn.tell(event("E1", start, start_after="PT5M"))
     await vtn.answers("E1")
     begun = _start(await vtn.event_known("E1"))

@@ -179,18 +179,18 @@ async def a32(vtn: Partner20b) -> str:
     await vtn.fault("*", "drop", times=-1)
     await vtn.pass_market(_OUTAGE)
     await vtn.heal()
-    taken: list[datetime] = []
+    taken: list[tuple[datetime, str]] = []
 
     async def is_complete() -> bool:
         entries = await updates(vtn, "RR-1", 3)
-        rows = [(entry["fault"], row.start) for entry in entries for row in told(entry["report"])]
-        taken[:] = [begin for fault, begin in rows if not fault]
-        return len({begin for fault, begin in rows if fault != "drop"}) >= _LONG
+        rows = [(entry["fault"], row.start, row.points) for entry in entries for row in told(entry["report"])]
+        taken[:] = [(begin, point["rID"]) for fault, begin, points in rows if not fault for point in points]
+        return len({begin for fault, begin, _ in rows if fault != "drop"}) >= _LONG
 
     await vtn.until(is_complete, f"{_LONG} intervals after the outage", seen=lambda: len(taken))
     twice = len(taken) - len(set(taken))
-    expect(twice == 0, f"{twice} intervals came twice")
-    return f"{len(set(taken))} intervals, none twice"
+    expect(twice == 0, f"{twice} values came twice")
+    return f"{len(taken)} values of {_LONG} intervals, none twice"
 
 
 async def a33(vtn: Partner20b) -> str:

@@ -48,6 +48,10 @@ def _is_refused(fields: Fields) -> bool:
     return bool(fields["status"] == 401)
 
 
+def _is_conflict(fields: Fields) -> bool:
+    return bool(fields["status"] == 409)
+
+
 def _is_turned_away(fields: Fields) -> bool:
     return bool(fields["status"] == 0)
 
@@ -59,7 +63,7 @@ def _at(entry: Fields) -> datetime:
 async def b16(vtn: Partner3) -> str:
     """A report by default, and one after every second interval."""
     await vtn.program()
-    start = vtn.soon(2)
+    start = vtn.soon(8)
     by_default = await _reported(vtn, start, 4, {})
     often = await _reported(vtn, start, 6, {"numIntervals": 2, "startInterval": 2, "frequency": 2, "repeat": 3})
     await vtn.clock.sleep_until(start + 6 * _MINUTE)
@@ -98,12 +102,13 @@ async def _reports(vtn: Partner3, event: str, count: int) -> list[Fields]:
 async def b17(vtn: Partner3) -> str:
     """The answer to a report is lost; then the VTN is away while one is due."""
     await vtn.program()
-    start = vtn.soon(2)
+    start = vtn.soon(8)
     await vtn.fault("POST /reports", "swallow")
+    await vtn.fault("GET /reports", "raw", body="[]")
     lost = await _reported(vtn, start, 2, {})
     late = await _reported(vtn, start + 4 * _MINUTE, 2, {})
-    await vtn.heard("POST /reports")
-    await vtn.heard("PUT /reports/{id}", where=_is_served)
+    conflict = (await vtn.heard("POST /reports", where=_is_conflict))[0]
+    await vtn.heard("PUT /reports/{id}", after=conflict["n"], where=_is_served)
     await vtn.fault("*", "drop", times=-1)
     await vtn.clock.sleep_until(start + 8 * _MINUTE)
     await vtn.heal()

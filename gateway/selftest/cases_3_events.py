@@ -205,7 +205,7 @@ async def b13(vtn: Partner3) -> str:
             {"objectType": "EVENT_PAYLOAD_DESCRIPTOR", "payloadType": "IMPORT_CAPACITY_SUBSCRIPTION", "units": "KW"}
         ],
     )
-    start = vtn.soon(4)
+    start = vtn.soon(8)
     await vtn.limit(start, [40.0, 30.0], "PT4M")
     await vtn.limits({start + _MINUTE: 40.0, start + 5 * _MINUTE: 30.0})
     await vtn.fault("*", "drop", times=-1)

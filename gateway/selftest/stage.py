@@ -18,11 +18,10 @@ from gateway.demo.configuration import environment, free_port, run_command
 from gateway.demo.folder import RunFolder, toml_text
 from gateway.demo.programs import Program
 from gateway.domain.errors import PeerUnavailable
+from gateway.selftest.pace import FIRST
 from gateway.selftest.partner import RATING_KW
 from gateway.selftest.script import POLL_S, TENANT, VEN_SECRET_FILE
 
-SPEED = 60.0
-"""Market seconds per real second: a minute of the protocol is a second here."""
 OPENING = datetime(2026, 3, 3, 8, 0, tzinfo=UTC)
 _CSMS = "csms-selftest"
 _LEASE_S = 900.0
@@ -78,7 +77,7 @@ async def start_program(folder: RunFolder, name: str, module: str, *arguments: s
 @asynccontextmanager
 async def partners(folder: RunFolder) -> AsyncIterator[Doors]:
     """Run both VTNs on the clock of the self-test."""
-    write_clock_file(folder.clock, OPENING, SPEED)
+    write_clock_file(folder.clock, OPENING, FIRST)
     folder.write_secret(VEN_SECRET_FILE, "ven-secret")
     shared = ("--clock", str(folder.clock))
     async with AsyncExitStack() as stack:
