@@ -80,7 +80,7 @@ async def test_b14_a_wrong_bearer_gets_401_and_is_ignored() -> None:
         token = door.callback.renew_token()
         for wrong in (None, "", "x", token[:-1], token + "x", f"{token} {token}", "ä"):
             assert await door.notify(notice(), wrong) == 401
-        async with door.session.post(door.url, data=b"{}", headers={"Authorization": f"Basic {token}"}) as answer:
+        async with door.session.post(door.url, data=b"{}", headers={"Authorization": f"Digest {token}"}) as answer:
             assert answer.status == 401
         assert door.woken == 0
         assert door.callback.count.refused == 8
