@@ -154,6 +154,8 @@ class VtnSettings(_Section):
     dialect: Literal["2.0b", "3.0.1", "3.1.0"] = "2.0b"
     url: str
     ven_name: str
+    ven_id: str | None = None
+    """Our id, where a 2.0b VTN has given it out beforehand; None lets it choose one at registration."""
     vtn_id: str | None = None
     market_contexts: tuple[str, ...] = ()
     """Programmes of a 2.0b VTN that we take part in; at least one."""

@@ -114,7 +114,7 @@ class Registrar:
         request = CreatePartyRegistration(
             request_id=self._conversation.new_request_id(),
             registration_id=None if known is None else known.registration_id,
-            ven_id=None if known is None else known.ven_id,
+            ven_id=self._settings.ven_id if known is None else known.ven_id,
             ven_name=self._settings.ven_name,
             xml_signature=self._conversation.signs,
             push_address=None if self._settings.push is None else self._settings.push.public_url,

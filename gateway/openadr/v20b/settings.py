@@ -65,6 +65,8 @@ class VenSettings:
     vtn_url: str
     """Address up to but without the service name, for example `https://vtn.example/OpenADR2/Simple/2.0b`."""
     ven_name: str
+    ven_id: str | None = None
+    """Our id, where the VTN has given it out beforehand; None lets it choose one at registration."""
     vtn_id: str | None = None
     """The VTN's id; None takes the one it says at registration."""
     market_contexts: tuple[str, ...]

@@ -12,11 +12,18 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from gateway.clock import SystemClock
 from gateway.domain.errors import InvalidInput, PeerUnavailable, StorageUnavailable
+from gateway.domain.identity import system_principal
 from gateway.openadr.https import fingerprints_of
 from gateway.openadr.v20b.names import Service
 from gateway.openadr.v20b.push_server import PushServer
 from gateway.openadr.v20b.push_settings import PushSettings
+from gateway.openadr.v20b.ven import Ven, VenState
+from tests.fakes.ids import CountingIds
+from tests.fakes.store import MemoryStore
+from tests.openadr.v20b import messages
+from tests.openadr.v20b.bench import AUTHORITY, TENANT, DeskOfEvents, DeskOfUsage, ScriptedVtn, settings
 
 MOST = 10_000
 PATH = "/OpenADR2/Simple/2.0b/EiEvent"
@@ -224,3 +231,39 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as caught:
         PushServer(settings, Taker(), max_bytes=MOST, authority="vtn:test")
     assert caught.value.field == "openadr.push.tls"
+
+
+async def test_from_the_socket_to_the_desk_and_back(session: aiohttp.ClientSession) -> None:
+    clock = SystemClock()
+    door = plain()
+    store = MemoryStore(clock)
+    vtn, desk = ScriptedVtn(clock), DeskOfEvents(store, clock)  # type: ignore[arg-type]  # any clock will do
+    ven = Ven(
+        settings(push=door, report_points=()),
+        store,
+        desk,
+        DeskOfUsage(clock),  # type: ignore[arg-type]
+        clock,
+        CountingIds(),
+        system_principal(TENANT, "openadr"),
+        transport=vtn,
+    )
+    server = PushServer(door, ven.receive, max_bytes=2_000_000, authority=AUTHORITY)
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(ven.run()), tasks.create_task(server.run())]
+        while server.port is None or ven.state is not VenState.REGISTERED:
+            await asyncio.sleep(0.005)
+        body = messages.distribute_event(messages.event("E1", start="2099-01-01T00:00:00Z"), request_id="RQ-9")
+        async with session.post(f"http://127.0.0.1:{server.port}{PATH}", data=body) as answer:
+            assert answer.status == 200
+            said = await answer.read()
+        async with session.post(f"http://127.0.0.1:{server.port}{PATH}", data=b"<!DOCTYPE x>") as answer:
+            assert answer.status == 400
+        while not vtn.opts():
+            await asyncio.sleep(0.005)
+        for task in running:
+            task.cancel()
+    assert b"oadrResponse" in said
+    assert b">RQ-9<" in said
+    assert vtn.opts() == [("E1", 0, "200", "optIn")]
+    assert desk.dispatched == ["E1/0"]

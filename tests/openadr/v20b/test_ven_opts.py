@@ -11,7 +11,7 @@ import pytest
 from gateway.domain.programs import OptSchedule
 from gateway.domain.signals import GridEvent, OptType
 from gateway.domain.timegrid import Interval
-from gateway.openadr.v20b.settings import LaterWord
+from gateway.openadr.v20b.settings import LaterWord, ReportPoint
 from gateway.ports import Batch, OutboxItem, Put
 from tests.openadr.v20b import messages
 from tests.openadr.v20b.bench import AUTHORITY, NS, START, TENANT, Bench, virtually
@@ -75,6 +75,26 @@ def test_a37_a_schedule_with_two_windows_is_told_and_withdrawn_and_survives_rest
     (gone,) = bench.vtn.all("CancelOpt")
     assert (gone.text("//ei:optID"), gone.text("//ei:venID")) == ("opt-1", "ven-1")
     assert row(bench).is_settled
+
+
+def test_a38_a_resource_with_awkward_characters_is_well_formed_everywhere() -> None:
+    name = "Depot A&B <1>"
+
+    async def scenario(bench: Bench) -> None:
+        await bench.store.seed(TENANT, schedule(resources=(name,)))
+        await bench.play((5, lambda: bench.vtn.queue.append(messages.distribute_event(event_for(name)))), seconds=25)
+        assert bench.store.all(GridEvent, TENANT)[0].nodes == ("site-01",)
+
+    point = ReportPoint(r_id="depot-power", node="site-01", resource_id=name)
+    bench = virtually(scenario, nodes={name: "site-01"}, report_points=(point,))
+    assert bench.vtn.all("CreateOpt")[0].texts("//ei:eiTarget/ei:resourceID") == [name]
+    assert bench.vtn.all("CreatePartyRegistration")[0].text("//oadr:oadrVenName") == name
+    assert name in bench.vtn.all("RegisterReport")[0].texts("//ei:resourceID")
+    assert bench.vtn.opts() == [("E1", 0, "200", "optIn")]
+
+
+def event_for(resource: str) -> str:
+    return messages.event("E1", targets=messages.target("resourceID", resource))
 
 
 def test_a_schedule_for_the_whole_ven_names_the_ven() -> None:

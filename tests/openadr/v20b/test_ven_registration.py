@@ -122,6 +122,15 @@ def test_a3_a_restart_registers_again_with_the_same_ids() -> None:
     assert stored(bench).ven_id == "ven-1"
 
 
+def test_an_id_that_was_given_out_beforehand_is_shown_from_the_first_registration_on() -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.run(seconds=25)
+
+    bench = virtually(scenario, ven_id="ven-1")
+    created = bench.vtn.all("CreatePartyRegistration")[0]
+    assert (created.texts("//ei:registrationID"), created.texts("//ei:venID")) == ([], ["ven-1"])
+
+
 def test_ids_that_the_vtn_does_not_know_are_let_go() -> None:
     async def scenario(bench: Bench) -> None:
         await bench.run(seconds=15)
