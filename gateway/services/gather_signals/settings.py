@@ -14,6 +14,7 @@ from gateway.domain.timegrid import TimeGrid
 from gateway.domain.topology import Node
 from gateway.services.gather_signals.rules import ProgramRules, find_rules
 
+_DEFAULT = ProgramRules()
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -34,7 +35,7 @@ class SignalSettings:
 
     def rules(self, authority: str, program: str = "") -> ProgramRules:
         """Return the rules of a program; an empty program is every one of the authority."""
-        return find_rules(self.programs, authority, program) or ProgramRules()
+        return find_rules(self.programs, authority, program) or _DEFAULT
 
     def rules_of(self, event: GridEvent) -> ProgramRules:
         """Return the rules of an event's program."""

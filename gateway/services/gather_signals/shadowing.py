@@ -119,12 +119,13 @@ class Precedence:
             blocks: Everything asked there, in an order that is always the same for the same events.
             binds: Whether an event obliges us; others shadow nothing.
         """
-        reigns: list[_Reign] = []
         blocks = list(blocks)
-        if len({(block.event.rank, block.event.market_context) for block in blocks}) > 1:
-            reigns = _walk([block for block in blocks if not block.is_edge and binds(block.event)])
+        is_contested = len({(block.event.rank, block.event.market_context) for block in blocks}) > 1
+        first = [block for block in blocks if not block.is_edge and binds(block.event)] if is_contested else []
+        self._reigns = reigns = _walk(first)
         self._starts = [reign.start for reign in reigns]
-        self._reigns = reigns
+        if not reigns:
+            return
         self._rank = np.array([reign.rank for reign in reigns])
         self._begun = np.array([reign.begun for reign in reigns])
         self._has_rule = np.array([bool(reign.contexts) for reign in reigns], dtype=bool)
@@ -133,6 +134,8 @@ class Precedence:
     def pieces(self, block: Block) -> list[Piece]:
         """Return the parts of a block in order; neighbours in which it is shadowed are one part."""
         span = block.span
+        if not self._reigns:
+            return [Piece(span=span)]
         first = bisect_right(self._starts, span.start) - 1
         last = len(self._starts) if span.end is None else bisect_left(self._starts, span.end)
         low = max(first, 0)
