@@ -53,11 +53,9 @@ def in_plain_words(profile: Profile, event: Mapping[str, Any], others: Sequence[
         return dict(event)
     said = dict(event)
     said["payloadDescriptors"] = [
-        _renamed(one.value, "payloadType", rules) for one in elements(field_of(Found("", event), "payloadDescriptors"))
+        _renamed(one.value, "payloadType", rules) for one in elements(field_of(Found(event), "payloadDescriptors"))
     ]
-    said["intervals"] = [
-        _interval(one, rules, event, others) for one in elements(field_of(Found("", event), "intervals"))
-    ]
+    said["intervals"] = [_interval(one, rules, event, others) for one in elements(field_of(Found(event), "intervals"))]
     return {name: value for name, value in said.items() if name in event or value}
 
 
@@ -94,7 +92,7 @@ def baseline_of(event: Mapping[str, Any], others: Sequence[Mapping[str, Any]], w
             continue
         made = str(other.get("createdDateTime") or "")
         for payload in select(other, "intervals[*].payloads[*]"):
-            value = next(iter(elements(field_of(payload, "values"))), Found("", None)).value
+            value = next(iter(elements(field_of(payload, "values"))), Found(None)).value
             if field_of(payload, "type").value == wanted and is_number(value) and (newest is None or made >= newest[0]):
                 newest = (made, Decimal(str(value)))
     return None if newest is None else newest[1]

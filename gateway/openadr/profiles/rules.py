@@ -116,7 +116,7 @@ class CountRule(RuleBase):
     def check(self, root: Json) -> Iterator[Breach]:
         """Give out lists that are too short or too long, and what is no list."""
         for found in select(root, self.path):
-            if found.value is not None and not isinstance(found.value, list | tuple):
+            if found.value is not None and not isinstance(found.value, list):
                 yield Breach(found.path, "must be a list")
                 continue
             length = len(elements(found))

@@ -2,7 +2,6 @@
 
 import functools
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 Json = object
@@ -11,14 +10,25 @@ _STEP = re.compile(r"([A-Za-z][A-Za-z0-9]*)((?:\[\*\])?)")
 _LONGEST_SHOWN = 60
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Found:
-    """A value and where it was found."""
+    """A value and where it was found; the place is spelled out only when somebody asks."""
 
-    path: str
-    """With indexes, for example `intervals[0].id`; empty for the object itself."""
     value: Json
     """None where the object has nothing (3.x sends `null` for absent fields, too)."""
+    step: str | int = ""
+    """Name of the field or place in the list; empty for the object itself."""
+    parent: "Found | None" = None
+
+    @property
+    def path(self) -> str:
+        """Where it was found, with indexes, for example `intervals[0].id`; empty for the object itself."""
+        if self.parent is None:
+            return ""
+        before = self.parent.path
+        if isinstance(self.step, int):
+            return f"{before}[{self.step}]"
+        return f"{before}.{self.step}" if before else self.step
 
 
 @functools.lru_cache(maxsize=512)
@@ -42,7 +52,7 @@ def select(root: Json, path: str) -> list[Found]:
 
     A field that is not there is found with the value None; a list that is not there has no elements.
     """
-    found = [Found("", root)]
+    found = [Found(root)]
     for name, is_each in steps_of(path):
         found = [field_of(one, name) for one in found]
         if is_each:
@@ -52,15 +62,15 @@ def select(root: Json, path: str) -> list[Found]:
 
 def field_of(one: Found, name: str) -> Found:
     """Return a field of an object; its value is None when there is no such field or no object."""
-    path = f"{one.path}.{name}" if one.path else name
-    return Found(path, one.value.get(name) if isinstance(one.value, Mapping) else None)
+    value = one.value
+    return Found(value.get(name) if isinstance(value, dict) else None, name, one)
 
 
 def elements(one: Found) -> list[Found]:
     """Return the elements of a list; none when it is no list."""
-    if not isinstance(one.value, list | tuple):
+    if not isinstance(one.value, list):
         return []
-    return [Found(f"{one.path}[{index}]", value) for index, value in enumerate(one.value)]
+    return [Found(value, index, one) for index, value in enumerate(one.value)]
 
 
 def text_of(value: Json) -> str:
@@ -70,9 +80,9 @@ def text_of(value: Json) -> str:
 
 def spell(value: Json) -> str:
     """Return a value as an error message shows it: short, and never a whole object."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return "an object"
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return f"a list of {len(value)}"
     shown = repr(value) if isinstance(value, str) else str(value)
     if value is None or isinstance(value, bool):

@@ -75,7 +75,7 @@ class PeriodRule(RuleBase):
 
     def check(self, root: Json) -> Iterator[Breach]:
         """Give out periods that are missing or too many."""
-        event = Found("", root)
+        event = Found(root)
         has_own = field_of(event, _PERIOD).value is not None
         intervals = [one for holder in select(root, self.path) for one in elements(holder)]
         on_event = has_own if self.where == "either" else self.where in {"event", "both"}
@@ -116,7 +116,7 @@ class ScheduleRule(RuleBase):
         found = [(one, placed(one)) for one in elements(select(root, INTERVALS)[0])]
         spans = [span for _, span in found if span is not None]
         yield from _overlaps(spans)
-        window = placed(Found("", root))
+        window = placed(Found(root))
         if self.is_within_event and window is not None:
             for span in spans:
                 if span.start < window.start or span.end > window.end:
@@ -173,7 +173,7 @@ class ResolutionRule(RuleBase):
     def check(self, root: Json) -> Iterator[Breach]:
         """Give out values that stand for another duration, and a row that is too short."""
         allowed = {duration_of(text) for text in self.steps}
-        inherited = field_of(field_of(Found("", root), _PERIOD), "duration").value
+        inherited = field_of(field_of(Found(root), _PERIOD), "duration").value
         for holder in select(root, self.path):
             total = timedelta(0)
             for interval in elements(holder):
@@ -214,7 +214,7 @@ class NoticeRule(RuleBase):
 
     def check(self, root: Json) -> Iterator[Breach]:
         """Give out a start that is too near to the making; nothing where the VTN does not say when it made the event."""
-        event = Found("", root)
+        event = Found(root)
         made, notice = instant_of(field_of(event, "createdDateTime").value), duration_of(self.at_least)
         starts = [instant_of(field_of(field_of(event, _PERIOD), "start").value)]
         starts += [instant_of(found.value) for found in select(root, "intervals[*].intervalPeriod.start")]
