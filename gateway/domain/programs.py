@@ -168,6 +168,8 @@ class HeldObject:
     seen_at: datetime
     gone_at: datetime | None = None
     """When it was deleted, or no longer listed."""
+    content: str = ""
+    """The object as JSON text, of a program: what its events mean while the VTN cannot be asked; empty for other kinds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -60,10 +60,9 @@ class EventExchange:
         """All events that the VTN has now and that can be used."""
         return tuple(one.known for one in self._understood.values() if one.known is not None)
 
-    def start_over(self) -> None:
-        """Take nothing for granted: the desk is told everything again with the next listing."""
-        self._told = None
-        self._fingerprint = None
+    def take_up(self, understood: Mapping[str, Understood]) -> None:
+        """Take up events of an earlier run, so that they are unrolled further before anybody has listed them."""
+        self._understood = dict(understood)
 
     async def poll(self, survey: Survey) -> bool:
         """List the events and make durable what changed; tell whether something did.

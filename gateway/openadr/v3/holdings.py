@@ -5,15 +5,17 @@ seen again never acts twice, and a repeated command ("from now on for an hour", 
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gateway.domain.programs import HeldObject
-from gateway.openadr.v3.guard import Json, canonical
+from gateway.openadr.v3.guard import Json, canonical, read_json
 from gateway.openadr.v3.names import ObjectKind
+from gateway.openadr.v3.reader import read_program
 from gateway.openadr.v3.surroundings import Surroundings
-from gateway.openadr.v3.wire import Meta
+from gateway.openadr.v3.wire import Meta, Program
 
 _METADATA = frozenset({"id", "createdDateTime", "modificationDateTime", "objectType"})
 _MOST = 200_000
@@ -86,6 +88,7 @@ class Holdings:
             content_sha256=digest,
             version=0 if held is None else held.version + 1,
             seen_at=now,
+            content=json.dumps(content, default=float) if kind is ObjectKind.PROGRAM else "",
         )
         self._note(fresh)
         return Seen(version=fresh.version, first_seen=now, is_changed=True)
@@ -94,6 +97,18 @@ class Holdings:
         """Return the version of an object as held; 0 when it was never seen."""
         held = self._held.get(self._id_of(kind, object_id))
         return 0 if held is None else held.version
+
+    def program(self, program_id: str) -> Program | None:
+        """Return a program as last seen; None when it never was."""
+        held = self._held.get(self._id_of(ObjectKind.PROGRAM, program_id))
+        if held is None or not held.content:
+            return None
+        return read_program(read_json(held.content.encode(), self._settings.json))
+
+    def held_event(self, event_id: str) -> Seen | None:
+        """Return version and first sight of an event as held; None when it never was seen."""
+        held = self._held.get(self._id_of(ObjectKind.EVENT, event_id))
+        return None if held is None else Seen(version=held.version, first_seen=held.seen_at, is_changed=False)
 
     def present(self, kind: ObjectKind) -> set[str]:
         """Return the ids of objects that were there when last looked."""

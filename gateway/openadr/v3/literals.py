@@ -41,7 +41,7 @@ class IsoDuration:
     @property
     def is_zero(self) -> bool:
         """Whether it takes no time."""
-        return not self.is_endless and not self.months and not self.exact
+        return not self.is_endless and self.months == 0 and self.exact == timedelta(0)
 
     @property
     def is_negative(self) -> bool:
@@ -135,7 +135,7 @@ def add(instant: datetime, duration: IsoDuration) -> datetime | None:
 
 
 def _add_months(instant: datetime, months: int) -> datetime:
-    if not months:
+    if months == 0:
         return instant
     year, month = divmod(instant.year * _MONTHS_A_YEAR + instant.month - 1 + months, _MONTHS_A_YEAR)
     if not 1 <= year <= MAXYEAR:

@@ -1,6 +1,7 @@
 """A stored listing of a 3.x VTN read again: what its events would mean now, without any effect."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from gateway.domain.errors import InvalidInput
@@ -9,14 +10,14 @@ from gateway.domain.signals import GridEvent, RawSignal
 from gateway.openadr.v3.companion import KnownEvent
 from gateway.openadr.v3.guard import Json, read_json
 from gateway.openadr.v3.names import Dialect, ObjectKind
-from gateway.openadr.v3.reader import read_event
+from gateway.openadr.v3.reader import read_event, read_program
 from gateway.openadr.v3.settings import VenSettings
 from gateway.openadr.v3.standing import Standing
 from gateway.openadr.v3.targeting import nodes_of
 from gateway.openadr.v3.timing import is_cancelled, plan
 from gateway.openadr.v3.translate import Receipt, grid_event, record_id, translate
 from gateway.openadr.v3.understanding import GateOf
-from gateway.openadr.v3.wire import WireEvent
+from gateway.openadr.v3.wire import Program, WireEvent
 from gateway.ports import RereadEvent, Store
 
 _NOBODY = Standing(ven=None)
@@ -53,21 +54,29 @@ class Rereader:
     ) -> RereadEvent:
         event_id, version = str(content.get("id", "")), 0
         try:
-            event, problem = self._admitted(content, others, raw.received_at)
+            program = await self._program(str(content.get("programID", "")))
+            event, problem = self._admitted(content, program, others, raw.received_at)
             version, anchor = await self._held(event_id, raw.received_at)
             if event is None or problem:
                 return _said(event_id, version, problem)
             if is_cancelled(event):
                 return _said(event_id, version, "is taken back by the VTN")
-            understood = await self._translated(event, version, anchor, raw)
+            known = KnownEvent(
+                event=event, version=version, first_seen=anchor, program=program, schedule=None, nodes=()
+            )
+            understood = await self._translated(known, raw)
         except InvalidInput as error:
             return _said(event_id, version, str(error))
         return RereadEvent(event_id=event_id, modification=version, problem="", event=understood)
 
     def _admitted(
-        self, content: Mapping[str, Json], others: Sequence[Mapping[str, Json]], now: datetime
+        self,
+        content: Mapping[str, Json],
+        program: Program | None,
+        others: Sequence[Mapping[str, Json]],
+        now: datetime,
     ) -> tuple[WireEvent | None, str]:
-        gate = self._gate_of(None)
+        gate = self._gate_of(program)
         if gate is None:
             return read_event(dict(content)), ""
         admission = gate.admit("event", content, now=now, others=[one for one in others if one is not content])
@@ -81,7 +90,16 @@ class Rereader:
         row = await self._store.get(HeldObject, self._settings.tenant, key)
         return (0, received_at) if row is None else (row.record.version, row.record.seen_at)
 
-    async def _translated(self, event: WireEvent, version: int, anchor: datetime, raw: RawSignal) -> GridEvent:
+    async def _program(self, program_id: str) -> Program | None:
+        """Return a program as it was last seen; None when nobody remembers."""
+        key = f"{self._settings.authority}:{ObjectKind.PROGRAM.value}:{program_id}"
+        row = await self._store.get(HeldObject, self._settings.tenant, key)
+        if row is None or not row.record.content:
+            return None
+        return read_program(read_json(row.record.content.encode(), self._settings.json))
+
+    async def _translated(self, seen: KnownEvent, raw: RawSignal) -> GridEvent:
+        event = seen.event
         stored = await self._store.get(
             GridEvent, self._settings.tenant, record_id(self._settings.authority, event.meta.id)
         )
@@ -89,10 +107,8 @@ class Rereader:
         nodes = known_nodes or nodes_of(event.targets, self._settings, _NOBODY)
         if not nodes:
             raise InvalidInput("targets", "name none of our nodes")
-        schedule = plan(event, anchor, _unmoved, period_repeats=self._settings.dialect is Dialect.V301)
-        known = KnownEvent(
-            event=event, version=version, first_seen=anchor, program=None, schedule=schedule, nodes=nodes
-        )
+        schedule = plan(event, seen.first_seen, _unmoved, period_repeats=self._settings.dialect is Dialect.V301)
+        known = replace(seen, schedule=schedule, nodes=nodes)
         translation = translate(known, schedule, self._settings, raw.received_at)
         if not translation.intervals and translation.findings:
             raise InvalidInput("event", translation.findings[0].text)

@@ -261,7 +261,7 @@ class _Layout:
     def _drawn(self, longest: IsoDuration | None, name: str, path: str) -> timedelta:
         if longest is None or longest.is_zero:
             return timedelta(0)
-        if longest.is_endless or longest.months:
+        if longest.is_endless or longest.months != 0:
             raise InvalidInput(path, "must have an exact length")
         return abs(longest.exact) * self._draw(name)
 
@@ -331,7 +331,7 @@ def _repeats(start: datetime, cycle: IsoDuration, end: datetime | None) -> bool:
 
 
 def _is_too_fast(cycle: IsoDuration) -> bool:
-    return not cycle.months and cycle.exact < _SHORTEST_CYCLE
+    return cycle.months == 0 and cycle.exact < _SHORTEST_CYCLE
 
 
 def _first_cycle(schedule: Schedule, since: datetime) -> int:

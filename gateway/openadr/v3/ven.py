@@ -30,6 +30,7 @@ from gateway.openadr.v3.holdings import Holdings
 from gateway.openadr.v3.names import Dialect
 from gateway.openadr.v3.notifications import Interest
 from gateway.openadr.v3.refusals import VtnBusy
+from gateway.openadr.v3.restoring import restored
 from gateway.openadr.v3.settings import VenSettings
 from gateway.openadr.v3.standing import Registrar, Standing
 from gateway.openadr.v3.surroundings import Surroundings
@@ -270,7 +271,9 @@ class Ven:
             for companion in self._companions:
                 await companion.load()
             understanding = Understanding(self.around, self._holdings, self._gate_of, self._registrar.seed)
-            self._events = EventExchange(self.around, self.client, self._holdings, understanding)
+            events = EventExchange(self.around, self.client, self._holdings, understanding)
+            events.take_up(await restored(self.around, self._holdings, self._registrar.seed, self._gate_of))
+            self._events = events
         return self._events
 
     async def _roll(self) -> None:

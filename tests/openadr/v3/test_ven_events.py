@@ -128,6 +128,26 @@ def test_b5_a_repeating_event_goes_on_while_the_vtn_is_down() -> None:
     virtually(scenario)
 
 
+def test_b5_a_repeating_event_goes_on_after_a_restart_without_the_vtn() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.vtn.program(payloadDescriptors=descriptor("IMPORT_CAPACITY_LIMIT", "KW"))
+        repeating = limit_event(START, 4.0, 9.0, duration="PT12H") | {"duration": "P9999Y", "payloadDescriptors": None}
+        repeating["intervalPeriod"]["randomizeStart"] = "PT5M"
+        bench.vtn.event(**repeating)
+        await bench.run(seconds=30)
+        offset = bench.events()["e1"].start_offset
+        bench.vtn.is_down = True
+        await bench.run(seconds=timedelta(days=5, hours=1).total_seconds())
+        assert [one.value for one in bench.now()] == [4.0]
+        assert [one.value for one in bench.now(hours=12)] == [9.0]
+        assert bench.now()[0].start == START + timedelta(days=5) + offset
+        bench.vtn.is_down = False
+        await bench.run(seconds=600)
+        assert bench.in_force() == {"e1": 0}
+
+    assert set(virtually(scenario).desk.effects) == {"receive e1/0", "unroll e1/0"}
+
+
 def test_b6_several_values_share_their_interval() -> None:
     event = prices([[0.1, 0.2, 0.3]], intervalPeriod=period(START, "PT3H"))
     found = sees(event).events()["e1"].intervals
