@@ -8,7 +8,7 @@ import pytest
 from gateway.app.peers import push_server_of, ven_settings_of
 from gateway.domain.errors import InvalidInput
 from gateway.openadr.v20b.settings import LaterWord
-from gateway.settings import VtnSettings, load_settings
+from gateway.settings import VtnPushSettings, VtnSettings, load_settings
 from tests.openadr.v20b.bench import virtually
 
 VTN = """
@@ -78,3 +78,15 @@ def test_a_door_that_anybody_could_use_is_refused(tmp_path: Path) -> None:
     door = '[vtn.push]\nport = 8443\nhost = "0.0.0.0"\npublic_url = "https://ven.example:8443"\n'
     with pytest.raises(InvalidInput, match="cert_file"):
         ven_settings_of(vtn_of(tmp_path, door))
+
+
+def test_the_example_says_every_key_that_is_about_2_0b() -> None:
+    path = Path(__file__).resolve().parents[2] / "config" / "vtn_20b.toml"
+    vtn = load_settings(path).vtn[0]
+    told = ven_settings_of(vtn)
+    assert told.push is not None
+    assert told.push.checks_caller
+    assert told.signature == "required"
+    words = path.read_text()
+    assert {name for name in ("ven_id", "later_word", "cancel_at_stop", "device_classes") if name not in words} == set()
+    assert {name for name in VtnPushSettings.model_fields if name not in words} == set()
