@@ -228,7 +228,7 @@ class ReportEngine:
             self._look_at[group.key] = now + self._settings.look_every
             _log.warning("report not made", authority=self._around.settings.authority, error=str(error))
             return
-        if content.missing and now < deadline:
+        if content.missing > 0 and now < deadline:
             self._look_at[group.key] = min(now + self._settings.look_every, deadline)
             return
         if group.is_ad_hoc:

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import sys
+from abc import ABC, abstractmethod
 from asyncio.subprocess import Process
 from collections.abc import Sequence
 from contextlib import suppress
@@ -27,15 +28,16 @@ def free_port() -> int:
 
 
 @dataclass
-class BrokerProcess:
+class BrokerProcess(ABC):
     """A broker that can be killed and started again at the same address."""
 
     folder: Path
     port: int = field(default_factory=free_port)
     _process: Process | None = None
 
+    @abstractmethod
     def command(self) -> Sequence[str]:
-        raise NotImplementedError
+        """Write the configuration and return what starts the broker."""
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
