@@ -8,6 +8,8 @@ from gateway.openadr.v3.wire import Target
 
 Query = tuple[tuple[str, str], ...]
 """Parameters of an address, in order; a name may come several times."""
+MOST_TARGETS = 50
+"""Targets that one request asks with; more would make an address that servers refuse."""
 VEN_NAME = "VEN_NAME"
 """Target type of 3.0.1 that names vens."""
 
@@ -28,12 +30,18 @@ def target_queries(dialect: Dialect, targets: Iterable[Target]) -> tuple[Query, 
     if not ordered:
         return ()
     if dialect is Dialect.V310:
-        return (tuple(("targets", value) for value in sorted({target.value for target in ordered})),)
+        values = sorted({target.value for target in ordered})
+        return tuple(tuple(("targets", value) for value in some) for some in _some(values))
     kinds = sorted({target.kind for target in ordered if target.kind})
     return tuple(
-        (("targetType", kind), *(("targetValues", target.value) for target in ordered if target.kind == kind))
+        (("targetType", kind), *(("targetValues", value) for value in some))
         for kind in kinds
+        for some in _some([target.value for target in ordered if target.kind == kind])
     )
+
+
+def _some(values: Sequence[str]) -> list[Sequence[str]]:
+    return [values[begin : begin + MOST_TARGETS] for begin in range(0, len(values), MOST_TARGETS)]
 
 
 def write_targets(dialect: Dialect, targets: Sequence[Target]) -> list[Json]:

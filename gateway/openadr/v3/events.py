@@ -76,6 +76,8 @@ class EventExchange:
         if fingerprint == self._fingerprint:
             return False
         self._fingerprint = None
+        if listing.nameless:
+            _log.warning("no events with an id", authority=self._settings.authority, count=listing.nameless)
         receipt = Receipt(raw_signal=self._around.ids.new("signal"), received_at=self._around.clock.now())
         understood = await self._understand(listing, survey, receipt)
         await self._save(listing)

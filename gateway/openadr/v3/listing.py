@@ -22,6 +22,8 @@ class EventListing:
     """Events with an id that cannot be read otherwise."""
     pages: tuple[bytes, ...]
     """As received."""
+    nameless: int
+    """Things in the list that are no events with an id."""
     is_complete: bool
     """Whether an event that is missing is certainly not there."""
 
@@ -53,6 +55,7 @@ async def list_events(client: VtnClient, survey: Survey, holdings: Holdings) -> 
             events={**listing.events, **again.events},
             broken={**listing.broken, **again.broken},
             pages=(*listing.pages, *again.pages),
+            nameless=again.nameless,
             is_complete=listing.is_complete and again.is_complete,
         )
     return listing
@@ -66,5 +69,6 @@ async def _list_once(client: VtnClient, survey: Survey) -> EventListing:
         events=events,
         broken={key: one for key, one in broken.items() if key not in events},
         pages=tuple(page for answer in answers for page in answer.pages),
+        nameless=sum(not one.object_id for answer in answers for one in answer.broken),
         is_complete=all(answer.is_complete for answer in answers),
     )

@@ -56,7 +56,7 @@ class Fields:
             raise InvalidInput(self.path_of(name), "must be a text" + (" that is not empty" if required else ""))
         if longest is not None and len(value) > longest:
             raise InvalidInput(self.path_of(name), f"must have at most {longest} characters")
-        return value
+        return storable(self.path_of(name), value)
 
     def name(self, name: str) -> str:
         """Return a required name or id of 1 to 128 characters."""
@@ -156,14 +156,14 @@ class Fields:
         for index, item in enumerate(self.items(name)):
             path = f"{self.path_of(name)}[{index}]"
             if isinstance(item, str):
-                found.append(Target("", item))
+                found.append(Target("", storable(path, item)))
                 continue
             fields = Fields(item, path)
             kind = fields.name("type")
             for value in fields.items("values"):
                 if not isinstance(value, str):
                     raise InvalidInput(f"{path}.values", "must be texts")
-                found.append(Target(kind, value))
+                found.append(Target(kind, storable(f"{path}.values", value)))
         return tuple(found)
 
     def each(self, name: str, read: Callable[[Json, str], PartT], findings: list[Finding]) -> tuple[PartT, ...]:
@@ -183,6 +183,17 @@ def _readable(
             yield read(item, f"{path}[{index}]")
         except InvalidInput as error:
             findings.append(Finding(rule=BROKEN, path=error.field, problem=error.problem))
+
+
+def storable(path: str, text: str) -> str:
+    """Return a text that every store and page can hold.
+
+    Raises:
+        InvalidInput: It has a half of a surrogate pair or a NUL, which JSON can spell and UTF-8 or databases cannot.
+    """
+    if "\0" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)):
+        raise InvalidInput(path, "has a character that no text has")
+    return text
 
 
 def read_meta(fields: Fields) -> Meta:
@@ -214,7 +225,9 @@ def read_payload(content: Json, path: str) -> Payload:
 
 
 def _value(content: Json, path: str) -> Value:
-    if isinstance(content, Decimal | str | bool):
+    if isinstance(content, str):
+        return storable(path, content)
+    if isinstance(content, Decimal | bool):
         return content
     if isinstance(content, dict):
         fields = Fields(content, path)

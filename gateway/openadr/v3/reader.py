@@ -14,7 +14,7 @@ from gateway.openadr.v3.dialect import operation_of
 from gateway.openadr.v3.findings import Finding
 from gateway.openadr.v3.guard import Json
 from gateway.openadr.v3.names import ObjectKind
-from gateway.openadr.v3.parts import BROKEN, Fields, read_meta, read_payload
+from gateway.openadr.v3.parts import BROKEN, Fields, read_meta, read_payload, storable
 from gateway.openadr.v3.wire import (
     Notification,
     ObjectOperations,
@@ -80,7 +80,10 @@ def read_listing(content: Json, read: ReadObject[ObjectT]) -> Listing[ObjectT]:
 def id_of(content: Json) -> str:
     """Return the id of whatever came; empty when it has none."""
     found = content.get("id") if isinstance(content, dict) else None
-    return found if isinstance(found, str) else ""
+    try:
+        return storable("id", found) if isinstance(found, str) else ""
+    except InvalidInput:
+        return ""
 
 
 def read_event(content: Json) -> WireEvent:
@@ -334,7 +337,7 @@ def read_problem(status: int, content: Json) -> Problem:
     if not isinstance(content, dict):
         return Problem(status=status)
     texts = {
-        name: value[:_LONGEST_PROBLEM]
+        name: value[:_LONGEST_PROBLEM].encode(errors="replace").decode()
         for name, value in content.items()
         if isinstance(name, str) and isinstance(value, str)
     }

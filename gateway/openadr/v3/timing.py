@@ -32,6 +32,7 @@ own range is empty, that of an interval its place."""
 
 _LONGEST_MONTH = timedelta(days=31)
 _SHORTEST_CYCLE = timedelta(seconds=1)
+_LONGEST_SHIFT = timedelta(days=366)
 _NO_PERIOD = IntervalPeriod()
 
 
@@ -256,13 +257,13 @@ class _Layout:
         if not self.slots:
             self.shift = self._current_shift
         if self._origin is not None:
-            self._origin += self._current_shift - before
+            self._origin = _moved(self._origin, self._current_shift - before)
 
     def _drawn(self, longest: IsoDuration | None, name: str, path: str) -> timedelta:
         if longest is None or longest.is_zero:
             return timedelta(0)
-        if longest.is_endless or longest.months != 0:
-            raise InvalidInput(path, "must have an exact length")
+        if longest.is_endless or longest.months != 0 or abs(longest.exact) > _LONGEST_SHIFT:
+            raise InvalidInput(path, "must have an exact length of at most a year")
         return abs(longest.exact) * self._draw(name)
 
     def _default_start(self, path: str, *, is_now: bool = False) -> datetime:
@@ -274,13 +275,17 @@ class _Layout:
         return self._anchor if start.instant is None else start.instant
 
     def _shifted(self, instant: datetime) -> datetime:
-        try:
-            return instant + self._current_shift
-        except OverflowError as error:
-            raise InvalidInput("intervalPeriod.start", "is at the end of the calendar") from error
+        return _moved(instant, self._current_shift)
 
     def _note(self, rule: str, path: str, problem: str) -> None:
         self.findings.append(Finding(rule=rule, path=path, problem=problem))
+
+
+def _moved(instant: datetime, shift: timedelta) -> datetime:
+    try:
+        return instant + shift
+    except OverflowError as error:
+        raise InvalidInput("intervalPeriod.start", "is at the end of the calendar") from error
 
 
 def _length(duration: IsoDuration | None) -> IsoDuration:

@@ -64,8 +64,9 @@ def translate(known: KnownEvent, schedule: Schedule, settings: VenSettings, now:
         and sum(len(said.values) for one in sayings.values() for _, said in one) <= settings.most_intervals
     )
     since = schedule.start if is_whole else now
-    horizon = max(now, schedule.start) + settings.horizon
-    until = horizon if schedule.cycle is not None or not is_whole else datetime.max.replace(tzinfo=now.tzinfo)
+    last = datetime.max.replace(tzinfo=now.tzinfo)
+    begin = min(max(now, schedule.start), last - settings.horizon)
+    until = last if is_whole and schedule.cycle is None else begin + settings.horizon
     unrolled = unroll(schedule, since, until, settings.most_intervals)
     intervals: list[EventInterval] = []
     for occurrence in unrolled.occurrences:

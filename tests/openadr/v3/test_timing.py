@@ -176,11 +176,14 @@ DURATIONS = st.one_of(
 STARTS = st.one_of(
     st.just(""),
     st.none(),
-    st.integers(-50_000, 2_900_000).map(lambda days: ANCHOR + timedelta(days=days)),
+    st.integers(-50_000, 2_912_000).map(lambda days: ANCHOR + timedelta(days=days)),
     st.integers(-200, 200).map(lambda quarter: ANCHOR + timedelta(minutes=15 * quarter)),
 )
 PERIODS = st.one_of(
-    st.none(), st.builds(span, STARTS, st.one_of(st.just(""), DURATIONS), st.sampled_from(["", "PT5M"]))
+    st.none(),
+    st.builds(
+        span, STARTS, st.one_of(st.just(""), DURATIONS), st.sampled_from(["", "PT5M", "P366D", "P999999D", "-P30D"])
+    ),
 )
 
 

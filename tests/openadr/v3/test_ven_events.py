@@ -194,6 +194,46 @@ def test_b7_what_cannot_be_used_harms_nobody_and_is_told() -> None:
     }
 
 
+@pytest.mark.parametrize("place", ["id", "name", "target", "alert", "type", "program"])
+@pytest.mark.parametrize("character", ["\ud800", "\0"], ids=["surrogate", "nul"])
+def test_b7_a_character_that_no_text_has_harms_only_its_own_event(place: str, character: str) -> None:
+    bad = f"x{character}y"
+    alert = {"intervalPeriod": period(START, "PT1H"), "intervals": intervals("ALERT_OTHER", "fine")}
+    spoiled: dict[str, Json] = {
+        "id": alert | {"id": bad},
+        "name": alert | {"eventName": bad},
+        "target": alert | {"targets": [{"type": "GROUP", "values": [bad]}]},
+        "alert": alert | {"intervals": intervals("ALERT_OTHER", bad)},
+        "type": alert | {"intervals": intervals(bad, 1)},
+        "program": alert | {"programID": bad},
+    }
+
+    async def scenario(bench: Bench) -> None:
+        bench.vtn.program()
+        bench.vtn.event("good", **limit_event(START, 1.0))
+        bench.vtn.extra = [{**bench.vtn.event("bad", **alert), **spoiled[place]}]
+        bench.vtn.events.pop("bad")
+        ven = await bench.run(seconds=15)
+        assert bench.in_force() == {"good": 0}
+        assert ven.health().failures == 0
+
+    virtually(scenario, dialect=Dialect.V301)
+
+
+def test_b7_events_at_the_end_of_the_calendar_are_survived() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.vtn.program()
+        end = "9999-12-30T00:00:00Z"
+        for number, duration in enumerate(("PT1H", "P2D", "P9999Y")):
+            bench.vtn.event(f"e{number}", **limit_event(end, 1.0, 2.0, duration=duration) | {"duration": "P9999Y"})
+        bench.vtn.event("good", **limit_event(START, 1.0))
+        ven = await bench.run(seconds=15)
+        assert ven.health().failures == 0
+        assert "good" in bench.in_force()
+
+    virtually(scenario)
+
+
 def test_b7_a_broken_interval_or_payload_does_not_spoil_its_event() -> None:
     event = limit_event(START, 10.0, 8.0, 6.0)
     event["intervals"][1]["payloads"][0]["values"] = ["eight"]

@@ -288,6 +288,16 @@ def test_b3_targets_that_settings_name_are_asked_for_in_3_0_1() -> None:
     virtually(scenario, dialect=Dialect.V301, targets=targets)
 
 
+def test_b3_many_targets_are_asked_for_in_several_requests() -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.run(seconds=5)
+        asked = [one.all("targets") for one in bench.vtn.asked("GET /events")]
+        assert [len(targets) for targets in asked] == [0, 50, 50, 20]
+        assert len({target for targets in asked for target in targets}) == 120
+
+    virtually(scenario, targets=tuple(Target("", f"{number:018}") for number in range(120)))
+
+
 # ---------------------------------------------------------------- B19, identity
 
 
