@@ -481,6 +481,8 @@ async def test_alerts_are_listed_the_most_severe_first_and_end() -> None:
         ("a", "ALERT_AIR_QUALITY", AlertSeverity.NOTICE),
     ]
     assert scene.store.all(Limit, TENANT) == []
+    [told] = await scene.store.audit_of(TENANT, "alert", f"{VTN}:c")
+    assert (told.entry.action, told.entry.detail["severity"]) == ("alert.receive", "emergency")
     scene.clock.move(minutes=81)
     assert [one.event.rpartition(":")[2] for one in await scene.services.signals.alerts(OPERATOR)] == ["b"]
 

@@ -288,6 +288,37 @@ async def test_cancelled_event_counts_until_its_cancellation() -> None:
     assert (await scene.reporter.event_performance(AUDITOR, EVENT)).compliance == 1.0
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"test_event": True}, {"is_dry_run": True}, {"opt": OptType.OPT_OUT}, {"instruction": Instruction.PRICE}],
+    ids=["test", "dry-run", "not-followed", "price"],
+)
+async def test_an_event_that_moved_no_load_is_not_judged_and_makes_no_day_unlike(changes: dict[str, object]) -> None:
+    scene = Reporting()
+    await scene.with_event()
+    await scene.past(1, 60.0)
+    await scene.past(2, 60.0)
+    row = await scene.store.get(GridEvent, TENANT, EVENT)
+    assert row is not None
+    instruction = Instruction(str(changes.get("instruction", Instruction.IMPORT_LIMIT_KW.value)))
+    others = {name: value for name, value in changes.items() if name != "instruction"}
+    day_before = Interval(start=BEGIN - timedelta(days=1), end=END - timedelta(days=1))
+    [interval] = row.record.intervals
+    idle = dataclasses.replace(
+        row.record,
+        id="idle",
+        active=day_before,
+        intervals=(dataclasses.replace(interval, instruction=instruction),),
+        **others,  # type: ignore[arg-type]
+    )
+    await scene.store.seed(TENANT, idle)
+    scene.samples.put("site-01", BEGIN, [30.0] * 120)
+    scene.clock.set(END + timedelta(minutes=30))
+    await scene.reporter._keep_finished(TENANT)
+    [kept] = scene.store.all(EventPerformance, TENANT)
+    assert (kept.event, kept.baseline_kw) == (EVENT, 60.0)
+
+
 async def test_loop_keeps_the_performance_of_finished_events_once() -> None:
     scene = Reporting()
     await scene.with_event()

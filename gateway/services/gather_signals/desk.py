@@ -123,6 +123,7 @@ class SignalGatherer:
             puts = (received.raw, *changed, *limits, *published.records)
             audit = [
                 *await in_turns(self.scribe.entries.of_events(principal, decided, received.raw.id)),
+                *self.scribe.entries.of_alerts(principal, decided, now),
                 *await in_turns(self.scribe.entries.of_limits(principal, limits)),
                 *published.audit,
             ]

@@ -1,7 +1,9 @@
 """What the audit says about signals and limits."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 
+from gateway.domain.alerts import alerts_of
 from gateway.domain.evidence import AuditEntry
 from gateway.domain.identity import Principal
 from gateway.domain.limits import Limit
@@ -33,6 +35,19 @@ class SignalEntries:
             )
             for d in decided
             if d.event is not None
+        )
+
+    def of_alerts(self, principal: Principal, decided: Iterable[Decided], now: datetime) -> Iterator[AuditEntry]:
+        """Yield one entry per alert that came, caused by its event."""
+        return (
+            self.of(
+                principal,
+                "alert.receive",
+                ("alert", alert.event),
+                causes=(f"event:{alert.event}",),
+                detail={"kind": alert.kind, "severity": alert.severity.name.lower(), "text": alert.text},
+            )
+            for alert in alerts_of((d.event for d in decided if d.event is not None), now)
         )
 
     def of_limits(self, principal: Principal, limits: Iterable[Limit], reason: str = "") -> Iterator[AuditEntry]:

@@ -11,10 +11,10 @@ import numpy.typing as npt
 from bidding.civil_day import day_type
 from bidding.delivery.baselines import BaselineRule, MeteredDay, high_days_baseline
 from gateway.domain.capacity import limit_profile_kw
-from gateway.domain.limits import Limit, LimitKind
+from gateway.domain.limits import Direction, Limit, LimitKind
 from gateway.domain.residuals import in_force
 from gateway.domain.settlement import MeteredPeriod
-from gateway.domain.signals import UsageReading
+from gateway.domain.signals import BINDING_INSTRUCTIONS, GridEvent, OptType, UsageReading
 from gateway.domain.timegrid import DeliveryDay, Interval, TimeGrid, zone_of
 from gateway.domain.units import QUARTER_HOUR
 
@@ -38,11 +38,22 @@ def asked_kw(limits: Sequence[Limit], nodes: Sequence[str], grid: TimeGrid) -> F
     """Return the most that an event asked its nodes to draw together, per slot; infinity where a node was not asked."""
     total = np.zeros(grid.count)
     for node in nodes:
-        applied = [(limit, in_force(limit)) for limit in limits if limit.node == node and limit.kind is LimitKind.LIMIT]
+        applied = [(limit, in_force(limit)) for limit in limits if limit.node == node and is_asking(limit)]
         total += limit_profile_kw(
             [dataclasses.replace(limit, interval=when) for limit, when in applied if when is not None], grid
         )
     return total
+
+
+def is_asking(limit: Limit) -> bool:
+    """Tell whether a limit asks to draw less; fallbacks, wishes and limits of feeding in do not."""
+    return limit.kind is LimitKind.LIMIT and limit.direction is Direction.IMPORT
+
+
+def moved_load(event: GridEvent) -> bool:
+    """Tell whether an event changed what was drawn: we followed it, it was neither test nor dry run, and it asked for limits."""
+    is_meant = event.opt is OptType.OPT_IN and not event.test_event and not event.is_dry_run
+    return is_meant and any(interval.instruction in BINDING_INSTRUCTIONS for interval in event.intervals)
 
 
 def delivered_under(asked: FloatArray, readings: Sequence[UsageReading]) -> Delivered | None:

@@ -13,7 +13,7 @@ from gateway.domain.evidence import AuditEntry, TraceStep
 from gateway.domain.identity import Permission, Principal, system_principal
 from gateway.domain.limits import Limit
 from gateway.domain.settlement import EventPerformance, MeteredPeriod
-from gateway.domain.signals import GridEvent, OptType, UsageReading
+from gateway.domain.signals import GridEvent, UsageReading
 from gateway.domain.timegrid import DeliveryDay, Interval, TimeGrid
 from gateway.domain.topology import ConnectionPoint, Node
 from gateway.observe import logger
@@ -24,7 +24,9 @@ from gateway.services.report_delivery.performance import (
     delivered_under,
     event_minutes,
     event_quarters,
+    is_asking,
     is_like_day,
+    moved_load,
     past_day,
     same_slots,
 )
@@ -140,7 +142,7 @@ class DeliveryReporter:
                 raise PreconditionFailed("the event was cancelled before it began")
             span = Interval(start=span.start, end=event.cancelled_at)
         limits = await self._store.find(Limit, event.tenant, {"cause": f"event:{event.id}"}, limit=_ALL)
-        asked = [row.record for row in limits]
+        asked = [row.record for row in limits if is_asking(row.record)]
         if not asked:
             raise PreconditionFailed("the event asked for no limit")
         nodes = sorted({limit.node for limit in asked})
@@ -172,7 +174,7 @@ class DeliveryReporter:
         rows = await self._store.find(
             GridEvent, event.tenant, since=grid.start - _LONGEST_PAST, until=grid.end, limit=_ALL
         )
-        busy = [row.record.active for row in rows if row.record.id != event.id and row.record.opt is OptType.OPT_IN]
+        busy = [row.record.active for row in rows if row.record.id != event.id and moved_load(row.record)]
         days = []
         for back in range(1, 7 * self._settings.rule.looked_at):
             day = today.next(-back)
@@ -221,12 +223,7 @@ class DeliveryReporter:
         for row in rows:
             event = row.record
             end = event.active.end
-            if (
-                end is None
-                or now < end + self._settings.judge_after
-                or event.opt is not OptType.OPT_IN
-                or event.test_event
-            ):
+            if end is None or now < end + self._settings.judge_after or not moved_load(event):
                 continue
             if await self._store.get(EventPerformance, tenant, event.id) is None:
                 await self._keep(event)
