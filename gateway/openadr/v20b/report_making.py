@@ -19,6 +19,7 @@ from gateway.openadr.v20b.report_schedule import (
     due_at,
     floor_to,
     grids_between,
+    is_same_course,
     is_single,
     progress_of,
     ready_until,
@@ -70,26 +71,28 @@ class ReportMaker:
         return request.kind != ReportKind.STATUS and self._book.is_full(request.id)
 
     async def make_due(self) -> None:
-        """Make up what is due; what fails is tried again later and harms no other request."""
-        now = self._around.clock.now()
-        for key, due in self._dues():
-            if due > now:
-                continue
-            async with self._book.lock:
-                is_made = await self._attempt(key, now)
-            if is_made:
+        """Make up what is due, statuses first; what fails is tried again later and harms no other request."""
+        begin = self._around.clock.now()
+        for key in [key for key, due in sorted(self._dues(), key=self._haste) if due <= begin]:
+            if await self._attempt(key):
                 self._retry_at.pop(key, None)
             else:
-                self._retry_at[key] = now + self._settings.first_backoff
+                self._retry_at[key] = self._around.clock.now() + self._settings.first_backoff
         self._retry_at = {key: at for key, at in self._retry_at.items() if self._book.get(key) is not None}
 
-    async def _attempt(self, key: str, now: datetime) -> bool:
-        request = self._book.get(key)
+    def _haste(self, due: tuple[str, datetime]) -> bool:
+        """A status is that of this instant; what was measured waits in the history."""
+        request = self._book.get(due[0])
+        return request is None or request.kind != ReportKind.STATUS
+
+    async def _attempt(self, key: str) -> bool:
+        request, now = self._book.get(key), self._around.clock.now()
         if request is None:
             return True
         try:
             if request.report_specifier_id not in self._offers:
-                await self._book.keep(replace(request, cancelled=True), action="openadr.report-not-offered-now")
+                async with self._book.lock:
+                    await self._book.keep(replace(request, cancelled=True), action="openadr.report-not-offered-now")
                 return True
             if request.kind == ReportKind.STATUS:
                 return await self._look(request, now)
@@ -97,6 +100,14 @@ class ReportMaker:
         except VoltbridgeError as error:
             _log.warning("report not made", authority=self._settings.authority, request=key, error=str(error))
             return False
+
+    def _current(self, request: ReportRequest) -> ReportRequest | None:
+        """Return a request as it is after its values were read; None when they are no longer what it is about.
+
+        Values are read without the lock, so that a slow meter keeps no message of the VTN waiting.
+        """
+        latest = self._book.get(request.id)
+        return latest if latest is not None and is_same_course(latest, request) else None
 
     # ------------------------------------------------------------ usage and history
 
@@ -106,19 +117,25 @@ class ReportMaker:
         if until is None:
             return True
         measured = await self._measured(request, until, now)
-        before = progress_of(request)
-        if measured.reached == tuple(before.values()):
-            return False
+        async with self._book.lock:
+            latest = self._current(request)
+            if latest is None:
+                return True
+            if measured.reached == tuple(progress_of(latest).values()):
+                return False
+            await self._take_measured(latest, measured)
+        return True
+
+    async def _take_measured(self, request: ReportRequest, measured: _Measured) -> None:
         moved = replace(request, reached=measured.reached)
         if not measured.values:
             await self._book.keep(moved)
-            return True
+            return
         start = min(value.start for value in measured.values)
         end = max(value.start + value.duration for value in measured.values)
         report = self._report(request, measured.values, start, end - start)
-        unsent = self._book.unsent_report(report, request, now)
+        unsent = self._book.unsent_report(report, request, self._around.clock.now())
         await self._book.keep(replace(moved, made_count=request.made_count + 1), reports=[unsent])
-        return True
 
     async def _measured(self, request: ReportRequest, until: datetime, now: datetime) -> _Measured:
         offer = self._offers[request.report_specifier_id]
@@ -162,13 +179,24 @@ class ReportMaker:
         slot = slot_of(request, now)
         # One look that comes late is still wanted; a missed one among many is not made up with a later state.
         is_one_look = not request.is_on_change and request.end == request.start + _SECOND
-        if request.end is not None and slot >= request.end and not is_one_look:
-            await self._book.keep(replace(request, reached=(request.end,) * len(request.r_ids)))
-            return True
+        is_missed = request.end is not None and slot >= request.end and not is_one_look
+        seen = {} if is_missed else await self._statuses(request)
+        if is_one_look and not any(seen.values()) and now < request.start + self._settings.report_patience:
+            return False
+        async with self._book.lock:
+            latest = self._current(request)
+            if latest is not None and is_missed:
+                await self._book.keep(replace(latest, reached=(request.end or slot,) * len(request.r_ids)))
+            elif latest is not None:
+                await self._take_look(latest, seen, slot, now)
+        return True
+
+    async def _take_look(
+        self, request: ReportRequest, seen: dict[str, ResourceStatus | None], slot: datetime, now: datetime
+    ) -> None:
         after = slot + request.granularity
         after = after if request.end is None else min(after, request.end)
         moved = replace(request, reached=(after,) * len(request.r_ids))
-        seen = await self._statuses(request)
         if request.is_on_change:
             marks = tuple("" if status is None else status_mark(status) for status in seen.values())
             last_seen = request.last_seen or ("",) * len(marks)
@@ -178,7 +206,6 @@ class ReportMaker:
             seen = {r_id: status for r_id, status in seen.items() if is_new[r_id]}
             moved = replace(moved, last_seen=marks)
         await self._take_statuses(request, moved, self._status_values(request, seen, now), now)
-        return True
 
     async def _take_statuses(
         self, request: ReportRequest, moved: ReportRequest, values: tuple[ReportInterval, ...], now: datetime

@@ -55,6 +55,16 @@ def is_single(request: ReportRequest) -> bool:
     return request.report_back <= _NOTHING
 
 
+def is_same_course(one: ReportRequest, other: ReportRequest) -> bool:
+    """Tell whether two states of a request have the same values left to make up; acknowledgements make no difference."""
+    return _course(one) == _course(other)
+
+
+def _course(request: ReportRequest) -> tuple[object, ...]:
+    times = (request.start, request.end, request.granularity, request.report_back, *progress_of(request).values())
+    return (request.wish, request.is_on_change, *times)
+
+
 def due_at(request: ReportRequest) -> datetime | None:
     """Return when there is next something to make up; None when it is finished or never comes due.
 

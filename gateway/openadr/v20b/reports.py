@@ -12,7 +12,7 @@
 import functools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from gateway.domain.errors import InvalidInput, PeerUnavailable, Unavailable
 from gateway.domain.signals import ReportRequest
@@ -46,6 +46,7 @@ from gateway.openadr.v20b.wire_reports import (
     UpdateReport,
     WireReportRequest,
 )
+from gateway.wakeup import WakeUp
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 MOST_REQUESTS = 1_000
@@ -54,7 +55,6 @@ MOST_REFUSALS = 20
 """After so many refusals of one report in a row it is given up, so that those after it are told."""
 _MOST_DOUBLINGS = 10
 _CLIENT_ERRORS = range(400, 500)
-_SHORTEST_NAP = timedelta(seconds=1)
 _log = logger("openadr")
 
 
@@ -71,11 +71,15 @@ class ReportEngine:
         self._retry_at: dict[str, datetime] = {}
         self._offer_at = NEVER
         self._is_loaded = False
+        self._made_wake = WakeUp(around.clock)
+        self.on_made: Callable[[], None] = _nobody_waits
+        """Called when reports may have been made up."""
 
     async def load(self) -> None:
         """Take up the requests and reports of an earlier run."""
         await self._book.load()
         self._is_loaded = True
+        self._made_wake.ring()
 
     def registered(self) -> None:
         """After a registration: our METADATA is to be offered again."""
@@ -91,16 +95,15 @@ class ReportEngine:
     async def keep_making(self) -> None:
         """Make reports up as they come due, whether the VTN can be reached or not, until cancelled."""
         while True:
-            now = self._around.clock.now()
             due = self._maker.next_due() if self._is_loaded else None
-            latest = now + self._settings.status_every
-            await self._around.clock.sleep_until(latest if due is None else min(latest, max(due, now + _SHORTEST_NAP)))
+            await self._made_wake.wait(NEVER if due is None else due)
             if self._is_loaded:
                 await self._maker.make_due()
+                self.on_made()
 
     def next_due(self) -> datetime:
-        """Return when `send_due` next has something to do."""
-        return min([self._offer_at, self._maker.next_due() or NEVER, *(due for _, due in self._dues())])
+        """Return when `send_due` next has something to do, unless something is made up before (`on_made`)."""
+        return min([self._offer_at, *(due for _, due in self._dues())])
 
     def _dues(self) -> list[tuple[str, datetime]]:
         """Return when there is something to send for each request; what waits for a retry waits on."""
@@ -127,7 +130,6 @@ class ReportEngine:
         if now >= self._offer_at:
             is_done = await self._attempt("metadata", self._offer)
             self._offer_at = NEVER if is_done else now + self._settings.longest_backoff
-        await self._maker.make_due()
         for key, due in self._dues():
             request = self._book.get(key)
             if due > now or request is None:  # an answer to another report may have ended it
@@ -211,6 +213,7 @@ class ReportEngine:
                 if one.id not in wished and any(is_replaced(new, one) for new in accepted)
             ]
             await self._book.keep(*moved, *replaced, action="openadr.report-requested")
+        self._made_wake.ring()
         await self._tell_created(problem, answer.response.request_id)
 
     # ------------------------------------------------------------ requests
@@ -225,6 +228,7 @@ class ReportEngine:
         async with self._book.lock:
             problem, accepted = self._judge(message.requests)
             await self._book.keep(*accepted, action="openadr.report-requested")
+        self._made_wake.ring()
         await self._tell_created(problem, message.request_id)
 
     def _judge(self, wishes: Sequence[WireReportRequest]) -> tuple[Problem | None, list[ReportRequest]]:
@@ -268,6 +272,7 @@ class ReportEngine:
             known = [request for key in dict.fromkeys(keys) if (request := self._book.get(key)) is not None]
             ended = [_ended(request, self._around.clock.now(), to_follow=message.to_follow) for request in known]
             await self._book.keep(*ended, action="openadr.report-cancelled")
+        self._made_wake.ring()
         response = Response(code=Code.OK, description="OK", request_id=message.request_id)
         if len(known) < len(set(keys)):
             response = replace(response, code=Code.INVALID_ID, description="no such report request")
@@ -297,6 +302,7 @@ class ReportEngine:
             await self._take_refusal(unsent, answer.response)
         async with self._book.lock:
             self._book.acknowledged(unsent, self._around.clock.now())
+            self._made_wake.ring()  # there is room for more
             await self._book.flush()
         cancel = answer.cancel if isinstance(answer, UpdatedReport) else None
         if cancel is not None:
@@ -314,6 +320,10 @@ class ReportEngine:
                 _log.error("report given up", authority=self._settings.authority, report=unsent.row.id)
                 await self._book.give_up(unsent)
         raise Declined("UpdateReport", response)
+
+
+def _nobody_waits() -> None:
+    """Stand in for a VEN that does not sleep."""
 
 
 def _ended(request: ReportRequest, now: datetime, *, to_follow: bool) -> ReportRequest:

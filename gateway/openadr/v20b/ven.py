@@ -142,6 +142,7 @@ class Ven:
         self._reports = ReportEngine(self._around, self._conversation)
         self._opts = OptExchange(self._around, self._conversation)
         self._wake = WakeUp(clock)
+        self._reports.on_made = self._wake.ring
         self._inbox = PushInbox(self._wake)
         self._state = VenState.UNREGISTERED
         self._must_sync = True

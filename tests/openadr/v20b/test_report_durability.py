@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,15 +13,17 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from gateway.domain.errors import PeerUnavailable
+from gateway.domain.identity import Principal
 from gateway.domain.programs import PendingReport
-from gateway.domain.signals import ReportRequest
+from gateway.domain.signals import ReportRequest, UsageReading
+from gateway.domain.timegrid import TimeGrid
 from gateway.openadr.v20b import report_book
 from gateway.openadr.v20b import reports as engine
 from gateway.openadr.v20b.codec_report_body import read_report, report_text
 from gateway.openadr.v20b.reports import MOST_REFUSALS
 from gateway.openadr.v20b.wire_reports import ControlRange, LoadStatus, Report, ReportInterval
 from tests.openadr.v20b import messages
-from tests.openadr.v20b.bench import START, TENANT, Bench, Said, virtually
+from tests.openadr.v20b.bench import START, TENANT, Bench, DeskOfUsage, Said, virtually
 
 MINUTE = timedelta(minutes=1)
 ONCE: dict[str, Any] = {"granularity": "PT0S", "report_back": "PT0S"}
@@ -365,3 +367,55 @@ def test_no_more_reports_are_served_than_a_vtn_may_have(monkeypatch: pytest.Monk
     assert [said.text("//ei:responseCode") for said in created] == ["451", "200"]
     assert created[0].text("//ei:responseDescription") == "RR-3: too many reports are asked for already"
     assert created[0].texts("//oadr:oadrPendingReports/ei:reportRequestID") == ["RR-1", "RR-2"]
+
+
+class SlowMeters(DeskOfUsage):
+    """Takes 45 s for every reading."""
+
+    async def usage(self, principal: Principal, node: str, grid: TimeGrid) -> Sequence[UsageReading]:
+        await self._clock.sleep(timedelta(seconds=45))
+        return await super().usage(principal, node, grid)
+
+
+def test_a36_slow_meters_delay_neither_polls_nor_confirmations_nor_statuses() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.usage = SlowMeters(bench.clock)
+        bench.ven = bench.build()
+        usage = messages.report_request(start="2025-10-15T08:00:00Z", duration="PT4M")
+        status = messages.report_request("RR-2", report_back="PT1M", start="2025-10-15T08:02:30Z", **STATUS)
+        await bench.play((5, lambda: asks(bench, usage)), (125, lambda: asks(bench, status)), seconds=400)
+
+    bench = virtually(scenario)
+    polls = [(said.at - START).total_seconds() for said in bench.vtn.all("Poll")]
+    assert {later - earlier for earlier, later in itertools.pairwise(polls) if later - earlier > 0.0} == {10.0}
+    assert [(said.at - START).total_seconds() for said in bench.vtn.all("CreatedReport")] == [10.0, 130.0]
+    assert told(bench.vtn.acknowledged) == [0.0, 60.0, 120.0, 180.0]
+    assert all(at >= 150.0 for at in told(bench.vtn.acknowledged, "RR-2"))
+
+
+def test_what_is_cancelled_while_the_meters_are_read_is_not_made_up() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.usage = SlowMeters(bench.clock)
+        bench.ven = bench.build()
+        await bench.play(
+            (5, lambda: asks(bench, messages.report_request(start="2025-10-15T08:00:00Z"))),
+            (135, lambda: bench.vtn.queue.append(messages.cancel_report("RR-1"))),
+            seconds=400,
+        )
+
+    bench = virtually(scenario)
+    assert stored(bench)["RR-1"].cancelled
+    assert not rows(bench)
+
+
+def test_a_single_status_is_told_as_soon_as_somebody_knows_it() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.status.failing_nodes = {"vpp-be"}
+        await bench.play(
+            (5, lambda: asks(bench, messages.report_request("RR-1", **ONCE, **STATUS))),
+            (300, bench.status.failing_nodes.clear),
+            seconds=400,
+        )
+
+    bench = virtually(scenario)
+    assert told(bench.vtn.acknowledged) == [300.0]
