@@ -22,6 +22,7 @@ from scripts.fleet_case import FleetCase
 
 _STAMP = "voltbridge-peer.txt"
 _LAST_LINES = 5
+_WHERE = "import sys; print(sys.executable)"
 PATIENCE_S = 3_600.0
 
 
@@ -38,7 +39,9 @@ class Peer:
     title: str
     """Its name as it writes it."""
     requirement: str
-    """What pip installs, with the exact version."""
+    """What pip installs, with exact versions; several are separated by blanks."""
+    interpreters: tuple[str, ...] = ()
+    """Versions of Python that it runs on, best first, for example `3.12`; empty for the one that runs this."""
 
     @property
     def script(self) -> Path:
@@ -53,6 +56,12 @@ class Peer:
 
 FLEXMEASURES = Peer(name="flexmeasures", title="FlexMeasures", requirement="flexmeasures==1.0.1")
 EMHASS = Peer(name="emhass", title="EMHASS", requirement="emhass==0.18.7")
+OPENADR3_CLIENT = Peer(
+    name="openadr3_client",
+    title="ElaadNL's openadr3-client",
+    requirement="openadr3-client==2.4.2 openadr3-client-gac-compliance==3.2.4",
+    interpreters=("3.12", "3.13"),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,14 +87,33 @@ def python_of(peer: Peer, root: Path = ROOT, variables: Mapping[str, str] = os.e
         return Path(named)
     folder = root / ".venvs" / f"peer-{peer.name}"
     with exclusive(root / ".venvs" / f"peer-{peer.name}.lock"):
-        if _read_stamp(folder) != _stamp(peer):
+        interpreter = interpreter_of(peer)
+        if _read_stamp(folder) != _stamp(peer, interpreter):
             say(
                 f"Building .venvs/peer-{peer.name} with {peer.requirement} (once; up to 400 MB to fetch, 1.5 GB on disk)"
             )
-            _create(folder)
-            run_pip(folder, [peer.requirement])
-            (folder / _STAMP).write_text(_stamp(peer))
+            _create(folder, interpreter)
+            run_pip(folder, peer.requirement.split())
+            (folder / _STAMP).write_text(_stamp(peer, interpreter))
     return folder / "bin" / "python"
+
+
+def interpreter_of(peer: Peer) -> str:
+    """Return the Python that a peer's environment is made with: this one, or one of the versions that it wants.
+
+    Raises:
+        SetupError: None of them is on this machine.
+    """
+    if not peer.interpreters:
+        return sys.executable
+    for version in peer.interpreters:
+        for command in (["uv", "python", "find", "--no-python-downloads", version], [f"python{version}", "-c", _WHERE]):
+            if shutil.which(command[0]) is None:
+                continue
+            found = subprocess.run(command, capture_output=True, text=True, check=False)
+            if found.returncode == 0 and found.stdout.strip():
+                return found.stdout.strip()
+    raise SetupError(f"{peer.title} needs Python {' or '.join(peer.interpreters)}, and none was found")
 
 
 def ask(peer: Peer, python: Path, case: FleetCase) -> PeerAnswer:
@@ -128,8 +156,9 @@ def _read_answer(peer: Peer, file: Path) -> PeerAnswer:
         raise PeerError(f"{peer.title} answered {text!r}") from error
 
 
-def _stamp(peer: Peer) -> str:
-    return f"{peer.requirement} {sys.version_info[:2]} {sysconfig.get_platform()} {sys.base_prefix}"
+def _stamp(peer: Peer, interpreter: str) -> str:
+    made_with = sys.base_prefix if interpreter == sys.executable else interpreter
+    return f"{peer.requirement} {sys.version_info[:2]} {sysconfig.get_platform()} {made_with}"
 
 
 def _read_stamp(folder: Path) -> str | None:
@@ -137,12 +166,12 @@ def _read_stamp(folder: Path) -> str | None:
     return file.read_text() if file.is_file() else None
 
 
-def _create(folder: Path) -> None:
+def _create(folder: Path, interpreter: str) -> None:
     refusal = explain_missing_modules()
     if refusal is not None:
         raise SetupError(refusal)
     if folder.exists():
         shutil.rmtree(folder)
-    made = subprocess.run([sys.executable, "-m", "venv", folder], capture_output=True, text=True, check=False)
+    made = subprocess.run([interpreter, "-m", "venv", folder], capture_output=True, text=True, check=False)
     if made.returncode != 0:
         raise SetupError(f"python3 -m venv failed:\n{made.stdout}{made.stderr}".rstrip())

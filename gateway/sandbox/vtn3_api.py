@@ -1,10 +1,11 @@
 """The API of the strict 3.x VTN: every request is checked against its dialect before anything is done."""
 
+import base64
 import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_plus
 
 from aiohttp import web
 
@@ -183,7 +184,7 @@ class Api:
         if asked.request.content_type != "application/json":
             raise Refused(_BAD, f"body is {asked.request.content_type}, not application/json")
         try:
-            body: Any = json.loads(asked.body)
+            body: Any = asked.world.readable(json.loads(asked.body))
         except ValueError as error:
             raise Refused(_BAD, "body is no JSON") from error
         found = asked.world.shape_problems(collection, body, is_ven=token.client.is_ven)
@@ -236,7 +237,20 @@ def _count(text: str, name: str, most: int | None) -> int:
 def _form(asked: Asked) -> dict[str, Any]:
     if asked.request.content_type != "application/x-www-form-urlencoded":
         return {}
-    return dict(parse_qsl(asked.body.decode("utf-8", errors="replace"), keep_blank_values=True))
+    form = dict(parse_qsl(asked.body.decode("utf-8", errors="replace"), keep_blank_values=True))
+    return _basic(asked.request.headers.get("Authorization", "")) | form
+
+
+def _basic(header: str) -> dict[str, str]:
+    """Return the client's id and secret from HTTP Basic, the other way of RFC 6749 to tell them."""
+    scheme, _, word = header.partition(" ")
+    if scheme.lower() != "basic":
+        return {}
+    try:
+        login, _, password = base64.b64decode(word, validate=True).decode().partition(":")
+    except ValueError:
+        return {}
+    return {"client_id": unquote_plus(login), "client_secret": unquote_plus(password)}
 
 
 def _may_be_active(each: Object, now: datetime) -> bool:

@@ -48,6 +48,8 @@ class WorldOptions:
     unique_reports: bool = True
     ven_type: str = "VEN"
     """`objectType` under which vens are shown: `VEN` or `BL_VEN_REQUEST`."""
+    takes_nulls: bool = False
+    """Take null for a field that was left out: for clients that write it where the description does not allow it."""
     broker: str | None = None
     """`mqtt://host:port`; None offers no MQTT."""
 
@@ -152,6 +154,18 @@ class World:
             kind = kind if is_ven else f"bl-{kind}"
         return list(problems(shapes[kind], body))
 
+    def readable(self, body: object) -> object:
+        """Return a request body as it is checked: without nulls where this utility overlooks them."""
+        return _without_nulls(body) if self.options.takes_nulls else body
+
     def changed(self, operation: str, collection: str, each: Object) -> None:
         """Tell subscribers."""
         self.notifier.tell(operation, collection, each)
+
+
+def _without_nulls(content: object) -> object:
+    if isinstance(content, dict):
+        return {name: _without_nulls(inner) for name, inner in content.items() if inner is not None}
+    if isinstance(content, list):
+        return [_without_nulls(inner) for inner in content]
+    return content

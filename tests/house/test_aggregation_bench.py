@@ -256,7 +256,7 @@ def test_pips_words_reach_the_person_who_waits(monkeypatch: pytest.MonkeyPatch, 
     python.parent.mkdir(parents=True)
     python.write_text("#!/bin/sh\necho 'ERROR: No matching distribution found for emhass==0.18.7'\nexit 1\n")
     python.chmod(0o755)
-    monkeypatch.setattr(peer_environment, "_create", lambda _folder: None)
+    monkeypatch.setattr(peer_environment, "_create", lambda _folder, _interpreter: None)
     with pytest.raises(SetupError, match="does not offer"):
         peer_environment.python_of(EMHASS, tmp_path, {})
 

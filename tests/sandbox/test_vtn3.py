@@ -1,6 +1,7 @@
 """The strict 3.x VTN: tokens and scopes, pages, hidden objects, notifications, strict bodies, faults on order."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -96,6 +97,21 @@ async def test_tokens_are_given_by_the_rules(
 ) -> None:
     got, answer = await new.token(who, scope, secret=secret)
     assert (got, answer.get("error")) == (status, error)
+
+
+async def test_a_client_may_tell_its_secret_by_http_basic(new: Driver) -> None:
+    form = {"grant_type": "client_credentials"}
+    for secret, status in (("ven-secret", 200), ("wrong", 401)):
+        word = base64.b64encode(f"ven:{secret}".encode()).decode()
+        headers = {"Authorization": f"Basic {word}"}
+        answer = await new.client.post("/new/oauth/token", data=form, headers=headers)
+        assert answer.status == status
+
+
+async def test_nulls_are_overlooked_where_the_world_says_so(client: "TestClient[Any, Any]") -> None:
+    driver = Driver(client, "nulls")
+    await driver.script("PUT", "", {"takes_nulls": True})
+    assert (await driver.ask("bl", "POST", "programs", {"programName": "p", "intervalPeriod": None}))[0] == 201
 
 
 async def test_a_token_holds_until_it_is_revoked(new: Driver) -> None:
