@@ -46,6 +46,7 @@ from gateway.rpc.fleet import FleetServicer
 from gateway.rpc.market_data import MarketDataServicer
 from gateway.rpc.server import RpcServer, Servicers, TlsFiles
 from gateway.rpc.signals import SignalsServicer
+from gateway.services.gather_market_data import PublicationLoop
 from gateway.settings import RpcSettings, Settings
 from gateway.storage.store import SqlStore
 from gateway.ticker import Ticker
@@ -155,7 +156,7 @@ def _service_jobs(services: Services) -> list[Job]:
         Job(name="signals", run=services.signals.run),
         Job(name="fleet", run=services.fleet.run),
         Job(name="beliefs", run=services.beliefs.run),
-        Job(name="market-data", run=services.market.run),
+        Job(name="market-data", run=PublicationLoop(services.market).run),
         Job(name="plan", run=services.planner.run),
         Job(name="orders", run=services.submitter.run),
         Job(name="settle", run=services.settler.run),

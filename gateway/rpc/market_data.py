@@ -1,7 +1,7 @@
 """MarketDataService: prices and carbon with where they come from."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Protocol
 
@@ -9,7 +9,16 @@ from typing_extensions import override
 
 from gateway.domain.errors import InvalidInput, NotFound
 from gateway.domain.identity import Principal
-from gateway.domain.series import CarbonKind, CarbonSeries, PriceProduct, PriceSeries, Quality
+from gateway.domain.series import (
+    CarbonBasis,
+    CarbonKind,
+    CarbonScope,
+    CarbonSeries,
+    MarketDayStatus,
+    PriceProduct,
+    PriceSeries,
+    Quality,
+)
 from gateway.domain.timegrid import DeliveryDay, TimeGrid
 from gateway.rpc import convert
 from gateway.rpc.door import Context, caller
@@ -32,12 +41,35 @@ _QUALITIES = {
 }
 _CARBON_KINDS = {CarbonKind.AVERAGE: pb.CARBON_KIND_AVERAGE, CarbonKind.MARGINAL: pb.CARBON_KIND_MARGINAL}
 
+_BASES = {
+    CarbonBasis.UNSTATED: pb.CARBON_BASIS_UNSPECIFIED,
+    CarbonBasis.DIRECT: pb.CARBON_BASIS_DIRECT,
+    CarbonBasis.LIFECYCLE: pb.CARBON_BASIS_LIFECYCLE,
+}
+_SCOPES = {
+    CarbonScope.UNSTATED: pb.CARBON_SCOPE_UNSPECIFIED,
+    CarbonScope.PRODUCTION: pb.CARBON_SCOPE_PRODUCTION,
+    CarbonScope.CONSUMPTION: pb.CARBON_SCOPE_CONSUMPTION,
+}
+
 
 class MarketDoor(Protocol):
     """What this servicer needs of `services.gather_market_data.MarketDataGatherer`."""
 
     async def prices(self, principal: Principal, zone: str, product: PriceProduct, day: DeliveryDay) -> PriceSeries:
         """Return prices of a delivery day; raises NotFound."""
+        ...
+
+    async def prices_as_known(
+        self, principal: Principal, zone: str, product: PriceProduct, day: DeliveryDay, at: datetime
+    ) -> PriceSeries:
+        """Return the prices of a delivery day as an instant of the past knew them; raises NotFound."""
+        ...
+
+    async def day_status(
+        self, principal: Principal, zone: str, product: PriceProduct, day: DeliveryDay
+    ) -> MarketDayStatus:
+        """Return how far the prices of a delivery day have come; raises NotFound."""
         ...
 
     async def carbon(self, principal: Principal, zone: str, day: DeliveryDay) -> CarbonSeries:
@@ -58,12 +90,13 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
         """Return prices of a delivery day."""
         if request.product not in _PRODUCTS:
             raise InvalidInput("product", "is required")
-        series = await self._market.prices(
-            caller(),
-            request.zone,
-            _PRODUCTS[request.product],
-            self._day(request.zone, request.delivery_day),
-        )
+        product, day = _PRODUCTS[request.product], self._day(request.zone, request.delivery_day)
+        if request.HasField("known_time"):
+            at = convert.instant("known_time", request.known_time)
+            series, said = await self._market.prices_as_known(caller(), request.zone, product, day, at), ""
+        else:
+            series = await self._market.prices(caller(), request.zone, product, day)
+            said = (await self._market.day_status(caller(), request.zone, product, day)).cross_check
         return pb.GetPricesResponse(
             id=series.id,
             currency_code=series.currency,
@@ -76,6 +109,7 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
             licence=series.licence,
             note=series.note,
             is_complete=series.is_complete,
+            cross_check=said,
         )
 
     @override
@@ -96,6 +130,9 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
             quality=_QUALITIES[series.quality],
             licence=series.licence,
             note=series.note,
+            basis=_BASES[series.basis],
+            scope=_SCOPES[series.scope],
+            issue_time=None if series.issued_at is None else convert.timestamp(series.issued_at),
         )
 
     def _day(self, zone: str, iso_day: str) -> DeliveryDay:

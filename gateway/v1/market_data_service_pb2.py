@@ -25,29 +25,33 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$gateway/v1/market_data_service.proto\x12\ngateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"[\n\x0bSeriesPoint\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\x05value\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_value\"a\n\x10GetPricesRequest\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x14\n\x0c\x64\x65livery_day\x18\x02 \x01(\t\x12)\n\x07product\x18\x03 \x01(\x0e\x32\x18.gateway.v1.PriceProduct\"\xdd\x02\n\x11GetPricesResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x15\n\rcurrency_code\x18\x02 \x01(\t\x12\x1a\n\x12resolution_minutes\x18\x03 \x01(\x05\x12\'\n\x06points\x18\x04 \x03(\x0b\x32\x17.gateway.v1.SeriesPoint\x12\x0e\n\x06source\x18\x05 \x01(\t\x12\x35\n\x0cpublish_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x12.\n\nfetch_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x07quality\x18\x08 \x01(\x0e\x32\x13.gateway.v1.Quality\x12\x0f\n\x07licence\x18\t \x01(\t\x12\x0c\n\x04note\x18\n \x01(\t\x12\x13\n\x0bis_complete\x18\x0b \x01(\x08\x42\x0f\n\r_publish_time\"6\n\x10GetCarbonRequest\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x14\n\x0c\x64\x65livery_day\x18\x02 \x01(\t\"\x8f\x02\n\x11GetCarbonResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.gateway.v1.CarbonKind\x12\x1a\n\x12resolution_minutes\x18\x03 \x01(\x05\x12\'\n\x06points\x18\x04 \x03(\x0b\x32\x17.gateway.v1.SeriesPoint\x12\x0e\n\x06source\x18\x05 \x01(\t\x12.\n\nfetch_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x07quality\x18\x07 \x01(\x0e\x32\x13.gateway.v1.Quality\x12\x0f\n\x07licence\x18\x08 \x01(\t\x12\x0c\n\x04note\x18\t \x01(\t*\xfa\x01\n\x0cPriceProduct\x12\x1d\n\x19PRICE_PRODUCT_UNSPECIFIED\x10\x00\x12 \n\x1cPRICE_PRODUCT_DAY_AHEAD_SDAC\x10\x01\x12 \n\x1cPRICE_PRODUCT_DAY_AHEAD_EXAA\x10\x02\x12\x1b\n\x17PRICE_PRODUCT_IMBALANCE\x10\x03\x12\x1f\n\x1bPRICE_PRODUCT_TARIFF_ENERGY\x10\x04\x12 \n\x1cPRICE_PRODUCT_PROGRAM_TARIFF\x10\x05\x12\'\n#PRICE_PRODUCT_PROGRAM_EXPORT_TARIFF\x10\x06*~\n\x07Quality\x12\x17\n\x13QUALITY_UNSPECIFIED\x10\x00\x12\x11\n\rQUALITY_FINAL\x10\x01\x12\x17\n\x13QUALITY_PRELIMINARY\x10\x02\x12\x15\n\x11QUALITY_ESTIMATED\x10\x03\x12\x17\n\x13QUALITY_SUBSTITUTED\x10\x04*\\\n\nCarbonKind\x12\x1b\n\x17\x43\x41RBON_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43\x41RBON_KIND_AVERAGE\x10\x01\x12\x18\n\x14\x43\x41RBON_KIND_MARGINAL\x10\x02\x32\xa7\x01\n\x11MarketDataService\x12H\n\tGetPrices\x12\x1c.gateway.v1.GetPricesRequest\x1a\x1d.gateway.v1.GetPricesResponse\x12H\n\tGetCarbon\x12\x1c.gateway.v1.GetCarbonRequest\x1a\x1d.gateway.v1.GetCarbonResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$gateway/v1/market_data_service.proto\x12\ngateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"[\n\x0bSeriesPoint\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\x05value\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_value\"\xa5\x01\n\x10GetPricesRequest\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x14\n\x0c\x64\x65livery_day\x18\x02 \x01(\t\x12)\n\x07product\x18\x03 \x01(\x0e\x32\x18.gateway.v1.PriceProduct\x12\x33\n\nknown_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x42\r\n\x0b_known_time\"\xf2\x02\n\x11GetPricesResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x15\n\rcurrency_code\x18\x02 \x01(\t\x12\x1a\n\x12resolution_minutes\x18\x03 \x01(\x05\x12\'\n\x06points\x18\x04 \x03(\x0b\x32\x17.gateway.v1.SeriesPoint\x12\x0e\n\x06source\x18\x05 \x01(\t\x12\x35\n\x0cpublish_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x12.\n\nfetch_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x07quality\x18\x08 \x01(\x0e\x32\x13.gateway.v1.Quality\x12\x0f\n\x07licence\x18\t \x01(\t\x12\x0c\n\x04note\x18\n \x01(\t\x12\x13\n\x0bis_complete\x18\x0b \x01(\x08\x12\x13\n\x0b\x63ross_check\x18\x0c \x01(\tB\x0f\n\r_publish_time\"6\n\x10GetCarbonRequest\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x14\n\x0c\x64\x65livery_day\x18\x02 \x01(\t\"\xa3\x03\n\x11GetCarbonResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.gateway.v1.CarbonKind\x12\x1a\n\x12resolution_minutes\x18\x03 \x01(\x05\x12\'\n\x06points\x18\x04 \x03(\x0b\x32\x17.gateway.v1.SeriesPoint\x12\x0e\n\x06source\x18\x05 \x01(\t\x12.\n\nfetch_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x07quality\x18\x07 \x01(\x0e\x32\x13.gateway.v1.Quality\x12\x0f\n\x07licence\x18\x08 \x01(\t\x12\x0c\n\x04note\x18\t \x01(\t\x12&\n\x05\x62\x61sis\x18\n \x01(\x0e\x32\x17.gateway.v1.CarbonBasis\x12&\n\x05scope\x18\x0b \x01(\x0e\x32\x17.gateway.v1.CarbonScope\x12\x33\n\nissue_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x42\r\n\x0b_issue_time*\xfa\x01\n\x0cPriceProduct\x12\x1d\n\x19PRICE_PRODUCT_UNSPECIFIED\x10\x00\x12 \n\x1cPRICE_PRODUCT_DAY_AHEAD_SDAC\x10\x01\x12 \n\x1cPRICE_PRODUCT_DAY_AHEAD_EXAA\x10\x02\x12\x1b\n\x17PRICE_PRODUCT_IMBALANCE\x10\x03\x12\x1f\n\x1bPRICE_PRODUCT_TARIFF_ENERGY\x10\x04\x12 \n\x1cPRICE_PRODUCT_PROGRAM_TARIFF\x10\x05\x12\'\n#PRICE_PRODUCT_PROGRAM_EXPORT_TARIFF\x10\x06*~\n\x07Quality\x12\x17\n\x13QUALITY_UNSPECIFIED\x10\x00\x12\x11\n\rQUALITY_FINAL\x10\x01\x12\x17\n\x13QUALITY_PRELIMINARY\x10\x02\x12\x15\n\x11QUALITY_ESTIMATED\x10\x03\x12\x17\n\x13QUALITY_SUBSTITUTED\x10\x04*\\\n\nCarbonKind\x12\x1b\n\x17\x43\x41RBON_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43\x41RBON_KIND_AVERAGE\x10\x01\x12\x18\n\x14\x43\x41RBON_KIND_MARGINAL\x10\x02*`\n\x0b\x43\x61rbonBasis\x12\x1c\n\x18\x43\x41RBON_BASIS_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43\x41RBON_BASIS_DIRECT\x10\x01\x12\x1a\n\x16\x43\x41RBON_BASIS_LIFECYCLE\x10\x02*f\n\x0b\x43\x61rbonScope\x12\x1c\n\x18\x43\x41RBON_SCOPE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43\x41RBON_SCOPE_PRODUCTION\x10\x01\x12\x1c\n\x18\x43\x41RBON_SCOPE_CONSUMPTION\x10\x02\x32\xa7\x01\n\x11MarketDataService\x12H\n\tGetPrices\x12\x1c.gateway.v1.GetPricesRequest\x1a\x1d.gateway.v1.GetPricesResponse\x12H\n\tGetCarbon\x12\x1c.gateway.v1.GetCarbonRequest\x1a\x1d.gateway.v1.GetCarbonResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gateway.v1.market_data_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PRICEPRODUCT']._serialized_start=960
-  _globals['_PRICEPRODUCT']._serialized_end=1210
-  _globals['_QUALITY']._serialized_start=1212
-  _globals['_QUALITY']._serialized_end=1338
-  _globals['_CARBONKIND']._serialized_start=1340
-  _globals['_CARBONKIND']._serialized_end=1432
+  _globals['_PRICEPRODUCT']._serialized_start=1198
+  _globals['_PRICEPRODUCT']._serialized_end=1448
+  _globals['_QUALITY']._serialized_start=1450
+  _globals['_QUALITY']._serialized_end=1576
+  _globals['_CARBONKIND']._serialized_start=1578
+  _globals['_CARBONKIND']._serialized_end=1670
+  _globals['_CARBONBASIS']._serialized_start=1672
+  _globals['_CARBONBASIS']._serialized_end=1768
+  _globals['_CARBONSCOPE']._serialized_start=1770
+  _globals['_CARBONSCOPE']._serialized_end=1872
   _globals['_SERIESPOINT']._serialized_start=85
   _globals['_SERIESPOINT']._serialized_end=176
-  _globals['_GETPRICESREQUEST']._serialized_start=178
-  _globals['_GETPRICESREQUEST']._serialized_end=275
-  _globals['_GETPRICESRESPONSE']._serialized_start=278
-  _globals['_GETPRICESRESPONSE']._serialized_end=627
-  _globals['_GETCARBONREQUEST']._serialized_start=629
-  _globals['_GETCARBONREQUEST']._serialized_end=683
-  _globals['_GETCARBONRESPONSE']._serialized_start=686
-  _globals['_GETCARBONRESPONSE']._serialized_end=957
-  _globals['_MARKETDATASERVICE']._serialized_start=1435
-  _globals['_MARKETDATASERVICE']._serialized_end=1602
+  _globals['_GETPRICESREQUEST']._serialized_start=179
+  _globals['_GETPRICESREQUEST']._serialized_end=344
+  _globals['_GETPRICESRESPONSE']._serialized_start=347
+  _globals['_GETPRICESRESPONSE']._serialized_end=717
+  _globals['_GETCARBONREQUEST']._serialized_start=719
+  _globals['_GETCARBONREQUEST']._serialized_end=773
+  _globals['_GETCARBONRESPONSE']._serialized_start=776
+  _globals['_GETCARBONRESPONSE']._serialized_end=1195
+  _globals['_MARKETDATASERVICE']._serialized_start=1875
+  _globals['_MARKETDATASERVICE']._serialized_end=2042
 # @@protoc_insertion_point(module_scope)

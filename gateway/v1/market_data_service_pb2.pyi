@@ -116,6 +116,54 @@ CARBON_KIND_MARGINAL: CarbonKind.ValueType  # 2
 """Of the next kWh."""
 Global___CarbonKind: _TypeAlias = CarbonKind  # noqa: Y015
 
+class _CarbonBasis:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CarbonBasisEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CarbonBasis.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CARBON_BASIS_UNSPECIFIED: _CarbonBasis.ValueType  # 0
+    """The source does not say."""
+    CARBON_BASIS_DIRECT: _CarbonBasis.ValueType  # 1
+    """At the power plant alone."""
+    CARBON_BASIS_LIFECYCLE: _CarbonBasis.ValueType  # 2
+    """With fuel, building and waste of the plant."""
+
+class CarbonBasis(_CarbonBasis, metaclass=_CarbonBasisEnumTypeWrapper):
+    """What counts as emitted."""
+
+CARBON_BASIS_UNSPECIFIED: CarbonBasis.ValueType  # 0
+"""The source does not say."""
+CARBON_BASIS_DIRECT: CarbonBasis.ValueType  # 1
+"""At the power plant alone."""
+CARBON_BASIS_LIFECYCLE: CarbonBasis.ValueType  # 2
+"""With fuel, building and waste of the plant."""
+Global___CarbonBasis: _TypeAlias = CarbonBasis  # noqa: Y015
+
+class _CarbonScope:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CarbonScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CarbonScope.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CARBON_SCOPE_UNSPECIFIED: _CarbonScope.ValueType  # 0
+    """The source does not say."""
+    CARBON_SCOPE_PRODUCTION: _CarbonScope.ValueType  # 1
+    """Produced in the zone."""
+    CARBON_SCOPE_CONSUMPTION: _CarbonScope.ValueType  # 2
+    """Used in the zone, with what flows in and out."""
+
+class CarbonScope(_CarbonScope, metaclass=_CarbonScopeEnumTypeWrapper):
+    """Whose electricity is counted."""
+
+CARBON_SCOPE_UNSPECIFIED: CarbonScope.ValueType  # 0
+"""The source does not say."""
+CARBON_SCOPE_PRODUCTION: CarbonScope.ValueType  # 1
+"""Produced in the zone."""
+CARBON_SCOPE_CONSUMPTION: CarbonScope.ValueType  # 2
+"""Used in the zone, with what flows in and out."""
+Global___CarbonScope: _TypeAlias = CarbonScope  # noqa: Y015
+
 @_typing.final
 class SeriesPoint(_message.Message):
     """One slot of a series."""
@@ -155,24 +203,32 @@ class GetPricesRequest(_message.Message):
     ZONE_FIELD_NUMBER: _builtins.int
     DELIVERY_DAY_FIELD_NUMBER: _builtins.int
     PRODUCT_FIELD_NUMBER: _builtins.int
+    KNOWN_TIME_FIELD_NUMBER: _builtins.int
     zone: _builtins.str
     """Bidding zone or imbalance area."""
     delivery_day: _builtins.str
     """Delivery day as ISO date in the market's time zone."""
     product: Global___PriceProduct.ValueType
     """Product."""
+    @_builtins.property
+    def known_time(self) -> _timestamp_pb2.Timestamp:
+        """Instant whose knowledge is asked for: revisions fetched later are left out; absent for what is known now."""
+
     def __init__(
         self,
         *,
         zone: _builtins.str = ...,
         delivery_day: _builtins.str = ...,
         product: Global___PriceProduct.ValueType = ...,
+        known_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_known_time", b"_known_time", "known_time", b"known_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_day", b"delivery_day", "product", b"product", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_known_time", b"_known_time", "delivery_day", b"delivery_day", "known_time", b"known_time", "product", b"product", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__known_time: _TypeAlias = _typing.Literal["known_time"]  # noqa: Y015
+    _WhichOneofArgType__known_time: _TypeAlias = _typing.Literal["_known_time", b"_known_time"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__known_time) -> _WhichOneofReturnType__known_time | None: ...
 
 Global___GetPricesRequest: _TypeAlias = GetPricesRequest  # noqa: Y015
 
@@ -193,6 +249,7 @@ class GetPricesResponse(_message.Message):
     LICENCE_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     IS_COMPLETE_FIELD_NUMBER: _builtins.int
+    CROSS_CHECK_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Series id."""
     currency_code: _builtins.str
@@ -209,6 +266,8 @@ class GetPricesResponse(_message.Message):
     """What is special about it."""
     is_complete: _builtins.bool
     """True when no slot is a gap."""
+    cross_check: _builtins.str
+    """What a second source says about these prices; empty while none was compared, and for knowledge of the past."""
     @_builtins.property
     def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeriesPoint]:
         """Slots in order: 92, 96 or 100 quarter-hours a day."""
@@ -235,10 +294,11 @@ class GetPricesResponse(_message.Message):
         licence: _builtins.str = ...,
         note: _builtins.str = ...,
         is_complete: _builtins.bool = ...,
+        cross_check: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_publish_time", b"_publish_time", "fetch_time", b"fetch_time", "publish_time", b"publish_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_publish_time", b"_publish_time", "currency_code", b"currency_code", "fetch_time", b"fetch_time", "id", b"id", "is_complete", b"is_complete", "licence", b"licence", "note", b"note", "points", b"points", "publish_time", b"publish_time", "quality", b"quality", "resolution_minutes", b"resolution_minutes", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_publish_time", b"_publish_time", "cross_check", b"cross_check", "currency_code", b"currency_code", "fetch_time", b"fetch_time", "id", b"id", "is_complete", b"is_complete", "licence", b"licence", "note", b"note", "points", b"points", "publish_time", b"publish_time", "quality", b"quality", "resolution_minutes", b"resolution_minutes", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__publish_time: _TypeAlias = _typing.Literal["publish_time"]  # noqa: Y015
     _WhichOneofArgType__publish_time: _TypeAlias = _typing.Literal["_publish_time", b"_publish_time"]  # noqa: Y015
@@ -287,6 +347,9 @@ class GetCarbonResponse(_message.Message):
     QUALITY_FIELD_NUMBER: _builtins.int
     LICENCE_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    BASIS_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    ISSUE_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Series id."""
     kind: Global___CarbonKind.ValueType
@@ -301,6 +364,10 @@ class GetCarbonResponse(_message.Message):
     """Licence of the data."""
     note: _builtins.str
     """What is special about it."""
+    basis: Global___CarbonBasis.ValueType
+    """What counts as emitted."""
+    scope: Global___CarbonScope.ValueType
+    """Whose electricity is counted."""
     @_builtins.property
     def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeriesPoint]:
         """Slots in order, values in g per kWh."""
@@ -308,6 +375,10 @@ class GetCarbonResponse(_message.Message):
     @_builtins.property
     def fetch_time(self) -> _timestamp_pb2.Timestamp:
         """When we fetched."""
+
+    @_builtins.property
+    def issue_time(self) -> _timestamp_pb2.Timestamp:
+        """When the forecast in it was made; absent when nothing in it is a forecast or the source does not say."""
 
     def __init__(
         self,
@@ -321,11 +392,16 @@ class GetCarbonResponse(_message.Message):
         quality: Global___Quality.ValueType = ...,
         licence: _builtins.str = ...,
         note: _builtins.str = ...,
+        basis: Global___CarbonBasis.ValueType = ...,
+        scope: Global___CarbonScope.ValueType = ...,
+        issue_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fetch_time", b"fetch_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_issue_time", b"_issue_time", "fetch_time", b"fetch_time", "issue_time", b"issue_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fetch_time", b"fetch_time", "id", b"id", "kind", b"kind", "licence", b"licence", "note", b"note", "points", b"points", "quality", b"quality", "resolution_minutes", b"resolution_minutes", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_issue_time", b"_issue_time", "basis", b"basis", "fetch_time", b"fetch_time", "id", b"id", "issue_time", b"issue_time", "kind", b"kind", "licence", b"licence", "note", b"note", "points", b"points", "quality", b"quality", "resolution_minutes", b"resolution_minutes", "scope", b"scope", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__issue_time: _TypeAlias = _typing.Literal["issue_time"]  # noqa: Y015
+    _WhichOneofArgType__issue_time: _TypeAlias = _typing.Literal["_issue_time", b"_issue_time"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__issue_time) -> _WhichOneofReturnType__issue_time | None: ...
 
 Global___GetCarbonResponse: _TypeAlias = GetCarbonResponse  # noqa: Y015

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from gateway.domain.errors import InvalidInput, PeerUnavailable
 from gateway.domain.series import DayState, MarketDayStatus, PriceProduct, PriceSeries, Quality, market_day_id
-from gateway.services.gather_market_data import GatherSettings, MarketDataGatherer
+from gateway.services.gather_market_data import GatherSettings, MarketDataGatherer, PublicationLoop
 from tests.fakes.clock import HandClock
 from tests.fakes.ids import CountingIds
 from tests.fakes.market import ScriptedSource, price_series
@@ -26,13 +26,14 @@ class Comparing:
         self.clock = HandClock(DAY.next(-1).interval.start + timedelta(hours=13))
         self.store = MemoryStore(self.clock)
         self.sources = [ScriptedSource(f"source-{i}") for i in range(sources)]
+        settings = GatherSettings(tenants=(TENANT,), time_zones={"BE": ZONE}, history_days=0)
         self.gatherer = MarketDataGatherer(
             store=self.store,
             clock=self.clock,
             ids=CountingIds(),
             price_sources={("BE", SDAC): self.sources},
             carbon_sources={},
-            settings=GatherSettings(tenants=(TENANT,), time_zones={"BE": ZONE}, history_days=0),
+            settings=settings,
         )
 
     def series(self, source: int = 0, *, plus: str = "0", **changes: object) -> PriceSeries:
@@ -108,7 +109,7 @@ async def test_a_revision_is_compared_anew() -> None:
 
 async def run_for(some: Comparing, hours: float) -> None:
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(some.gatherer.run())
+        task = group.create_task(PublicationLoop(some.gatherer).run())
         end = some.clock.now() + timedelta(hours=hours)
         while some.clock.now() < end:
             for _ in range(40):

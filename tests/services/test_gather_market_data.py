@@ -12,7 +12,7 @@ from gateway.domain.errors import InvalidInput, NotFound, PeerUnavailable, Permi
 from gateway.domain.identity import Principal, Role
 from gateway.domain.series import CarbonKind, CarbonSeries, DayState, PriceProduct, PriceSeries, Quality
 from gateway.domain.timegrid import DeliveryDay, TimeGrid
-from gateway.services.gather_market_data import GatherSettings, MarketDataGatherer, shifted_series
+from gateway.services.gather_market_data import GatherSettings, MarketDataGatherer, PublicationLoop, shifted_series
 from tests.fakes.clock import HandClock
 from tests.fakes.ids import CountingIds
 from tests.fakes.market import ScriptedSource, price_series
@@ -30,13 +30,14 @@ class Gathering:
         self.clock = HandClock(DAY.next(-1).at(time(11)))
         self.store = MemoryStore(self.clock)
         self.sources = [ScriptedSource(f"source-{i}") for i in range(sources)]
+        settings = GatherSettings(tenants=tenants, time_zones={"BE": ZONE}, history_days=history_days)
         self.gatherer = MarketDataGatherer(
             store=self.store,
             clock=self.clock,
             ids=CountingIds(),
             price_sources={KEY: self.sources},
             carbon_sources={},
-            settings=GatherSettings(tenants=tenants, time_zones={"BE": ZONE}, history_days=history_days),
+            settings=settings,
         )
 
     def series(self, *, gaps: int = 0, day: DeliveryDay = DAY, plus: int = 0) -> PriceSeries:
@@ -217,7 +218,7 @@ async def run_until(some: Gathering, *, hours: float, step_s: float = 30.0) -> l
     """Let the loop run and return when it asked for tomorrow's prices, as local wall-clock times."""
     asked: list[str] = []
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(some.gatherer.run())
+        task = group.create_task(PublicationLoop(some.gatherer).run())
         end = some.clock.now() + timedelta(hours=hours)
         while some.clock.now() < end:
             before = len(some.sources[0].asked)
@@ -385,3 +386,30 @@ async def test_a_tariff_is_asked_for_days_ahead_and_an_auction_is_not() -> None:
     await run_until(some, hours=2)
     assert max(day for _, day in tariff.asked) == DAY.next(6).day.isoformat()
     assert max(day for _, day in some.sources[0].asked) == DAY.day.isoformat()
+
+
+async def test_19_every_instant_is_answered_with_what_was_known_then() -> None:
+    some = Gathering()
+    first, second = some.series(gaps=3), some.series(plus=1)
+    some.answer(first, first)
+    await some.gatherer.refresh("BE", SDAC, DAY)
+    morning = some.clock.now()
+    some.clock.move(hours=2)
+    some.answer(dataclasses.replace(second, fetched_at=some.clock.now()))
+    await some.gatherer.refresh("BE", SDAC, DAY)
+    some.clock.move(hours=2)
+    third = dataclasses.replace(some.series(plus=2), fetched_at=some.clock.now())
+    some.answer(third)
+    await some.gatherer.refresh("BE", SDAC, DAY)
+    known = some.gatherer.prices_as_known
+    early = await known(TRADER, "BE", SDAC, DAY, morning)
+    assert (early.prices_per_mwh, len(early.gaps)) == (first.prices_per_mwh, 3)
+    between = await known(TRADER, "BE", SDAC, DAY, some.clock.now() - timedelta(seconds=1))
+    assert between.prices_per_mwh == second.prices_per_mwh
+    assert (await known(TRADER, "BE", SDAC, DAY, some.clock.now())).prices_per_mwh == third.prices_per_mwh
+    with pytest.raises(NotFound):
+        await known(TRADER, "BE", SDAC, DAY, morning - timedelta(seconds=1))
+    with pytest.raises(NotFound):
+        await known(TRADER, "BE", SDAC, DAY.next(), some.clock.now())
+    with pytest.raises(NotFound):
+        await known(STRANGER, "BE", SDAC, DAY, some.clock.now())

@@ -3,7 +3,9 @@
 What a source's reply means is read in `gateway.market_data`; what a day's prices are used for is decided elsewhere.
 """
 
-from gateway.services.gather_market_data.gather import GatherSettings, MarketDataGatherer
+from gateway.services.gather_market_data.gather import MarketDataGatherer
+from gateway.services.gather_market_data.loop import PublicationLoop
+from gateway.services.gather_market_data.settings import GatherSettings
 from gateway.services.gather_market_data.stand_in import shifted_series
 
-__all__ = ["GatherSettings", "MarketDataGatherer", "shifted_series"]
+__all__ = ["GatherSettings", "MarketDataGatherer", "PublicationLoop", "shifted_series"]

@@ -10,21 +10,18 @@ WAITING --> PARTIAL --> COMPLETE          before 14:00 the day before
 A whole day is then compared with another source, where there is one: what differs by more than a cent is an alarm, and the
 primary's prices are kept.
 
-Nobody is asked before values can be there (12:45 for the day-ahead coupling); then every 2 to 5 minutes with jitter, at most so
-many times a day. The same prices fetched again are one row; other prices are a new row and the old one stays.
+The same prices fetched again are one row; other prices are a new row and the old one stays. When to ask is `loop`'s business.
 """
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from gateway.domain.errors import Conflict, InvalidInput, NotFound, PeerUnavailable, Unavailable
 from gateway.domain.evidence import AuditEntry
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.price_check import compare_prices
 from gateway.domain.series import (
-    PUBLICATION,
     CarbonSeries,
     DayState,
     MarketDayStatus,
@@ -40,38 +37,16 @@ from gateway.domain.series import (
 from gateway.domain.timegrid import DeliveryDay, zone_of
 from gateway.observe import logger
 from gateway.ports import Batch, CarbonSource, Clock, Ids, PriceSource, Put, Store
+from gateway.services.gather_market_data.settings import GatherSettings
 from gateway.services.gather_market_data.stand_in import shifted_series
 
 _ACTOR = "system:market-data"
 _WEEK_DAYS = 7
+_MOST_REVISIONS = 10_000
 _LOG = logger("gather_market_data")
 
 PriceKey = tuple[str, PriceProduct]
 """Zone and product."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GatherSettings:
-    """How often sources are asked."""
-
-    tenants: tuple[str, ...]
-    """Whose rows are written; every tenant gets its own."""
-    time_zones: Mapping[str, str]
-    """IANA time zone of the market of each zone, for example `{"BE": "Europe/Brussels"}`."""
-    history_days: int = 21
-    """Past days that forecasts and settlement need."""
-    shortest_poll: timedelta = timedelta(minutes=2)
-    longest_poll: timedelta = timedelta(minutes=5)
-    carbon_poll: timedelta = timedelta(minutes=30)
-    requests_per_day: int = 40
-    """At most so many requests for one zone, product and delivery day."""
-    history_tries: int = 3
-    """A past day that its source does not have is asked for so many times."""
-    confirm_poll: timedelta = timedelta(minutes=30)
-    """How often a second source is asked whether it says the same."""
-    confirm_tries: int = 6
-    spacing: timedelta = timedelta(seconds=1)
-    """Pause between two requests."""
 
 
 class MarketDataGatherer:
@@ -96,14 +71,22 @@ class MarketDataGatherer:
             if zone not in settings.time_zones:
                 raise InvalidInput("settings.time_zones", f"has no time zone for {zone}")
             zone_of(settings.time_zones[zone])
-        self._store = store
-        self._clock = clock
-        self._ids = ids
+        self.store = store
+        self.clock = clock
+        self.ids = ids
         self._prices = dict(price_sources)
         self._carbon = dict(carbon_sources)
-        self._settings = settings
-        self._asked: dict[str, int] = {}
-        self._next_ask: dict[str, datetime] = {}
+        self.settings = settings
+
+    @property
+    def price_source_counts(self) -> dict[PriceKey, int]:
+        """How many sources there are for each zone and product."""
+        return {key: len(sources) for key, sources in self._prices.items()}
+
+    @property
+    def carbon_zones(self) -> tuple[str, ...]:
+        """Zones that there is a carbon source for."""
+        return tuple(self._carbon)
 
     # ------------------------------------------------------------ what others ask
 
@@ -117,10 +100,37 @@ class MarketDataGatherer:
         status = await self.day_status(principal, zone, product, day)
         if status.series_id is None:
             raise NotFound("prices", status.id)
-        stored = await self._store.get(PriceSeries, principal.tenant, status.series_id)
+        stored = await self.store.get(PriceSeries, principal.tenant, status.series_id)
         if stored is None:
             raise NotFound("prices", status.series_id)
         return stored.record
+
+    async def prices_as_known(
+        self, principal: Principal, zone: str, product: PriceProduct, day: DeliveryDay, at: datetime
+    ) -> PriceSeries:
+        """Return the best prices of a delivery day as they were known at an instant: every revision is kept.
+
+        Raises:
+            PermissionRefused: The caller may not read market data.
+            NotFound: Nothing was known then.
+        """
+        principal.require(Permission.MARKET_READ)
+        span = day.interval
+        rows = await self.store.find(
+            PriceSeries,
+            principal.tenant,
+            {"zone": zone, "product": product.value},
+            since=span.start,
+            until=span.end,
+            limit=_MOST_REVISIONS,
+        )
+        known: PriceSeries | None = None
+        for series in sorted((row.record for row in rows), key=lambda one: one.fetched_at):
+            if series.fetched_at <= at and series.grid.start == span.start:
+                known, _ = _better(known, series, "")
+        if known is None:
+            raise NotFound("prices", f"{market_day_id(zone, product, day)} at {at.isoformat()}")
+        return known
 
     async def day_status(
         self, principal: Principal, zone: str, product: PriceProduct, day: DeliveryDay
@@ -133,7 +143,7 @@ class MarketDataGatherer:
         """
         principal.require(Permission.MARKET_READ)
         key = market_day_id(zone, product, day)
-        stored = await self._store.get(MarketDayStatus, principal.tenant, key)
+        stored = await self.store.get(MarketDayStatus, principal.tenant, key)
         if stored is None:
             raise NotFound("market-day", key)
         return stored.record
@@ -146,7 +156,7 @@ class MarketDataGatherer:
             NotFound: Nothing has been published yet.
         """
         principal.require(Permission.MARKET_READ)
-        latest = await self._latest_carbon(principal.tenant, zone, day)
+        latest = await self.latest_carbon(principal.tenant, zone, day)
         if latest is None:
             raise NotFound("carbon", f"{zone}:{day.day.isoformat()}")
         return latest
@@ -164,7 +174,7 @@ class MarketDataGatherer:
             raise NotFound("price-source", f"{zone}:{product.value}")
         fetched, note = await self._fetch_prices(zone, product, day)
         statuses = [
-            await self._keep_prices(tenant, zone, product, day, fetched, note) for tenant in self._settings.tenants
+            await self._keep_prices(tenant, zone, product, day, fetched, note) for tenant in self.settings.tenants
         ]
         return statuses[0]
 
@@ -178,20 +188,20 @@ class MarketDataGatherer:
             StorageUnavailable: Nothing was noted.
         """
         said = ""
-        for tenant in self._settings.tenants:
-            row = await self._store.get(MarketDayStatus, tenant, market_day_id(zone, product, day))
+        for tenant in self.settings.tenants:
+            row = await self.store.get(MarketDayStatus, tenant, market_day_id(zone, product, day))
             series = None if row is None else await self._series_of(tenant, row.record)
             if row is None or series is None or row.record.state is not DayState.COMPLETE:
                 continue
             said = said or await self._second_opinion(series, day)
             if said and said != row.record.cross_check:
-                status = dataclasses.replace(row.record, cross_check=said, checked_at=self._clock.now())
+                status = dataclasses.replace(row.record, cross_check=said, checked_at=self.clock.now())
                 batch = Batch(
                     tenant=tenant,
                     puts=(Put(record=status, expected_version=row.version),),
                     audit=(self._entry(tenant, status),),
                 )
-                await self._store.apply(batch)
+                await self.store.apply(batch)
         return said
 
     async def _second_opinion(self, series: PriceSeries, day: DeliveryDay) -> str:
@@ -229,7 +239,7 @@ class MarketDataGatherer:
         if found is None:
             return False
         series = dataclasses.replace(found, id=carbon_series_id(found, day))
-        for tenant in self._settings.tenants:
+        for tenant in self.settings.tenants:
             await self._keep_carbon(tenant, series)
         return series.is_complete
 
@@ -282,8 +292,8 @@ class MarketDataGatherer:
         fetched: PriceSeries | None,
         note: str,
     ) -> MarketDayStatus:
-        now = self._clock.now()
-        row = await self._store.get(MarketDayStatus, tenant, market_day_id(zone, product, day))
+        now = self.clock.now()
+        row = await self.store.get(MarketDayStatus, tenant, market_day_id(zone, product, day))
         before = None if row is None else row.record
         known = await self._series_of(tenant, before)
         series, note = _better(known, fetched, note)
@@ -309,33 +319,33 @@ class MarketDataGatherer:
         puts = [Put(record=status, expected_version=0 if row is None else row.version)]
         if series is not None and (known is None or known.id != series.id):
             puts += await self._if_new(tenant, series)
-        await self._store.apply(Batch(tenant=tenant, puts=tuple(puts), audit=(self._entry(tenant, status),)))
+        await self.store.apply(Batch(tenant=tenant, puts=tuple(puts), audit=(self._entry(tenant, status),)))
         _LOG.info("market_day", id=status.id, state=state.value, missing_count=status.missing_count, note=note)
         return status
 
     async def _series_of(self, tenant: str, status: MarketDayStatus | None) -> PriceSeries | None:
         if status is None or status.series_id is None:
             return None
-        stored = await self._store.get(PriceSeries, tenant, status.series_id)
+        stored = await self.store.get(PriceSeries, tenant, status.series_id)
         return None if stored is None else stored.record
 
     async def _if_new(self, tenant: str, series: PriceSeries) -> list[Put]:
-        stored = await self._store.get(PriceSeries, tenant, series.id)
+        stored = await self.store.get(PriceSeries, tenant, series.id)
         return [Put(record=series, expected_version=0)] if stored is None else []
 
     async def _stand_in(self, tenant: str, zone: str, product: PriceProduct, day: DeliveryDay) -> PriceSeries | None:
         """Return last week's prices on this day's grid, labelled as a stand-in; None when there are none."""
         week_ago = day.next(-_WEEK_DAYS)
-        row = await self._store.get(MarketDayStatus, tenant, market_day_id(zone, product, week_ago))
+        row = await self.store.get(MarketDayStatus, tenant, market_day_id(zone, product, week_ago))
         past = await self._series_of(tenant, None if row is None else row.record)
         if past is None or not past.is_complete:
             return None
-        return shifted_series(past, week_ago, day, self._clock.now())
+        return shifted_series(past, week_ago, day, self.clock.now())
 
     def _entry(self, tenant: str, status: MarketDayStatus) -> AuditEntry:
         causes = () if status.series_id is None else (f"series:{status.series_id}",)
         return AuditEntry(
-            id=self._ids.new("audit"),
+            id=self.ids.new("audit"),
             tenant=tenant,
             at=status.checked_at,
             actor=_ACTOR,
@@ -351,144 +361,31 @@ class MarketDataGatherer:
             },
         )
 
-    async def _latest_carbon(self, tenant: str, zone: str, day: DeliveryDay) -> CarbonSeries | None:
+    async def latest_carbon(self, tenant: str, zone: str, day: DeliveryDay) -> CarbonSeries | None:
+        """Return the carbon intensity of a day that was fetched last; None when there is none."""
         span = day.interval
-        rows = await self._store.find(CarbonSeries, tenant, {"zone": zone}, since=span.start, until=span.end)
+        rows = await self.store.find(CarbonSeries, tenant, {"zone": zone}, since=span.start, until=span.end)
         return max((row.record for row in rows), key=lambda series: series.fetched_at, default=None)
 
     async def _keep_carbon(self, tenant: str, series: CarbonSeries) -> None:
-        if await self._store.get(CarbonSeries, tenant, series.id) is not None:
+        if await self.store.get(CarbonSeries, tenant, series.id) is not None:
             return
         entry = AuditEntry(
-            id=self._ids.new("audit"),
+            id=self.ids.new("audit"),
             tenant=tenant,
-            at=self._clock.now(),
+            at=self.clock.now(),
             actor=_ACTOR,
             action="carbon.receive",
             object_kind="series",
             object_id=series.id,
             detail={"source": series.source, "quality": series.quality.value},
         )
-        await self._store.apply(Batch(tenant=tenant, puts=(Put(record=series, expected_version=0),), audit=(entry,)))
-
-    # ------------------------------------------------------------ the loop
-
-    async def run(self) -> None:
-        """Keep the days that matter up to date until cancelled: the past first to come, then tomorrow's publication."""
-        while True:
-            try:
-                wake = await self._round()
-            except Unavailable as error:
-                _LOG.warning("market_data_round_failed", error=str(error))
-                wake = self._clock.now() + self._settings.shortest_poll
-            await self._clock.sleep_until(wake)
-
-    async def _round(self) -> datetime:
-        """Ask for every day that is due and return when the next one is."""
-        now = self._clock.now()
-        wake = now + self._settings.carbon_poll
-        for (zone, product), day in self._price_days(now):
-            due = await self._price_due(zone, product, day)
-            if due is not None and due <= self._clock.now():
-                due = await self._ask_for(zone, product, day)
-                await self._clock.sleep(self._settings.spacing)
-            wake = wake if due is None else min(wake, due)
-        for zone, day in self._carbon_days(now):
-            wake = min(wake, await self._carbon_round(zone, day, wake))
-        return max(wake, self._clock.now())
-
-    def _price_days(self, now: datetime) -> list[tuple[PriceKey, DeliveryDay]]:
-        """Return the days of every product that matter, newest first: tomorrow is what people wait for."""
-        days: list[tuple[PriceKey, DeliveryDay]] = []
-        for key in self._prices:
-            today = DeliveryDay.containing(now, self._settings.time_zones[key[0]])
-            # A tariff is known days ahead; an auction publishes tomorrow at most.
-            last = max(1, -PUBLICATION[key[1]].day_offset)
-            days += [(key, today.next(offset)) for offset in range(last, -self._settings.history_days - 1, -1)]
-        return days
-
-    def _carbon_days(self, now: datetime) -> list[tuple[str, DeliveryDay]]:
-        days: list[tuple[str, DeliveryDay]] = []
-        for zone in self._carbon:
-            today = DeliveryDay.containing(now, self._settings.time_zones[zone])
-            days += [(zone, today.next(offset)) for offset in (1, 0, -1)]
-        return days
-
-    async def _price_due(self, zone: str, product: PriceProduct, day: DeliveryDay) -> datetime | None:
-        """Return when to ask next for a day; None when it is complete or was asked for often enough."""
-        key = market_day_id(zone, product, day)
-        rows = [await self._store.get(MarketDayStatus, tenant, key) for tenant in self._settings.tenants]
-        if all(row is not None and row.record.state is DayState.COMPLETE for row in rows):
-            return self._confirm_due(key, zone, product, [row.record for row in rows if row is not None])
-        now = self._clock.now()
-        is_past = day.interval.end is not None and PUBLICATION[product].late_at(day) + timedelta(days=1) < now
-        limit = self._settings.history_tries if is_past else self._settings.requests_per_day
-        if self._asked.get(key, 0) >= limit:
-            return None
-        return self._next_ask.get(key, PUBLICATION[product].opens_at(day))
-
-    def _confirm_due(
-        self, key: str, zone: str, product: PriceProduct, statuses: Sequence[MarketDayStatus]
-    ) -> datetime | None:
-        """Return when to ask another source about a complete day; None when one has answered, or there is none."""
-        is_open = len(self._prices[zone, product]) > 1 and not all(status.cross_check for status in statuses)
-        is_recent = all(status.day >= self._oldest_to_confirm(zone) for status in statuses)
-        tries = self._asked.get(_confirming(key), 0)
-        if not is_open or not is_recent or tries >= self._settings.confirm_tries:
-            return None
-        return self._next_ask.get(_confirming(key), self._clock.now())
-
-    def _oldest_to_confirm(self, zone: str) -> str:
-        """Return the ISO day before which nothing is compared any more: today's."""
-        return DeliveryDay.containing(self._clock.now(), self._settings.time_zones[zone]).day.isoformat()
-
-    async def _ask_for(self, zone: str, product: PriceProduct, day: DeliveryDay) -> datetime:
-        """Ask for prices that are missing, or for a second opinion on a whole day; return when to ask again."""
-        key = market_day_id(zone, product, day)
-        row = await self._store.get(MarketDayStatus, self._settings.tenants[0], key)
-        if row is None or row.record.state is not DayState.COMPLETE:
-            await self.refresh(zone, product, day)
-            return self._asked_now(key)
-        await self.confirm(zone, product, day)
-        self._asked[_confirming(key)] = self._asked.get(_confirming(key), 0) + 1
-        self._next_ask[_confirming(key)] = self._clock.now() + self._settings.confirm_poll
-        return self._next_ask[_confirming(key)]
-
-    async def _carbon_round(self, zone: str, day: DeliveryDay, wake: datetime) -> datetime:
-        key = f"{zone}:carbon:{day.day.isoformat()}"
-        due = self._next_ask.get(key, self._clock.now())
-        if self._asked.get(key, 0) >= self._settings.requests_per_day:
-            return wake
-        if due > self._clock.now():
-            return due
-        is_complete = await self.refresh_carbon(zone, day)
-        self._asked_now(key)
-        if is_complete and not await self._is_estimate(zone, day):
-            self._asked[key] = self._settings.requests_per_day
-            return wake
-        earliest = self._clock.now() + self._settings.carbon_poll
-        # A forecast of the whole day is enough until the day is over; then what really was is asked for.
-        self._next_ask[key] = max(earliest, day.next().interval.start) if is_complete else earliest
-        return self._next_ask[key]
-
-    async def _is_estimate(self, zone: str, day: DeliveryDay) -> bool:
-        latest = [await self._latest_carbon(tenant, zone, day) for tenant in self._settings.tenants]
-        return any(series is not None and series.quality is Quality.ESTIMATED for series in latest)
-
-    def _asked_now(self, key: str) -> datetime:
-        low, high = self._settings.shortest_poll.total_seconds(), self._settings.longest_poll.total_seconds()
-        self._asked[key] = self._asked.get(key, 0) + 1
-        self._next_ask[key] = self._clock.now() + timedelta(seconds=self._ids.uniform(low, high))
-        return self._next_ask[key]
+        await self.store.apply(Batch(tenant=tenant, puts=(Put(record=series, expected_version=0),), audit=(entry,)))
 
 
 def _is_same(status: MarketDayStatus, series: PriceSeries | None) -> bool:
     """Tell whether a status still points to the same prices, so that what another source said of them holds."""
     return series is not None and status.series_id == series.id
-
-
-def _confirming(key: str) -> str:
-    return f"{key}:second-opinion"
 
 
 def _require_asked(series: PriceSeries, zone: str, product: PriceProduct, day: DeliveryDay) -> None:
