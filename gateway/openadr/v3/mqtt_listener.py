@@ -192,6 +192,7 @@ class MqttListener:
             try:
                 await client.__aenter__()
             except aiomqtt.MqttError as error:
+                await _leave(client)  # or its socket and task would stay
                 last = error
                 continue
             self._versions = (version, *(other for other in _VERSIONS if other is not version))

@@ -112,7 +112,7 @@ class Room:
 
     async def until(self, is_so: Callable[[], bool], step_s: float = 1.0) -> None:
         """Let real time pass, and some market time with it, until something is so."""
-        async with asyncio.timeout(10.0):
+        async with asyncio.timeout(15.0):
             while not is_so():
                 self.clock.move(seconds=step_s)
                 await asyncio.sleep(0.01)
@@ -191,10 +191,10 @@ async def test_mqtt_5_is_spoken_where_the_broker_does(tmp_path: Path) -> None:
 
 
 async def test_a_bearer_token_opens_the_broker(tmp_path: Path) -> None:
-    (tmp_path / "users").write_text(f"us:{Argon2Hasher().hash('T-1')}\n")
+    (tmp_path / "users").write_text(f"us:{Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1).hash('T-1')}\n")
     plugins = {"amqtt.plugins.authentication.FileAuthPlugin": {"password_file": str(tmp_path / "users")}}
     method = {"method": "OAUTH2_BEARER_TOKEN", "username": "{clientID}"}
-    async with listening(Amqtt(tmp_path, plugins=plugins), method, patience_s=0.7) as room:
+    async with listening(Amqtt(tmp_path, plugins=plugins), method, patience_s=1.0) as room:
         await room.say("p1/d", notice(operation="DELETE"), username="us", password="T-1")
         await room.until(lambda: room.woken == 2)
 
@@ -277,6 +277,21 @@ async def broken(vtn: Notifying, **changes: Any) -> Room:
 async def test_nobody_at_the_address_is_tried_again() -> None:
     room = await broken(Notifying([f"mqtt://127.0.0.1:{free_port()}"], ANONYMOUS))
     assert "refused" in room.listener.health.last_error
+
+
+async def test_a_broker_that_never_answers_leaves_nothing_behind() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        room = await broken(Notifying([f"mqtt://127.0.0.1:{port}"], ANONYMOUS), patience_s=0.1)
+        assert "timed out" in room.listener.health.last_error
+        await asyncio.sleep(0)
+        left = [task for task in asyncio.all_tasks() if "misc" in repr(task)]
+        assert not left
 
 
 async def test_b20_a_broker_in_the_clear_elsewhere_is_refused() -> None:
