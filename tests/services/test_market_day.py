@@ -7,6 +7,7 @@ import pytest
 
 from gateway.domain.bids import BidState, NominationState, Order, OrderState, Schedule, energy_mwh
 from gateway.domain.timegrid import DeliveryDay
+from gateway.services.gather_market_data import PublicationLoop
 from tests.services.market_scene import APPROVER, AUDITOR, PORTFOLIO, SYSTEM, TENANT, TRADER, ZONE, MarketScene
 
 DAYS = [(date(2025, 3, 30), 92), (date(2025, 10, 15), 96), (date(2025, 10, 26), 100)]
@@ -91,9 +92,10 @@ async def test_services_run_by_themselves_from_the_planning_time_to_the_money() 
         pytest.fail(f"the bid never became {what}")
 
     async with asyncio.TaskGroup() as group:
+        market = PublicationLoop(scene.gatherer)
         loops = [
             group.create_task(one.run())
-            for one in (scene.gatherer, scene.planner, scene.submitter, scene.settler, scene.reporter)
+            for one in (market, scene.planner, scene.submitter, scene.settler, scene.reporter)
         ]
         await until("validated")
         [bid] = await scene.reviewer.list_bids(TRADER, scene.iso)
