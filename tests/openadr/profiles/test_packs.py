@@ -284,6 +284,25 @@ NL_FLEX: tuple[tuple[str, str, Json, Callable[[Json], object], set[str]], ...] =
         {"dispatch-schedule"},
     ),
     (
+        "dispatch beyond its window",
+        "event",
+        made.dispatch_event(),
+        lambda e: e.update(
+            intervals=[
+                interval_of(e, 1)
+                | {"id": 0, "intervalPeriod": {"start": "2025-10-16T23:00:00Z", "duration": "PT2H"}}
+            ]
+        ),
+        {"dispatch-schedule"},
+    ),
+    (
+        "dispatches that overlap",
+        "event",
+        made.dispatch_event(),
+        lambda e: interval_of(e, 2)["intervalPeriod"].update(start="2025-10-16T18:00:00Z", duration="PT2H"),
+        {"dispatch-schedule"},
+    ),
+    (
         "dispatch without delivery report",
         "event",
         made.dispatch_event(),

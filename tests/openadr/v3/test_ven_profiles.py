@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import async_solipsism
@@ -45,6 +46,10 @@ def shown(
 
 def without_id(content: Json) -> Json:
     return {name: value for name, value in content.items() if name not in {"id", "createdDateTime"}}
+
+
+def without_targets(content: Json) -> Json:
+    return {name: value for name, value in content.items() if name != "targets"}
 
 
 def test_b18_an_event_that_keeps_its_profile_becomes_a_limit() -> None:
@@ -95,6 +100,46 @@ def test_b18_what_a_program_lacks_is_told_once() -> None:
     found = {(one.rule, one.object_kind, one.object_id, one.is_applied) for one in bench.broken()}
     assert found == {("program-type", "program", "p1", True), ("safe-mode", "program", "p1", True)}
     assert "e1" in bench.in_force()
+
+
+def test_b18_what_a_program_lacks_is_not_told_again_with_every_change() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.vtn.program(**without_id(made.gac_program()))
+        bench.vtn.event("e1", **without_id(made.gac_event()) | {"targets": []})
+        more = without_id(made.gac_event()) | {"targets": [], "eventName": "another"}
+        await bench.run((30, lambda: bench.vtn.event("e2", **more)), seconds=60)
+
+    bench = virtually(scenario, gate_of=gate("gac-2.2"))
+    assert set(bench.events()) == {"e1", "e2"}
+    [lacks] = bench.broken()
+    assert lacks.rule == "safe-mode"
+    assert lacks.at < START + timedelta(seconds=30)
+
+
+def test_swedish_limits_bind_although_the_program_does_not_say_so() -> None:
+    program = {"id": "1", "programName": "limits"}
+    request = made.put(made.limit_request(), intervalPeriod={"start": "2025-10-15T08:30:00Z", "duration": "PT15M"})
+    bench = shown(
+        "se-conditional-1.0",
+        program,
+        request,
+        private_payloads=dict.fromkeys(load_profile("se-conditional-1.0").informs, Instruction.INFORMATION),
+    )
+    event = bench.events()["1"]
+    assert event.is_binding
+    limits = [(one.value, one.end) for one in event.intervals if one.instruction is Instruction.IMPORT_LIMIT_KW]
+    assert limits == [(15000.0, START + timedelta(minutes=45))]
+    assert bench.broken() == []
+
+
+def test_prices_never_bind_whatever_the_program_says() -> None:
+    program = {"id": "p1", "programName": "prices", "attributes": [{"type": "BINDING_EVENTS", "values": [True]}]}
+    bench = shown("us-ca-prices-1.0", program, without_targets(made.price_event()))
+    assert not bench.events()["day"].is_binding
+    assert [(one.rule, one.is_applied) for one in bench.broken()] == [("no-binding", True)]
+    kinds = {one.instruction for one in bench.events()["day"].intervals}
+    assert kinds == {Instruction.PRICE, Instruction.EXPORT_PRICE, Instruction.CARBON_G_PER_KWH}
+    assert len(bench.events()["day"].intervals) == 3 * 24
 
 
 def test_a_called_flexibility_is_the_limit_it_leaves_of_the_baseline() -> None:
