@@ -33,11 +33,20 @@ def test_the_thread_is_measured() -> None:
     assert report["results"][0]["round_count"] == 40
 
 
-def test_a_campaign_writes_its_summary() -> None:
+def test_reading_events_is_measured_beside_openleadr() -> None:
+    report = json.loads(run("scripts/bench", "openadr", "--only", "parse", "--repeats", "2", "--json"))
+    assert [row["message_bytes"] > 100_000 for row in report["results"]] == [True, True]
+    assert [goal["target"] for goal in report["goals"]] == [15.0, 15.0]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("limits", "--minutes", "0.1"), ("openadr", "--cases", "2000")], ids=["limits", "openadr"]
+)
+def test_a_campaign_writes_its_summary(arguments: tuple[str, ...]) -> None:
     summaries = ROOT / "tests" / "soak" / "summaries"
     before = set(summaries.glob("*"))
     try:
-        run("scripts/soak", "limits", "--minutes", "0.1")
+        run("scripts/soak", *arguments)
         assert set(summaries.glob("*")) - before
     finally:
         for written in set(summaries.glob("*")) - before:
