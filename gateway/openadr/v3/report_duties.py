@@ -121,6 +121,10 @@ class DutyBook:
         ]
         return [group for group in groups if not group.duties[0].is_finished], duties
 
+    def ids(self, known: KnownEvent) -> list[str]:
+        """Return the ids of an event's duties."""
+        return [self._id(known, index) for index in range(len(known.event.report_descriptors))]
+
     def _id(self, known: KnownEvent, index: int) -> str:
         return f"{self._settings.authority}:{known.event.meta.id}:{index}"
 

@@ -147,7 +147,9 @@ class ReportEngine:
     async def load(self) -> None:
         """Take up duties and unsent reports of an earlier run."""
         settings = self._around.settings
-        rows = await self._around.store.find(ReportDuty, settings.tenant, {"authority": settings.authority})
+        rows = await self._around.store.find(
+            ReportDuty, settings.tenant, {"authority": settings.authority}, newest_first=True
+        )
         self._duties = {row.record.id: row.record for row in rows}
         await self._sender.load()
 
@@ -158,7 +160,7 @@ class ReportEngine:
         duties: dict[str, ReportDuty] = {}
         for known in events:
             if known.event.report_descriptors:
-                found, kept = self._book.of(known, self._duties, now)
+                found, kept = self._book.of(known, await self._held(known), now)
                 groups |= {group.key: group for group in found}
                 duties |= {duty.id: duty for duty in kept}
         gone = [duty for key, duty in self._duties.items() if key not in duties and not duty.is_finished]
@@ -169,6 +171,16 @@ class ReportEngine:
                 _log.warning("report not answered", authority=duty.authority, duty=duty.id, problem=duty.problem)
         self._known, self._groups, self._duties = tuple(events), groups, duties
         self._look_at = {key: at for key, at in self._look_at.items() if key in groups}
+
+    async def _held(self, known: KnownEvent) -> dict[str, ReportDuty]:
+        """Return an event's duties as they were, also those that an earlier run left so long ago that they were not taken up."""
+        held = {key: duty for key, duty in self._duties.items() if duty.event_id == known.event.meta.id}
+        for key in self._book.ids(known):
+            if key not in held:
+                row = await self._around.store.get(ReportDuty, self._around.settings.tenant, key)
+                if row is not None:
+                    held[key] = row.record
+        return held
 
     async def act(self) -> None:
         """Make up what is due and send what is made up; what fails is tried again and harms nothing else.

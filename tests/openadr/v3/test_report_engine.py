@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from gateway.domain.programs import ReportDuty
 from gateway.openadr.v3.names import Dialect
 from gateway.openadr.v3.report_engine import ReportSettings
 from tests.openadr.v3.bench import START
@@ -386,6 +387,21 @@ def test_b17_a_kill_at_any_step_loses_nothing_and_repeats_nothing(minute: float)
         await bench.run(seconds=(80 - minute) * 60 if minute < 80 else 60)
 
     assert [ids_of(report) for report in reporting(scenario).sent()] == [[0], [1], [2], [3]]
+
+
+def test_b17_a_duty_of_long_ago_is_remembered_although_it_was_not_taken_up() -> None:
+    async def scenario(bench: ReportBench) -> None:
+        bench.vtn.event(**wants(USAGE))
+        await bench.run(seconds=70 * 60)
+        find = bench.store.find
+
+        async def forgetful(kind: Any, *what: Any, **how: Any) -> Any:
+            return [] if kind is ReportDuty else await find(kind, *what, **how)
+
+        bench.store.find = forgetful  # type: ignore[method-assign]  # as if too many others were newer
+        await bench.run(seconds=10 * 60)
+
+    assert len(reporting(scenario).vtn.asked("POST /reports")) == 1
 
 
 def test_b17_what_was_made_up_before_a_kill_is_sent_after_it() -> None:
