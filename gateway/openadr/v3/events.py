@@ -53,7 +53,7 @@ class EventExchange:
         self._understanding = understanding
         self._understood: dict[str, Understood] = {}
         self._told: _State | None = None
-        self._fingerprint: tuple[str, int] | None = None
+        self._listed: tuple[str, Survey] | None = None
 
     @property
     def known(self) -> tuple[KnownEvent, ...]:
@@ -72,10 +72,10 @@ class EventExchange:
             StorageUnavailable: Not all was kept; everything is told again.
         """
         listing = await list_events(self._client, survey, self._holdings)
-        fingerprint = (listing.digest, id(survey))
-        if fingerprint == self._fingerprint:
+        digest = listing.digest
+        if self._listed is not None and self._listed[0] == digest and self._listed[1] is survey:
             return False
-        self._fingerprint = None
+        self._listed = None
         if listing.nameless:
             _log.warning("no events with an id", authority=self._settings.authority, count=listing.nameless)
         receipt = Receipt(raw_signal=self._around.ids.new("signal"), received_at=self._around.clock.now())
@@ -86,7 +86,7 @@ class EventExchange:
         if is_changed:
             self._told = None
             await self._tell(understood, receipt, listing)
-        self._understood, self._told, self._fingerprint = understood, state, fingerprint
+        self._understood, self._told, self._listed = understood, state, (digest, survey)
         return is_changed
 
     def next_roll(self) -> datetime | None:

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from gateway.domain.programs import HeldObject
 from gateway.openadr.v3.guard import Json, canonical, read_json
@@ -19,6 +19,8 @@ from gateway.openadr.v3.wire import Meta, Program
 
 _METADATA = frozenset({"id", "createdDateTime", "modificationDateTime", "objectType"})
 _MOST = 200_000
+_REMEMBERED = timedelta(days=90)
+"""How long an object that is gone is known; one that comes back later is a new one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +57,9 @@ class Holdings:
         rows = await self._around.store.find(
             HeldObject, self._settings.tenant, {"authority": self._settings.authority}, limit=_MOST
         )
-        self._held = {row.record.id: row.record for row in rows}
+        long_ago = self._around.clock.now() - _REMEMBERED
+        held = [row.record for row in rows]
+        self._held = {one.id: one for one in held if one.gone_at is None or one.gone_at > long_ago}
 
     def see(
         self, kind: ObjectKind, meta: Meta, content: Mapping[str, Json], *, program_id: str = "", beside: Json = None

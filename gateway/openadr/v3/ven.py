@@ -29,7 +29,7 @@ from gateway.openadr.v3.events import EventExchange
 from gateway.openadr.v3.holdings import Holdings
 from gateway.openadr.v3.names import Dialect
 from gateway.openadr.v3.notifications import Interest
-from gateway.openadr.v3.refusals import VtnBusy
+from gateway.openadr.v3.refusals import VtnBusy, VtnRefused
 from gateway.openadr.v3.restoring import restored
 from gateway.openadr.v3.settings import VenSettings
 from gateway.openadr.v3.standing import Registrar, Standing
@@ -250,8 +250,8 @@ class Ven:
         events = await self._loaded()
         now = self._clock.now()
         if self._survey is None or now >= self._next_survey:
-            self._survey = await survey(self._settings, self.client, self._registrar, self._holdings)
             self._next_survey = now + self._settings.survey_interval
+            self._survey = await self._surveyed()
             self._next_poll = now
         if now >= self._next_poll:
             self._last_poll, self._next_poll = now, now + self._settings.poll_interval
@@ -262,6 +262,17 @@ class Ven:
         await self._roll()
         await self._act()
         await self._rest()
+
+    async def _surveyed(self) -> Survey:
+        """Return what surrounds the events; where the VTN refuses to say it again, what it said before goes on to hold."""
+        try:
+            return await survey(self._settings, self.client, self._registrar, self._holdings)
+        except VtnRefused as error:
+            if self._survey is None or isinstance(error, VtnBusy):
+                raise
+            self._last_error = str(error)
+            _log.warning("survey refused", authority=self._settings.authority, error=str(error))
+            return self._survey
 
     async def _loaded(self) -> EventExchange:
         """Take up what an earlier run left, once."""

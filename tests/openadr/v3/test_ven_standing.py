@@ -380,6 +380,20 @@ def test_a_refused_registration_is_tried_again_with_growing_pauses() -> None:
     virtually(scenario)
 
 
+def test_a_vtn_that_refuses_a_later_survey_is_polled_on() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.vtn.program()
+        for _ in range(50):
+            bench.vtn.once("GET /vens/ven-1", 500, {"detail": "out of order"})
+        late = (200, lambda: bench.vtn.event(**limit_event(START, 5.0, duration="PT8H")))
+        ven = await bench.run(late, seconds=300)
+        assert bench.in_force() == {"e1": 0}
+        assert (ven.health().failures, ven.health().last_error[-12:]) == (0, "out of order")
+        assert len(bench.vtn.asked("GET /events")) >= 30
+
+    virtually(scenario, survey_interval=timedelta(seconds=60))
+
+
 # ---------------------------------------------------------------- silence, waking
 
 
