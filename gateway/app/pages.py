@@ -46,6 +46,7 @@ def page_site(settings: Settings, world: World, services: Services, journal: Exc
         signals=services.signals,
         opt=services.opt,
         programs=services.programs,
+        availability=services.availability,
         journal=ExchangeJournal() if journal is None else journal,
         rereader=_rereading(settings, world),
         partners=tuple(vtn.authority for vtn in settings.vtn if vtn.tenant == settings.web.tenant),

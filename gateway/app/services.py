@@ -15,6 +15,7 @@ from gateway.ports import CarbonSource, Clock, Exchange, Ids, NominationDesk, Pr
 from gateway.services.admit import Admission
 from gateway.services.believe_stays import StayBeliefs
 from gateway.services.decide_opt import OptDecider, OptMode, OptRules
+from gateway.services.declare_availability import AvailabilityDesk
 from gateway.services.expect_power import PowerExpectation
 from gateway.services.follow_dispatch import Follower
 from gateway.services.gather_market_data import GatherSettings, MarketDataGatherer
@@ -60,6 +61,7 @@ class Services:
     beliefs: StayBeliefs
     signals: SignalGatherer
     programs: ProgramDesk
+    availability: AvailabilityDesk
     opt: OptDecider
     dispatcher: Dispatcher
     follower: Follower
@@ -91,6 +93,7 @@ def wire_services(settings: Settings, world: World) -> Services:
         beliefs=control.beliefs,
         signals=control.signals,
         programs=ProgramDesk(control.signals.scribe, control.signals.appraiser),
+        availability=AvailabilityDesk(store=store, clock=clock, ids=ids),
         opt=control.opt,
         dispatcher=control.dispatcher,
         follower=control.follower,

@@ -12,6 +12,7 @@ from gateway.domain.errors import PermissionRefused
 from gateway.ports import Clock, Ids, PartnerJournal, SignalRereader, Store
 from gateway.services.admit import Admission
 from gateway.services.decide_opt import OptDecider
+from gateway.services.declare_availability import AvailabilityDesk
 from gateway.services.follow_dispatch import Follower
 from gateway.services.gather_market_data import MarketDataGatherer
 from gateway.services.gather_signals import ProgramDesk, SignalGatherer
@@ -50,6 +51,7 @@ class WebRooms:
     signals: SignalGatherer
     opt: OptDecider
     programs: ProgramDesk
+    availability: AvailabilityDesk
     journal: PartnerJournal
     rereader: SignalRereader
     partners: tuple[str, ...]

@@ -9,7 +9,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from gateway.domain import errors
-from gateway.web import live, login, operator, trader, utility
+from gateway.web import availability, live, login, operator, trader, utility
 from gateway.web.armour import Armour
 from gateway.web.rooms import TEMPLATES, WebRooms
 
@@ -41,6 +41,7 @@ def create_site(rooms: WebRooms) -> FastAPI:
     site.include_router(trader.router)
     site.include_router(operator.router)
     site.include_router(utility.router)
+    site.include_router(availability.router)
     site.include_router(live.router)
     site.mount("/static", StaticFiles(directory=STATIC), name="static")
 

@@ -17,6 +17,7 @@ from gateway.domain.programs import NonCompliance, PendingReport, ReportDuty
 from gateway.domain.settlement import EventPerformance
 from gateway.domain.signals import EventStatus, GridEvent, OptType, RawSignal, ReportRequest
 from gateway.web import utility_view as view
+from gateway.web.availability import availability_context
 from gateway.web.rooms import TEMPLATES, Login, Rooms, SameOrigin, WebRooms, go_to
 from gateway.web.sessions import require_csrf
 
@@ -32,7 +33,7 @@ _MOST_MESSAGES = 15
 @router.get("")
 async def utility_page(request: Request, rooms: Rooms, session: Login) -> Response:
     """Show everything between us and grid partners."""
-    context = await _context(rooms, session.principal)
+    context = await _context(rooms, session.principal) | await availability_context(rooms, session.principal)
     return TEMPLATES.TemplateResponse(request, "utility.html", {**context, "session": session})
 
 

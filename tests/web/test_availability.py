@@ -1,0 +1,106 @@
+"""What people declare on the utility's page: availability, withdrawals, leaving and joining."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+
+from gateway.domain.programs import OptSchedule
+from gateway.domain.signals import OptType
+from gateway.services.declare_availability import REGISTRATION_TOPIC
+from tests.fakes.wired import TENANT, Wired
+from tests.web.conftest import HTML, Browser, browsing, serving
+from tests.web.utility_scene import PARTNER, with_partners
+
+DECLARE, WITHDRAW, REGISTRATION = "/utility/availability", "/utility/availability/withdraw", "/utility/registration"
+FIELDS = {
+    "authority": PARTNER,
+    "opt": "optOut",
+    "reason": "mustRun",
+    "start": "2030-07-01T18:00",
+    "end": "2030-07-01T20:30",
+    "resource": "Depot A&B <1>",
+}
+
+
+@pytest.fixture
+async def place() -> AsyncIterator[tuple[Wired, Browser]]:
+    house, journal = await with_partners()
+    async with serving(house, journal=journal) as url, browsing(url) as browser:
+        yield house, browser
+
+
+async def test_what_is_declared_is_kept_shown_and_withdrawn(place: tuple[Wired, Browser]) -> None:
+    house, browser = place
+    await browser.login("olga")
+    form = await browser.form("/utility", DECLARE) | FIELDS
+    for _ in range(2):  # a double click is one declaration
+        assert (await browser.post(DECLARE, form)).headers["Location"] == "/utility"
+    (row,) = house.scene.store.all(OptSchedule, TENANT)
+    assert (row.authority, row.opt, row.reason, row.resources) == (
+        PARTNER,
+        OptType.OPT_OUT,
+        "mustRun",
+        ("Depot A&B <1>",),
+    )
+    window = row.windows[0]
+    assert (window.start, window.end) == (
+        datetime(2030, 7, 1, 16, 0, tzinfo=UTC),
+        datetime(2030, 7, 1, 18, 30, tzinfo=UTC),
+    )
+    page = (await browser.get("/utility", **HTML)).text
+    assert "Depot A&amp;B &lt;1&gt;" in page
+    assert "to be told" in page
+    gone = await browser.form("/utility", WITHDRAW)
+    assert (await browser.post(WITHDRAW, gone)).headers["Location"] == "/utility"
+    assert house.scene.store.all(OptSchedule, TENANT)[0].cancelled_at is not None
+    assert "being withdrawn" in (await browser.get("/utility", **HTML)).text
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"opt": "perhaps"}, "opt"),
+        ({"authority": "vtn:nobody"}, "authority"),
+        ({"start": "soon"}, "start"),
+        ({"start": "2030-07-01T18:00+02:00"}, "start"),
+        ({"end": "2030-07-01T18:00"}, "end"),
+        ({"reason": "because"}, "reason"),
+        ({"start": "2001-07-01T18:00", "end": "2001-07-01T20:00"}, "windows"),
+    ],
+    ids=range(7),
+)
+async def test_what_makes_no_sense_is_said_so(
+    place: tuple[Wired, Browser], changes: dict[str, str], field: str
+) -> None:
+    house, browser = place
+    await browser.login("olga")
+    form = await browser.form("/utility", DECLARE) | FIELDS | changes
+    assert (await browser.post(DECLARE, form)).json["field"] == field
+    assert not house.scene.store.all(OptSchedule, TENANT)
+
+
+async def test_leaving_and_joining_are_wishes(place: tuple[Wired, Browser]) -> None:
+    house, browser = place
+    await browser.login("olga")
+    for wish in ("leave", "join"):
+        form = await browser.form("/utility", REGISTRATION) | {"authority": PARTNER, "wish": wish}
+        assert (await browser.post(REGISTRATION, form)).headers["Location"] == "/utility"
+    items = await house.scene.store.due_outbox(REGISTRATION_TOPIC, house.scene.clock.now())
+    assert {item.key for item in items} == {f"{PARTNER}:leave", f"{PARTNER}:join"}
+    form = await browser.form("/utility", REGISTRATION) | {"authority": PARTNER, "wish": "perhaps"}
+    assert (await browser.post(REGISTRATION, form)).json["field"] == "wish"
+
+
+@pytest.mark.parametrize("path", [DECLARE, WITHDRAW, REGISTRATION])
+async def test_a_form_needs_token_and_role(place: tuple[Wired, Browser], path: str) -> None:
+    house, browser = place
+    fields = {**FIELDS, "request_id": "r", "schedule_id": "x", "wish": "leave"}
+    await browser.login("olga")
+    before = len(house.scene.store.applied)
+    assert (await browser.post(path, fields)).status == 403
+    await browser.login("aud")
+    csrf = (await browser.form("/utility", "/logout"))["csrf"]
+    assert (await browser.post(path, fields | {"csrf": csrf})).json["title"] == "PERMISSION_REFUSED"
+    assert f'action="{path}"' not in (await browser.get("/utility", **HTML)).text
+    assert len(house.scene.store.applied) == before
