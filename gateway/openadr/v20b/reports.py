@@ -74,6 +74,8 @@ class ReportEngine:
         self._made_wake = WakeUp(around.clock)
         self.on_made: Callable[[], None] = _nobody_waits
         """Called when reports may have been made up."""
+        self.is_wanted: Callable[[], bool] = _always
+        """Says whether the VTN still wants reports: not while a registration has been ended by either side."""
 
     async def load(self) -> None:
         """Take up the requests and reports of an earlier run."""
@@ -84,6 +86,7 @@ class ReportEngine:
     def registered(self) -> None:
         """After a registration: our METADATA is to be offered again."""
         self._offer_at = self._around.clock.now() if self._settings.report_points else NEVER
+        self._made_wake.ring()
 
     @property
     def pending_count(self) -> int:
@@ -95,11 +98,15 @@ class ReportEngine:
     async def keep_making(self) -> None:
         """Make reports up as they come due, whether the VTN can be reached or not, until cancelled."""
         while True:
-            due = self._maker.next_due() if self._is_loaded else None
+            due = self._maker.next_due() if self._is_on else None
             await self._made_wake.wait(NEVER if due is None else due)
-            if self._is_loaded:
+            if self._is_on:
                 await self._maker.make_due()
                 self.on_made()
+
+    @property
+    def _is_on(self) -> bool:
+        return self._is_loaded and self.is_wanted()
 
     def next_due(self) -> datetime:
         """Return when `send_due` next has something to do, unless something is made up before (`on_made`)."""
@@ -324,6 +331,11 @@ class ReportEngine:
 
 def _nobody_waits() -> None:
     """Stand in for a VEN that does not sleep."""
+
+
+def _always() -> bool:
+    """Stand in for a VEN that never ends its registration."""
+    return True
 
 
 def _ended(request: ReportRequest, now: datetime, *, to_follow: bool) -> ReportRequest:

@@ -143,6 +143,7 @@ class Ven:
         self._opts = OptExchange(self._around, self._conversation)
         self._wake = WakeUp(clock)
         self._reports.on_made = self._wake.ring
+        self._reports.is_wanted = lambda: self._state not in {VenState.CANCELLED, VenState.LEFT}
         self._inbox = PushInbox(self._wake)
         self._state = VenState.UNREGISTERED
         self._must_sync = True

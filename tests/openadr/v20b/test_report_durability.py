@@ -419,3 +419,21 @@ def test_a_single_status_is_told_as_soon_as_somebody_knows_it() -> None:
 
     bench = virtually(scenario)
     assert told(bench.vtn.acknowledged) == [300.0]
+
+
+def test_nothing_is_made_up_while_the_vtn_has_ended_our_registration() -> None:
+    async def scenario(bench: Bench) -> None:
+        often = messages.report_request("RR-2", report_back="PT1M", start="2025-10-15T08:00:20Z", **STATUS)
+        await bench.play(
+            (5, lambda: asks(bench, messages.report_request(start="2025-10-15T08:00:00Z"), often)),
+            (200, lambda: bench.vtn.queue.append(messages.cancel_registration())),
+            seconds=1505,
+        )
+
+    bench = virtually(scenario)
+    away = (200.0, 200.0 + 900.0)
+    made = [(row.made_at - START).total_seconds() for row in rows(bench)]
+    assert [at for at in made if away[0] < at < away[1]] == []
+    assert told(bench.vtn.acknowledged) == [60.0 * i for i in range(24)], "what was measured is told afterwards"
+    assert [at for at in told(bench.vtn.acknowledged, "RR-2") if away[0] < at < away[1]] == []
+    assert told(bench.vtn.acknowledged, "RR-2")[-1] > away[1]
