@@ -1,0 +1,107 @@
+"""`voltbridge market`: prices and carbon in the database, with where they come from and what is wrong with them."""
+
+import asyncio
+import dataclasses
+import json
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.app.offline_market import day_of, export_prices, findings, prices_of, told
+from gateway.domain.errors import InvalidInput
+from gateway.domain.series import PriceProduct
+from gateway.settings import Settings, load_settings
+
+app = typer.Typer(help="Prices and carbon: what is known, from where, and what is wrong.", no_args_is_help=True)
+Config = Annotated[Path | None, typer.Option(help="Settings as TOML.")]
+Zone = Annotated[str, typer.Option(help="Bidding zone; the settings' own by default.")]
+Product = Annotated[str, typer.Option(help=f"One of {', '.join(product.value for product in PriceProduct)}.")]
+
+
+@app.command()
+def show(
+    day: Annotated[str, typer.Argument(help="Delivery day, for example 2025-10-15.")],
+    zone: Zone = "",
+    product: Product = PriceProduct.DAY_AHEAD_SDAC.value,
+    known_at: Annotated[str | None, typer.Option(help="As known at this instant, ISO 8601 with offset.")] = None,
+    config: Config = None,
+) -> None:
+    """Print the prices of a delivery day on the market's wall clock, gaps as gaps."""
+    settings = load_settings(config)
+    zone = zone or _own_zone(settings)
+    wanted, at = _day(day), None if known_at is None else _instant(known_at)
+    series = asyncio.run(prices_of(settings, zone, _product(product), wanted, at))
+    for line in told(series, day_of(settings, zone, wanted)):
+        typer.echo(line)
+
+
+@app.command()
+def export(
+    first: Annotated[str, typer.Argument(help="First delivery day.")],
+    last: Annotated[str, typer.Argument(help="Last delivery day.")],
+    out: Annotated[Path, typer.Argument(help="CSV file to write.")],
+    zone: Zone = "",
+    product: Product = PriceProduct.DAY_AHEAD_SDAC.value,
+    config: Config = None,
+) -> None:
+    """Write prices with their provenance as CSV; exit code 1 when a day is not known."""
+    settings = load_settings(config)
+    span = (_day(first), _day(last))
+    zone = zone or _own_zone(settings)
+    count, unknown = asyncio.run(export_prices(settings, zone, _product(product), span, out))
+    typer.echo(f"{count} delivery periods written to {out}")
+    if unknown:
+        typer.echo(f"not known: {', '.join(unknown)}", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(
+    days: Annotated[int, typer.Option(min=1, max=3_660, help="Delivery days to look back.")] = 14,
+    config: Config = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list and nothing else.")] = False,
+) -> None:
+    """Say what is missing, stale, contradictory or stood in for, and why; exit code 1 when there is something."""
+    found = asyncio.run(findings(load_settings(config), days=days))
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(one) for one in found]))
+    else:
+        for one in found:
+            typer.echo(f"{one.kind:<14} {one.what}: {one.why}")
+        typer.echo(f"{len(found)} findings in {days} days")
+    if found:
+        raise typer.Exit(1)
+
+
+def _own_zone(settings: Settings) -> str:
+    place = settings.price_zone
+    if place is None:
+        raise InvalidInput("zone", "is required: the settings have no market")
+    return place.zone
+
+
+def _product(name: str) -> PriceProduct:
+    try:
+        return PriceProduct(name)
+    except ValueError as error:
+        raise InvalidInput("product", f"{name!r} is none") from error
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidInput("day", f"{text!r} is no ISO date") from error
+
+
+def _instant(text: str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidInput("known_at", f"{text!r} is no ISO 8601 instant") from error
+    if instant.tzinfo is None:
+        raise InvalidInput("known_at", "needs an offset, for example +02:00 or Z")
+    return instant.astimezone(UTC)
