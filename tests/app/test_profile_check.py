@@ -1,5 +1,6 @@
 """`voltbridge openadr check` on files and on a VTN, as a person calls it."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 from typer.testing import CliRunner
 
 from gateway.app.profile_check import VtnAccess, read_credentials, read_object_file, read_vtn
@@ -15,6 +17,9 @@ from gateway.cli.commands import app
 from gateway.domain.errors import InvalidInput, PeerUnavailable
 from gateway.openadr.profiles import check_bundle, load_profile, profile_names
 from gateway.openadr.v3.names import Dialect
+from gateway.sandbox.clock import SandboxClock
+from gateway.sandbox.vtn3 import StrictVtn
+from gateway.sandbox.vtn3_world import WorldOptions
 from tests.openadr.profiles import objects as made
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "config" / "profiles" / "examples"
@@ -31,7 +36,7 @@ def test_the_list_names_every_profile() -> None:
     assert [line.split()[0] for line in text.splitlines()] == profile_names()
 
 
-@pytest.mark.parametrize("name", ["gac-2.2", "nl-flex-1.0"])
+@pytest.mark.parametrize("name", ["gac-2.2", "nl-flex-1.0", "se-conditional-1.0", "us-ca-prices-1.0"])
 def test_b18_the_examples_keep_their_profile(name: str) -> None:
     code, text = run("--profile", name, str(EXAMPLES / f"{name}.json"))
     assert code == 0, text
@@ -168,3 +173,35 @@ async def test_b18_a_vtn_is_read_to_its_last_page(tmp_path: Path) -> None:
         stranger = VtnAccess(url=url, dialect=Dialect.V310, allow_plain_on_loopback=True)
         with pytest.raises(PeerUnavailable):
             await read_vtn(stranger)
+
+
+async def test_b18_what_business_logic_published_is_read_from_the_strict_vtn(tmp_path: Path) -> None:
+    credentials = tmp_path / "credentials.toml"
+    credentials.touch(mode=0o600)
+    credentials.write_text('client_id = "bl"\nclient_secret = "bl-secret"\nscope = "read_all"\n')
+    example = json.loads((EXAMPLES / "gac-2.2-broken.json").read_text())
+    async with asyncio.TaskGroup() as tasks:
+        strict = StrictVtn(SandboxClock(None), tasks, WorldOptions())
+        async with TestClient(TestServer(strict.app)) as client:
+            made_world = await client.put("/control/worlds/dso", json={})
+            door = "/control/worlds/dso/objects"
+            program = await (
+                await client.post(f"{door}/programs", json=without_metadata(example["programs"][0]))
+            ).json()
+            for event in (*example["events"], made.safe_mode_event()):
+                body = without_metadata(event) | {"programID": program["id"]}
+                assert (await client.post(f"{door}/events", json=body)).status < 300
+            access = VtnAccess(
+                url=(await made_world.json())["url"],
+                dialect=Dialect.V310,
+                credentials=credentials,
+                allow_plain_on_loopback=True,
+            )
+            report = check_bundle(load_profile("gac-2.2"), await read_vtn(access))
+        strict.stop()
+    assert report.object_count == 3
+    assert {one.rule for one in report.findings} == {"no-priority", "one-descriptor", "one-payload", "targets"}
+
+
+def without_metadata(content: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in content.items() if name not in {"id", "objectType", "createdDateTime"}}

@@ -10,6 +10,11 @@ EAN13 = "8716871000002"
 GROUP = "GROUP-7"
 
 
+def described(payload_type: str, **more: str) -> Json:
+    """Return the descriptor of a payload type of events."""
+    return {"objectType": "EVENT_PAYLOAD_DESCRIPTOR", "payloadType": payload_type, **more}
+
+
 def gac_program(version: str = "2.2.0") -> Json:
     return {
         "id": "p1",
@@ -42,7 +47,7 @@ def gac_event(event_id: str = "e1") -> Json:
         "programID": "p1",
         "eventName": "tomorrow",
         "targets": [EAN18],
-        "payloadDescriptors": [{"payloadType": "IMPORT_CAPACITY_LIMIT", "units": "KW"}],
+        "payloadDescriptors": [described("IMPORT_CAPACITY_LIMIT", units="KW")],
         "intervalPeriod": {"start": "2025-10-16T00:00:00Z", "duration": "PT15M"},
         "intervals": [
             {"id": index, "payloads": [{"type": "IMPORT_CAPACITY_LIMIT", "values": [40.0 + index]}]}
@@ -99,7 +104,7 @@ def baseline_event() -> Json:
         "createdDateTime": "2025-10-15T08:00:00Z",
         "programID": "p1",
         "targets": [GROUP],
-        "payloadDescriptors": [{"payloadType": f"{half}_BASELINE", "units": "KW"} for half in halves],
+        "payloadDescriptors": [described(f"{half}_BASELINE", units="KW") for half in halves],
         "reportDescriptors": [{"payloadType": f"{half}_FLEX_DELTA", **asked} for half in halves],
         "intervals": [{"id": 0, "payloads": [{"type": f"{half}_BASELINE", "values": [20.25]} for half in halves]}],
     }
@@ -114,7 +119,7 @@ def dispatch_event() -> Json:
         "id": "call",
         "programID": "p1",
         "targets": [GROUP],
-        "payloadDescriptors": [{"payloadType": "FLEX", "units": "KW"}],
+        "payloadDescriptors": [described("FLEX", units="KW")],
         "reportDescriptors": [{"payloadType": "ACK", "frequency": 0}, {"payloadType": "DELIVERED_FLEX"}],
         "intervalPeriod": {"start": "2025-10-16T00:00:00Z", "duration": "PT24H"},
         "intervals": [
@@ -133,7 +138,7 @@ def override_event() -> Json:
         "id": "override",
         "programID": "p1",
         "targets": [GROUP],
-        "payloadDescriptors": [{"payloadType": one["type"], "units": "KW"} for one in payloads],
+        "payloadDescriptors": [described(one["type"], units="KW") for one in payloads],
         "intervals": [{"id": 0, "payloads": payloads}],
     }
 
@@ -142,6 +147,7 @@ def flex_resource() -> Json:
     said = {"DSO_ID": EAN13, "EAN": EAN18, "FLEX_TYPE": "EVSE"}
     return {
         "id": "r1",
+        "objectType": "VEN_RESOURCE_REQUEST",
         "resourceName": "asset-1",
         "venID": "v1",
         "attributes": [{"type": name, "values": [value]} for name, value in said.items()],
@@ -208,9 +214,9 @@ def price_event(hours: int = 24) -> Json:
         "id": "day",
         "programID": "p1",
         "payloadDescriptors": [
-            {"payloadType": "PRICE", "units": "KWH", "currency": "USD"},
-            {"payloadType": "EXPORT_PRICE", "units": "KWH", "currency": "USD"},
-            {"payloadType": "GHG", "units": "GHG"},
+            described("PRICE", units="KWH", currency="USD"),
+            described("EXPORT_PRICE", units="KWH", currency="USD"),
+            described("GHG", units="GHG"),
         ],
         "intervals": [*(interval(number, 1) for number in range(hours - 3)), interval(hours - 3, 3)],
     }

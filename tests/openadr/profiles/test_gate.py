@@ -66,7 +66,7 @@ def test_b18_the_safe_mode_event_is_what_holds_when_no_other_does() -> None:
     content = gate().admit("event", made.safe_mode_event(), now=NOW).content
     assert values_of(content) == [("IMPORT_CAPACITY_SUBSCRIPTION", 11)]
     assert content is not None
-    assert content["payloadDescriptors"] == [{"payloadType": "IMPORT_CAPACITY_SUBSCRIPTION", "units": "KW"}]
+    assert content["payloadDescriptors"] == [made.described("IMPORT_CAPACITY_SUBSCRIPTION", units="KW")]
 
 
 def test_b18_a_program_that_lacks_its_safe_mode_event_is_told_once_all_is_known() -> None:
