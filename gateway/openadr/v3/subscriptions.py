@@ -27,6 +27,8 @@ from gateway.ports import Clock, Ids
 _OPERATIONS = (Operation.CREATE, Operation.UPDATE, Operation.DELETE)
 _MOST_DOUBLINGS = 16
 _FAREWELL_S = 2.0
+_UNKNOWN_PAUSE = timedelta(seconds=5)
+"""How soon to look again while the VTN has not said what is ours."""
 _log = logger("openadr")
 
 Wish = tuple[str, tuple[Target, ...]]
@@ -100,7 +102,7 @@ class SubscriptionKeeper:
                 pause = self._times.look_every
                 try:
                     if not await self._look():
-                        pause = min(pause, self._settings.first_backoff)
+                        pause = min(pause, _UNKNOWN_PAUSE)
                 except VoltbridgeError as error:
                     pause = self._take_failure(error)
                 await self._clock.sleep(pause)
