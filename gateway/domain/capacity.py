@@ -16,14 +16,44 @@ from gateway.domain.topology import Charger, Node, NodeKind
 FloatArray = npt.NDArray[np.float64]
 
 
-def is_unconditional(limit: Limit) -> bool:
-    """Tell whether a limit obliges us for all of its interval as far as we know now."""
+def obliges(limit: Limit) -> bool:
+    """Tell whether a limit obliges us in its interval as far as we know now: a fallback does where no limit of its authority holds."""
     return (
-        limit.kind is LimitKind.LIMIT
+        limit.kind in {LimitKind.LIMIT, LimitKind.FALLBACK}
         and limit.direction is Direction.IMPORT
         and limit.binding is not Binding.VOLUNTARY
         and limit.withdrawn_at is None
     )
+
+
+def obliged_profile_kw(limits: Iterable[Limit], grid: TimeGrid) -> FloatArray:
+    """Return the least that limits and fallbacks leave per slot, shape (count,); infinity where none applies.
+
+    A fallback is left out of the slots that one limit of its authority covers whole (see `domain.limits`).
+    """
+    profile = np.full(grid.count, np.inf)
+    by_authority: dict[str, list[Limit]] = {}
+    for limit in limits:
+        by_authority.setdefault(limit.authority, []).append(limit)
+    for found in by_authority.values():
+        blocks = [limit for limit in found if limit.kind is LimitKind.LIMIT]
+        own = limit_profile_kw(blocks, grid)
+        if len(blocks) < len(found):
+            fallback = limit_profile_kw([limit for limit in found if limit.kind is LimitKind.FALLBACK], grid)
+            fallback[_covered(blocks, grid)] = np.inf
+            own = np.minimum(own, fallback)
+        profile = np.minimum(profile, own)
+    return profile
+
+
+def _covered(limits: Iterable[Limit], grid: TimeGrid) -> npt.NDArray[np.bool_]:
+    """Return which slots one of the limits covers whole."""
+    covered = np.zeros(grid.count, dtype=bool)
+    for limit in limits:
+        first = -((grid.start - limit.interval.start) // grid.step)
+        last = grid.count if limit.interval.end is None else (limit.interval.end - grid.start) // grid.step
+        covered[max(0, first) : max(0, last)] = True
+    return covered
 
 
 def limit_profile_kw(limits: Iterable[Limit], grid: TimeGrid) -> FloatArray:
@@ -54,7 +84,7 @@ def site_caps_kw(
     Args:
         nodes: The nodes of one portfolio.
         chargers: Their chargers.
-        limits: Limits known now; only those that oblige us unconditionally count.
+        limits: Limits known now; only those that oblige us count.
         grid: Slots to plan.
         other_load_kw: What else hangs on a site, by its node id; it counts against the site but not against its circuits.
     """
@@ -81,7 +111,7 @@ class _Capacity:
         self._grid = grid
         self._limits: dict[str, list[Limit]] = {}
         for limit in limits:
-            if is_unconditional(limit):
+            if obliges(limit):
                 self._limits.setdefault(limit.node, []).append(limit)
         self._leaves_kw: dict[str, float] = {}
         for charger in chargers:
@@ -93,7 +123,7 @@ class _Capacity:
 
     def own(self, node: Node) -> FloatArray:
         """Return a node's own rating and limits, shape (count,)."""
-        return np.minimum(limit_profile_kw(self._limits.get(node.id, ()), self._grid), node.max_import_kw)
+        return np.minimum(obliged_profile_kw(self._limits.get(node.id, ()), self._grid), node.max_import_kw)
 
     def of_site(self, site: Node, other_load_kw: FloatArray) -> FloatArray:
         """Return what a site's meter may show: the site's own bound, and the chargers' plus the other load."""

@@ -163,8 +163,9 @@ class OptDecider:
         """Count the events of today and later that were opted in before a restart."""
         day_start = self._clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
         for row in await self._store.find(GridEvent, tenant, {"opt": OptType.OPT_IN.value}, since=day_start):
-            if not row.record.cancelled and not row.record.test_event:
-                self._promises.keep(row.record, self._agreement(row.record))
+            event = row.record
+            if not event.cancelled and not _follows_anyhow(event, self.rules_of(event)):
+                self._promises.keep(event, self._agreement(event))
 
     def rules_of(self, event: GridEvent) -> OptRules:
         """Return what was agreed for an event's program, else for its authority, else the default."""

@@ -91,7 +91,6 @@ def test_limit_on_the_portfolio_is_shared_by_rating() -> None:
     "changes",
     [
         {"kind": LimitKind.OPTIMUM},
-        {"kind": LimitKind.FALLBACK},
         {"binding": Binding.VOLUNTARY},
         {"direction": Direction.EXPORT},
         {"withdrawn_at": START},
@@ -99,6 +98,23 @@ def test_limit_on_the_portfolio_is_shared_by_rating() -> None:
 )
 def test_what_does_not_oblige_does_not_bind(changes: dict[str, Any]) -> None:
     assert caps(limit("a", 0.0, **changes)) == caps()
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "kept"),
+    [
+        (1, 3, [40.0, 70.0, 70.0, 40.0]),
+        (1.5, 3, [40.0, 40.0, 70.0, 40.0]),
+        (1, 2.5, [40.0, 70.0, 40.0, 40.0]),
+        (-3, 9, [70.0] * 4),
+    ],
+)
+def test_b13_a_fallback_counts_where_no_limit_of_its_authority_covers_the_slot_whole(
+    first: float, last: float, kept: list[float]
+) -> None:
+    contract = limit("a", 40.0, kind=LimitKind.FALLBACK)
+    assert caps(contract, limit("a", 70.0, first, last))["a"] == kept
+    assert caps(contract, limit("a", 70.0, first, last, authority="other"))["a"] == [40.0] * 4
 
 
 def test_zero_is_a_limit() -> None:

@@ -175,6 +175,17 @@ async def test_programs_of_one_partner_have_agreements_of_their_own() -> None:
     assert [a.opt is OptType.OPT_IN for a in answers] == [True, True, False, True, False]
 
 
+async def test_what_only_informs_takes_no_place_of_the_day_also_after_a_restart() -> None:
+    scene = await a_scene(opt_rules={VTN: OptRules(most_events_per_day=1)})
+    await scene.services.signals.receive(
+        GRID, message(event("price", instruction="price"), event("t", test_event=True))
+    )
+    await scene.restart(keeps_stream=False)
+    await scene.services.decider.load(TENANT)
+    [answer] = await scene.services.signals.receive(GRID, message(event(), raw_id="raw-2"))
+    assert answer.opt is OptType.OPT_IN
+
+
 async def test_an_event_that_a_person_opted_out_of_makes_room_for_another_of_the_day() -> None:
     scene = await a_scene(opt_rules={VTN: OptRules(most_events_per_day=1)})
     await scene.services.signals.receive(GRID, message(event()))

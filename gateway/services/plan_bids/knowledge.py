@@ -14,7 +14,7 @@ from bidding.optimum.decomposition import SearchLimits
 from bidding.optimum.optimise import OptimiserOptions
 from bidding.orders.curves import MarketRules
 from bidding.plans.portfolio_plan import PointInputs, PortfolioInputs, PresentSessions
-from gateway.domain.capacity import is_unconditional, site_caps_kw
+from gateway.domain.capacity import obliges, site_caps_kw
 from gateway.domain.errors import NotFound, PreconditionFailed
 from gateway.domain.fleet import FleetView
 from gateway.domain.limits import Limit
@@ -279,7 +279,7 @@ class KnowledgeReader:
             limit
             for limit in limits
             if limit.node in inside
-            and is_unconditional(limit)
+            and obliges(limit)
             and (limit.interval.end is None or limit.interval.end > grid.start)
         ]
 
