@@ -92,7 +92,12 @@ async def play(python: Path, path: Path) -> Peering:
             connect(stage.rpc_address, token=stage.tokens.operator) as gateway,
         ):
             around = Around(
-                clock=stage.clock, http=http, gateway=gateway, intermission=_never, refusal=lambda _: _nothing()
+                clock=stage.clock,
+                http=http,
+                gateway=gateway,
+                intermission=_never,
+                restart_broker=_never,
+                refusal=lambda _: _nothing(),
             )
             return await _peer(Partner3(NAME, NAME, control, around), url, python, path)
 

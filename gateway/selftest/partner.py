@@ -54,6 +54,8 @@ class Around:
     """Waits until the gateway was killed and started again; at most once a case."""
     refusal: Callable[[Mapping[str, Any]], Awaitable[str]]
     """Starts another gateway with changed settings of this partner and returns why it refuses them."""
+    restart_broker: Callable[[], Awaitable[None]]
+    """Kills the MQTT broker and starts it again."""
 
 
 class Partner:

@@ -14,6 +14,7 @@ import grpc
 from gateway.client import Gateway, connect
 from gateway.demo.folder import RunFolder
 from gateway.domain.errors import VoltbridgeError
+from gateway.selftest.broker import Broker, is_installed
 from gateway.selftest.catalogue import CASES, Case
 from gateway.selftest.identity import make_identity
 from gateway.selftest.intermission import Intermission
@@ -61,13 +62,19 @@ async def play_cases(cases: Sequence[Case], folder: Path) -> list[Outcome]:
         PeerUnavailable: One of the programs did not come up.
     """
     run_folder = RunFolder(path=folder)
-    scripts = {case.number: SCRIPTS[case.number] for case in cases if case.number in SCRIPTS}
+    scripts = {case.number: SCRIPTS[case.number] for case in cases if is_playable(case)}
     async with partners(run_folder) as doors:
         tables = await _prepare(scripts, doors, run_folder)
         nodes = {number.lower(): node_of(number, script) for number, script in scripts.items()}
         async with gateway_with(run_folder, list(tables.values()), nodes) as stage:
             played = await _play_all(scripts, tables, doors, stage)
     return [played.get(case.number) or _unplayed(case) for case in cases]
+
+
+def is_playable(case: Case) -> bool:
+    """Tell whether there is a script for a case, and what it needs."""
+    script = SCRIPTS.get(case.number)
+    return script is not None and (is_installed() or not script.needs_broker)
 
 
 def _unplayed(case: Case) -> Outcome:
@@ -85,6 +92,8 @@ async def _prepare(scripts: Mapping[str, Script], doors: Doors, folder: RunFolde
             name = number.lower()
             world = f"{doors.control(script.dialect)}/worlds/{name}"
             options = dict(script.world) | ({} if script.dialect == "2.0b" else {"dialect": script.dialect})
+            if script.needs_broker and doors.broker is not None:
+                options["broker"] = doors.broker.url
             pins: dict[str, Any] = {}
             if script.is_signed:
                 identity = make_identity(OPENING)
@@ -113,6 +122,7 @@ async def _play_all(
             http=stage.http,
             gateway=gateway,
             intermission=intermission.wait,
+            restart_broker=lambda: restart(doors.broker),
             refusal=lambda changes: refusal_of(stage.folder, {**tables[number], **changes}),
         )
 
@@ -135,6 +145,13 @@ async def _play_all(
         for number, script in scripts.items():
             await _keep_log(_partner(number, script, doors, around(number)), stage.folder.path)
     return {number: play.result() for number, play in plays.items()}
+
+
+async def restart(broker: Broker | None) -> None:
+    """Kill the MQTT broker and start it again."""
+    if broker is not None:
+        await broker.stop()
+        await broker.start()
 
 
 async def ask_something(gateway: Gateway) -> None:

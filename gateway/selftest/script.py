@@ -29,6 +29,8 @@ class Script:
     """Id of its node in the site tree; empty for the case's number in lower case."""
     is_signed: bool = False
     """Whether the VTN signs and the gateway demands it."""
+    needs_broker: bool = False
+    """Whether its utility publishes over MQTT."""
     is_measured: bool = True
     """Whether the chargers of its node are measured."""
 

@@ -18,6 +18,7 @@ from gateway.demo.configuration import environment, free_port, run_command
 from gateway.demo.folder import RunFolder, toml_text
 from gateway.demo.programs import Program
 from gateway.domain.errors import PeerUnavailable
+from gateway.selftest.broker import Broker, is_installed
 from gateway.selftest.pace import FIRST
 from gateway.selftest.partner import RATING_KW
 from gateway.selftest.script import POLL_S, TENANT, VEN_SECRET_FILE
@@ -53,6 +54,8 @@ class Doors:
 
     vtn20b: str
     vtn3: str
+    broker: Broker | None
+    """None where none is installed."""
 
     def control(self, dialect: str) -> str:
         """Return the control door of the VTN that speaks a dialect."""
@@ -86,7 +89,11 @@ async def partners(folder: RunFolder) -> AsyncIterator[Doors]:
             program, ready = await start_program(folder, name, f"gateway.sandbox.{name}", *shared)
             stack.push_async_callback(program.stop)
             urls.append(ready["url"])
-        yield Doors(vtn20b=urls[0], vtn3=urls[1])
+        broker = Broker(folder.path) if is_installed() else None
+        if broker is not None:
+            await broker.start()
+            stack.push_async_callback(broker.stop)
+        yield Doors(vtn20b=urls[0], vtn3=urls[1], broker=broker)
 
 
 @asynccontextmanager
@@ -147,8 +154,13 @@ def _settings(folder: RunFolder, tables: Sequence[Mapping[str, Any]]) -> dict[st
         "rpc": {"port": free_port(), "allow_plain_on_loopback": True},
         "web": {"port": free_port(), "allow_plain_on_loopback": True, "tenant": TENANT},
         "dispatch": {"tick": POLL_S, "lease": _LEASE_S, "telemetry_stale_after": _LEASE_S},
+        "webhook": _webhook(free_port()),
         "vtn": list(tables),
     }
+
+
+def _webhook(port: int) -> dict[str, Any]:
+    return {"port": port, "public_url": f"http://127.0.0.1:{port}", "allow_plain_on_loopback": True}
 
 
 async def _seed(folder: RunFolder, nodes: Mapping[str, str], tokens: Tokens) -> None:
