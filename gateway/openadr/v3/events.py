@@ -76,7 +76,7 @@ class EventExchange:
         if self._listed is not None and self._listed[0] == digest and self._listed[1] is survey:
             return False
         self._listed = None
-        if listing.nameless:
+        if listing.nameless > 0:
             _log.warning("no events with an id", authority=self._settings.authority, count=listing.nameless)
         receipt = Receipt(raw_signal=self._around.ids.new("signal"), received_at=self._around.clock.now())
         understood = await self._understand(listing, survey, receipt)
