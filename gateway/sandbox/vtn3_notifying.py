@@ -20,6 +20,7 @@ _PATIENCE = aiohttp.ClientTimeout(total=10.0)
 _OLD_WORDS = {"CREATE": "POST", "UPDATE": "PUT", "DELETE": "DELETE"}
 """Operations in notifications of 3.0.1."""
 _AGAIN_SECONDS = 0.5
+_MQTT_PORT = 1883
 _log = logging.getLogger("sandbox.vtn3")
 
 
@@ -131,7 +132,9 @@ class Notifier:
         address = urlsplit(broker)
         while True:
             try:
-                async with aiomqtt.Client(address.hostname or "", port=address.port or 1883) as client:
+                async with aiomqtt.Client(
+                    address.hostname or "", port=_MQTT_PORT if address.port is None else address.port
+                ) as client:
                     while True:
                         await self._publish(client)
             except aiomqtt.MqttError as error:

@@ -124,59 +124,8 @@ def _operations(callback: Shape) -> Shape:
     )
 
 
-def _shapes_310() -> dict[str, Shape]:
-    period = thing("", start=INSTANT, duration=DURATION, randomizeStart=DURATION)
-    targets, attributes = maybe(many(NAME)), maybe(many(VALUES))
-    units, url = maybe(NAME), text(2, 8000, format="uri")
-    required = "objectType payloadType"
-    report_payload, event_payload = _report_payload(required, maybe(NAME), units), _event_payload(required, units)
-    described = {"required": ["URL"], "properties": {"URL": url}}
+def _parties_310(targets: Shape, attributes: Shape) -> dict[str, Shape]:
     return {
-        "program": thing(
-            "programName",
-            programName=NAME,
-            intervalPeriod=period,
-            programDescriptions=maybe(many(described)),
-            payloadDescriptors=maybe(many({"anyOf": [event_payload, report_payload]})),
-            attributes=attributes,
-            targets=targets,
-        ),
-        "event": thing(
-            "programID",
-            programID=OBJECT_ID,
-            eventName=UNBOUNDED,
-            duration=DURATION,
-            priority=maybe(number("integer", minimum=0)),
-            targets=targets,
-            reportDescriptors=maybe(
-                many(
-                    _report_descriptor(
-                        targets,
-                        maybe(NAME),
-                        units,
-                        reportIntervals=one_of("INTERVALS", "SUB_INTERVALS", "OPEN_INTERVALS"),
-                    )
-                )
-            ),
-            payloadDescriptors=maybe(many(event_payload)),
-            intervalPeriod=period,
-            intervals=many(_interval(period)),
-        ),
-        "report": thing(
-            "eventID clientName resources",
-            eventID=OBJECT_ID,
-            clientName=NAME,
-            reportName=UNBOUNDED,
-            payloadDescriptors=maybe(many(report_payload)),
-            resources=_resources(period),
-        ),
-        "subscription": thing(
-            "clientName objectOperations",
-            clientName=NAME,
-            programID=OBJECT_ID,
-            objectOperations=_operations(url),
-            targets=targets,
-        ),
         "ven": thing("objectType venName", objectType=one_of("VEN_VEN_REQUEST"), venName=NAME, attributes=attributes),
         "bl-ven": thing(
             "objectType clientID venName",
@@ -202,8 +151,88 @@ def _shapes_310() -> dict[str, Shape]:
             venID=OBJECT_ID,
             attributes=attributes,
         ),
+    }
+
+
+def _event_310(period: Shape, targets: Shape, units: Shape, event_payload: Shape) -> Shape:
+    return thing(
+        "programID",
+        programID=OBJECT_ID,
+        eventName=UNBOUNDED,
+        duration=DURATION,
+        priority=maybe(number("integer", minimum=0)),
+        targets=targets,
+        reportDescriptors=maybe(
+            many(
+                _report_descriptor(
+                    targets,
+                    maybe(NAME),
+                    units,
+                    reportIntervals=one_of("INTERVALS", "SUB_INTERVALS", "OPEN_INTERVALS"),
+                )
+            )
+        ),
+        payloadDescriptors=maybe(many(event_payload)),
+        intervalPeriod=period,
+        intervals=many(_interval(period)),
+    )
+
+
+def _shapes_310() -> dict[str, Shape]:
+    period = thing("", start=INSTANT, duration=DURATION, randomizeStart=DURATION)
+    targets, attributes = maybe(many(NAME)), maybe(many(VALUES))
+    units, url = maybe(NAME), text(2, 8000, format="uri")
+    required = "objectType payloadType"
+    report_payload, event_payload = _report_payload(required, maybe(NAME), units), _event_payload(required, units)
+    described = {"required": ["URL"], "properties": {"URL": url}}
+    return {
+        "program": thing(
+            "programName",
+            programName=NAME,
+            intervalPeriod=period,
+            programDescriptions=maybe(many(described)),
+            payloadDescriptors=maybe(many({"anyOf": [event_payload, report_payload]})),
+            attributes=attributes,
+            targets=targets,
+        ),
+        "event": _event_310(period, targets, units, event_payload),
+        "report": thing(
+            "eventID clientName resources",
+            eventID=OBJECT_ID,
+            clientName=NAME,
+            reportName=UNBOUNDED,
+            payloadDescriptors=maybe(many(report_payload)),
+            resources=_resources(period),
+        ),
+        "subscription": thing(
+            "clientName objectOperations",
+            clientName=NAME,
+            programID=OBJECT_ID,
+            objectOperations=_operations(url),
+            targets=targets,
+        ),
+        **_parties_310(targets, attributes),
         "credentials": CREDENTIALS,
     }
+
+
+def _stored(kind: str, required: str, **fields: Shape) -> Shape:
+    """Return an object of 3.0.1, whose requests may carry what the VTN added."""
+    metadata = {"id": OBJECT_ID, "createdDateTime": INSTANT, "modificationDateTime": INSTANT}
+    return thing(required, **metadata, objectType=one_of(kind), **fields)
+
+
+def _report_301(period: Shape, payload: Shape) -> Shape:
+    return _stored(
+        "REPORT",
+        "programID eventID clientName resources",
+        programID=OBJECT_ID,
+        eventID=OBJECT_ID,
+        clientName=NAME,
+        reportName=UNBOUNDED,
+        payloadDescriptors=maybe(many(payload)),
+        resources=_resources(period),
+    )
 
 
 def _shapes_301() -> dict[str, Shape]:
@@ -214,14 +243,12 @@ def _shapes_301() -> dict[str, Shape]:
     event_payload = _event_payload("payloadType", units)
     described = {"required": ["URL"], "properties": {"URL": url}}
 
-    def stored(kind: str, required: str, **fields: Shape) -> Shape:
-        metadata = {"id": OBJECT_ID, "createdDateTime": INSTANT, "modificationDateTime": INSTANT}
-        return thing(required, **metadata, objectType=one_of(kind), **fields)
-
-    resource = stored("RESOURCE", "resourceName", resourceName=NAME, venID=OBJECT_ID, attributes=values, targets=values)
+    resource = _stored(
+        "RESOURCE", "resourceName", resourceName=NAME, venID=OBJECT_ID, attributes=values, targets=values
+    )
     words = ("programLongName", "retailerName", "retailerLongName", "programType", "country", "principalSubdivision")
     return {
-        "program": stored(
+        "program": _stored(
             "PROGRAM",
             "programName",
             programName=NAME,
@@ -234,7 +261,7 @@ def _shapes_301() -> dict[str, Shape]:
             payloadDescriptors=maybe(many({"anyOf": [event_payload, report_payload]})),
             targets=values,
         ),
-        "event": stored(
+        "event": _stored(
             "EVENT",
             "programID intervals",
             programID=OBJECT_ID,
@@ -246,17 +273,8 @@ def _shapes_301() -> dict[str, Shape]:
             intervalPeriod=period,
             intervals=many(_interval(period)),
         ),
-        "report": stored(
-            "REPORT",
-            "programID eventID clientName resources",
-            programID=OBJECT_ID,
-            eventID=OBJECT_ID,
-            clientName=NAME,
-            reportName=UNBOUNDED,
-            payloadDescriptors=maybe(many(report_payload)),
-            resources=_resources(period),
-        ),
-        "subscription": stored(
+        "report": _report_301(period, report_payload),
+        "subscription": _stored(
             "SUBSCRIPTION",
             "clientName programID objectOperations",
             clientName=NAME,
@@ -264,7 +282,7 @@ def _shapes_301() -> dict[str, Shape]:
             objectOperations=_operations(url),
             targets=values,
         ),
-        "ven": stored(
+        "ven": _stored(
             "VEN", "venName", venName=NAME, attributes=values, targets=values, resources=maybe(many(resource))
         ),
         "resource": resource,
