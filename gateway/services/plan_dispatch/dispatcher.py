@@ -207,11 +207,12 @@ class Dispatcher:
         Raises:
             NotFound: There is no such node.
         """
-        picture = self._control(tenant).look()
-        if node_id not in picture.view.nodes:
+        self._control(tenant)
+        view = self._sources.fleet(tenant)
+        if node_id not in view.nodes:
             raise NotFound("node", node_id)
-        needed = promised_power_kw(picture.view, span, picture.now)
-        return float(picture.view.levels.totals(needed)[picture.view.tree.node_index(node_id)])
+        needed = promised_power_kw(view, span, self._clock.now().timestamp())
+        return float(view.levels.totals(needed)[view.tree.node_index(node_id)])
 
     def uncontrolled_kw(self, tenant: str, node_id: str) -> float:
         """Return the most that chargers below a node may be drawing that nobody can command now, in kW.
