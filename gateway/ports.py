@@ -271,6 +271,8 @@ class PartnerExchange:
     is_failed: bool
     sent_bytes: int
     received_bytes: int
+    repeats: int = 1
+    """How often in a row the same was exchanged with the same outcome; time and sizes are those of the last."""
 
 
 class PartnerJournal(Protocol):

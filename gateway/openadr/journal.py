@@ -5,6 +5,7 @@ Both dialects write here at the border to the wire, so that what is rejected lat
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gateway.ports import Clock, PartnerExchange
 
@@ -25,8 +26,10 @@ class ExchangeJournal:
         self._pages: dict[tuple[str, str], deque[PartnerExchange]] = {}
 
     def note(self, tenant: str, exchange: PartnerExchange) -> None:
-        """Write an exchange down; the oldest of the partner is forgotten for it."""
+        """Write an exchange down; one more of the same kind in a row is counted, else the oldest of the partner is forgotten."""
         page = self._pages.setdefault((tenant, exchange.authority), deque(maxlen=self._kept))
+        if page and _is_same(page[-1], exchange):
+            exchange = replace(exchange, repeats=page.pop().repeats + 1)
         page.append(exchange)
 
     def latest(self, tenant: str) -> Sequence[PartnerExchange]:
@@ -37,6 +40,10 @@ class ExchangeJournal:
     def page(self, tenant: str, authority: str, clock: Clock) -> "JournalPage":
         """Return where the exchanges with one partner are noted."""
         return JournalPage(self, tenant, authority, clock)
+
+
+def _is_same(one: PartnerExchange, other: PartnerExchange) -> bool:
+    return (one.what, one.outcome, one.is_ours) == (other.what, other.outcome, other.is_ours)
 
 
 class JournalPage:

@@ -105,6 +105,13 @@ class PartnerLine:
     exchanges: tuple[PartnerExchange, ...]
     failed_count: int
 
+    @property
+    def standing(self) -> str:
+        """`lost`, `heard` (it answered something that is still noted) or `not heard`."""
+        if self.is_lost:
+            return "lost"
+        return "heard" if any(not one.is_failed for one in self.exchanges) else "not heard"
+
 
 def event_lines(events: Sequence[GridEvent], now: datetime, zone: ZoneInfo, most: int) -> list[EventLine]:
     """Return the events that run or come, the nearest first, then the latest of those that are over."""
@@ -227,7 +234,7 @@ def partner_lines(
                 last=mine[0] if mine else None,
                 ago=f"{duration_text(now - mine[0].at)} ago" if mine else "not yet",
                 exchanges=tuple(mine[:most]),
-                failed_count=sum(one.is_failed for one in mine),
+                failed_count=sum(one.repeats for one in mine if one.is_failed),
             )
         )
     return lines

@@ -110,3 +110,16 @@ def test_only_the_last_exchanges_of_each_partner_are_kept_by_tenant(journal: Exc
     assert [one.is_ours for one in journal.latest("t")] == [True, True, True, False]
     assert max(len(one.outcome) for one in journal.latest("t")) == 200
     assert journal.latest("nobody") == []
+
+
+def test_the_same_again_is_counted_so_that_polls_push_nothing_out(journal: ExchangeJournal) -> None:
+    page = journal.page("t", "vtn:a", HandClock())
+    page.unanswered("report", "no answer", sent=10)
+    for size in range(100):
+        page.answered("poll", "nothing new", sent=1, received=size)
+    page.called("poll", "nothing new", sent=1, received=1)
+    assert [(one.what, one.repeats, one.received_bytes) for one in journal.latest("t")] == [
+        ("poll", 1, 1),
+        ("poll", 100, 99),
+        ("report", 1, 0),
+    ]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.programs import PendingReport, ReportDuty
 from gateway.domain.signals import EventInterval, Instruction, OptType, ReportRequest
+from gateway.ports import PartnerExchange
 from gateway.web import utility_view as view
 from gateway.web.utility_view import _WORDS
 from tests.web.utility_scene import grid_event
@@ -124,3 +125,33 @@ def test_reports_say_how_far_they_are() -> None:
         ("cancelled", "on change", "0", 0),
         ("done", "once", "0", 0),
     ]
+
+
+def exchange(authority: str, *, is_failed: bool, repeats: int = 1) -> PartnerExchange:
+    return PartnerExchange(
+        authority=authority,
+        at=NOW - timedelta(minutes=3),
+        is_ours=True,
+        what="poll",
+        outcome="",
+        is_failed=is_failed,
+        sent_bytes=0,
+        received_bytes=0,
+        repeats=repeats,
+    )
+
+
+def test_partners_are_heard_only_when_they_answered() -> None:
+    exchanges = [
+        exchange("a", is_failed=True, repeats=4),
+        exchange("a", is_failed=False),
+        exchange("b", is_failed=True),
+    ]
+    lines = view.partner_lines(["b", "c"], exchanges, frozenset({"d"}), NOW, 10)
+    assert [(one.authority, one.standing, one.failed_count, one.ago) for one in lines] == [
+        ("b", "not heard", 1, "3 min ago"),
+        ("c", "not heard", 0, "not yet"),
+        ("a", "heard", 4, "3 min ago"),
+    ]
+    [lost] = view.partner_lines(["d"], [exchange("d", is_failed=False)], frozenset({"d"}), NOW, 10)
+    assert lost.standing == "lost"

@@ -32,7 +32,7 @@ class Rereader:
     Args:
         settings: As the VEN has them.
         store: Events and objects as known now.
-        gate_of: Profiles of programs.
+        gate_of: Profiles of programs; those that the settings name by the program's name and not its id are not found here.
     """
 
     def __init__(self, settings: VenSettings, store: Store, gate_of: GateOf) -> None:
