@@ -61,12 +61,27 @@ async def play_cases(cases: Sequence[Case], folder: Path) -> list[Outcome]:
     Raises:
         PeerUnavailable: One of the programs did not come up.
     """
-    run_folder = RunFolder(path=folder)
+    try:
+        return await _play_cases(cases, RunFolder(path=folder))
+    except ExceptionGroup as group:
+        known = group.subgroup(VoltbridgeError)
+        if known is None:
+            raise
+        raise first_of(known) from group
+
+
+def first_of(group: ExceptionGroup[VoltbridgeError]) -> VoltbridgeError:
+    """Return the first error in a group, however deep it is."""
+    error = group.exceptions[0]
+    return first_of(error) if isinstance(error, ExceptionGroup) else error
+
+
+async def _play_cases(cases: Sequence[Case], folder: RunFolder) -> list[Outcome]:
     scripts = {case.number: SCRIPTS[case.number] for case in cases if is_playable(case)}
-    async with partners(run_folder) as doors:
-        tables = await _prepare(scripts, doors, run_folder)
+    async with partners(folder) as doors:
+        tables = await _prepare(scripts, doors, folder)
         nodes = {number.lower(): node_of(number, script) for number, script in scripts.items()}
-        async with gateway_with(run_folder, list(tables.values()), nodes) as stage:
+        async with gateway_with(folder, list(tables.values()), nodes) as stage:
             played = await _play_all(scripts, tables, doors, stage)
     return [played.get(case.number) or _unplayed(case) for case in cases]
 

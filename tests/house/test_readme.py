@@ -20,6 +20,7 @@ RUN_BY = {
     "scripts/soak openadr --cases 2000": "tests/e2e/test_measuring_commands.py",
     "python -m scripts.examples.bid_from_csv SESSIONS.csv PRICES.csv sdac CHART.svg": "tests/bidding/test_bid_from_csv.py",
     "voltbridge import config/data/demo_be_tree.toml --config config/gateway.toml --dry-run": "tests/app/test_offline.py",
+    "python -m scripts.openadr_peer": "tests/e2e/test_openadr_peer.py",
     "voltbridge openadr selftest": "tests/e2e/test_openadr_selftest.py",
     "voltbridge audit verify --config config/gateway.toml": "tests/app/test_offline.py",
     "voltbridge openadr check --profile gac-2.2 config/profiles/examples/gac-2.2.json": "tests/app/test_profile_check.py",

@@ -5,13 +5,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gateway.domain.errors import InvalidInput
+from gateway.domain.errors import InvalidInput, PeerUnavailable
 from gateway.selftest.catalogue import CASES, chosen
 from gateway.selftest.identity import make_identity
 from gateway.selftest.intermission import Intermission
 from gateway.selftest.pace import FASTEST, SLOWEST, next_speed
 from gateway.selftest.partner import CaseFailed, expect
 from gateway.selftest.repertoire import JUDGED_IN_TESTS, SCRIPTS
+from gateway.selftest.run import first_of
 
 
 def test_there_are_58_cases_each_played_or_judged_elsewhere_and_both_only_where_a_broker_may_be_missing() -> None:
@@ -79,3 +80,10 @@ def test_identities_differ_and_are_pinned_by_ten_bytes() -> None:
     assert one.fingerprint != other.fingerprint
     assert len(one.fingerprint.split(":")) == 10
     assert "PRIVATE KEY" in one.key
+
+
+def test_what_stops_the_run_is_told_in_one_line_however_deep_it_was_raised() -> None:
+    deep = PeerUnavailable("the gateway refuses the charging platform")
+    caught = ExceptionGroup("outer", [ExceptionGroup("inner", [deep]), OSError()]).subgroup(PeerUnavailable)
+    assert caught is not None
+    assert first_of(caught) is deep
