@@ -53,6 +53,7 @@ MOST_REQUESTS = 1_000
 """Report requests of one VTN that are served at a time."""
 MOST_REFUSALS = 20
 """After so many refusals of one report in a row it is given up, so that those after it are told."""
+_FOREIGN = "not our venID"
 _MOST_DOUBLINGS = 10
 _CLIENT_ERRORS = range(400, 500)
 _log = logger("openadr")
@@ -232,11 +233,18 @@ class ReportEngine:
             StorageUnavailable: Nothing was kept and nothing answered.
             PeerUnavailable: All is kept, but the VTN may not know.
         """
+        if self._is_for_another(message.ven_id):
+            await self._tell_created(Problem(code=Code.INVALID_ID, description=_FOREIGN), message.request_id)
+            return
         async with self._book.lock:
             problem, accepted = self._judge(message.requests)
             await self._book.keep(*accepted, action="openadr.report-requested")
         self._made_wake.ring()
         await self._tell_created(problem, message.request_id)
+
+    def _is_for_another(self, ven_id: str | None) -> bool:
+        """A venID is optional in these messages; one that is not ours is refused (conformance rule 21)."""
+        return ven_id not in {None, self._conversation.ven_id}
 
     def _judge(self, wishes: Sequence[WireReportRequest]) -> tuple[Problem | None, list[ReportRequest]]:
         """Return the first problem, if any, and what is accepted; a wish that came before keeps its progress."""
@@ -259,9 +267,8 @@ class ReportEngine:
         return accept(wish, self._settings, self._around.clock.now())
 
     async def _tell_created(self, problem: Problem | None, request_id: str) -> None:
-        code, text = (Code.OK, "OK") if problem is None else (problem.code, problem.description)
         message = CreatedReport(
-            response=Response(code=code, description=text, request_id=request_id),
+            response=_response(problem, request_id),
             pending=pending(self._book.requests),
             ven_id=self._conversation.ven_id,
         )
@@ -275,17 +282,28 @@ class ReportEngine:
             PeerUnavailable: All is kept, but the VTN may not know.
         """
         keys = [record_id(self._settings.authority, request_id) for request_id in message.report_request_ids]
+        if self._is_for_another(message.ven_id):
+            await self._tell_canceled(Problem(code=Code.INVALID_ID, description=_FOREIGN), message.request_id)
+            return
         async with self._book.lock:
             known = [request for key in dict.fromkeys(keys) if (request := self._book.get(key)) is not None]
             ended = [_ended(request, self._around.clock.now(), to_follow=message.to_follow) for request in known]
             await self._book.keep(*ended, action="openadr.report-cancelled")
         self._made_wake.ring()
-        response = Response(code=Code.OK, description="OK", request_id=message.request_id)
-        if len(known) < len(set(keys)):
-            response = replace(response, code=Code.INVALID_ID, description="no such report request")
-        left = {key: request for key, request in self._book.requests.items() if key not in keys}
-        message_out = CanceledReport(response=response, pending=pending(left), ven_id=self._conversation.ven_id)
-        await self._conversation.tell(Service.REPORT, message_out)
+        is_known = all([await self._was_asked_for(key) for key in set(keys) - {request.id for request in known}])
+        problem = None if is_known else Problem(code=Code.INVALID_ID, description="no such report request")
+        await self._tell_canceled(problem, message.request_id, keys)
+
+    async def _was_asked_for(self, key: str) -> bool:
+        """Tell whether a request that is served no longer ever was: ending it once more is no error."""
+        return await self._around.store.get(ReportRequest, self._settings.tenant, key) is not None
+
+    async def _tell_canceled(self, problem: Problem | None, request_id: str, ended: Sequence[str] = ()) -> None:
+        left = {key: request for key, request in self._book.requests.items() if key not in ended}
+        message = CanceledReport(
+            response=_response(problem, request_id), pending=pending(left), ven_id=self._conversation.ven_id
+        )
+        await self._conversation.tell(Service.REPORT, message)
 
     # ------------------------------------------------------------ delivery
 
@@ -327,6 +345,11 @@ class ReportEngine:
                 _log.error("report given up", authority=self._settings.authority, report=unsent.row.id)
                 await self._book.give_up(unsent)
         raise Declined("UpdateReport", response)
+
+
+def _response(problem: Problem | None, request_id: str) -> Response:
+    code, text = (Code.OK, "OK") if problem is None else (problem.code, problem.description)
+    return Response(code=code, description=text, request_id=request_id)
 
 
 def _nobody_waits() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.domain.programs import PendingReport
 from gateway.domain.signals import ReportRequest
+from gateway.openadr.v20b.report_schedule import is_finished
 from tests.openadr.v20b import messages
 from tests.openadr.v20b.bench import START, TENANT, Bench, Said, virtually
 
@@ -44,6 +45,11 @@ def values(said: Said, r_id: str) -> list[float]:
 
 def stored(bench: Bench, request_id: str = "RR-1") -> ReportRequest:
     return next(row for row in bench.store.all(ReportRequest, TENANT) if row.report_request_id == request_id)
+
+
+def served(bench: Bench) -> list[str]:
+    """Return the requests that are not over, as they are on disk."""
+    return [row.report_request_id for row in bench.store.all(ReportRequest, TENANT) if not is_finished(row)]
 
 
 # ---------------------------------------------------------------- status
@@ -94,7 +100,7 @@ def test_a_status_every_minute_for_five_minutes_from_now() -> None:
     assert seconds(bench) == [25.0, 85.0, 145.0, 205.0, 265.0]
     assert [(said.at - START).total_seconds() for said in updates(bench)] == seconds(bench)
     assert {said.text("//ei:interval/xcal:duration/xcal:duration") for said in updates(bench)} == {"PT1M"}
-    assert bench.ven.health().pending_reports == 0
+    assert served(bench) == []
 
 
 def test_statuses_are_gathered_until_they_are_to_be_told() -> None:
@@ -263,7 +269,7 @@ def test_a34_a_meter_that_stays_silent_does_not_keep_a_report_from_ending() -> N
 
     bench = virtually(scenario, report_patience=timedelta(minutes=30))
     assert [len(starts(said)) for said in updates(bench)] == [2, 2]
-    assert bench.ven.health().pending_reports == 0
+    assert served(bench) == []
     assert stored(bench).reported_until == START + 4 * MINUTE
 
 
@@ -322,7 +328,7 @@ def test_history_without_any_point_is_waited_for_and_then_over() -> None:
         bench.usage.known_until = START - timedelta(days=1)
         request = messages.report_request(**ONCE, **HISTORY, start="2025-10-15T07:30:00Z", duration="PT30M")
         await bench.play((5, lambda: asks(bench, request)), seconds=3000)
-        assert bench.ven.health().pending_reports == 0
+        assert served(bench) == []
 
     bench = virtually(scenario, report_patience=timedelta(minutes=20))
     assert not updates(bench)
@@ -423,4 +429,35 @@ def test_a33_one_more_update_after_a_cancel_with_report_to_follow(request_text: 
     assert after[0].at <= cancelled.at + timedelta(seconds=1)
     told = seconds(bench)
     assert told == sorted(set(told))
-    assert bench.ven.health().pending_reports == 0
+    assert served(bench) == []
+
+
+def test_a_cancel_that_is_said_again_is_confirmed_again() -> None:
+    async def scenario(bench: Bench) -> None:
+        cancel = messages.cancel_report("RR-1")
+        await bench.play(
+            (5, lambda: asks(bench, messages.report_request())),
+            (25, lambda: bench.vtn.queue.extend([cancel, cancel, messages.cancel_report("RR-1", "RR-9")])),
+            seconds=60,
+        )
+
+    answers = virtually(scenario).vtn.all("CanceledReport")
+    assert [said.text("//ei:responseCode") for said in answers] == ["200", "200", "452"]
+
+
+def test_what_is_meant_for_another_ven_is_refused() -> None:
+    async def scenario(bench: Bench) -> None:
+        def misdirect() -> None:
+            create = messages.create_report(messages.report_request("RR-2"))
+            cancel = messages.cancel_report("RR-1").replace(
+                b"</oadr:oadrCancelReport>", b"<ei:venID>ven-2</ei:venID></oadr:oadrCancelReport>"
+            )
+            bench.vtn.queue.extend([create.replace(b"<ei:venID>ven-1<", b"<ei:venID>ven-2<"), cancel])
+
+        await bench.play((5, lambda: asks(bench, messages.report_request())), (25, misdirect), seconds=60)
+
+    bench = virtually(scenario)
+    assert [said.text("//ei:responseCode") for said in bench.vtn.all("CreatedReport")] == ["200", "452"]
+    (refused,) = bench.vtn.all("CanceledReport")
+    assert (refused.text("//ei:responseCode"), refused.texts("//ei:reportRequestID")) == ("452", ["RR-1"])
+    assert served(bench) == ["RR-1"]
