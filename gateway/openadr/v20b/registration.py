@@ -210,12 +210,15 @@ class Registrar:
             ven_id=known.ven_id,
         )
         try:
-            await self._conversation.ask_for(Service.REGISTER, message, CanceledPartyRegistration)
+            heard = await self._conversation.ask(Service.REGISTER, message)
         except NotRegistered:
             _log.info("was not registered any more", authority=self._settings.authority)
-        except Declined as error:
-            if error.code not in _GONE:
-                raise
+        else:
+            answer = None if heard is None else heard.message
+            if not isinstance(answer, CanceledPartyRegistration | OadrResponse):
+                raise PeerUnavailable("the VTN does not say that our registration is over")
+            if not answer.response.is_ok and answer.response.code not in _GONE:
+                raise Declined("CancelPartyRegistration", answer.response)
         await self._end(known, who)
 
     def _never(self) -> VenRegistration:

@@ -150,6 +150,7 @@ class Ven:
         self._poll_interval = settings.poll_interval
         self._next_poll = clock.now()
         self._next_tell = clock.now()
+        self._next_leave = clock.now()
         self._away_until = clock.now()
         self._failures = 0
         self._is_pause_due = False
@@ -304,12 +305,28 @@ class Ven:
         """Leave or join as somebody wants; what cannot be done now is tried again."""
         wish, items = await self._registrar.wish()
         if wish is Wish.LEAVE and self._state is not VenState.LEFT:
-            await self._registrar.leave(EndedBy.OPERATOR)
+            if not await self._has_left():
+                return
             self._state = VenState.LEFT
         elif wish is Wish.JOIN and self._state in {VenState.LEFT, VenState.CANCELLED}:
             self._state = VenState.UNREGISTERED
         if items:
             await self._registrar.fulfilled(items)
+
+    async def _has_left(self) -> bool:
+        """Try to leave; as long as the VTN does not let us go, events and limits are kept as before."""
+        if self._clock.now() < self._next_leave:
+            return False
+        try:
+            await self._registrar.leave(EndedBy.OPERATOR)
+        except ReregistrationRequested:
+            raise
+        except (PeerUnavailable, InvalidInput) as error:
+            self._next_leave = self._clock.now() + self._settings.first_backoff
+            self._last_error = str(error)
+            _log.warning("could not leave yet", authority=self._settings.authority, error=str(error))
+            return False
+        return True
 
     async def _register(self) -> None:
         has_new_ids = await self._registrar.register()

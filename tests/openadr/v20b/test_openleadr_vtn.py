@@ -199,8 +199,13 @@ async def test_a_ven_that_is_killed_comes_back_as_itself(tmp_path: Path, session
         log = await grid.log()
         assert [entry["again"] for entry in log["registrations"]] == [False, True]
         assert site.desk.dispatched == ["peak-2025-10-15/0"]
-        starts = [reading["start"] for reading in log["readings"]]
-        assert len(set(starts)) == len(starts)
+        values = {(reading["start"], reading["value"]) for reading in log["readings"]}
+        starts = sorted(start for start, _ in values)
+        assert len(set(starts)) == len(starts), "an update whose acknowledgement was lost comes again as it was"
+        first_start = datetime.fromisoformat(starts[0])
+        assert [datetime.fromisoformat(start) for start in starts] == [
+            first_start + index * timedelta(minutes=15) for index in range(len(starts))
+        ], "none is missing"
 
 
 async def test_modification_of_an_event_and_a_change_of_speed(tmp_path: Path, session: aiohttp.ClientSession) -> None:

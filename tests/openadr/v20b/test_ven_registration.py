@@ -309,6 +309,34 @@ def test_leaving_goes_on_until_the_vtn_knows(answers: list[bytes], tries: int) -
     assert len(virtually(scenario).vtn.all("CancelPartyRegistration")) == tries
 
 
+@pytest.mark.parametrize(
+    "answer", [b"", b"<html>", messages.canceled_registration(500), messages.distribute_event()], ids=range(4)
+)
+def test_a_vtn_that_does_not_let_us_go_is_served_as_before(answer: bytes) -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.vtn.script["CancelPartyRegistration"] = lambda _: answer
+        await bench.run(seconds=15)
+        await bench.ven.leave()
+        ven = await bench.play(seconds=65)
+        assert ven.state is VenState.REGISTERED
+
+    bench = virtually(scenario)
+    again = START + timedelta(seconds=15)
+    assert [(said.at - again).total_seconds() for said in bench.vtn.all("Poll")][-6:] == [10, 20, 30, 40, 50, 60]
+    assert 5 <= len(bench.vtn.all("CancelPartyRegistration")) <= 8
+
+
+def test_a_bare_acknowledgement_is_enough_to_leave() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.vtn.script["CancelPartyRegistration"] = lambda _: messages.oadr_response()
+        await bench.run(seconds=15)
+        await bench.ven.leave()
+        ven = await bench.play(seconds=30)
+        assert ven.state is VenState.LEFT
+
+    assert len(virtually(scenario).vtn.all("CancelPartyRegistration")) == 1
+
+
 def test_a_wish_to_leave_before_the_first_registration_is_heeded() -> None:
     async def scenario(bench: Bench) -> None:
         await bench.ven.leave()
