@@ -23,6 +23,7 @@ from gateway.domain.errors import VoltbridgeError
 from gateway.domain.identity import Principal
 from gateway.observe import logger
 from gateway.openadr.contact import Contact
+from gateway.openadr.v3.answers import AnswerNotes
 from gateway.openadr.v3.client import VtnClient
 from gateway.openadr.v3.companion import Companion, KnownEvent
 from gateway.openadr.v3.events import EventExchange
@@ -131,7 +132,7 @@ class Ven:
         self._registrar = Registrar(self.around, self.client, self._holdings)
         self._gate_of: GateOf = gate_of or (lambda _program: None)
         self._events: EventExchange | None = None
-        self._companions: list[Companion] = []
+        self._companions: list[Companion] = [AnswerNotes(self.around)]
         self._survey: Survey | None = None
         self._next_survey = self._next_poll = self._next_act = ports.clock.now()
         self._last_poll = self._next_poll - _SHORTEST_REST
