@@ -16,7 +16,7 @@ _BUSY_S = 0.12
 """A look at the gateway that takes longer than so much real time says that the machine is behind."""
 _IDLE_S = 0.04
 _FASTER, _SLOWER = 1.15, 0.6
-_LOST_S = 1.0
+LOST_S = 1.0
 """A gateway that does not answer for so long is being started again."""
 
 
@@ -39,7 +39,7 @@ async def keep_pace(clock: FileClock, file: Path, look: Callable[[], Awaitable[o
     while True:
         begin = loop.time()
         try:
-            async with asyncio.timeout(_LOST_S):
+            async with asyncio.timeout(LOST_S):
                 await look()
         except TimeoutError:
             pass

@@ -18,7 +18,7 @@ from gateway.selftest.broker import Broker, is_installed
 from gateway.selftest.catalogue import CASES, Case
 from gateway.selftest.identity import make_identity
 from gateway.selftest.intermission import Intermission
-from gateway.selftest.pace import keep_pace
+from gateway.selftest.pace import LOST_S, keep_pace
 from gateway.selftest.partner import Around, CaseFailed, Partner, expect
 from gateway.selftest.partner_3 import Partner3
 from gateway.selftest.partner_20b import Partner20b
@@ -170,10 +170,13 @@ async def restart(broker: Broker | None) -> None:
 
 
 async def ask_something(gateway: Gateway) -> None:
-    """Ask the gateway something small; a gateway that is away is waited for."""
+    """Ask the gateway something small; one that is away, or is killed meanwhile, is waited for."""
     request = signals.ListEventsRequest()
     request.page.page_size = 1
-    await gateway.signals.ListEvents(request, wait_for_ready=True)
+    try:
+        await gateway.signals.ListEvents(request, wait_for_ready=True)
+    except grpc.aio.AioRpcError:
+        await asyncio.sleep(LOST_S)
 
 
 async def _keep_log(partner: Partner, folder: Path) -> None:

@@ -3,9 +3,12 @@
 import asyncio
 from datetime import UTC, datetime
 
+import grpc
 import pytest
 
+from gateway.client import Gateway
 from gateway.domain.errors import InvalidInput, PeerUnavailable
+from gateway.selftest import run
 from gateway.selftest.catalogue import CASES, chosen
 from gateway.selftest.identity import make_identity
 from gateway.selftest.intermission import Intermission
@@ -87,3 +90,17 @@ def test_what_stops_the_run_is_told_in_one_line_however_deep_it_was_raised() -> 
     caught = ExceptionGroup("outer", [ExceptionGroup("inner", [deep]), OSError()]).subgroup(PeerUnavailable)
     assert caught is not None
     assert first_of(caught) is deep
+
+
+async def test_a_gateway_that_is_killed_while_it_is_asked_only_slows_market_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Killed:
+        async def ListEvents(self, _request: object, **_options: object) -> None:  # noqa: N802  # name of the contract
+            raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata())
+
+    monkeypatch.setattr(run, "LOST_S", 0.0)
+    nobody = Killed()
+    await run.ask_something(
+        Gateway(fleet=nobody, signals=nobody, dispatch=nobody, market_data=nobody, bidding=nobody, evidence=nobody)
+    )
