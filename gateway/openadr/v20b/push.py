@@ -7,11 +7,15 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Callable
 
 from gateway.domain.errors import Unavailable, VoltbridgeError
-from gateway.openadr.v20b.names import Service
-from gateway.openadr.v20b.wire import CancelPartyRegistration, Incoming, RequestReregistration
+from gateway.openadr.v20b.conversation import Conversation, Heard
+from gateway.openadr.v20b.names import Code, Service
+from gateway.openadr.v20b.rejection import TOO_MUCH, MessageRejected
+from gateway.openadr.v20b.wire import CancelPartyRegistration, Incoming, OadrResponse, RequestReregistration
 from gateway.openadr.v20b.wire_events import DistributeEvent
+from gateway.openadr.v20b.wire_parts import Response
 from gateway.openadr.v20b.wire_reports import CancelReport, CreateReport, RegisterReport
 from gateway.wakeup import WakeUp
 
@@ -92,3 +96,47 @@ class PushInbox:
     def take(self) -> Pushed | None:
         """Return the next message that somebody still waits for; None when there is none."""
         return self._waiting.popleft() if self._waiting else None
+
+
+class PushTaker:
+    """Answers what the VTN has pushed, by the same rules as what it is polled for.
+
+    Args:
+        conversation: Lets messages in and carries our answers.
+        take: Takes one message that was let in; what it tells the VTN first goes back on the VTN's own connection.
+    """
+
+    def __init__(self, conversation: Conversation, take: Callable[[Heard[Incoming]], Awaitable[None]]) -> None:
+        self._conversation = conversation
+        self._take = take
+
+    async def answer(self, pushed: Pushed) -> None:
+        """Take one message and answer it.
+
+        Raises:
+            MessageRejected: It is not let in.
+            VoltbridgeError: It could not be taken; or, when it is answered already, what had to follow did not reach the VTN.
+        """
+        conversation = self._conversation
+        if conversation.registration is None:
+            pushed.give(self._said(Code.NOT_REGISTERED, "we are not registered"))
+            return
+        try:
+            heard = await conversation.admit(pushed.body)
+        except MessageRejected as error:
+            if error.why not in TOO_MUCH:
+                raise
+            pushed.give(self._said(Code.OTHER, f"the message {error.problem}"))
+            return
+        request_id = getattr(heard.message, "request_id", "")
+        if SERVICE_OF.get(type(heard.message)) is not pushed.service:
+            pushed.give(self._said(Code.NOT_RECOGNIZED, "not for this service", request_id))
+            return
+        with conversation.answering(pushed.give, self._said(Code.OK, "OK", request_id)):
+            await self._take(heard)
+
+    def _said(self, code: int, description: str, request_id: str = "") -> bytes:
+        """Return a bare answer."""
+        response = Response(code=code, description=description, request_id=request_id)
+        answer = OadrResponse(response=response, ven_id=self._conversation.ven_id or None)
+        return self._conversation.written(answer)

@@ -29,9 +29,9 @@ from gateway.openadr.v20b.conversation import Conversation, Declined, Heard, Not
 from gateway.openadr.v20b.events import EventExchange
 from gateway.openadr.v20b.names import Code, Service
 from gateway.openadr.v20b.opts import OptExchange
-from gateway.openadr.v20b.push import SERVICE_OF, Pushed, PushInbox
+from gateway.openadr.v20b.push import PushInbox, PushTaker
 from gateway.openadr.v20b.registration import EndedBy, Registrar, Wish
-from gateway.openadr.v20b.rejection import TOO_MUCH, MessageRejected
+from gateway.openadr.v20b.rejection import MessageRejected
 from gateway.openadr.v20b.reports import ReportEngine
 from gateway.openadr.v20b.settings import VenSettings
 from gateway.openadr.v20b.surroundings import Surroundings
@@ -145,6 +145,7 @@ class Ven:
         self._reports.on_made = self._wake.ring
         self._reports.is_wanted = lambda: self._state not in {VenState.CANCELLED, VenState.LEFT}
         self._inbox = PushInbox(self._wake)
+        self._pushes = PushTaker(self._conversation, self._take)
         self._state = VenState.UNREGISTERED
         self._must_sync = True
         self._poll_interval = settings.poll_interval
@@ -286,7 +287,7 @@ class Ven:
         await self._wake.wait(until)
         while (pushed := self._inbox.take()) is not None:
             try:
-                await self._take_pushed(pushed)
+                await self._pushes.answer(pushed)
             except VoltbridgeError as error:
                 if not pushed.is_waiting:
                     raise
@@ -400,32 +401,6 @@ class Ven:
             await self._take(heard)
             if self._state is not VenState.REGISTERED:
                 return
-
-    async def _take_pushed(self, pushed: Pushed) -> None:
-        """Answer one message that the VTN has pushed, by the same rules as one that was polled."""
-        conversation = self._conversation
-        if conversation.registration is None:
-            pushed.give(self._said(Code.NOT_REGISTERED, "we are not registered"))
-            return
-        try:
-            heard = await conversation.admit(pushed.body)
-        except MessageRejected as error:
-            if error.why not in TOO_MUCH:
-                raise
-            pushed.give(self._said(Code.OTHER, f"the message {error.problem}"))
-            return
-        request_id = getattr(heard.message, "request_id", "")
-        if SERVICE_OF.get(type(heard.message)) is not pushed.service:
-            pushed.give(self._said(Code.NOT_RECOGNIZED, "not for this service", request_id))
-            return
-        with conversation.answering(pushed.give, self._said(Code.OK, "OK", request_id)):
-            await self._take(heard)
-
-    def _said(self, code: int, description: str, request_id: str = "") -> bytes:
-        """Return a bare answer to a pushed message."""
-        response = Response(code=code, description=description, request_id=request_id)
-        answer = OadrResponse(response=response, ven_id=self._conversation.ven_id or None)
-        return self._conversation.written(answer)
 
     async def _take(self, heard: Heard[Incoming]) -> None:
         message = heard.message
