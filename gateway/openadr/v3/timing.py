@@ -18,7 +18,7 @@ tariff by the month begins on the same day each month.
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from gateway.domain.errors import InvalidInput
@@ -47,8 +47,12 @@ class Slot:
     before: IsoDuration
     """From the origin to the start."""
     length: IsoDuration
-    after: IsoDuration
+    after: IsoDuration = field(init=False)
     """From the origin to the end."""
+
+    def __post_init__(self) -> None:
+        """Add up the end once, not in every cycle."""
+        object.__setattr__(self, "after", self.before.plus(self.length))
 
     def start(self, passed: IsoDuration) -> datetime | None:
         """Return the start after so much time of whole cycles; None when it never comes."""
@@ -234,11 +238,9 @@ class _Layout:
         if self._before.is_endless:
             self._note("never-begins", path, "follows an interval without end")
             return
-        before, after = self._before, self._before.plus(length)
-        self.slots.append(
-            Slot(index=index, interval=interval, origin=self._origin, before=before, length=length, after=after)
-        )
-        self._before = after
+        slot = Slot(index=index, interval=interval, origin=self._origin, before=self._before, length=length)
+        self.slots.append(slot)
+        self._before = slot.after
 
     def _length_of(self, own: IntervalPeriod) -> IsoDuration:
         """Return how long an interval is; one alone without a duration takes the event's."""
