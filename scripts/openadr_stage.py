@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TENANT, CSMS, CONTEXT = "bench", "csms-bench", "http://grid-bench.example/dr"
 POLL_S = 1.0
 SELDOM_S = 60.0
+NOTIFIED_REST_S = 1.1
 LOOK_S = 0.1
 CHARGERS = 20
 """At each node, all with a car."""
@@ -53,6 +54,8 @@ class Utility:
     table: Mapping[str, Any]
     """Settings of the gateway for this VTN."""
     publish: Publish
+    rest_s: float = 0.0
+    """Shortest pause between two events: the VEN looks at most once a second, however often it is notified."""
 
     @property
     def node(self) -> str:
@@ -178,7 +181,8 @@ async def _utility_3(
             known[:] = [(await said.json())["id"]]
 
     own = {"url": url, "dialect": "3.1.0", "ven_name": f"ven-{node_of(name)}"}
-    return Utility(name=name, table={**own, **table}, publish=publish)
+    rest_s = 0.0 if table.get("poll") is None else NOTIFIED_REST_S
+    return Utility(name=name, table={**own, **table}, publish=publish, rest_s=rest_s)
 
 
 @asynccontextmanager
@@ -264,7 +268,7 @@ async def _rounds(utility: Utility, arrivals: Arrivals, rounds: int, draw: Calla
     _, held_kw = await arrivals.first(utility.node, lambda total: total >= HIGHEST_KW, 0.0, RAMP_S)
     spent = []
     for number in range(rounds + 1):
-        await asyncio.sleep(POLL_S * draw())
+        await asyncio.sleep(utility.rest_s + POLL_S * draw())
         published = time.monotonic()
         await utility.publish(HIGHEST_KW - STEP_KW * number, number)
         fits = functools.partial(operator.gt, held_kw - STEP_KW / 4)

@@ -102,3 +102,14 @@ def test_an_undeclared_error_is_noted_and_a_demand_to_stop_is_not() -> None:
     with pytest.raises(KeyboardInterrupt), openadr.Undeclared(ledger, "case 2"):
         raise KeyboardInterrupt
     assert ledger.failures == ["case 1: RecursionError: "]
+
+
+def test_an_event_inside_another_is_no_event_and_an_odd_prefix_is_no_obstacle() -> None:
+    inner = openadr_messages.event("inner", [openadr_messages.signal("SIMPLE", "level", [1], 60)], 60)
+    outer = openadr_messages.event("outer", [openadr_messages.signal("SIMPLE", "level", [1], 60)], 60)
+    nested = outer.replace("<xcal:components/>", f"<xcal:components>{inner}</xcal:components>")
+    body = openadr_messages.distribute_event(nested)
+    assert openadr.event_ids(body) == ["outer"]
+    odd = body.replace(b"<oadr:oadrPayload", '<oadr:oadrPayload xmlns:\u0661x="urn:x"'.encode(), 1)
+    assert openadr.event_ids(odd) == ["outer"]
+    assert openadr.judge(odd, openadr.PLAIN, openadr.gather_material(1)) == "let-in"
