@@ -28,6 +28,10 @@ class StoreSettings(_Section):
 
     url: str = "sqlite:///var/gateway.sqlite"
     """SQLAlchemy URL: a SQLite file or a PostgreSQL database."""
+    messages_kept_days: int = Field(default=730, ge=30)
+    """How long raw messages of grid partners, dispatches and what became of them stay; evidence and money stay for ever."""
+    reports_kept_days: int = Field(default=90, ge=7)
+    """How long reports stay after a grid partner took them."""
 
 
 class RpcSettings(_Section):

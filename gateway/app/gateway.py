@@ -12,6 +12,7 @@ from pathlib import Path
 
 import aiohttp
 
+from gateway.app.keeping import keep_store
 from gateway.app.notifications import receiver_of
 from gateway.app.offline import clock_of
 from gateway.app.pages import PageServer, page_site
@@ -121,6 +122,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[list[Job]]:
             _write_ready(settings.ready_file, {"rpc": f"{settings.rpc.host}:{rpc_port}", "page": page_url})
             _log.info("listening", rpc_port=rpc_port, page=page_url)
             edge_jobs = _edge_jobs(server, pages)
+            edge_jobs.append(Job(name="keeping", run=partial(keep_store, store, settings.store, clock)))
             yield [*_service_jobs(services), *edge_jobs, *_ven_jobs(settings, world, services, journal)]
         finally:
             await server.stop(_GRACE_SECONDS)

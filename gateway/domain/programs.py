@@ -218,3 +218,8 @@ class PendingReport:
     """When the partner acknowledged it; None before."""
     dropped_at: datetime | None = None
     """When it was given up: the partner wants it no longer, or refused it again and again; None otherwise."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still has to reach the partner: only what was sent or given up may be forgotten."""
+        return self.sent_at is None and self.dropped_at is None

@@ -207,6 +207,10 @@ def _python_type(table: Table, column: str) -> type:
             return str
 
 
+def _no_longer_open(table: Table) -> ColumnElement[bool]:
+    return table.c.is_open.is_(False)
+
+
 def _any_row(table: Table) -> ColumnElement[bool]:
     return table.c.at_us.is_not(None)
 
@@ -368,12 +372,13 @@ class ReportDutyRecord(TextRow, table=True):
     is_finished: bool
 
 
-@record(PendingReport, at="made_at", expires=_any_row)
+@record(PendingReport, at="made_at", expires=_no_longer_open)
 class PendingReportRecord(CompactRow, table=True):
     """Reports not acknowledged yet, and those that were, for a while."""
 
     authority: str
     request: str
+    is_open: bool
 
 
 @record(SeenNonce, at="seen_at", expires=_any_row)

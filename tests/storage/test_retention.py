@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -68,6 +69,18 @@ async def test_the_newest_dispatch_to_each_csms_stays_whatever_its_age(store: Sq
     counts = await store.prune(Retention(records={DispatchBatch: 10 * DAY}))
     assert counts["dispatch_batch_record"] == 4
     assert await names(store, DispatchBatch) == ["quiet-30", "busy-5"]
+
+
+async def test_a_report_that_still_has_to_reach_its_partner_stays(store: SqlStore) -> None:
+    open_report = PendingReport(
+        id="open", tenant=TENANT, authority="vtn:demo", request="r", body="{}", made_at=T0 - 50 * DAY
+    )
+    sent = replace(open_report, id="sent", sent_at=T0)
+    dropped = replace(open_report, id="dropped", dropped_at=T0)
+    fresh = replace(sent, id="fresh", made_at=T0 - DAY)
+    await store.apply(put(open_report, sent, dropped, fresh))
+    assert (await store.prune(Retention(records={PendingReport: 10 * DAY})))["pending_report_record"] == 2
+    assert sorted(await names(store, PendingReport)) == ["fresh", "open"]
 
 
 async def test_answered_requests_and_settled_items_go(store: SqlStore, clock: HandClock) -> None:

@@ -15,4 +15,4 @@ def upgrade() -> None:
     record_table("non_compliance_record", "authority", "profile", "object_id")
     record_table("held_object_record", "authority", "kind", "program_id")
     record_table("report_duty_record", "authority", "event_id", "is_finished bool")
-    record_table("pending_report_record", "authority", "request", compact=True, expires=True)
+    record_table("pending_report_record", "authority", "request", "is_open bool", compact=True, expires=True)
