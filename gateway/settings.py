@@ -7,23 +7,20 @@ Every duration is in seconds of market time unless its name says `real`.
 import tomllib
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
 from gateway.domain.errors import InvalidInput
+from gateway.grid_settings import ProgramSettings, VtnSettings, WebhookSettings
+from gateway.section import Seconds, Section
 
-Seconds = Annotated[float, Field(gt=0)]
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class StoreSettings(_Section):
+class StoreSettings(Section):
     """Where rows are."""
 
     url: str = "sqlite:///var/gateway.sqlite"
@@ -34,7 +31,7 @@ class StoreSettings(_Section):
     """How long reports stay after a grid partner took them."""
 
 
-class RpcSettings(_Section):
+class RpcSettings(Section):
     """The gRPC door."""
 
     host: str = "127.0.0.1"
@@ -50,7 +47,7 @@ class RpcSettings(_Section):
     heartbeat_real_seconds: Seconds = 5.0
 
 
-class WebSettings(_Section):
+class WebSettings(Section):
     """The pages."""
 
     tenant: str = "default"
@@ -63,7 +60,7 @@ class WebSettings(_Section):
     allow_plain_on_loopback: bool = False
 
 
-class DispatchTimes(_Section):
+class DispatchTimes(Section):
     """How limits are kept and changed."""
 
     tick: Seconds = 5.0
@@ -76,169 +73,7 @@ class DispatchTimes(_Section):
     """Restores after an event are spread over so long."""
 
 
-class Vtn3Settings(_Section):
-    """What only a VTN of OpenADR 3.0.1 or 3.1.0 needs to be told about."""
-
-    programs: tuple[str, ...] = ()
-    """Names or ids of the programs we take part in; empty for every one that the VTN shows us."""
-    resources: dict[str, str] = {}
-    """Resources that we make known, by name, to nodes of ours."""
-    ask_targets: dict[str, tuple[str, ...]] = {}
-    """Targets to ask with beside those that the VTN granted us, by target type; the type is ignored in 3.1.0."""
-    client_id: str | None = None
-    """For OAuth2 client credentials; without it we ask anonymously."""
-    client_secret_file: Path | None = None
-    token_url: str | None = None
-    """Left out, the VTN says (`/auth/server`)."""
-    scope: str | None = None
-    """Left out, what a VEN needs."""
-    registers: bool = True
-    """Make our ven and resources known; a public tariff server knows no vens."""
-    survey: Seconds = 900.0
-    """How often programs, our ven and our resources are read again."""
-    horizon: Seconds = 259_200.0
-    """How far ahead an event that repeats without end is unrolled."""
-    control_setpoint: Literal["information", "target-kw", "target-delta-kw"] = "information"
-    """What CONTROL_SETPOINT in a unit of power means in its programs."""
-    private_payloads: dict[str, str] = {}
-    """Instruction by payload type that only its programs know."""
-    profile: str = ""
-    """Profile that its objects must keep, for example `gac-2.2`; empty for none."""
-    profiles: dict[str, str] = {}
-    """Profile by name or id of a program; others have `profile`."""
-    applies_broken: bool = False
-    """Use objects that break their profile all the same, and say so."""
-    mqtt: bool = False
-    """Listen to the VTN's MQTT broker, where it has one: changes are looked at when they happen, not only at the next poll."""
-    webhook: bool = False
-    """Be notified over `[webhook]`; polls go on as the truth."""
-    mqtt_ca: Path | None = None
-    """Authorities to trust for the broker; left out, those for the VTN."""
-    report_part: Seconds = 900.0
-    """Length of report intervals that are left to us."""
-    report_patience: Seconds = 300.0
-    """How long after an interval its last meter readings are waited for."""
-
-
-class WebhookSettings(_Section):
-    """The listener that VTNs of OpenADR 3 notify us at, one for all of them."""
-
-    host: str = "127.0.0.1"
-    """Loopback behind a proxy that ends TLS, or any address with a certificate."""
-    port: int = Field(ge=0, le=65535)
-    public_url: str
-    """Beginning of the addresses that VTNs are told."""
-    certificate: Path | None = None
-    key: Path | None = None
-    allow_plain_on_loopback: bool = False
-
-
-class VtnPushSettings(_Section):
-    """The door that a 2.0b VTN may push to over HTTP; XMPP, the specification's other transport, is not offered."""
-
-    host: str = "127.0.0.1"
-    port: int = Field(ge=0, le=65535)
-    public_url: str
-    """Root address that the VTN is told, port included; it appends `/OpenADR2/Simple/2.0b/{service}`."""
-    certificate: Path | None = None
-    key: Path | None = None
-    client_ca: Path | None = None
-    """Who may vouch for the VTN's client certificate; required unless the VTN must sign its messages."""
-    client_fingerprints: tuple[str, ...] = ()
-    """The VTN's client certificate must be one of these too; empty for any."""
-    with_polls: bool = True
-    """Poll as well, so that a push that was lost is made good and a VTN that is gone is noticed."""
-
-
-class VtnSettings(_Section):
-    """One OpenADR VTN that we are a VEN of."""
-
-    authority: str
-    tenant: str
-    dialect: Literal["2.0b", "3.0.1", "3.1.0"] = "2.0b"
-    url: str
-    ven_name: str
-    ven_id: str | None = None
-    """Our id, where a 2.0b VTN has given it out beforehand; None lets it choose one at registration."""
-    vtn_id: str | None = None
-    market_contexts: tuple[str, ...] = ()
-    """Programmes of a 2.0b VTN that we take part in; at least one."""
-    profile: str = ""
-    """Profile that the events of a 2.0b VTN must keep; empty for none. For 3.x it is `v3.profile`."""
-    applies_broken: bool = False
-    """Use events of a 2.0b VTN that break its profile all the same, and say so."""
-    v3: Vtn3Settings = Vtn3Settings()
-    portfolio_node: str
-    """Node that untargeted events address and whose usage and status are reported."""
-    report_nodes: dict[str, str] = {}
-    """More nodes whose usage, history and status are offered, by the name the VTN shall know each by."""
-    report_every: float = Field(default=60.0, ge=1.0, le=900.0)
-    """Finest granularity that is offered for usage and history."""
-    history_points: int = Field(default=192, ge=100, le=2_000)
-    """Points of each data point that a report of the whole history holds."""
-    targets: dict[str, str] = {}
-    """Names the VTN uses for resources and groups, to nodes of ours."""
-    device_classes: tuple[str, ...] = ("EVSE", "Electric_Vehicle")
-    """End device classes of OpenADR 2.0b that we are; events and signals for others only are refused."""
-    poll: Seconds = 10.0
-    push: VtnPushSettings | None = None
-    """Where a 2.0b VTN may push to; without it we only poll."""
-    later_word: Literal["created-event", "opt"] = "created-event"
-    """How a 2.0b VTN is told that a person has changed our answer: by another oadrCreatedEvent, or by EiOpt."""
-    cancel_at_stop: bool = False
-    """Cancel our registration when the gateway stops; otherwise it is taken up at the next start."""
-    lost_after: Seconds = 14_400.0
-    is_unconditional: bool = False
-    """Losing contact with it puts its nodes to fallback or fail-safe."""
-    signature: Literal["required", "optional", "off"] = "required"
-    fingerprints: tuple[str, ...] = ()
-    client_certificate: Path | None = None
-    client_key: Path | None = None
-    ca: Path | None = None
-    allow_plain_on_loopback: bool = False
-
-
-class ProgramSettings(_Section):
-    """What was agreed about the events of one grid partner, or of one program of it; the more specific entry stands alone."""
-
-    authority: str
-    program: str = ""
-    """Market context (OpenADR 2.0b) or program id (3.x); empty for every program without an entry of its own."""
-    opt: Literal["auto", "ask", "capacity"] = "auto"
-    """`auto` follows what agreement and guarantees allow; `ask` lets a person decide otherwise; `capacity` also opts out of what
-    the fleet cannot deliver."""
-    ask_default: Literal["optIn", "optOut"] | None = None
-    """Of `ask`: the answer given at once where nothing stands against the event; left out: optIn."""
-    ask_within: Seconds = 900.0
-    """Of `ask`: how long a person has, at most until the event begins."""
-    min_notice: float = Field(default=0.0, ge=0)
-    """Shorter notice is answered optOut, in seconds."""
-    most_events_per_day: int | None = Field(default=None, ge=0)
-    protects_guarantees: bool = True
-    """Answer optOut when drivers' guarantees need more than the event leaves."""
-    is_mandatory: bool = False
-    """Its events must be followed."""
-    requires_enrolment: bool = False
-    """Only nodes with an enrolment in force may be called."""
-    simple_fraction: tuple[float, float, float, float] = (1.0, 0.7, 0.4, 0.0)
-    """Most that may be drawn at SIMPLE levels 0 to 3, as a fraction of the rating."""
-    level_fraction: tuple[float, ...] = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
-    """The same at level offsets -1 to -10, as a fraction of normal operation."""
-    normal: Literal["rating", "baseline"] = "rating"
-    """What level and percent offsets count from."""
-    price_zone: str = ""
-    """Zone under which its prices and carbon are kept; empty for the authority's name."""
-    price_product: Literal["program-tariff", "tariff-energy"] = "program-tariff"
-    """`tariff-energy` lets a tariff-only portfolio of the zone plan on them."""
-    carbon_kind: Literal["average", "marginal"] = "marginal"
-
-    @property
-    def key(self) -> str:
-        """Name of the agreement: `{authority}` or `{authority}:{program}`."""
-        return f"{self.authority}:{self.program}" if self.program else self.authority
-
-
-class FeedSettings(_Section):
+class FeedSettings(Section):
     """A public place that publishes the same prices without a key."""
 
     name: Literal["energy-charts", "smard", "elering", "awattar", "nord-pool-portal"]
@@ -246,7 +81,7 @@ class FeedSettings(_Section):
     """Another address than the public one, for example the sandbox's."""
 
 
-class CarbonFeedSettings(_Section):
+class CarbonFeedSettings(Section):
     """A place that publishes carbon intensity and is not Electricity Maps."""
 
     name: Literal["uk-carbon-intensity", "watttime", "entsoe-generation"]
@@ -263,7 +98,7 @@ class CarbonFeedSettings(_Section):
     """ENTSO-E: set of emission factors in `config/carbon_factors.toml`."""
 
 
-class MarketSettings(_Section):
+class MarketSettings(Section):
     """Where prices and carbon come from, and what is bid where."""
 
     zone: str
@@ -281,7 +116,7 @@ class MarketSettings(_Section):
     """Past days of prices fetched at the start, for forecasts."""
 
 
-class TariffSettings(_Section):
+class TariffSettings(Section):
     """A supply contract instead of a market, for `tariff-only` portfolios: energy prices and carbon of one place, from files."""
 
     zone: str
@@ -298,7 +133,7 @@ class TariffSettings(_Section):
     """Past days of prices kept at the start, for forecasts."""
 
 
-class ExchangeSettings(_Section):
+class ExchangeSettings(Section):
     """The auction API."""
 
     kind: Literal["nord-pool"] = "nord-pool"
@@ -311,7 +146,7 @@ class ExchangeSettings(_Section):
     poll: Seconds = 60.0
 
 
-class BrpSettings(_Section):
+class BrpSettings(Section):
     """The balance responsible party's door."""
 
     id: str
@@ -319,7 +154,7 @@ class BrpSettings(_Section):
     token_file: Path
 
 
-class PlanSettings(_Section):
+class PlanSettings(Section):
     """When and how tomorrow is planned."""
 
     tenant: str
@@ -414,7 +249,7 @@ def load_settings(path: Path | None) -> Settings:
     Raises:
         InvalidInput: The file is missing or not TOML, or a field is unknown or wrong; the field's path is named.
     """
-    content: dict[str, Any] = {}
+    content: dict[str, Any] = Field(default_factory=dict)
     if path is not None:
         try:
             content = tomllib.loads(path.read_text(encoding="utf-8"))

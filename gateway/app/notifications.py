@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from gateway.domain.errors import InvalidInput
+from gateway.grid_settings import VtnSettings
 from gateway.openadr.v3.mqtt_listener import MqttListener, MqttSettings
 from gateway.openadr.v3.subscriptions import SubscriptionKeeper
 from gateway.openadr.v3.ven import Ven
 from gateway.openadr.v3.webhook import WebhookReceiver, WebhookSettings
 from gateway.ports import Clock, Ids
-from gateway.settings import Settings, VtnSettings
+from gateway.settings import Settings
 
 
 def receiver_of(settings: Settings, clock: Clock) -> WebhookReceiver | None:

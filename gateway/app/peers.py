@@ -12,6 +12,7 @@ from gateway.domain.series import CarbonKind, PriceProduct
 from gateway.domain.topology import Portfolio
 from gateway.exchanges.brp import BrpAccount, BrpDesk
 from gateway.exchanges.nord_pool import NordPoolAccount, NordPoolExchange, NordPoolMarket
+from gateway.grid_settings import VtnSettings
 from gateway.market_data.carbon import CarbonAccount, CarbonIntensitySource
 from gateway.market_data.carbon_of_generation import GenerationCarbon, load_factors
 from gateway.market_data.entsoe import EntsoeAccount, EntsoeEndpoint, EntsoeImbalanceSource, EntsoePriceSource
@@ -31,15 +32,7 @@ from gateway.openadr.v20b.settings import LaterWord, ReportPoint, VenSettings
 from gateway.openadr.v20b.transport import HttpTransport
 from gateway.openadr.v20b.ven import Ven
 from gateway.ports import CarbonSource, Clock, Ids, PriceSource, SignalDesk, StatusDesk, Store, UsageDesk, Worker
-from gateway.settings import (
-    BrpSettings,
-    ExchangeSettings,
-    MarketSettings,
-    TariffSettings,
-    VtnSettings,
-    read_secret,
-    seconds,
-)
+from gateway.settings import BrpSettings, ExchangeSettings, MarketSettings, TariffSettings, read_secret, seconds
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 MARKET_RULES = CONFIG / "market_rules.toml"

@@ -11,6 +11,7 @@ from gateway.domain.limits import Limit
 from gateway.domain.programs import OptDecision
 from gateway.domain.series import CarbonKind, PriceProduct
 from gateway.domain.signals import GridEvent, OptType
+from gateway.grid_settings import ProgramSettings
 from gateway.ports import CarbonSource, Clock, Exchange, Ids, NominationDesk, PriceSource, Store, Worker
 from gateway.services.admit import Admission
 from gateway.services.believe_stays import StayBeliefs
@@ -34,7 +35,7 @@ from gateway.services.review_bids import BidReviewer
 from gateway.services.settle_delivery import Settler, SettleSettings
 from gateway.services.submit_orders import OrderSubmitter, SubmitSettings
 from gateway.services.track_fleet import FleetTracker, TrackSettings
-from gateway.settings import ProgramSettings, Settings, seconds
+from gateway.settings import Settings, seconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

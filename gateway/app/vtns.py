@@ -7,6 +7,7 @@ from gateway.app.supervise import Job
 from gateway.domain.errors import InvalidInput
 from gateway.domain.identity import system_principal
 from gateway.domain.signals import Instruction
+from gateway.grid_settings import VtnSettings
 from gateway.openadr.https import TlsFiles
 from gateway.openadr.journal import ExchangeJournal
 from gateway.openadr.profiles import ProfileGate, load_profile
@@ -22,7 +23,7 @@ from gateway.openadr.v3.ven import Ven, VenPorts
 from gateway.openadr.v3.webhook import WebhookReceiver
 from gateway.openadr.v3.wire import Program, Target
 from gateway.ports import Clock, Ids, SignalDesk, StatusDesk, Store, UsageDesk
-from gateway.settings import VtnSettings, read_secret, seconds
+from gateway.settings import read_secret, seconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,10 +8,11 @@ import pytest
 from gateway.app.vtns import ven3_settings
 from gateway.domain.errors import InvalidInput
 from gateway.domain.signals import Instruction
+from gateway.grid_settings import VtnSettings
 from gateway.openadr.v3.names import Dialect
 from gateway.openadr.v3.settings import OwnResource
 from gateway.openadr.v3.wire import Target
-from gateway.settings import VtnSettings, load_settings
+from gateway.settings import load_settings
 
 VTN = """
 [web]

@@ -7,8 +7,9 @@ import pytest
 
 from gateway.app.peers import push_server_of, ven_settings_of
 from gateway.domain.errors import InvalidInput
+from gateway.grid_settings import VtnPushSettings, VtnSettings
 from gateway.openadr.v20b.settings import LaterWord
-from gateway.settings import VtnPushSettings, VtnSettings, load_settings
+from gateway.settings import load_settings
 from tests.openadr.v20b.bench import virtually
 
 VTN = """

@@ -7,8 +7,8 @@ from gateway.domain.programs import Enrolment, NonCompliance, PendingReport, Rep
 from gateway.domain.settlement import EventPerformance
 from gateway.domain.signals import EventInterval, GridEvent, Instruction, OptType, RawSignal, ReportRequest
 from gateway.domain.timegrid import Interval
+from gateway.grid_settings import VtnSettings
 from gateway.openadr.journal import ExchangeJournal
-from gateway.settings import VtnSettings
 from tests.fakes.wired import PORTFOLIO, TENANT, Wired, wired
 from tests.openadr.v20b import messages
 from tests.services.scene import event
