@@ -249,7 +249,7 @@ def load_settings(path: Path | None) -> Settings:
     Raises:
         InvalidInput: The file is missing or not TOML, or a field is unknown or wrong; the field's path is named.
     """
-    content: dict[str, Any] = Field(default_factory=dict)
+    content: dict[str, Any] = {}
     if path is not None:
         try:
             content = tomllib.loads(path.read_text(encoding="utf-8"))
