@@ -200,3 +200,9 @@ def test_wrong_words_are_refused_by_name(run: Run, arguments: tuple[str, ...], f
     result = run(*arguments)
     assert isinstance(result.exception, VoltbridgeError)
     assert field in str(result.exception)
+
+
+def test_a_gateway_without_a_market_is_healthy() -> None:
+    root = Path(__file__).resolve().parents[2]
+    result = CliRunner().invoke(app, ["market", "doctor", "--config", str(root / "config" / "gateway.toml")])
+    assert (result.exit_code, result.output) == (0, "0 findings in 14 days\n")
