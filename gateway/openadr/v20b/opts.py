@@ -12,6 +12,7 @@ from gateway.domain.errors import Conflict, InvalidInput, PeerUnavailable, Voltb
 from gateway.domain.programs import OptSchedule
 from gateway.domain.signals import EventStatus, GridEvent
 from gateway.observe import logger
+from gateway.openadr.backoff import pause_after
 from gateway.openadr.v20b.codec import encode
 from gateway.openadr.v20b.conversation import Conversation, Declined, NotRegistered, ReregistrationRequested
 from gateway.openadr.v20b.names import Code, Service
@@ -19,7 +20,6 @@ from gateway.openadr.v20b.surroundings import Surroundings
 from gateway.openadr.v20b.wire_opts import CanceledOpt, CancelOpt, CreatedOpt, CreateOpt, OptWindow
 from gateway.ports import Stored
 
-_MOST_DOUBLINGS = 16
 _OVER = "was over before it could be told"
 _UNKNOWN_TO_VTN = frozenset({Code.INVALID_ID, Code.NOT_RECOGNIZED})
 _log = logger("openadr")
@@ -68,8 +68,7 @@ class OptExchange:
 
     def _postpone(self, key: str, error: VoltbridgeError) -> None:
         count = self._tries.get(key, (0, None))[0] + 1
-        pause = self._settings.first_backoff * 2 ** min(count - 1, _MOST_DOUBLINGS)
-        self._tries[key] = (count, self._around.clock.now() + min(pause, self._settings.longest_backoff))
+        self._tries[key] = (count, self._around.clock.now() + pause_after(count, self._settings))
         _log.warning("opt not told", authority=self._settings.authority, opt=key, error=str(error))
 
     async def _settle(self, row: Stored[OptSchedule]) -> None:

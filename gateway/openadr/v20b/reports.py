@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from gateway.domain.errors import InvalidInput, PeerUnavailable, Unavailable
 from gateway.domain.signals import ReportRequest
 from gateway.observe import logger
+from gateway.openadr.backoff import pause_after
 from gateway.openadr.v20b.conversation import Conversation, Declined, NotRegistered, ReregistrationRequested
 from gateway.openadr.v20b.names import Code, Service
 from gateway.openadr.v20b.report_book import ReportBook, Unsent
@@ -54,7 +55,6 @@ MOST_REQUESTS = 1_000
 MOST_REFUSALS = 20
 """After so many refusals of one report in a row it is given up, so that those after it are told."""
 _FOREIGN = "not our venID"
-_MOST_DOUBLINGS = 10
 _CLIENT_ERRORS = range(400, 500)
 _log = logger("openadr")
 
@@ -154,8 +154,7 @@ class ReportEngine:
             self._retry_at.pop(key, None)
             return
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        pause = self._settings.first_backoff * 2 ** min(failures - 1, _MOST_DOUBLINGS)
-        self._retry_at[key] = now + min(pause, self._settings.longest_backoff)
+        self._retry_at[key] = now + pause_after(failures, self._settings)
 
     async def _attempt(self, what: str, action: Callable[[], Awaitable[bool]]) -> bool:
         try:

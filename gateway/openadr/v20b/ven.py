@@ -16,14 +16,14 @@ force are not touched by it. `run` ends only by cancellation or by a mistake in 
 """
 
 import asyncio
-import enum
-from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.domain.errors import InvalidInput, PeerUnavailable, Unavailable, VoltbridgeError
 from gateway.domain.identity import Principal
 from gateway.observe import logger
+from gateway.openadr.backoff import jittered_pause_after
 from gateway.openadr.contact import Contact
+from gateway.openadr.health import VenHealth, VenState
 from gateway.openadr.profiles.gate import ProfileGate
 from gateway.openadr.v20b.conversation import Conversation, Declined, Heard, NotRegistered, ReregistrationRequested
 from gateway.openadr.v20b.events import EventExchange
@@ -43,37 +43,9 @@ from gateway.openadr.v20b.wire_reports import CancelReport, CreateReport, Regist
 from gateway.ports import Clock, Ids, SignalDesk, StatusDesk, Store, UsageDesk, Worker
 from gateway.wakeup import WakeUp
 
-_MOST_DOUBLINGS = 16
 _LONGEST_GOODBYE_S = 5.0
 """Real seconds for telling the VTN that we leave because the gateway stops."""
 _log = logger("openadr")
-
-
-class VenState(enum.StrEnum):
-    """Where the VEN stands with its VTN."""
-
-    UNREGISTERED = "unregistered"
-    REGISTERED = "registered"
-    CANCELLED = "cancelled"
-    """The VTN has ended our registration; we stay away for a while."""
-    LEFT = "left"
-    """We have ended our registration, by order of a person; we stay away until somebody wants us back."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class VenHealth:
-    """How the VEN is, for the health endpoint and the operator's page."""
-
-    state: VenState
-    is_lost: bool
-    """Whether the VTN has been out of reach for longer than allowed."""
-    heard_at: datetime | None
-    """When the VTN last said something understandable; None if not since the start."""
-    failures: int
-    """Attempts that failed since the last successful poll."""
-    last_error: str
-    """What the last failure was; empty if there was none."""
-    pending_reports: int
 
 
 class Ven:
@@ -275,9 +247,7 @@ class Ven:
 
     async def _pause(self) -> None:
         """Wait after failures: twice as long each time, up to a cap, jittered; look at the contact meanwhile."""
-        doubled = self._settings.first_backoff * 2 ** min(self._failures - 1, _MOST_DOUBLINGS)
-        pause = min(doubled, self._settings.longest_backoff) * self._around.ids.uniform(0.5, 1.0)
-        until = self._clock.now() + pause
+        until = self._clock.now() + jittered_pause_after(self._failures, self._settings, self._around.ids)
         while (now := self._clock.now()) < until:
             await self._rest(min(until, self._contact.lost_at) if now < self._contact.lost_at else until)
             await self._contact.check()

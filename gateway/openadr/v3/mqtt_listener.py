@@ -14,6 +14,7 @@ import aiomqtt
 
 from gateway.domain.errors import InvalidInput, PeerUnavailable, VoltbridgeError
 from gateway.observe import logger
+from gateway.openadr.backoff import jittered_pause_after
 from gateway.openadr.https import is_loopback
 from gateway.openadr.v3.client import VtnClient
 from gateway.openadr.v3.mqtt_binding import (
@@ -35,7 +36,6 @@ _VERSIONS: tuple[aiomqtt.ProtocolVersion, ...] = (aiomqtt.ProtocolVersion.V5, ai
 _FAILED = 0x80
 _AT_LEAST_ONCE = 1
 _MOST_QUEUED = 1_000
-_MOST_DOUBLINGS = 16
 _log = logger("openadr")
 
 
@@ -132,9 +132,7 @@ class MqttListener:
     def _pause(self) -> timedelta:
         if self.health.is_offered is False:
             return self._settings.look_again
-        doublings = min(max(0, self.health.failures - 1), _MOST_DOUBLINGS)
-        doubled = self._settings.first_backoff * int(2**doublings)
-        return min(doubled, self._settings.longest_backoff) * self._ids.uniform(0.5, 1.0)
+        return jittered_pause_after(self.health.failures, self._settings, self._ids)
 
     async def _listen(self) -> None:
         """Ask the VTN where, connect, subscribe and take messages; ends only by failure, or when nothing is offered."""

@@ -54,6 +54,12 @@ def refusal(asked: str, problem: Problem, retry_after: str, now: datetime) -> Vt
     return VtnRefused(asked, problem)
 
 
+def heeded_pause(pause: timedelta, error: Exception, longest_wait: timedelta) -> timedelta:
+    """Return a pause that we want after an error, or the longer one that a busy VTN wants, up to `longest_wait`."""
+    wanted = error.retry_after if isinstance(error, VtnBusy) else None
+    return pause if wanted is None else max(pause, min(wanted, longest_wait))
+
+
 def _wait(text: str, now: datetime) -> timedelta | None:
     text = text.strip()
     try:

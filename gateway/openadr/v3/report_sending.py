@@ -12,15 +12,15 @@ from http import HTTPStatus
 from gateway.domain.errors import PeerUnavailable
 from gateway.domain.programs import PendingReport
 from gateway.observe import logger
+from gateway.openadr.backoff import jittered_pause_after
 from gateway.openadr.v3.client import VtnClient
 from gateway.openadr.v3.guard import JsonPolicy, read_json
 from gateway.openadr.v3.reader import read_report
-from gateway.openadr.v3.refusals import VtnBusy, VtnRefused
+from gateway.openadr.v3.refusals import VtnBusy, VtnRefused, heeded_pause
 from gateway.openadr.v3.surroundings import Surroundings
 from gateway.openadr.v3.wire import WireReport
 from gateway.openadr.v3.writer import to_bytes, write_report
 
-_MOST_DOUBLINGS = 16
 _MOST_REFUSALS = 5
 _FAULTS_OF_THE_VTN = frozenset(
     {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
@@ -172,13 +172,9 @@ class ReportSender:
 
     def _put_off(self, fate: _Fate, error: PeerUnavailable) -> None:
         settings = self._around.settings
-        doubled = settings.first_backoff * int(2 ** min(fate.failures, _MOST_DOUBLINGS))
-        pause = min(doubled, settings.longest_backoff) * self._around.ids.uniform(0.5, 1.0)
-        wait = error.retry_after if isinstance(error, VtnBusy) else None
-        if wait is not None:
-            pause = max(pause, min(wait, settings.longest_wait))
         fate.failures += 1
-        fate.not_before = self._around.clock.now() + pause
+        own = jittered_pause_after(fate.failures, settings, self._around.ids)
+        fate.not_before = self._around.clock.now() + heeded_pause(own, error, settings.longest_wait)
         _log.warning("report not sent", authority=settings.authority, failures=fate.failures, error=str(error))
 
     async def _settle(self, pending: PendingReport) -> PendingReport:

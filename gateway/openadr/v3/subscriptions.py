@@ -13,10 +13,11 @@ from http import HTTPStatus
 
 from gateway.domain.errors import PeerUnavailable, VoltbridgeError
 from gateway.observe import logger
+from gateway.openadr.backoff import jittered_pause_after
 from gateway.openadr.v3.client import VtnClient
 from gateway.openadr.v3.names import Dialect, Operation
 from gateway.openadr.v3.notifications import WORTH_A_LOOK
-from gateway.openadr.v3.refusals import VtnBusy, VtnRefused
+from gateway.openadr.v3.refusals import VtnRefused, heeded_pause
 from gateway.openadr.v3.settings import VenSettings
 from gateway.openadr.v3.survey import Survey
 from gateway.openadr.v3.ven import Ven
@@ -25,7 +26,6 @@ from gateway.openadr.v3.wire import ObjectOperations, Target, WireSubscription
 from gateway.ports import Clock, Ids
 
 _OPERATIONS = (Operation.CREATE, Operation.UPDATE, Operation.DELETE)
-_MOST_DOUBLINGS = 16
 _FAREWELL_S = 2.0
 _UNKNOWN_PAUSE = timedelta(seconds=5)
 """How soon to look again while the VTN has not said what is ours."""
@@ -171,10 +171,6 @@ class SubscriptionKeeper:
 
     def _take_failure(self, error: VoltbridgeError) -> timedelta:
         settings = self._settings
-        doubled = settings.first_backoff * int(2 ** min(self.health.failures, _MOST_DOUBLINGS))
-        pause = min(doubled, settings.longest_backoff) * self._ids.uniform(0.5, 1.0)
-        if isinstance(error, VtnBusy) and error.retry_after is not None:
-            pause = max(pause, min(error.retry_after, settings.longest_wait))
         if (
             settings.dialect is Dialect.V301
             and isinstance(error, VtnRefused)
@@ -184,7 +180,8 @@ class SubscriptionKeeper:
         self.health.failures += 1
         self.health.last_error = str(error)
         _log.warning("not subscribed", authority=settings.authority, failures=self.health.failures, error=str(error))
-        return pause
+        own = jittered_pause_after(self.health.failures, settings, self._ids)
+        return heeded_pause(own, error, settings.longest_wait)
 
     async def _farewell(self) -> None:
         """End our subscriptions if the VTN takes it quickly; the next run takes over what is left."""

@@ -14,7 +14,6 @@ in force are not touched by it, and events that repeat are unrolled further mean
 """
 
 import asyncio
-import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,7 +21,9 @@ from datetime import datetime, timedelta
 from gateway.domain.errors import VoltbridgeError
 from gateway.domain.identity import Principal
 from gateway.observe import logger
+from gateway.openadr.backoff import jittered_pause_after
 from gateway.openadr.contact import Contact
+from gateway.openadr.health import VenHealth, VenState
 from gateway.openadr.v3.answers import AnswerNotes
 from gateway.openadr.v3.client import VtnClient
 from gateway.openadr.v3.companion import Companion, KnownEvent
@@ -30,7 +31,7 @@ from gateway.openadr.v3.events import EventExchange
 from gateway.openadr.v3.holdings import Holdings
 from gateway.openadr.v3.names import Dialect
 from gateway.openadr.v3.notifications import Interest
-from gateway.openadr.v3.refusals import VtnBusy, VtnRefused
+from gateway.openadr.v3.refusals import VtnBusy, VtnRefused, heeded_pause
 from gateway.openadr.v3.restoring import restored
 from gateway.openadr.v3.settings import VenSettings
 from gateway.openadr.v3.standing import Registrar, Standing
@@ -40,38 +41,9 @@ from gateway.openadr.v3.transport import HttpTransport, Transport
 from gateway.openadr.v3.understanding import GateOf, Understanding
 from gateway.ports import Clock, Ids, SignalDesk, Store
 
-_MOST_DOUBLINGS = 16
 _SHORTEST_REST = timedelta(seconds=1)
 """However often somebody wakes us, and whatever is due, in market time."""
 _log = logger("openadr")
-
-
-class VenState(enum.StrEnum):
-    """Where the VEN stands with its VTN."""
-
-    UNREGISTERED = "unregistered"
-    REGISTERED = "registered"
-    """The VTN has told us who we are and what there is."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class VenHealth:
-    """How the VEN is, for the health endpoint and the operator's page."""
-
-    state: VenState
-    is_lost: bool
-    """Whether the VTN has been out of reach for longer than allowed."""
-    heard_at: datetime | None
-    """When the VTN last said something understandable; None if not since the start."""
-    failures: int
-    """Attempts that failed since the last successful poll."""
-    last_error: str
-    """What the last failure was; empty if there was none."""
-    pending_reports: int
-    programs: tuple[str, ...]
-    """Names of the programs we take part in."""
-    events: int
-    """Events that the VTN has now and that can be used."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -235,11 +207,8 @@ class Ven:
 
     async def _pause(self, failure: VoltbridgeError) -> None:
         """Wait after failures, as long as the VTN wants; meanwhile unroll what repeats and look at the contact."""
-        doubled = self._settings.first_backoff * 2 ** min(self._failures - 1, _MOST_DOUBLINGS)
-        pause = min(doubled, self._settings.longest_backoff) * self.around.ids.uniform(0.5, 1.0)
-        if isinstance(failure, VtnBusy) and failure.retry_after is not None:
-            pause = max(pause, min(failure.retry_after, self._settings.longest_wait))
-        until = self._clock.now() + pause
+        own = jittered_pause_after(self._failures, self._settings, self.around.ids)
+        until = self._clock.now() + heeded_pause(own, failure, self._settings.longest_wait)
         if self._clock.now() < self._contact.lost_at < until:
             await self._clock.sleep_until(self._contact.lost_at)
             await self._contact.check()
@@ -306,8 +275,7 @@ class Ven:
                 await companion.act()
         except VoltbridgeError as error:
             self._last_error = str(error)
-            wait = error.retry_after if isinstance(error, VtnBusy) else None
-            pause = max(self._settings.first_backoff, min(wait or timedelta(0), self._settings.longest_wait))
+            pause = heeded_pause(self._settings.first_backoff, error, self._settings.longest_wait)
             self._next_act = self._clock.now() + pause
             _log.warning("reports failed", authority=self._settings.authority, reason=error.reason, error=str(error))
 

@@ -15,9 +15,9 @@ import pytest
 from prometheus_client import REGISTRY, generate_latest
 from structlog.testing import capture_logs
 
+from gateway.openadr.health import VenState
 from gateway.openadr.v20b.rejection import Reason
 from gateway.openadr.v20b.settings import SigningFiles
-from gateway.openadr.v20b.ven import VenState
 from scripts.campaigns import openadr as campaign
 from scripts.openadr_messages import draw_message
 from scripts.openadr_mutations import mutate_bytes

@@ -17,8 +17,9 @@ import pytest
 from gateway.clock import FileClock, write_clock_file
 from gateway.domain.identity import system_principal
 from gateway.domain.signals import GridEvent, ReportRequest, VenRegistration
+from gateway.openadr.health import VenState
 from gateway.openadr.v20b.settings import ReportPoint, VenSettings
-from gateway.openadr.v20b.ven import Ven, VenState
+from gateway.openadr.v20b.ven import Ven
 from tests.fakes.ids import CountingIds
 from tests.fakes.store import MemoryStore
 from tests.openadr.v20b.bench import AUTHORITY, TENANT, DeskOfEvents, DeskOfUsage

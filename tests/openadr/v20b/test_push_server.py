@@ -15,11 +15,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from gateway.clock import SystemClock
 from gateway.domain.errors import InvalidInput, PeerUnavailable, StorageUnavailable
 from gateway.domain.identity import system_principal
+from gateway.openadr.health import VenState
 from gateway.openadr.https import fingerprints_of
 from gateway.openadr.v20b.names import Service
 from gateway.openadr.v20b.push_server import PushServer
 from gateway.openadr.v20b.push_settings import PushSettings
-from gateway.openadr.v20b.ven import Ven, VenState
+from gateway.openadr.v20b.ven import Ven
 from tests.fakes.ids import CountingIds
 from tests.fakes.store import MemoryStore
 from tests.openadr.v20b import messages

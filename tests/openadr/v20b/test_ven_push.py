@@ -11,12 +11,12 @@ from lxml import etree
 
 from gateway.domain.errors import InvalidInput, Unavailable
 from gateway.domain.signals import ReportRequest, VenRegistration
+from gateway.openadr.health import VenState
 from gateway.openadr.v20b.guard import SignaturePolicy
 from gateway.openadr.v20b.names import Service
 from gateway.openadr.v20b.push_settings import PushSettings
 from gateway.openadr.v20b.rejection import MessageRejected
 from gateway.openadr.v20b.schema import schema
-from gateway.openadr.v20b.ven import VenState
 from tests.openadr.v20b import messages, signing
 from tests.openadr.v20b.bench import NS, START, TENANT, Bench, settings, virtually
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from gateway.domain.signals import VenRegistration
-from gateway.openadr.v20b.ven import VenState
+from gateway.openadr.health import VenState
 from tests.openadr.v20b import messages
 from tests.openadr.v20b.bench import AUTHORITY, START, TENANT, Bench, virtually
 
