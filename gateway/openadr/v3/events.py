@@ -150,7 +150,7 @@ class EventExchange:
             self._understanding.forget(present)
         broken = {one.id: one for one in self._understanding.broken}
         await self._holdings.save()
-        await self._around.write(*broken.values())
+        await self._around.keep(*broken.values())
         self._understanding.broken.clear()
         for one in broken.values():
             _log.warning(

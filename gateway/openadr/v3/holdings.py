@@ -131,7 +131,7 @@ class Holdings:
             StorageUnavailable: Nothing was written; call again.
         """
         unsaved = dict(self._unsaved)
-        await self._around.write(*unsaved.values())
+        await self._around.keep(*unsaved.values())
         self._unsaved = {key: one for key, one in self._unsaved.items() if unsaved.get(key) is not one}
 
     def _note(self, held: HeldObject) -> None:

@@ -137,7 +137,7 @@ class ReportEngine:
                 )
                 report_id = f"{self._around.settings.authority}:{self._around.ids.new('registration')}"
                 pending = self._sender.pend(report_id, known.event.meta.id, report)
-                await self._around.write(pending)
+                await self._around.keep(pending)
                 self._sender.add(pending)
                 return pending
         raise NotFound("event that asks for", word)
@@ -165,7 +165,7 @@ class ReportEngine:
                 duties |= {duty.id: duty for duty in kept}
         gone = [duty for key, duty in self._duties.items() if key not in duties and not duty.is_finished]
         changed = [duty for key, duty in duties.items() if self._duties.get(key) != duty]
-        await self._around.write(*changed, *(replace(duty, is_finished=True) for duty in gone))
+        await self._around.keep(*changed, *(replace(duty, is_finished=True) for duty in gone))
         for duty in changed:
             if duty.problem:
                 _log.warning("report not answered", authority=duty.authority, duty=duty.id, problem=duty.problem)
@@ -309,11 +309,11 @@ class ReportEngine:
         """Make a report and the progress of its duties durable together, then let it be sent."""
         if content.report is None:
             _log.warning("nothing known to report", authority=self._around.settings.authority, duty=before.key)
-            await self._around.write(*after.duties)
+            await self._around.keep(*after.duties)
         else:
             report_id = f"{self._around.settings.authority}:{self._name(before)}"
             pending = self._sender.pend(report_id, before.key, content.report)
-            await self._around.write(*after.duties, pending)
+            await self._around.keep(*after.duties, pending)
             self._sender.add(pending)
         self._duties |= {duty.id: duty for duty in after.duties}
         if after.duties[0].is_finished:
@@ -330,7 +330,7 @@ class ReportEngine:
         if duty is None or not report_id:
             return
         noted = replace(duty, report_id=report_id)
-        await self._around.write(noted)
+        await self._around.keep(noted)
         self._duties[key] = noted
         group = self._groups.get(key)
         if group is not None:

@@ -180,6 +180,6 @@ class ReportSender:
     async def _settle(self, pending: PendingReport) -> PendingReport:
         """Note on disk that nothing is left to do about a report."""
         self._fates[pending.id].is_uncertain = True
-        await self._around.write(pending)
+        await self._around.keep(pending)
         del self._pending[pending.id], self._fates[pending.id]
         return pending

@@ -154,5 +154,5 @@ class Registrar:
         self._holdings.leave_out(ObjectKind.RESOURCE, {resource.meta.id for resource in resources})
 
     async def _keep(self, registration: VenRegistration, action: str) -> VenRegistration:
-        await self._around.write_audited(action, registration, registration.id, {"ven_id": registration.ven_id})
+        await self._around.keep(registration, action=action, detail={"ven_id": registration.ven_id})
         return registration
