@@ -11,6 +11,7 @@ is a JSON list of events with the fields of the control door and `publish_at`. E
 
 import argparse
 import asyncio
+import functools
 import json
 import logging
 from collections.abc import Sequence
@@ -18,17 +19,12 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from aiohttp import web
-
 from gateway.domain.errors import InvalidInput
 from gateway.sandbox.clock import SandboxClock
 from gateway.sandbox.grid_control import ControlDoor
 from gateway.sandbox.grid_events import DrEvent, default_event, parse_event
 from gateway.sandbox.grid_vtn import PATH, UtilityVtn, VtnOptions, check_unique
-from gateway.sandbox.program import log_to_stderr, stop_signal, write_ready
-
-HOST = "127.0.0.1"
-_log = logging.getLogger("sandbox.grid")
+from gateway.sandbox.program import log_to_stderr, serve_until_stopped
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +53,7 @@ def read_events(path: Path) -> tuple[DrEvent, ...]:
     return events
 
 
-def ready_document(root: str, options: GridOptions) -> dict[str, object]:
+def ready_document(options: GridOptions, root: str) -> dict[str, object]:
     """Return what the ready file says: where the VTN and its control door are and who may register."""
     return {
         "url": root,
@@ -76,20 +72,8 @@ async def serve(options: GridOptions, *, clock_path: Path | None, ready_path: Pa
     vtn.server.app.add_routes(ControlDoor(vtn, clock).routes())
     for event in options.events:
         vtn.publish(event)
-    runner = web.AppRunner(vtn.server.app, shutdown_timeout=1.0, access_log=None)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, HOST, port)
-        await site.start()
-        root = f"http://{HOST}:{runner.addresses[0][1]}"
-        with stop_signal() as stop:
-            if ready_path is not None:
-                write_ready(ready_path, ready_document(root, options))
-            _log.info("grid listens on %s", root)
-            await stop.wait()
-    finally:
-        await runner.cleanup()
-    _log.info("grid stopped")
+    ready = functools.partial(ready_document, options)
+    await serve_until_stopped(vtn.server.app, "grid", port=port, ready_path=ready_path, ready_document=ready)
 
 
 def _events_of(options: argparse.Namespace) -> tuple[DrEvent, ...]:

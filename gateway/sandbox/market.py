@@ -10,7 +10,7 @@ and the credentials of its doors; these open nothing but this program.
 
 import argparse
 import asyncio
-import logging
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +26,7 @@ from gateway.sandbox.market_carbon import CarbonDoor
 from gateway.sandbox.market_entsoe import EntsoeDoor
 from gateway.sandbox.market_faults import FaultSwitch
 from gateway.sandbox.market_recorded import DATA, read_recording
-from gateway.sandbox.program import log_to_stderr, stop_signal, write_ready
-
-HOST = "127.0.0.1"
-_log = logging.getLogger("sandbox.market")
+from gateway.sandbox.program import log_to_stderr, serve_until_stopped
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +57,7 @@ def create_app(options: MarketOptions, clock: SandboxClock, seed: int) -> web.Ap
     return app
 
 
-def ready_document(root: str, options: MarketOptions) -> dict[str, object]:
+def ready_document(options: MarketOptions, root: str) -> dict[str, object]:
     """Return what the ready file says: the address of each door and what opens it."""
     return {
         "url": root,
@@ -83,20 +80,8 @@ async def serve(
 ) -> None:
     """Serve until the process is told to stop."""
     app = create_app(options, SandboxClock(clock_path), seed)
-    runner = web.AppRunner(app, shutdown_timeout=1.0, access_log=None)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, HOST, port)
-        await site.start()
-        root = f"http://{HOST}:{runner.addresses[0][1]}"
-        with stop_signal() as stop:
-            if ready_path is not None:
-                write_ready(ready_path, ready_document(root, options))
-            _log.info("market listens on %s", root)
-            await stop.wait()
-    finally:
-        await runner.cleanup()
-    _log.info("market stopped")
+    ready = functools.partial(ready_document, options)
+    await serve_until_stopped(app, "market", port=port, ready_path=ready_path, ready_document=ready)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -7,10 +7,14 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from aiohttp import web
+
+HOST = "127.0.0.1"
 _PARENT_CHECK_SECONDS = 1.0
+_SHUTDOWN_SECONDS = 1.0
 
 
 def log_to_stderr() -> None:
@@ -50,3 +54,36 @@ def stop_signal() -> Iterator[asyncio.Event]:
             loop.remove_signal_handler(number)
         if check is not None:
             check.cancel()
+
+
+async def serve_until_stopped(
+    app: web.Application,
+    name: str,
+    *,
+    port: int,
+    ready_path: Path | None,
+    ready_document: Callable[[str], Mapping[str, object]],
+) -> None:
+    """Serve an application on loopback until the process is told to stop.
+
+    Args:
+        app: What is served.
+        name: Of the program, for the log.
+        port: Port; 0 takes any free one.
+        ready_path: File to write when it listens; None for none.
+        ready_document: Returns what the ready file says for the root address that is listened on.
+    """
+    log = logging.getLogger(f"sandbox.{name}")
+    runner = web.AppRunner(app, shutdown_timeout=_SHUTDOWN_SECONDS, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, HOST, port).start()
+        root = f"http://{HOST}:{runner.addresses[0][1]}"
+        with stop_signal() as stop:
+            if ready_path is not None:
+                write_ready(ready_path, ready_document(root))
+            log.info("%s listens on %s", name, root)
+            await stop.wait()
+    finally:
+        await runner.cleanup()
+    log.info("%s stopped", name)

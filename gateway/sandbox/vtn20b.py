@@ -21,26 +21,21 @@ import asyncio
 import base64
 import binascii
 import dataclasses
-import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
 from gateway.domain.errors import InvalidInput
 from gateway.sandbox.clock import SandboxClock
-from gateway.sandbox.program import log_to_stderr, stop_signal, write_ready
+from gateway.sandbox.program import log_to_stderr, serve_until_stopped
 from gateway.sandbox.vtn20b_reading import official_schema, read_message
-from gateway.sandbox.vtn20b_world import Fault, World, WorldOptions, parse_fault
-from gateway.sandbox.vtn20b_writing import Script
+from gateway.sandbox.vtn20b_world import MessageFault, World, WorldOptions, parse_fault
+from gateway.sandbox.vtn_control import DOOR, Worlds, bad_request, document_of, fault_routes
 
-HOST = "127.0.0.1"
 PATH = "OpenADR2/Simple/2.0b"
 _DRIP_SECONDS = 0.2
 _LARGEST_BODY = 50_000_000
-_log = logging.getLogger("sandbox.vtn20b")
 
 
 class ScriptedVtn:
@@ -48,31 +43,29 @@ class ScriptedVtn:
 
     def __init__(self, clock: SandboxClock) -> None:
         self._clock = clock
-        self._worlds: dict[str, World] = {}
+        self._worlds = Worlds[World]()
         self.app = web.Application(client_max_size=_LARGEST_BODY)
-        door = "/control/worlds/{world}"
         self.app.add_routes(
             [
                 web.post(f"/{{world}}/{PATH}/{{service}}", self._serve),
-                web.put(door, self._make),
-                web.post(f"{door}/say", self._say),
-                web.post(f"{door}/faults", self._add_fault),
-                web.delete(f"{door}/faults", self._clear_faults),
-                web.post(f"{door}/forget", self._forget),
-                web.get(f"{door}/log", self._read_log),
+                web.put(DOOR, self._make),
+                web.post(f"{DOOR}/say", self._say),
+                *fault_routes(lambda request: self._worlds.of(request).faults, parse_fault),
+                web.post(f"{DOOR}/forget", self._forget),
+                web.get(f"{DOOR}/log", self._read_log),
             ]
         )
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        world = self._world(request)
+        world = self._worlds.of(request)
         message = read_message(await request.read())
-        fault = world.fault_for(message.kind)
+        fault = world.faults.take(message.kind)
         world.note(request.match_info["service"], message, fault)
         if fault is None:
             return _xml(world.answer(message))
         return await self._go_wrong(world, fault, request)
 
-    async def _go_wrong(self, world: World, fault: Fault, request: web.Request) -> web.StreamResponse:
+    async def _go_wrong(self, world: World, fault: MessageFault, request: web.Request) -> web.StreamResponse:
         if fault.do == "drop" and request.transport is not None:
             request.transport.abort()
         if fault.do == "redirect":
@@ -88,7 +81,7 @@ class ScriptedVtn:
         return web.Response(status=fault.status, headers={name: str(each) for name, each in fault.headers.items()})
 
     async def _make(self, request: web.Request) -> web.Response:
-        name, document = request.match_info["world"], await _document(request)
+        name, document = request.match_info["world"], await document_of(request)
         requests = {"report_requests": tuple(document["report_requests"])} if "report_requests" in document else {}
         known = self._worlds.get(name)
         try:
@@ -96,15 +89,15 @@ class ScriptedVtn:
                 WorldOptions() if known is None else known.options, **{**document, **requests}
             )
         except TypeError as error:
-            raise _bad(InvalidInput("world", str(error))) from error
+            raise bad_request(InvalidInput("world", str(error))) from error
         if known is None:
-            self._worlds[name] = World(name, options, self._clock)
+            self._worlds.put(name, World(name, options, self._clock))
         else:
             known.options = options
         return web.json_response({"url": f"{request.url.origin()}/{name}/{PATH}"}, status=201)
 
     async def _say(self, request: web.Request) -> web.Response:
-        world, document = self._world(request), await _document(request)
+        world, document = self._worlds.of(request), await document_of(request)
         try:
             if "raw" in document:
                 world.say_raw(str(document["raw"]).encode())
@@ -113,29 +106,17 @@ class ScriptedVtn:
             else:
                 world.say(document)
         except binascii.Error as error:
-            raise _bad(InvalidInput("base64", "must be base64")) from error
+            raise bad_request(InvalidInput("base64", "must be base64")) from error
         except InvalidInput as error:
-            raise _bad(error) from error
+            raise bad_request(error) from error
         return web.json_response({"waiting": world.waiting}, status=201)
 
-    async def _add_fault(self, request: web.Request) -> web.Response:
-        world, document = self._world(request), await _document(request)
-        try:
-            world.add_fault(parse_fault(document))
-        except InvalidInput as error:
-            raise _bad(error) from error
-        return web.json_response({}, status=201)
-
-    async def _clear_faults(self, request: web.Request) -> web.Response:
-        self._world(request).clear_faults()
-        return web.json_response({})
-
     async def _forget(self, request: web.Request) -> web.Response:
-        self._world(request).forget()
+        self._worlds.of(request).forget()
         return web.json_response({})
 
     async def _read_log(self, request: web.Request) -> web.Response:
-        world = self._world(request)
+        world = self._worlds.of(request)
         after = int(request.query.get("after", "0"))
         return web.json_response(
             {
@@ -146,12 +127,6 @@ class ScriptedVtn:
                 "entries": world.log[after:],
             }
         )
-
-    def _world(self, request: web.Request) -> World:
-        world = self._worlds.get(request.match_info["world"])
-        if world is None:
-            raise web.HTTPNotFound(text="no such world")
-        return world
 
 
 def _xml(body: bytes) -> web.Response:
@@ -168,36 +143,15 @@ async def _drip(body: bytes, request: web.Request) -> web.StreamResponse:
     return answer
 
 
-async def _document(request: web.Request) -> Script:
-    try:
-        document: Any = json.loads(await request.text())
-    except ValueError as error:
-        raise _bad(InvalidInput("body", "must be JSON")) from error
-    if not isinstance(document, dict):
-        raise _bad(InvalidInput("body", "must be a JSON object"))
-    return document
-
-
-def _bad(error: InvalidInput) -> web.HTTPBadRequest:
-    return web.HTTPBadRequest(text=str(error))
+def _ready_document(root: str) -> dict[str, object]:
+    return {"url": root, "control_url": f"{root}/control"}
 
 
 async def serve(*, clock_path: Path | None, ready_path: Path | None, port: int) -> None:
     """Serve until the process is told to stop."""
     official_schema()
     vtn = ScriptedVtn(SandboxClock(clock_path))
-    runner = web.AppRunner(vtn.app, shutdown_timeout=1.0, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, HOST, port).start()
-        root = f"http://{HOST}:{runner.addresses[0][1]}"
-        with stop_signal() as stop:
-            if ready_path is not None:
-                write_ready(ready_path, {"url": root, "control_url": f"{root}/control"})
-            _log.info("listens on %s", root)
-            await stop.wait()
-    finally:
-        await runner.cleanup()
+    await serve_until_stopped(vtn.app, "vtn20b", port=port, ready_path=ready_path, ready_document=_ready_document)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -4,7 +4,7 @@ A program plays many utilities at once, each under a path of its own, so that a 
 """
 
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +12,8 @@ from gateway.domain.errors import InvalidInput
 from gateway.sandbox.clock import SandboxClock
 from gateway.sandbox.vtn20b_reading import ReadMessage
 from gateway.sandbox.vtn20b_signing import VtnSigner, forged
-from gateway.sandbox.vtn20b_writing import Script, message_of
+from gateway.sandbox.vtn20b_writing import message_of
+from gateway.sandbox.vtn_control import Fault, FaultQueue, Script
 
 NOT_REGISTERED = 463
 INVALID_ID = 452
@@ -20,21 +21,15 @@ _DELIVERED_WITHOUT_POLL = frozenset({"oadrCreatedEvent", "oadrCreatedReport", "o
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fault:
-    """Something that goes wrong with the next messages of a kind."""
+class MessageFault(Fault):
+    """Something that goes wrong with the next messages of a kind.
 
-    on: str
-    """Kind of the VEN's message, `*` for any."""
-    do: str
-    """`drop` cuts the connection, `empty` answers nothing, `status` an HTTP status, `code` an oadrResponse, `raw` bytes,
-    `say` a message of the script, `drip` a byte at a time, `redirect` sends elsewhere."""
-    times: int
-    """How often; negative for ever."""
-    status: int = 200
-    headers: Script = field(default_factory=dict)
+    `on` is the kind of the VEN's message. `do`: `drop` cuts the connection, `empty` answers nothing, `status` an HTTP status, `code`
+    an oadrResponse, `raw` bytes, `say` a message of the script, `drip` a byte at a time, `redirect` sends elsewhere. `body` is the
+    text to send for `raw`, and where to for `redirect`.
+    """
+
     code: int = 200
-    body: str = ""
-    """For `raw`: the text to send; for `redirect`: where to."""
     message: Script = field(default_factory=dict)
     """For `say`: kind and fields."""
 
@@ -42,14 +37,14 @@ class Fault:
 _FAULTS = frozenset({"drop", "empty", "status", "code", "raw", "say", "drip", "redirect"})
 
 
-def parse_fault(document: Script) -> Fault:
+def parse_fault(document: Script) -> MessageFault:
     """Return the fault that a script describes.
 
     Raises:
         InvalidInput: A field is unknown or of the wrong kind.
     """
     try:
-        fault = Fault(**{"times": 1, **document})
+        fault = MessageFault(**{"times": 1, **document})
     except TypeError as error:
         raise InvalidInput("fault", str(error)) from error
     if fault.do not in _FAULTS:
@@ -94,7 +89,7 @@ class World:
         self._clock = clock
         self._queue: deque[Waiting] = deque()
         self._book: list[Script] = []
-        self._faults: list[Fault] = []
+        self.faults = FaultQueue[MessageFault]()
         self._registered = 0
         self._opts = 0
         self.ven_id = ""
@@ -105,26 +100,6 @@ class World:
     def waiting(self) -> int:
         """Messages that the VEN has not fetched yet."""
         return len(self._queue)
-
-    def add_fault(self, fault: Fault) -> None:
-        """Let something go wrong from now on; the oldest fault for a message goes first."""
-        self._faults.append(fault)
-
-    def clear_faults(self) -> None:
-        """Let nothing go wrong any more."""
-        self._faults.clear()
-
-    def fault_for(self, kind: str) -> Fault | None:
-        """Return the fault for a message of the VEN and use it up once."""
-        for index, fault in enumerate(self._faults):
-            if fault.on not in {kind, "*"}:
-                continue
-            if fault.times == 1:
-                del self._faults[index]
-            elif fault.times > 1:
-                self._faults[index] = replace(fault, times=fault.times - 1)
-            return fault
-        return None
 
     def note(self, service: str, message: ReadMessage, fault: Fault | None = None) -> None:
         """Keep a message of the VEN, with what will go wrong with it."""

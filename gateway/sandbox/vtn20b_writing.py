@@ -3,12 +3,12 @@
 Values are put on the wire as they stand in the script, so that a script can also say what no good VTN would.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from lxml import etree
 
 from gateway.domain.errors import InvalidInput
+from gateway.sandbox.vtn_control import Script
 
 NAMESPACES = {
     "oadr": "http://openadr.org/oadr-2.0b/2012/07",
@@ -22,8 +22,6 @@ NAMESPACES = {
 }
 Node = tuple[str, Any]
 """Prefixed name, and text or nodes inside; None among nodes stands for nothing."""
-Script = Mapping[str, Any]
-"""Fields of a message as a script gives them."""
 
 _POWER_ATTRIBUTES: Node = (
     "power:powerAttributes",

@@ -23,26 +23,22 @@ GET    /control/worlds/{world}/log                what was asked since ?after=N,
 
 import argparse
 import asyncio
-import json
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
 from gateway.domain.errors import InvalidInput
 from gateway.sandbox.clock import SandboxClock
-from gateway.sandbox.program import log_to_stderr, stop_signal, write_ready
+from gateway.sandbox.program import log_to_stderr, serve_until_stopped
 from gateway.sandbox.vtn3_api import Api
 from gateway.sandbox.vtn3_notifying import Manners
 from gateway.sandbox.vtn3_shapes import DIALECTS
 from gateway.sandbox.vtn3_store import COLLECTIONS, Refused
 from gateway.sandbox.vtn3_world import World, WorldOptions, parse_fault, parse_options
+from gateway.sandbox.vtn_control import DOOR, Worlds, bad_request, document_of, fault_routes
 
-HOST = "127.0.0.1"
 _LARGEST_BODY = 20_000_000
-_log = logging.getLogger("sandbox.vtn3")
 
 
 class StrictVtn:
@@ -59,30 +55,29 @@ class StrictVtn:
         self._tasks = tasks
         self._options = options
         self._api = Api(clock)
-        self._worlds: dict[str, World] = {}
+        self._worlds = Worlds[World]()
         self._notifiers: list[asyncio.Task[None]] = []
         self.app = web.Application(client_max_size=_LARGEST_BODY)
-        door = "/control/worlds/{world}"
         self.app.add_routes(
             [
-                web.put(door, self._make),
-                web.post(f"{door}/objects/{{collection}}", self._add),
-                web.put(f"{door}/objects/{{collection}}/{{id}}", self._change),
-                web.delete(f"{door}/objects/{{collection}}/{{id}}", self._remove),
-                web.get(f"{door}/objects/{{collection}}", self._list),
-                web.post(f"{door}/grant", self._grant),
-                web.post(f"{door}/revoke", self._revoke),
-                web.post(f"{door}/faults", self._add_fault),
-                web.delete(f"{door}/faults", self._clear_faults),
-                web.put(f"{door}/manners", self._set_manners),
-                web.get(f"{door}/log", self._read_log),
+                web.put(DOOR, self._make),
+                web.post(f"{DOOR}/objects/{{collection}}", self._add),
+                web.put(f"{DOOR}/objects/{{collection}}/{{id}}", self._change),
+                web.delete(f"{DOOR}/objects/{{collection}}/{{id}}", self._remove),
+                web.get(f"{DOOR}/objects/{{collection}}", self._list),
+                web.post(f"{DOOR}/grant", self._grant),
+                web.post(f"{DOOR}/revoke", self._revoke),
+                *fault_routes(lambda request: self._worlds.of(request).faults, parse_fault),
+                web.put(f"{DOOR}/manners", self._set_manners),
+                web.get(f"{DOOR}/log", self._read_log),
                 web.route("*", "/{world}/{path:.*}", self._serve),
             ]
         )
 
     def make(self, name: str, options: WorldOptions) -> None:
         """Make a utility."""
-        world = self._worlds[name] = World(name, options, self._clock)
+        world = World(name, options, self._clock)
+        self._worlds.put(name, world)
         self._notifiers.append(self._tasks.create_task(world.notifier.run(options.broker)))
 
     def stop(self) -> None:
@@ -91,30 +86,30 @@ class StrictVtn:
             notifier.cancel()
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        return await self._api.serve(self._world(request), request)
+        return await self._api.serve(self._worlds.of(request), request)
 
     async def _make(self, request: web.Request) -> web.Response:
         name = request.match_info["world"]
         try:
-            options = parse_options(await _document(request), self._options)
+            options = parse_options(await document_of(request), self._options)
         except InvalidInput as error:
-            raise _bad(error) from error
+            raise bad_request(error) from error
         if name in self._worlds:
             raise web.HTTPConflict(text=f"world {name} is there already")
         self.make(name, options)
         return web.json_response({"url": f"{request.url.origin()}/{name}"}, status=201)
 
     async def _add(self, request: web.Request) -> web.Response:
-        world, collection = self._world(request), _collection(request)
+        world, collection = self._worlds.of(request), _collection(request)
         try:
-            made = world.store.add(collection, dict(await _document(request)), world.clients["ven"])
+            made = world.store.add(collection, dict(await document_of(request)), world.clients["ven"])
         except Refused as error:
             raise web.HTTPConflict(text=error.detail) from error
         world.changed("CREATE", collection, made)
         return web.json_response(made, status=201)
 
     async def _change(self, request: web.Request) -> web.Response:
-        world, collection, body = self._world(request), _collection(request), dict(await _document(request))
+        world, collection, body = self._worlds.of(request), _collection(request), dict(await document_of(request))
         try:
             changed = world.store.change(collection, request.match_info["id"], body, None)
         except Refused as error:
@@ -123,7 +118,7 @@ class StrictVtn:
         return web.json_response(changed)
 
     async def _remove(self, request: web.Request) -> web.Response:
-        world, collection = self._world(request), _collection(request)
+        world, collection = self._worlds.of(request), _collection(request)
         try:
             removed = world.store.remove(collection, request.match_info["id"])
         except Refused as error:
@@ -133,11 +128,11 @@ class StrictVtn:
 
     async def _list(self, request: web.Request) -> web.Response:
         return web.json_response(
-            {"objects": list(self._world(request).store.collections[_collection(request)].values())}
+            {"objects": list(self._worlds.of(request).store.collections[_collection(request)].values())}
         )
 
     async def _grant(self, request: web.Request) -> web.Response:
-        world, targets = self._world(request), (await _document(request)).get("targets", [])
+        world, targets = self._worlds.of(request), (await document_of(request)).get("targets", [])
         vens = [each for each in world.store.collections["vens"].values() if each.get("clientID", "ven") == "ven"]
         for each in vens:
             each["targets"] = targets
@@ -145,29 +140,18 @@ class StrictVtn:
         return web.json_response({"vens": len(vens)})
 
     async def _revoke(self, request: web.Request) -> web.Response:
-        self._world(request).tokens.revoke_all()
-        return web.json_response({})
-
-    async def _add_fault(self, request: web.Request) -> web.Response:
-        try:
-            self._world(request).add_fault(parse_fault(await _document(request)))
-        except InvalidInput as error:
-            raise _bad(error) from error
-        return web.json_response({}, status=201)
-
-    async def _clear_faults(self, request: web.Request) -> web.Response:
-        self._world(request).clear_faults()
+        self._worlds.of(request).tokens.revoke_all()
         return web.json_response({})
 
     async def _set_manners(self, request: web.Request) -> web.Response:
         try:
-            self._world(request).notifier.manners = Manners(**await _document(request))
+            self._worlds.of(request).notifier.manners = Manners(**await document_of(request))
         except TypeError as error:
-            raise _bad(InvalidInput("manners", str(error))) from error
+            raise bad_request(InvalidInput("manners", str(error))) from error
         return web.json_response({})
 
     async def _read_log(self, request: web.Request) -> web.Response:
-        world = self._world(request)
+        world = self._worlds.of(request)
         return web.json_response(
             {
                 "market_time": self._clock.now().isoformat(),
@@ -175,12 +159,6 @@ class StrictVtn:
                 "notifications": world.notifier.sent,
             }
         )
-
-    def _world(self, request: web.Request) -> World:
-        world = self._worlds.get(request.match_info["world"])
-        if world is None:
-            raise web.HTTPNotFound(text="no such world")
-        return world
 
 
 def _collection(request: web.Request) -> str:
@@ -190,18 +168,8 @@ def _collection(request: web.Request) -> str:
     return name
 
 
-async def _document(request: web.Request) -> Mapping[str, Any]:
-    try:
-        document: Any = json.loads(await request.text())
-    except ValueError as error:
-        raise _bad(InvalidInput("body", "must be JSON")) from error
-    if not isinstance(document, dict):
-        raise _bad(InvalidInput("body", "must be a JSON object"))
-    return document
-
-
-def _bad(error: InvalidInput) -> web.HTTPBadRequest:
-    return web.HTTPBadRequest(text=str(error))
+def _ready_document(root: str) -> dict[str, object]:
+    return {"url": root, "vtn_url": f"{root}/main", "control_url": f"{root}/control"}
 
 
 async def serve(options: WorldOptions, *, clock_path: Path | None, ready_path: Path | None, port: int) -> None:
@@ -209,19 +177,10 @@ async def serve(options: WorldOptions, *, clock_path: Path | None, ready_path: P
     async with asyncio.TaskGroup() as tasks:
         vtn = StrictVtn(SandboxClock(clock_path), tasks, options)
         vtn.make("main", options)
-        runner = web.AppRunner(vtn.app, shutdown_timeout=1.0, access_log=None)
-        await runner.setup()
         try:
-            await web.TCPSite(runner, HOST, port).start()
-            root = f"http://{HOST}:{runner.addresses[0][1]}"
-            with stop_signal() as stop:
-                if ready_path is not None:
-                    write_ready(ready_path, {"url": root, "vtn_url": f"{root}/main", "control_url": f"{root}/control"})
-                _log.info("listens on %s", root)
-                await stop.wait()
+            await serve_until_stopped(vtn.app, "vtn3", port=port, ready_path=ready_path, ready_document=_ready_document)
         finally:
             vtn.stop()
-            await runner.cleanup()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -14,7 +14,8 @@ from gateway.sandbox.vtn3_notifying import topics_answer
 from gateway.sandbox.vtn3_shapes import CREDENTIALS, problems
 from gateway.sandbox.vtn3_store import COLLECTIONS, PAGE, Object, Query, Refused
 from gateway.sandbox.vtn3_tokens import Token
-from gateway.sandbox.vtn3_world import Fault, World
+from gateway.sandbox.vtn3_world import World
+from gateway.sandbox.vtn_control import Fault
 
 _BAD, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 400, 401, 403, 404
 _QUERY_FIELDS = {
@@ -56,7 +57,7 @@ class Api:
         path = tuple(part for part in request.match_info["path"].split("/") if part)
         asked = Asked(world=world, method=request.method, path=path, request=request, body=await request.read())
         entry = world.note(asked.kind, query=dict(request.query), path="/".join(path), body=_readable(asked))
-        fault = world.fault_for(asked.kind)
+        fault = world.faults.take(asked.kind)
         entry["fault"] = "" if fault is None else fault.do
         if fault is not None and fault.do in {"drop", "status", "raw"}:
             return _broken(fault, request)

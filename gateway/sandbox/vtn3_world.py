@@ -1,7 +1,6 @@
 """One utility of the strict 3.x VTN: its clients, objects, notifications, faults and log."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,25 +10,21 @@ from gateway.sandbox.vtn3_notifying import Notifier
 from gateway.sandbox.vtn3_shapes import DIALECTS, problems
 from gateway.sandbox.vtn3_store import Object, ObjectStore
 from gateway.sandbox.vtn3_tokens import Client, Token, TokenDesk
+from gateway.sandbox.vtn_control import Fault, FaultQueue, Script
 
-Script = Mapping[str, Any]
 _ACTIONS = frozenset({"drop", "status", "raw", "swallow", "cut", "ignore-skip", "wrong-type"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fault:
-    """Something that goes wrong with the next requests of a kind."""
+class RequestFault(Fault):
+    """Something that goes wrong with the next requests of a kind.
 
-    on: str
-    """For example `GET /events` or `PUT /reports/{id}`; `*` for any."""
-    do: str
-    """`drop` cuts the connection before, `swallow` after the request was carried out; `status` answers an HTTP status, `raw` a
-    text, `cut` half of the body, `ignore-skip` the first page again, `wrong-type` a body as text/html."""
-    times: int
-    """How often; negative for ever."""
+    `on` is for example `GET /events` or `PUT /reports/{id}`. `do`: `drop` cuts the connection before, `swallow` after the request was
+    carried out; `status` answers an HTTP status, `raw` a text, `cut` half of the body, `ignore-skip` the first page again,
+    `wrong-type` a body as text/html.
+    """
+
     status: int = 503
-    headers: Script = field(default_factory=dict)
-    body: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,16 +63,16 @@ def parse_options(document: Script, base: WorldOptions) -> WorldOptions:
     return replace(base, **_checked("world", document, WorldOptions))
 
 
-def parse_fault(document: Script) -> Fault:
+def parse_fault(document: Script) -> RequestFault:
     """Return the fault that a script describes.
 
     Raises:
         InvalidInput: A field is unknown or missing, or nobody can go wrong like this.
     """
-    known = {"times": 1, **_checked("fault", document, Fault)}
+    known = {"times": 1, **_checked("fault", document, RequestFault)}
     if known.get("do") not in _ACTIONS or "on" not in known:
         raise InvalidInput("fault.do", f"must be one of {', '.join(sorted(_ACTIONS))}, with what it is on")
-    return Fault(**known)
+    return RequestFault(**known)
 
 
 def _checked(what: str, document: Script, kind: type) -> dict[str, Any]:
@@ -105,28 +100,8 @@ class World:
             options.dialect, clock, has_unique_reports=options.unique_reports, ven_type=options.ven_type
         )
         self.notifier = Notifier(options.dialect, self.store, self.clients, name)
-        self._faults: list[Fault] = []
+        self.faults = FaultQueue[RequestFault]()
         self.log: list[dict[str, Any]] = []
-
-    def add_fault(self, fault: Fault) -> None:
-        """Let something go wrong from now on; the oldest fault for a request goes first."""
-        self._faults.append(fault)
-
-    def clear_faults(self) -> None:
-        """Let nothing go wrong any more."""
-        self._faults.clear()
-
-    def fault_for(self, kind: str) -> Fault | None:
-        """Return the fault for a request and use it up once."""
-        for index, fault in enumerate(self._faults):
-            if fault.on not in {kind, "*"}:
-                continue
-            if fault.times == 1:
-                del self._faults[index]
-            elif fault.times > 1:
-                self._faults[index] = replace(fault, times=fault.times - 1)
-            return fault
-        return None
 
     def note(self, kind: str, **said: object) -> dict[str, Any]:
         """Keep a request and return its entry, to be completed by the answer."""
