@@ -5,10 +5,9 @@ import pickle
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-import async_solipsism
 from lxml import etree
 
 from gateway.domain.errors import NotFound, PeerUnavailable, StorageUnavailable
@@ -26,9 +25,8 @@ from tests.fakes.ids import CountingIds
 from tests.fakes.store import MemoryStore
 from tests.openadr.v20b import messages
 from tests.openadr.v20b.desk_of_status import DeskOfStatus
+from tests.openadr.virtual_life import AUTHORITY, START, TENANT, DeskOnDisk, Step, in_virtual_time, live
 
-TENANT, AUTHORITY = "demo", "vtn:test"
-START = datetime(2025, 10, 15, 8, 0, tzinfo=UTC)
 NS = {
     "oadr": "http://openadr.org/oadr-2.0b/2012/07",
     "ei": "http://docs.oasis-open.org/ns/energyinterop/201110",
@@ -136,21 +134,16 @@ def _acknowledged(said: Said) -> bytes:
     return messages.created_opt(opt_id) if said.name == "CreateOpt" else messages.canceled_opt(opt_id)
 
 
-class DeskOfEvents:
+class DeskOfEvents(DeskOnDisk):
     """A signal desk with the rules that are the desk's: order of modifications, implied cancel, one bad event harms no other."""
 
     def __init__(self, store: MemoryStore, clock: VirtualClock) -> None:
-        self._store = store
-        self._clock = clock
-        self.received: list[ReceivedEvents] = []
-        self.contacts: list[tuple[datetime, bool]] = []
+        super().__init__(store, clock)
         self.dispatched: list[str] = []
         self.failing: set[str] = set()
-        self.is_down = False
 
     async def receive(self, principal: Principal, received: ReceivedEvents) -> Sequence[EventAnswer]:
-        if self.is_down:
-            raise StorageUnavailable("the disk is full")
+        self.check_disk()
         self.received.append(received)
         answers = [await self._judge(event) for event in received.events]
         if received.complete:
@@ -181,12 +174,6 @@ class DeskOfEvents:
             if event.event_id not in listed and not event.cancelled:
                 gone = replace(event, cancelled=True, cancelled_at=self._clock.now())
                 await self._store.apply(Batch(tenant=TENANT, puts=(Put(record=gone),)))
-
-    async def contact(self, principal: Principal, authority: str, *, is_lost: bool) -> None:
-        assert authority == AUTHORITY
-        if self.is_down:
-            raise StorageUnavailable("the disk is full")
-        self.contacts.append((self._clock.now(), is_lost))
 
     def in_force(self) -> dict[str, int]:
         """Return the events that are not cancelled, with their modification."""
@@ -301,33 +288,14 @@ class Bench:
             pass
         self.ven = self.build()
 
-    async def play(self, *steps: tuple[float, Callable[[], None]], seconds: float) -> Ven:
+    async def play(self, *steps: Step, seconds: float) -> Ven:
         """Run the VEN for so many market seconds while the steps happen at theirs; return the VEN, stopped."""
-        ven, begin = self.ven, self.clock.now()
-
-        async def script() -> None:
-            for at, step in steps:
-                await self.clock.sleep_until(begin + timedelta(seconds=at))
-                step()
-
-        try:
-            async with asyncio.timeout(seconds), asyncio.TaskGroup() as tasks:
-                tasks.create_task(ven.run())
-                tasks.create_task(script())
-        except TimeoutError:
-            pass
+        ven = self.ven
+        await live(ven, self.clock, *steps, seconds=seconds)
         self.ven = self.build()
         return ven
 
 
 def virtually(scenario: Callable[[Bench], Awaitable[None]], **changes: Any) -> Bench:
     """Run a scenario in virtual time and return the bench for a look."""
-    bench_box: list[Bench] = []
-
-    async def main() -> None:
-        bench_box.append(Bench(settings=settings(**changes)))
-        await scenario(bench_box[0])
-
-    with asyncio.Runner(loop_factory=async_solipsism.EventLoop) as runner:
-        runner.run(main())
-    return bench_box[0]
+    return in_virtual_time(lambda: Bench(settings=settings(**changes)), scenario)

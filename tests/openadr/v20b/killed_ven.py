@@ -21,8 +21,9 @@ from gateway.openadr.v20b.ven import Ven
 from gateway.ports import ReceivedEvents
 from gateway.storage.store import SqlStore
 from tests.openadr.v20b import messages
-from tests.openadr.v20b.bench import AUTHORITY, TENANT, DeskOfUsage
+from tests.openadr.v20b.bench import DeskOfUsage
 from tests.openadr.v20b.desk_of_status import DeskOfStatus
+from tests.openadr.virtual_life import AUTHORITY, TENANT
 
 
 class DeskOfNothing:

@@ -25,7 +25,7 @@ from gateway.domain.signals import GridEvent, OptType, VenRegistration
 from gateway.domain.timegrid import Interval
 from gateway.ports import Batch, Put
 from gateway.storage.store import SqlStore
-from tests.openadr.v20b.mortal_ven import AUTHORITY, TENANT
+from tests.openadr.mortality import AUTHORITY, TENANT
 
 ROOT = Path(__file__).resolve().parents[3]
 SPEED = 800.0

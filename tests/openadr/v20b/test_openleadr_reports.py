@@ -18,8 +18,9 @@ from gateway.openadr.v20b.ven import Ven
 from tests.fakes.ids import CountingIds
 from tests.fakes.store import MemoryStore
 from tests.openadr.v20b import messages
-from tests.openadr.v20b.bench import AUTHORITY, START, TENANT, DeskOfEvents, DeskOfUsage
+from tests.openadr.v20b.bench import DeskOfEvents, DeskOfUsage
 from tests.openadr.v20b.desk_of_status import DeskOfStatus
+from tests.openadr.virtual_life import AUTHORITY, START, TENANT
 
 ROOT = Path(__file__).resolve().parents[3]
 SPEED = 100.0

@@ -22,7 +22,8 @@ from gateway.openadr.v20b.settings import ReportPoint, VenSettings
 from gateway.openadr.v20b.ven import Ven
 from tests.fakes.ids import CountingIds
 from tests.fakes.store import MemoryStore
-from tests.openadr.v20b.bench import AUTHORITY, TENANT, DeskOfEvents, DeskOfUsage
+from tests.openadr.v20b.bench import DeskOfEvents, DeskOfUsage
+from tests.openadr.virtual_life import AUTHORITY, TENANT
 
 ROOT = Path(__file__).resolve().parents[3]
 SPEED = 2400.0

@@ -18,7 +18,8 @@ from gateway.openadr.v20b.reader import read
 from gateway.openadr.v20b.wire_events import DistributeEvent, WireEvent
 from tests.fakes.clock import HandClock
 from tests.openadr.v20b import messages
-from tests.openadr.v20b.bench import AUTHORITY, START, TENANT, Bench, virtually
+from tests.openadr.v20b.bench import Bench, virtually
+from tests.openadr.virtual_life import AUTHORITY, START, TENANT
 from tests.web.utility_scene import vtn
 
 HOURLY = [messages.interval("PT1H", 0.1 + hour / 100, uid=str(hour)) for hour in range(24)]

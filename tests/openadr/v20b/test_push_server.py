@@ -24,7 +24,8 @@ from gateway.openadr.v20b.ven import Ven
 from tests.fakes.ids import CountingIds
 from tests.fakes.store import MemoryStore
 from tests.openadr.v20b import messages
-from tests.openadr.v20b.bench import AUTHORITY, TENANT, DeskOfEvents, DeskOfUsage, ScriptedVtn, settings
+from tests.openadr.v20b.bench import DeskOfEvents, DeskOfUsage, ScriptedVtn, settings
+from tests.openadr.virtual_life import AUTHORITY, TENANT
 
 MOST = 10_000
 PATH = "/OpenADR2/Simple/2.0b/EiEvent"

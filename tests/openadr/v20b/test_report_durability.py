@@ -23,7 +23,8 @@ from gateway.openadr.v20b.codec_report_body import read_report, report_text
 from gateway.openadr.v20b.reports import MOST_REFUSALS
 from gateway.openadr.v20b.wire_reports import ControlRange, LoadStatus, Report, ReportInterval
 from tests.openadr.v20b import messages
-from tests.openadr.v20b.bench import START, TENANT, Bench, DeskOfUsage, Said, virtually
+from tests.openadr.v20b.bench import Bench, DeskOfUsage, Said, virtually
+from tests.openadr.virtual_life import START, TENANT
 
 MINUTE = timedelta(minutes=1)
 ONCE: dict[str, Any] = {"granularity": "PT0S", "report_back": "PT0S"}

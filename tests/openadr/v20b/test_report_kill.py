@@ -20,7 +20,8 @@ from gateway.openadr.v20b.schema import schema
 from gateway.storage.store import SqlStore
 from tests.fakes.clock import HandClock
 from tests.openadr.v20b import messages
-from tests.openadr.v20b.bench import START, TENANT, Said
+from tests.openadr.v20b.bench import Said
+from tests.openadr.virtual_life import START, TENANT
 
 ROOT = Path(__file__).resolve().parents[3]
 SPEED = 20.0

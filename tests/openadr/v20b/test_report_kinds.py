@@ -12,7 +12,8 @@ from gateway.domain.programs import PendingReport
 from gateway.domain.signals import ReportRequest
 from gateway.openadr.v20b.report_schedule import is_finished
 from tests.openadr.v20b import messages
-from tests.openadr.v20b.bench import START, TENANT, Bench, Said, virtually
+from tests.openadr.v20b.bench import Bench, Said, virtually
+from tests.openadr.virtual_life import START, TENANT
 
 MINUTE = timedelta(minutes=1)
 ONCE: dict[str, Any] = {"granularity": "PT0S", "report_back": "PT0S"}

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from gateway.app.peers import rereader_of
 from gateway.domain.errors import InvalidInput
 from gateway.domain.signals import RawSignal, VenRegistration
 from gateway.openadr.rereading import SignalRereading
@@ -11,6 +12,7 @@ from gateway.openadr.v20b.rereading import Rereader
 from gateway.openadr.v20b.settings import VenSettings
 from tests.fakes.store import MemoryStore
 from tests.openadr.v20b import messages
+from tests.web.utility_scene import PARTNER, vtn
 
 NOW = datetime(2025, 10, 15, 8, tzinfo=UTC)
 SETTINGS = VenSettings(
@@ -84,3 +86,22 @@ async def test_the_partner_decides_who_reads(store: MemoryStore) -> None:
     assert len(await reading.read_again(raw(messages.distribute_event(messages.event())))) == 1
     with pytest.raises(InvalidInput, match="vtn:gone"):
         await reading.read_again(raw(b"", "vtn:gone"))
+
+
+@pytest.mark.parametrize("profile", ["", "us-ca-prices-1.0"])
+async def test_a_profile_holds_when_a_message_is_read_again(profile: str) -> None:
+    settings = vtn().model_copy(update={"profile": profile})
+    store, tenant = MemoryStore(), settings.tenant
+    message = RawSignal(
+        id="r",
+        tenant=tenant,
+        authority=PARTNER,
+        protocol="openadr-2.0b",
+        received_at=NOW,
+        sha256="",
+        body=messages.distribute_event(messages.event("limit")),
+    )
+    [found] = await rereader_of(settings, store).read_again(message)
+    assert (found.event is None) == bool(profile)
+    assert found.problem[:29] == ("459: breaks us-ca-prices-1.0:" if profile else "")
+    assert not store.applied

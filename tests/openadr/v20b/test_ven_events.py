@@ -10,8 +10,9 @@ from gateway.domain.signals import GridEvent, OptType, RawSignal, SeenNonce
 from gateway.openadr.v20b.guard import SignaturePolicy
 from gateway.ports import Batch, OutboxItem, Put
 from tests.openadr.v20b import messages, signing
-from tests.openadr.v20b.bench import START, TENANT, Bench, PicklingWorker, virtually
+from tests.openadr.v20b.bench import Bench, PicklingWorker, virtually
 from tests.openadr.v20b.test_codec import AWKWARD
+from tests.openadr.virtual_life import START, TENANT
 
 
 def event(event_id: str = "E1", **changes: object) -> str:

@@ -14,7 +14,8 @@ from gateway.domain.timegrid import Interval
 from gateway.openadr.v20b.settings import LaterWord, ReportPoint
 from gateway.ports import Batch, OutboxItem, Put
 from tests.openadr.v20b import messages
-from tests.openadr.v20b.bench import AUTHORITY, NS, START, TENANT, Bench, virtually
+from tests.openadr.v20b.bench import NS, Bench, virtually
+from tests.openadr.virtual_life import AUTHORITY, START, TENANT
 
 HOUR = timedelta(hours=1)
 

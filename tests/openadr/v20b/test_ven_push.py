@@ -18,7 +18,8 @@ from gateway.openadr.v20b.push_settings import PushSettings
 from gateway.openadr.v20b.rejection import MessageRejected
 from gateway.openadr.v20b.schema import schema
 from tests.openadr.v20b import messages, signing
-from tests.openadr.v20b.bench import NS, START, TENANT, Bench, settings, virtually
+from tests.openadr.v20b.bench import NS, Bench, settings, virtually
+from tests.openadr.virtual_life import START, TENANT
 
 PUSH = PushSettings(port=0, public_url="http://127.0.0.1:8443/", allow_plain_http=True)
 QUIET = PushSettings(port=0, public_url="http://127.0.0.1:8443/", allow_plain_http=True, is_polling=False)

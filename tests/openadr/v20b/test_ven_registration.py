@@ -10,7 +10,8 @@ import pytest
 from gateway.domain.signals import VenRegistration
 from gateway.openadr.health import VenState
 from tests.openadr.v20b import messages
-from tests.openadr.v20b.bench import AUTHORITY, START, TENANT, Bench, virtually
+from tests.openadr.v20b.bench import Bench, virtually
+from tests.openadr.virtual_life import AUTHORITY, START, TENANT
 
 
 def seconds_after_start(bench: Bench, name: str) -> list[float]:

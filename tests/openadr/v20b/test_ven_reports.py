@@ -8,7 +8,8 @@ import pytest
 from gateway.domain.signals import ReportRequest
 from gateway.openadr.v20b.settings import ReportPoint
 from tests.openadr.v20b import messages
-from tests.openadr.v20b.bench import START, TENANT, Bench, Said, virtually
+from tests.openadr.v20b.bench import Bench, Said, virtually
+from tests.openadr.virtual_life import START, TENANT
 
 MINUTE = timedelta(minutes=1)
 

@@ -15,7 +15,8 @@ from gateway.domain.topology import Node, NodeKind
 from gateway.openadr.v20b.ven import Ven
 from gateway.services.gather_signals import SignalGatherer, SignalSettings, SignalSources
 from tests.openadr.v20b import messages
-from tests.openadr.v20b.bench import AUTHORITY, START, TENANT, Bench, DeskOfUsage, settings, virtually
+from tests.openadr.v20b.bench import Bench, DeskOfUsage, settings, virtually
+from tests.openadr.virtual_life import AUTHORITY, START, TENANT
 
 OTHER = "http://grid.example/tou"
 NODES = {

@@ -1,14 +1,10 @@
 """A 3.x VEN on a bench: a VTN in memory, a signal desk with the real intake, virtual time."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-import async_solipsism
-
-from gateway.domain.errors import StorageUnavailable
 from gateway.domain.identity import Principal, system_principal
 from gateway.domain.programs import HeldObject, NonCompliance
 from gateway.domain.signals import EventAnswer, EventInterval, GridEvent, OptType
@@ -23,26 +19,19 @@ from tests.fakes.clock import VirtualClock
 from tests.fakes.ids import CountingIds
 from tests.fakes.store import MemoryStore
 from tests.openadr.v3.memory_vtn import BASE, MemoryVtn
-
-TENANT, AUTHORITY = "demo", "vtn:test"
-START = datetime(2025, 10, 15, 8, 0, tzinfo=UTC)
+from tests.openadr.virtual_life import AUTHORITY, START, TENANT, DeskOnDisk, Step, in_virtual_time, live
 
 
-class DeskOfEvents:
+class DeskOfEvents(DeskOnDisk):
     """A signal desk that takes events in by the real rules and opts into everything."""
 
     def __init__(self, store: MemoryStore, clock: VirtualClock) -> None:
-        self._store = store
-        self._clock = clock
-        self.received: list[ReceivedEvents] = []
-        self.contacts: list[tuple[datetime, bool]] = []
+        super().__init__(store, clock)
         self.effects: list[str] = []
         """Every event that was decided anew: `receive e1/0`, `modify e1/1`, `unroll e1/0`, `cancel e1/2`."""
-        self.is_down = False
 
     async def receive(self, principal: Principal, received: ReceivedEvents) -> Sequence[EventAnswer]:
-        if self.is_down:
-            raise StorageUnavailable("the disk is full")
+        self.check_disk()
         self.received.append(received)
         known = {event.id: event for event in self._store.all(GridEvent, TENANT)}
         intake = Intake(known=known, decide=_accept, draw=lambda longest: longest, now=self._clock.now())
@@ -56,12 +45,6 @@ class DeskOfEvents:
         puts = tuple(Put(record=record) for record in (received.raw, *(event for event, _ in changed)))
         await self._store.apply(Batch(tenant=TENANT, puts=puts))
         return [*(one.answer for one in decided if one.answer is not None), *received.rejected]
-
-    async def contact(self, principal: Principal, authority: str, *, is_lost: bool) -> None:
-        assert authority == AUTHORITY
-        if self.is_down:
-            raise StorageUnavailable("the disk is full")
-        self.contacts.append((self._clock.now(), is_lost))
 
 
 def _accept(event: GridEvent, _now: datetime) -> tuple[GridEvent, str]:
@@ -113,21 +96,10 @@ class Bench:
             ven.accompany(companion)
         return ven
 
-    async def run(self, *steps: tuple[float, Callable[[], Any]], seconds: float) -> Ven:
+    async def run(self, *steps: Step, seconds: float) -> Ven:
         """Let the VEN live for so long while steps happen at their seconds, then kill it; a new one takes its place."""
-        ven, begin = self.ven, self.clock.now()
-
-        async def script() -> None:
-            for at, step in steps:
-                await self.clock.sleep_until(begin + timedelta(seconds=at))
-                step()
-
-        try:
-            async with asyncio.timeout(seconds), asyncio.TaskGroup() as tasks:
-                tasks.create_task(ven.run())
-                tasks.create_task(script())
-        except TimeoutError:
-            pass
+        ven = self.ven
+        await live(ven, self.clock, *steps, seconds=seconds)
         self.ven = self.build()
         return ven
 
@@ -159,12 +131,4 @@ class Bench:
 def virtually(scenario: Callable[[Bench], Awaitable[None]], **changes: Any) -> Bench:
     """Run a scenario in virtual time and return the bench for a look."""
     around = {name: changes.pop(name) for name in ("gate_of", "companions") if name in changes}
-    box: list[Bench] = []
-
-    async def main() -> None:
-        box.append(Bench(settings=settings(**changes), **around))
-        await scenario(box[0])
-
-    with asyncio.Runner(loop_factory=async_solipsism.EventLoop) as runner:
-        runner.run(main())
-    return box[0]
+    return in_virtual_time(lambda: Bench(settings=settings(**changes), **around), scenario)

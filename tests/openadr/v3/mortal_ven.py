@@ -8,28 +8,18 @@ A step is the moment before or after a request goes to the VTN, and before or af
 `killed`, or with `alive` when the life got through three polls before its step came.
 """
 
-import asyncio
-import json
-import os
-import signal
-import sys
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from gateway.clock import SystemClock
 from gateway.domain.identity import system_principal
 from gateway.ids import RandomIds
-from gateway.observe import configure_logs
 from gateway.openadr.v3.names import Dialect
 from gateway.openadr.v3.settings import Credentials, OwnResource, VenSettings
 from gateway.openadr.v3.transport import HttpTransport, Reply, Request
 from gateway.openadr.v3.ven import Ven, VenPorts
-from gateway.services.gather_signals import SignalGatherer, SignalSettings, SignalSources
-from gateway.storage.store import SqlStore
-from tests.openadr.v20b.mortal_ven import ENOUGH_POLLS, NODE, SITE, Fate, MortalStore, _nobody_knows, _opt_in
+from tests.openadr.mortality import AUTHORITY, NODE, TENANT, Fate, fork_lives, mortal_desk
 
-TENANT, AUTHORITY = "demo", "vtn:mortal"
 TICK = timedelta(milliseconds=20)
 
 
@@ -41,9 +31,7 @@ class MortalTransport(HttpTransport):
     async def request(self, request: Request) -> Reply:
         self.fate.step()
         if request.method == "GET" and "/events" in request.url:
-            self.fate.polls += 1
-        if self.fate.polls > ENOUGH_POLLS:
-            os._exit(0)
+            self.fate.poll()
         reply = await super().request(request)
         self.fate.step()
         return reply
@@ -66,32 +54,12 @@ async def live(site: dict[str, Any], last_step: int) -> None:
     )
     transport = MortalTransport(settings.tls, max_bytes=2_000_000, timeout_s=20.0)
     transport.fate = fate
-    async with SqlStore.open(site["store"], clock) as plain:
-        store: Any = MortalStore(plain, fate)
-        sources = SignalSources(
-            find_node=lambda tenant, node: SITE if node == NODE else None, decide=_opt_in, baseline_kw=_nobody_knows
-        )
-        slow = SignalSettings(store_patience_s=10.0)
-        desk = SignalGatherer(store=store, clock=clock, ids=ids, tenants=[TENANT], sources=sources, settings=slow)
-        await desk.load()
+    async with mortal_desk(site["store"], fate, clock, ids) as (store, desk):
         ports = VenPorts(
             store=store, signal_desk=desk, clock=clock, ids=ids, principal=system_principal(TENANT, "openadr")
         )
         await Ven(settings, ports, transport=transport).run()
 
 
-def main() -> None:
-    site = json.loads(Path(sys.argv[1]).read_text())
-    configure_logs("ERROR", as_json=True)
-    for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            asyncio.run(live(site, int(line)))
-        _, status = os.waitpid(child, 0)
-        was_killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        sys.stdout.write("killed\n" if was_killed else "alive\n" if status == 0 else f"failed {status}\n")
-        sys.stdout.flush()
-
-
 if __name__ == "__main__":
-    main()
+    fork_lives(live)

@@ -17,8 +17,9 @@ from gateway.openadr.v3.report_engine import ReportEngine, ReportPorts, ReportSe
 from gateway.openadr.v3.settings import OwnResource
 from gateway.openadr.v3.standing import Standing
 from gateway.openadr.v3.ven import Ven
-from tests.openadr.v3.bench import START, TENANT, Bench, settings
+from tests.openadr.v3.bench import Bench, settings
 from tests.openadr.v3.memory_vtn import Json, limit_event
+from tests.openadr.virtual_life import START, TENANT
 
 RESOURCES = (OwnResource(name="depot-1", node="site-01"), OwnResource(name="depot-2", node="site-02"))
 

@@ -8,8 +8,9 @@ from gateway.domain.programs import ReportDuty
 from gateway.openadr.v3.answers import ANSWER_TOPIC
 from gateway.ports import Batch, OutboxItem, Put
 from gateway.services.gather_signals import ANSWER_TOPIC as TOPIC_OF_THE_DESK
-from tests.openadr.v3.bench import AUTHORITY, START, TENANT, Bench, virtually
+from tests.openadr.v3.bench import Bench, virtually
 from tests.openadr.v3.memory_vtn import limit_event
+from tests.openadr.virtual_life import AUTHORITY, START, TENANT
 
 
 def item(key: str, tenant: str = TENANT) -> OutboxItem:

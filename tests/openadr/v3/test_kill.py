@@ -22,9 +22,9 @@ from gateway.domain.signals import GridEvent, VenRegistration
 from gateway.openadr.v3.names import Dialect
 from gateway.openadr.v3.transport import Request
 from gateway.storage.store import SqlStore
+from tests.openadr.mortality import AUTHORITY, TENANT
 from tests.openadr.v3 import memory_vtn
 from tests.openadr.v3.memory_vtn import MemoryVtn, limit_event, period
-from tests.openadr.v3.mortal_ven import AUTHORITY, TENANT
 
 ROOT = Path(__file__).resolve().parents[3]
 MOST_STEPS = 200

@@ -8,9 +8,9 @@ import pytest
 from gateway.domain.programs import ReportDuty
 from gateway.openadr.v3.names import Dialect
 from gateway.openadr.v3.report_engine import ReportSettings
-from tests.openadr.v3.bench import START
 from tests.openadr.v3.memory_vtn import Json, intervals, period
 from tests.openadr.v3.report_bench import RESOURCES, ReportBench, after, ids_of, reporting, said, wants
+from tests.openadr.virtual_life import START
 
 MINUTE = timedelta(minutes=1)
 USAGE: Json = {"payloadType": "USAGE"}

@@ -11,9 +11,9 @@ from gateway.openadr.profiles import ProfileGate, check_object, load_profile
 from gateway.openadr.v3.settings import OwnResource
 from gateway.openadr.v3.wire import Program
 from tests.openadr.profiles import objects as made
-from tests.openadr.v3.bench import AUTHORITY, TENANT
 from tests.openadr.v3.memory_vtn import Json
 from tests.openadr.v3.report_bench import ReportBench, reporting
+from tests.openadr.virtual_life import AUTHORITY, TENANT
 
 FLEX = load_profile("nl-flex-1.0")
 GATE = ProfileGate(FLEX, tenant=TENANT, authority=AUTHORITY)

@@ -2,8 +2,9 @@
 
 from gateway.domain.signals import Instruction, RawSignal
 from gateway.openadr.v3.rereading import Rereader
-from tests.openadr.v3.bench import START, TENANT, Bench, virtually
+from tests.openadr.v3.bench import Bench, virtually
 from tests.openadr.v3.memory_vtn import limit_event
+from tests.openadr.virtual_life import START, TENANT
 
 
 def test_a_stored_listing_means_what_it_meant() -> None:

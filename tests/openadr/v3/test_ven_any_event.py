@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from gateway.openadr.v3.names import Dialect
 from gateway.openadr.v3.payloads import MEANINGS
-from tests.openadr.v3.bench import START, Bench, virtually
+from tests.openadr.v3.bench import Bench, virtually
 from tests.openadr.v3.memory_vtn import Json, limit_event
+from tests.openadr.virtual_life import START
 
 ODD = (
     st.none()

@@ -8,8 +8,9 @@ import pytest
 
 from gateway.domain.signals import Instruction
 from gateway.openadr.v3.names import Dialect
-from tests.openadr.v3.bench import START, Bench, virtually
+from tests.openadr.v3.bench import Bench, virtually
 from tests.openadr.v3.memory_vtn import Json, intervals, limit_event, period
+from tests.openadr.virtual_life import START
 
 NOW = "0001-01-01T00:00:00Z"
 MINUTE = timedelta(minutes=1)

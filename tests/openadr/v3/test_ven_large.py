@@ -4,8 +4,9 @@ import asyncio
 from datetime import timedelta
 
 from tests.fakes.clock import HandClock
-from tests.openadr.v3.bench import START, Bench, settings
+from tests.openadr.v3.bench import Bench, settings
 from tests.openadr.v3.memory_vtn import intervals, limit_event, period
+from tests.openadr.virtual_life import START
 
 
 async def test_large_listings_and_events_say_what_small_ones_would() -> None:

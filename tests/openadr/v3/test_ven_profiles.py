@@ -18,8 +18,9 @@ from gateway.openadr.v3.understanding import GateOf
 from gateway.ports import RereadEvent
 from tests.openadr.profiles import objects as made
 from tests.openadr.profiles.objects import Json
-from tests.openadr.v3.bench import AUTHORITY, START, TENANT, Bench, virtually
+from tests.openadr.v3.bench import Bench, virtually
 from tests.openadr.v3.memory_vtn import BASE
+from tests.openadr.virtual_life import AUTHORITY, START, TENANT
 
 NODE = "vpp-be"
 GAC: Json = {"nodes": {made.EAN18: NODE}}

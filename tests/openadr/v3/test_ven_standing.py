@@ -11,8 +11,9 @@ from gateway.domain.signals import VenRegistration
 from gateway.openadr.v3.names import Dialect
 from gateway.openadr.v3.settings import Credentials, OwnResource
 from gateway.openadr.v3.wire import Target
-from tests.openadr.v3.bench import START, TENANT, Bench, virtually
+from tests.openadr.v3.bench import Bench, virtually
 from tests.openadr.v3.memory_vtn import AUTH, BASE, limit_event
+from tests.openadr.virtual_life import START, TENANT
 
 BOTH = pytest.mark.parametrize("dialect", list(Dialect), ids=lambda dialect: dialect.value)
 RESOURCES = (OwnResource(name="site-a", node="node-a"), OwnResource(name="site-b", node="node-b"))
