@@ -280,11 +280,28 @@ def read_secret(field: str, path: Path) -> str:
         secret = path.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise InvalidInput(field, f"{path.name} cannot be read") from error
-    if mode & 0o077:
-        raise InvalidInput(field, f"{path.name} must be readable by its owner only (mode 0600)")
+    _refuse_other_readers(field, path, mode)
     if not secret:
         raise InvalidInput(field, f"{path.name} is empty")
     return secret
+
+
+def private_key(field: str, path: Path | None) -> Path | None:
+    """Return the path of a private key that only its owner may read.
+
+    A file that cannot be found is not judged: whoever reads the key says so.
+
+    Raises:
+        InvalidInput: The file is readable by others.
+    """
+    if path is not None and path.exists():
+        _refuse_other_readers(field, path, path.stat().st_mode)
+    return path
+
+
+def _refuse_other_readers(field: str, path: Path, mode: int) -> None:
+    if mode & 0o077:
+        raise InvalidInput(field, f"{path.name} must be readable by its owner only (mode 0600)")
 
 
 def seconds(value: float) -> timedelta:

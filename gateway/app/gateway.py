@@ -48,7 +48,7 @@ from gateway.rpc.market_data import MarketDataServicer
 from gateway.rpc.server import RpcServer, Servicers, TlsFiles
 from gateway.rpc.signals import SignalsServicer
 from gateway.services.gather_market_data import PublicationLoop
-from gateway.settings import RpcSettings, Settings
+from gateway.settings import RpcSettings, Settings, private_key
 from gateway.storage.store import SqlStore
 from gateway.ticker import Ticker
 from gateway.workers import ProcessWorker
@@ -116,7 +116,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[list[Job]]:
         server = rpc_server(settings, world, services)
         journal = ExchangeJournal()
         pages = PageServer(page_site(settings, world, services, journal), settings.web)
-        rpc_port = await server.start(f"{settings.rpc.host}:{settings.rpc.port}", _tls(settings.rpc))
+        rpc_port = await server.start(f"{settings.rpc.host}:{settings.rpc.port}", rpc_tls(settings.rpc))
         try:
             page_url = pages.bind()
             _write_ready(settings.ready_file, {"rpc": f"{settings.rpc.host}:{rpc_port}", "page": page_url})
@@ -254,9 +254,15 @@ async def _portfolio(settings: Settings, store: Store) -> Portfolio:
     return row.record
 
 
-def _tls(rpc: RpcSettings) -> TlsFiles | None:
+def rpc_tls(rpc: RpcSettings) -> TlsFiles | None:
+    """Return the key and certificates of the gRPC door; None when it is in the clear.
+
+    Raises:
+        InvalidInput: The key is readable by others than its owner.
+    """
     if rpc.tls_key is None or rpc.tls_certificate is None:
         return None
+    private_key("rpc.tls_key", rpc.tls_key)
     client_ca = None if rpc.tls_client_ca is None else rpc.tls_client_ca.read_bytes()
     return TlsFiles(key=rpc.tls_key.read_bytes(), certificate=rpc.tls_certificate.read_bytes(), client_ca=client_ca)
 

@@ -9,7 +9,7 @@ from gateway.openadr.v3.subscriptions import SubscriptionKeeper
 from gateway.openadr.v3.ven import Ven
 from gateway.openadr.v3.webhook import WebhookReceiver, WebhookSettings
 from gateway.ports import Clock, Ids
-from gateway.settings import Settings
+from gateway.settings import Settings, private_key
 
 
 def receiver_of(settings: Settings, clock: Clock) -> WebhookReceiver | None:
@@ -29,7 +29,7 @@ def receiver_of(settings: Settings, clock: Clock) -> WebhookReceiver | None:
         port=section.port,
         public_url=section.public_url,
         cert_file=section.certificate,
-        key_file=section.key,
+        key_file=private_key("webhook.key", section.key),
         allow_plain_http=section.allow_plain_on_loopback,
     )
     return WebhookReceiver(told, clock)

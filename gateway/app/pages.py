@@ -14,7 +14,7 @@ from gateway.app.vtns import rereader3_of
 from gateway.clock import SystemClock
 from gateway.openadr.journal import ExchangeJournal
 from gateway.openadr.rereading import SignalRereading
-from gateway.settings import Settings, WebSettings
+from gateway.settings import Settings, WebSettings, private_key
 from gateway.web.rooms import WebRooms
 from gateway.web.sessions import SessionBook
 from gateway.web.site import create_site
@@ -79,13 +79,14 @@ class PageServer:
         """Prepare; `bind` listens."""
         self._settings = settings
         self._socket: socket.socket | None = None
+        key = private_key("web.tls_key", settings.tls_key)
         config = uvicorn.Config(
             site,
             log_config=None,
             access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=1,
-            ssl_keyfile=None if settings.tls_key is None else str(settings.tls_key),
+            ssl_keyfile=None if key is None else str(key),
             ssl_certfile=None if settings.tls_certificate is None else str(settings.tls_certificate),
         )
         self._server = _Server(config)

@@ -32,7 +32,15 @@ from gateway.openadr.v20b.settings import LaterWord, ReportPoint, VenSettings
 from gateway.openadr.v20b.transport import HttpTransport
 from gateway.openadr.v20b.ven import Ven
 from gateway.ports import CarbonSource, Clock, Ids, PriceSource, SignalDesk, StatusDesk, Store, UsageDesk, Worker
-from gateway.settings import BrpSettings, ExchangeSettings, MarketSettings, TariffSettings, read_secret, seconds
+from gateway.settings import (
+    BrpSettings,
+    ExchangeSettings,
+    MarketSettings,
+    TariffSettings,
+    private_key,
+    read_secret,
+    seconds,
+)
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 MARKET_RULES = CONFIG / "market_rules.toml"
@@ -215,14 +223,22 @@ def ven_settings_of(settings: VtnSettings) -> VenSettings:
         report_patience=max(3 * poll, timedelta(hours=1)),
         signature=SignaturePolicy(settings.signature),
         fingerprints=frozenset(settings.fingerprints),
-        tls=TlsFiles(ca_file=settings.ca, cert_file=settings.client_certificate, key_file=settings.client_key),
+        tls=TlsFiles(
+            ca_file=settings.ca,
+            cert_file=settings.client_certificate,
+            key_file=private_key("vtn.client_key", settings.client_key),
+        ),
         allow_plain_http=settings.allow_plain_on_loopback,
     )
 
 
 def rereader_of(settings: VtnSettings, store: Store) -> Rereader:
-    """Return what reads stored messages of a 2.0b VTN again."""
-    return Rereader(ven_settings_of(settings), store)
+    """Return what reads stored messages of a 2.0b VTN again, by the same profile as the VEN.
+
+    Raises:
+        InvalidInput: A setting is wrong or the profile is missing.
+    """
+    return Rereader(ven_settings_of(settings), store, _gate_of(settings))
 
 
 def push_server_of(settings: VtnSettings, ven: Ven) -> PushServer | None:
@@ -243,7 +259,7 @@ def _push_of(settings: VtnSettings) -> PushSettings | None:
         public_url=own.public_url,
         host=own.host,
         cert_file=own.certificate,
-        key_file=own.key,
+        key_file=private_key("vtn.push.key", own.key),
         client_ca_file=own.client_ca,
         fingerprints=frozenset(own.client_fingerprints),
         allow_plain_http=settings.allow_plain_on_loopback,

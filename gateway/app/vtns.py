@@ -23,7 +23,7 @@ from gateway.openadr.v3.ven import Ven, VenPorts
 from gateway.openadr.v3.webhook import WebhookReceiver
 from gateway.openadr.v3.wire import Program, Target
 from gateway.ports import Clock, Ids, SignalDesk, StatusDesk, Store, UsageDesk
-from gateway.settings import read_secret, seconds
+from gateway.settings import private_key, read_secret, seconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,7 +130,7 @@ def ven3_settings(settings: VtnSettings) -> VenSettings:
         tls=TlsFiles(
             ca_file=settings.ca,
             cert_file=settings.client_certificate,
-            key_file=settings.client_key,
+            key_file=private_key("vtn.client_key", settings.client_key),
             fingerprints=frozenset(settings.fingerprints),
         ),
         allow_plain_http=settings.allow_plain_on_loopback,

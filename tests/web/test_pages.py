@@ -43,6 +43,7 @@ async def test_over_tls_the_cookie_is_bound_to_the_host(house: Wired, tmp_path: 
     issued = authority.issue_cert("127.0.0.1")
     key, chain = tmp_path / "key.pem", tmp_path / "chain.pem"
     issued.private_key_pem.write_to_path(key)
+    key.chmod(0o600)
     chain.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
     trust = ssl.create_default_context()
     authority.configure_trust(trust)
