@@ -15,7 +15,7 @@ from typing import Any
 
 from gateway.domain.errors import InvalidInput
 from gateway.domain.signals import GridEvent
-from gateway.openadr.profiles.gate import ProfileGate
+from gateway.openadr.profiles.gate import Admission, ProfileGate
 from gateway.openadr.v20b.literals import format_duration
 from gateway.openadr.v20b.names import Code
 from gateway.openadr.v20b.refusal import EventRefused
@@ -52,25 +52,47 @@ class ProfileDoor:
             EventRefused: It does (459, compliance error), and the settings do not use such events.
             StorageUnavailable: What it breaks could not be kept.
         """
-        if self._gate is None or isinstance(event, BrokenEvent) or event.is_cancelled:
+        admission = admission_of(self._gate, event, receipt)
+        if admission is None:
             return
-        admission = self._gate.admit("event", as_object(event), now=receipt.received_at, raw_signal=receipt.raw_signal)
         self._found |= {one.id for one in admission.broken}
         fresh = [one for one in admission.broken if one.id not in self._told]
         if fresh:
             await self._around.keep(*fresh)
-        if admission.content is None:
-            rules = ", ".join(sorted({one.rule for one in admission.broken}))
-            raise EventRefused(Code.COMPLIANCE_ERROR, f"breaks {self._gate.profile.name}: {rules}")
+        require_admitted(admission)
 
     def as_agreed(self, event: GridEvent) -> GridEvent:
         """Return an event with what the profile says about all events: that they bind, or that they never do."""
-        binds = None if self._gate is None else self._gate.profile.is_binding
-        return event if binds is None else replace(event, is_binding=binds)
+        return as_agreed(event, self._gate)
 
     def end_of_message(self) -> None:
         """Remember what was told: the same again in the next message is not told again."""
         self._told, self._found = frozenset(self._found), set()
+
+
+def admission_of(gate: ProfileGate | None, event: WireEvent | BrokenEvent, receipt: Receipt) -> Admission | None:
+    """Return what a profile says about an event; None when nothing is asked of it, as of a cancellation."""
+    if gate is None or isinstance(event, BrokenEvent) or event.is_cancelled:
+        return None
+    return gate.admit("event", as_object(event), now=receipt.received_at, raw_signal=receipt.raw_signal)
+
+
+def require_admitted(admission: Admission) -> None:
+    """Raise unless an event may be used.
+
+    Raises:
+        EventRefused: It breaks its profile (459, compliance error).
+    """
+    if admission.content is None:
+        rules = ", ".join(sorted({one.rule for one in admission.broken}))
+        profile = admission.broken[0].profile
+        raise EventRefused(Code.COMPLIANCE_ERROR, f"breaks {profile}: {rules}")
+
+
+def as_agreed(event: GridEvent, gate: ProfileGate | None) -> GridEvent:
+    """Return an event with what a profile says about all events: that they bind, or that they never do."""
+    binds = None if gate is None else gate.profile.is_binding
+    return event if binds is None else replace(event, is_binding=binds)
 
 
 def as_object(event: WireEvent) -> dict[str, Any]:

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 from gateway.domain.errors import InvalidInput
 from gateway.domain.signals import GridEvent, RawSignal, VenRegistration
+from gateway.openadr.profiles import ProfileGate
 from gateway.openadr.v20b.guard import GuardPolicy, SignaturePolicy
+from gateway.openadr.v20b.profile_view import admission_of, as_agreed, require_admitted
 from gateway.openadr.v20b.reader import read
 from gateway.openadr.v20b.refusal import EventRefused
 from gateway.openadr.v20b.settings import VenSettings
@@ -22,11 +24,13 @@ class Rereader:
     Args:
         settings: As the VEN has them.
         store: Events and registrations as known now.
+        gate: Profile that the VTN's events must keep; None for none. What breaks it is told and not kept.
     """
 
-    def __init__(self, settings: VenSettings, store: Store) -> None:
+    def __init__(self, settings: VenSettings, store: Store, gate: ProfileGate | None = None) -> None:
         self._settings = settings
         self._store = store
+        self._gate = gate
 
     async def read_again(self, raw: RawSignal) -> list[RereadEvent]:
         """Return what the events of a message would mean now.
@@ -55,7 +59,10 @@ class Rereader:
             known = None if stored is None else stored.record
             problem, understood = "", None
             try:
-                understood = translate(event, programme, receipt, known, _earliest)
+                admission = admission_of(self._gate, event, receipt)
+                if admission is not None:
+                    require_admitted(admission)
+                understood = as_agreed(translate(event, programme, receipt, known, _earliest), self._gate)
             except EventRefused as error:
                 problem = f"{error.code}: {error.problem}"
             found.append(
