@@ -150,7 +150,7 @@ async def _context(rooms: WebRooms, principal: Principal) -> dict[str, object]:
     lost = frozenset(rooms.signals.lost)
     return {
         "partners": view.partner_lines(rooms.partners, rooms.journal.latest(tenant), lost, now, _MOST_EXCHANGES),
-        "waiting": [line for line in lines if line.deadline],
+        "waiting": view.waiting_lines(events, now, zone),
         "events": lines,
         "event_count": len(events),
         "responses": responses,

@@ -124,6 +124,16 @@ def event_lines(events: Sequence[GridEvent], now: datetime, zone: ZoneInfo, most
     return [event_line(event, now, zone) for event in sorted(events, key=place)[:most]]
 
 
+def waiting_lines(events: Sequence[GridEvent], now: datetime, zone: ZoneInfo) -> list[EventLine]:
+    """Return every event that a person can still decide on before a deadline, the most urgent first."""
+    open_ones = [
+        (event.opt_deadline, event)
+        for event in events
+        if event.opt_deadline is not None and now < event.opt_deadline and event.status(now) not in _OVER
+    ]
+    return [event_line(event, now, zone) for _, event in sorted(open_ones, key=lambda one: (one[0], one[1].id))]
+
+
 def event_line(event: GridEvent, now: datetime, zone: ZoneInfo) -> EventLine:
     """Return one event as the page shows it."""
     status = event.status(now)

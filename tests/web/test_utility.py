@@ -200,3 +200,17 @@ async def test_a_hundred_events_are_cut_and_counted(place: tuple[Wired, Browser]
     await browser.login("olga")
     page = await browser.get("/utility", **HTML)
     assert "74 older events are not shown" in page.text
+
+
+async def test_more_events_than_are_shown_wait_for_a_decision(place: tuple[Wired, Browser]) -> None:
+    house, browser = place
+    now = house.world.clock.now()
+    more = [
+        grid_event(f"many-{n}", now + n * timedelta(hours=1), opt_deadline=now + timedelta(hours=1))
+        for n in range(1, 36)
+    ]
+    await house.scene.store.seed(TENANT, *more)
+    await browser.login("olga")
+    text = plain((await browser.get("/utility", **HTML)).text)
+    assert "Waiting for a decision: 36" in text
+    assert "9 older events are not shown" in text

@@ -155,3 +155,12 @@ def test_partners_are_heard_only_when_they_answered() -> None:
     ]
     [lost] = view.partner_lines(["d"], [exchange("d", is_failed=False)], frozenset({"d"}), NOW, 10)
     assert lost.standing == "lost"
+
+
+def test_every_event_that_waits_for_a_decision_is_told_however_many_there_are() -> None:
+    waiting = [grid_event(f"e{n:02}", NOW + n * HOUR, opt_deadline=NOW + (50 - n) * HOUR / 10) for n in range(1, 41)]
+    over = grid_event("over", NOW - 5 * HOUR, opt_deadline=NOW + HOUR)
+    late = grid_event("late", NOW + HOUR, opt_deadline=NOW)
+    lines = view.waiting_lines([over, late, grid_event("asked nobody", NOW + HOUR), *waiting], NOW, HERE)
+    assert [line.event_id for line in lines] == [f"e{n:02}" for n in range(40, 0, -1)]
+    assert all(line.deadline for line in lines)
