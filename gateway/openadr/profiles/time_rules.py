@@ -4,9 +4,9 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from gateway.domain.errors import InvalidInput
 from gateway.openadr.profiles.rules import INTERVALS, Breach, RuleBase
@@ -47,6 +47,16 @@ def duration_of(value: Json) -> timedelta | None:
     if stated is None or stated.is_endless or stated.months != 0 or not timedelta(0) < stated.exact <= _LONGEST:
         return None
     return stated.exact
+
+
+def _checked_duration(text: str) -> str:
+    if duration_of(text) is None:
+        raise ValueError("must be a duration above zero")
+    return text
+
+
+DurationText = Annotated[str, AfterValidator(_checked_duration)]
+"""A duration in a rule, as its text."""
 
 
 def instant_of(value: Json) -> datetime | None:
@@ -99,17 +109,10 @@ class ScheduleRule(RuleBase):
 
     rule: Literal["schedule"]
     is_within_event: bool = True
-    adjacent: str | None = None
+    adjacent: DurationText | None = None
     """Duration of an interval that must directly precede or follow a longer one."""
     adjacent_value: float | None = None
     """What every payload of an adjacent interval must be."""
-
-    @field_validator("adjacent")
-    @classmethod
-    def _is_duration(cls, text: str | None) -> str | None:
-        if text is not None and duration_of(text) is None:
-            raise ValueError("must be a duration above zero")
-        return text
 
     def check(self, root: Json) -> Iterator[Breach]:
         """Give out overlaps, intervals outside the event and adjacent ones that stand alone."""
@@ -152,23 +155,9 @@ class ResolutionRule(RuleBase):
     """Each value stands for one of these durations, and together they stand for long enough."""
 
     rule: Literal["resolution"]
-    steps: tuple[str, ...] = Field(min_length=1)
-    minimum_total: str | None = None
+    steps: tuple[DurationText, ...] = Field(min_length=1)
+    minimum_total: DurationText | None = None
     path: Literal["intervals", "resources[*].intervals"] = INTERVALS
-
-    @field_validator("steps")
-    @classmethod
-    def _are_durations(cls, steps: tuple[str, ...]) -> tuple[str, ...]:
-        if any(duration_of(text) is None for text in steps):
-            raise ValueError("must be durations above zero")
-        return steps
-
-    @field_validator("minimum_total")
-    @classmethod
-    def _is_duration(cls, text: str | None) -> str | None:
-        if text is not None and duration_of(text) is None:
-            raise ValueError("must be a duration above zero")
-        return text
 
     def check(self, root: Json) -> Iterator[Breach]:
         """Give out values that stand for another duration, and a row that is too short."""
@@ -203,14 +192,7 @@ class NoticeRule(RuleBase):
     """An event was made so long before it starts."""
 
     rule: Literal["notice"]
-    at_least: str
-
-    @field_validator("at_least")
-    @classmethod
-    def _is_duration(cls, text: str) -> str:
-        if duration_of(text) is None:
-            raise ValueError("must be a duration above zero")
-        return text
+    at_least: DurationText
 
     def check(self, root: Json) -> Iterator[Breach]:
         """Give out a start that is too near to the making; nothing where the VTN does not say when it made the event."""

@@ -13,14 +13,14 @@
 """
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from gateway.domain.errors import InvalidInput, PeerUnavailable, Unavailable
+from gateway.domain.errors import InvalidInput, Unavailable
 from gateway.observe import logger
 from gateway.openadr.https import fingerprints_of
+from gateway.openadr.listening import Listener, server_context
 from gateway.openadr.v20b.names import Service
 from gateway.openadr.v20b.push_settings import PushSettings
 
@@ -50,9 +50,15 @@ class PushServer:
         self._receive = receive
         self._max_bytes = max_bytes
         self._authority = authority
-        self._context = _tls_context(settings)
-        self.port: int | None = None
+        context = server_context(
+            settings.cert_file, settings.key_file, settings.client_ca_file, field="openadr.push.tls"
+        )
+        self._listener = Listener(settings.host, settings.port, context, purpose=authority)
+
+    @property
+    def port(self) -> int | None:
         """Port that is listened on; None while it is not."""
+        return self._listener.port
 
     async def run(self) -> None:
         """Listen until cancelled.
@@ -62,22 +68,7 @@ class PushServer:
         """
         door = web.Application()
         door.router.add_post("/{path:.*}", self._take)
-        patience = self._settings.patience_s
-        runner = web.AppRunner(
-            door, access_log=None, auto_decompress=False, keepalive_timeout=patience, shutdown_timeout=1.0
-        )
-        await runner.setup()
-        try:
-            await web.TCPSite(
-                runner, self._settings.host, self._settings.port, ssl_context=self._context, reuse_address=True
-            ).start()
-            self.port = runner.addresses[0][1]
-            await asyncio.Event().wait()
-        except OSError as error:
-            raise PeerUnavailable(f"cannot listen for {self._authority} ({type(error).__name__})") from error
-        finally:
-            self.port = None
-            await runner.cleanup()
+        await self._listener.run(door, patience_s=self._settings.patience_s, auto_decompress=False)
 
     async def _take(self, request: web.Request) -> web.Response:
         service = _SERVICES.get(request.path.rpartition("/")[2])
@@ -120,19 +111,3 @@ class PushServer:
         except TimeoutError as error:
             raise web.HTTPRequestTimeout from error
         return bytes(received)
-
-
-def _tls_context(settings: PushSettings) -> ssl.SSLContext | None:
-    """Return a context that shows our certificate and, with an authority for clients, lets nobody in without one of theirs."""
-    if settings.cert_file is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(settings.cert_file, settings.key_file)
-        if settings.client_ca_file is not None:
-            context.verify_mode = ssl.CERT_REQUIRED
-            context.load_verify_locations(settings.client_ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise InvalidInput("openadr.push.tls", f"has a file that cannot be used ({type(error).__name__})") from error
-    return context

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 
 from gateway.domain.errors import InvalidInput, PeerUnavailable
 from gateway.observe import logger
-from gateway.openadr.v3.dialect import Query, resource_path, resources_path
+from gateway.openadr.v3.dialect import Query, resources_path
 from gateway.openadr.v3.guard import Json, read_json
 from gateway.openadr.v3.names import PAGE, Dialect
 from gateway.openadr.v3.reader import (
@@ -137,11 +137,6 @@ class VtnClient:
         """Make a resource known (`writer.write_resource`); see `_send` for errors."""
         path, _ = resources_path(self.dialect, _safe(ven_id))
         return await self._send("POST", path, content, read_resource)
-
-    async def update_resource(self, ven_id: str, resource_id: str, content: Json) -> WireResource:
-        """Replace a resource; see `_send` for errors."""
-        path = resource_path(self.dialect, _safe(ven_id), _safe(resource_id))
-        return await self._send("PUT", path, content, read_resource)
 
     # ---------------------------------------------------------------- reports
 

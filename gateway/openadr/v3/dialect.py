@@ -59,13 +59,6 @@ def resources_path(dialect: Dialect, ven_id: str) -> tuple[str, Query]:
     return f"/vens/{ven_id}/resources", ()
 
 
-def resource_path(dialect: Dialect, ven_id: str, resource_id: str) -> str:
-    """Return where one resource is."""
-    if dialect is Dialect.V310:
-        return f"/resources/{resource_id}"
-    return f"/vens/{ven_id}/resources/{resource_id}"
-
-
 def operation_word(operation: Operation, *, in_http_words: bool) -> str:
     """Return an operation as subscriptions spell it: `READ`, or `GET` as some VTNs of 3.0.1 want it.
 

@@ -27,7 +27,7 @@ from gateway.openadr.v3.mqtt_binding import (
     tls_context,
 )
 from gateway.openadr.v3.mqtt_binding import topic_paths as paths_of
-from gateway.openadr.v3.notifications import Interest, NotificationCount, Wake, decode
+from gateway.openadr.v3.notifications import Doorbell, Interest, NotificationCount, Wake
 from gateway.openadr.v3.refusals import VtnRefused
 from gateway.ports import Clock, Ids
 
@@ -103,12 +103,12 @@ class MqttListener:
         self._settings = settings
         self._vtn = client
         self._own = own
-        self._interest = interest
         self._wake = wake
         self._clock = clock
         self._ids = ids
         self._versions = _VERSIONS
-        self.health = MqttHealth()
+        self._bell = Doorbell(interest, wake, clock)
+        self.health = MqttHealth(count=self._bell.count)
 
     async def run(self) -> None:
         """Listen until cancelled."""
@@ -228,19 +228,10 @@ class MqttListener:
         self.health.topics = taken
 
     def _take(self, payload: object) -> None:
-        count = self.health.count
         try:
-            notification = decode(payload if isinstance(payload, bytes) else b"")
+            self._bell.ring(payload if isinstance(payload, bytes) else b"")
         except InvalidInput as error:
-            count.refused += 1
             _log.warning("notification refused", authority=self._settings.authority, problem=error.problem)
-            return
-        if not self._interest().covers(notification):
-            count.foreign += 1
-            return
-        count.taken += 1
-        count.last_at = self._clock.now()
-        self._wake()
 
 
 async def _leave(client: aiomqtt.Client) -> None:

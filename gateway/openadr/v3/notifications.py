@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from gateway.domain.errors import InvalidInput
 from gateway.openadr.v3.guard import JsonPolicy, read_json
 from gateway.openadr.v3.names import ObjectKind
 from gateway.openadr.v3.reader import read_notification
 from gateway.openadr.v3.wire import Notification
+from gateway.ports import Clock
 
 POLICY = JsonPolicy(max_bytes=262_144, max_depth=24, max_values=20_000)
 """How much a notification may hold: one object of the VTN."""
@@ -63,3 +65,37 @@ class NotificationCount:
     """Not to be read, or without the right token."""
     last_at: datetime | None = None
     """When one last made us look; None if none has since the start."""
+
+
+class Doorbell:
+    """Wakes a VEN for notifications about something of ours, whichever way they come, and counts them.
+
+    Args:
+        interest: Returns what of the VTN is ours.
+        wake: Called for each notification about it.
+        clock: Market time.
+    """
+
+    def __init__(self, interest: Callable[[], Interest], wake: Wake, clock: Clock) -> None:
+        self.count = NotificationCount()
+        self._interest = interest
+        self._wake = wake
+        self._clock = clock
+
+    def ring(self, body: bytes) -> None:
+        """Look at a notification and wake the VEN if it is about something of ours.
+
+        Raises:
+            InvalidInput: It cannot be read.
+        """
+        try:
+            notification = decode(body)
+        except InvalidInput:
+            self.count.refused += 1
+            raise
+        if not self._interest().covers(notification):
+            self.count.foreign += 1
+            return
+        self.count.taken += 1
+        self.count.last_at = self._clock.now()
+        self._wake()

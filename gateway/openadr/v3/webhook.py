@@ -9,7 +9,6 @@ import asyncio
 import hashlib
 import hmac
 import secrets
-import ssl
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ from pathlib import Path
 
 from aiohttp import web
 
-from gateway.domain.errors import InvalidInput, PeerUnavailable
+from gateway.domain.errors import InvalidInput
 from gateway.observe import logger
 from gateway.openadr.https import check_address, is_loopback
-from gateway.openadr.v3.notifications import POLICY, Interest, NotificationCount, Wake, decode
+from gateway.openadr.listening import Listener, server_context
+from gateway.openadr.v3.notifications import POLICY, Doorbell, Interest, Wake
 from gateway.ports import Clock
 
 _LONGEST_ECHO = 1_024
@@ -67,10 +67,8 @@ class Callback:
 
     def __init__(self, url: str, interest: Callable[[], Interest], wake: Wake, clock: Clock) -> None:
         self.url = url
-        self.count = NotificationCount()
-        self._interest = interest
-        self._wake = wake
-        self._clock = clock
+        self._bell = Doorbell(interest, wake, clock)
+        self.count = self._bell.count
         self._hashes: deque[bytes] = deque(maxlen=_TOKENS_ACCEPTED)
 
     def renew_token(self) -> str:
@@ -87,18 +85,8 @@ class Callback:
         return is_bearer and any(matches)
 
     def take(self, body: bytes) -> None:
-        """Look at a notification and wake the VEN if it is about something of ours.
-
-        Raises:
-            InvalidInput: It cannot be read.
-        """
-        notification = decode(body)
-        if not self._interest().covers(notification):
-            self.count.foreign += 1
-            return
-        self.count.taken += 1
-        self.count.last_at = self._clock.now()
-        self._wake()
+        """Take a notification (see `Doorbell.ring`)."""
+        self._bell.ring(body)
 
 
 def _hash(token: str) -> bytes:
@@ -119,10 +107,14 @@ class WebhookReceiver:
     def __init__(self, settings: WebhookSettings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._context = _server_context(settings)
+        context = server_context(settings.cert_file, settings.key_file, field="openadr.webhook.cert_file")
+        self._listener = Listener(settings.host, settings.port, context, purpose="notifications")
         self._callbacks: dict[str, Callback] = {}
-        self.port: int | None = None
+
+    @property
+    def port(self) -> int | None:
         """Port that is listened on; None while it is not."""
+        return self._listener.port
 
     def add(self, authority: str, interest: Callable[[], Interest], wake: Wake) -> Callback:
         """Open an address for one VTN.
@@ -145,18 +137,7 @@ class WebhookReceiver:
         """
         app = web.Application(client_max_size=POLICY.max_bytes)
         app.add_routes([web.get("/{below:.*}", self._echo), web.post("/{below:.*}", self._notified)])
-        runner = web.AppRunner(app, access_log=None, keepalive_timeout=self._settings.patience_s, shutdown_timeout=1.0)
-        await runner.setup()
-        try:
-            site = web.TCPSite(runner, self._settings.host, self._settings.port, ssl_context=self._context)
-            await site.start()
-            self.port = runner.addresses[0][1]
-            await asyncio.Event().wait()
-        except OSError as error:
-            raise PeerUnavailable(f"cannot listen on {self._settings.host}:{self._settings.port}") from error
-        finally:
-            self.port = None
-            await runner.cleanup()
+        await self._listener.run(app, patience_s=self._settings.patience_s)
 
     def _called(self, request: web.Request) -> Callback:
         found = self._callbacks.get(request.path.rpartition("/")[2])
@@ -185,19 +166,6 @@ class WebhookReceiver:
             callback.count.refused += 1
             raise web.HTTPRequestTimeout from error
         except InvalidInput as error:
-            callback.count.refused += 1
             _log.warning("notification refused", problem=error.problem)
             raise web.HTTPBadRequest(text="not a notification") from error
         return web.Response()
-
-
-def _server_context(settings: WebhookSettings) -> ssl.SSLContext | None:
-    if settings.cert_file is None:
-        return None
-    try:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(str(settings.cert_file), None if settings.key_file is None else str(settings.key_file))
-    except (OSError, ssl.SSLError) as error:
-        raise InvalidInput("openadr.webhook.cert_file", f"cannot be used ({type(error).__name__})") from error
-    return context
