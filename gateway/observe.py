@@ -25,6 +25,9 @@ OPENADR_REJECTED = Counter("gateway_openadr_rejected_messages", "Messages of VTN
 LOOP_LAG_SECONDS = Histogram(
     "gateway_loop_lag_seconds", "How late the event loop is.", buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 )
+LOOP_LAG_WORST_SECONDS = Gauge(
+    "gateway_loop_lag_worst_seconds", "How late the event loop was at worst within the last five to ten seconds."
+)
 
 
 def redact(_logger: object, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -45,7 +45,7 @@ async def measure_many(folder: Path, vtn_count: int, seconds: float) -> Cost:
     run_folder = RunFolder(path=folder)
     async with aiohttp.ClientSession() as http, program(run_folder, "vtn20b", "gateway.sandbox.vtn20b") as ready:
         door = f"{ready['url']}/control/worlds"
-        utilities = [await _utility(http, door, number) for number in range(vtn_count)]
+        utilities = [await scripted_utility(http, door, f"w{number}") for number in range(vtn_count)]
         async with gateway(run_folder, utilities) as served:
             await _registered(http, door, vtn_count)
             await asyncio.sleep(SETTLE_S)
@@ -61,16 +61,17 @@ async def measure_many(folder: Path, vtn_count: int, seconds: float) -> Cost:
             )
 
 
-async def _utility(http: aiohttp.ClientSession, door: str, number: int) -> Utility:
-    options = {"vtn_id": f"VTN-{number}", "poll": f"PT{POLL_S:.0f}S", "context": CONTEXT}
-    async with http.put(f"{door}/w{number}", json=options, raise_for_status=True) as answer:
+async def scripted_utility(http: aiohttp.ClientSession, door: str, name: str) -> Utility:
+    """Make a world of the scripted VTN that asks for a poll every second, and return it as a partner of a gateway."""
+    options = {"vtn_id": f"VTN-{name}", "poll": f"PT{POLL_S:.0f}S", "context": CONTEXT}
+    async with http.put(f"{door}/{name}", json=options, raise_for_status=True) as answer:
         url = (await answer.json())["url"]
-    table = {"url": url, "ven_name": f"ven-{number}", "market_contexts": [CONTEXT], "signature": "off"}
+    table = {"url": url, "ven_name": f"ven-{name}", "market_contexts": [CONTEXT], "signature": "off"}
 
     async def publish(_kw: float, _round: int) -> None:
         """Nothing happens at this VTN."""
 
-    return Utility(name=f"w{number}", table=table, publish=publish)
+    return Utility(name=name, table=table, publish=publish)
 
 
 def _cpu_s(pid: int) -> float:

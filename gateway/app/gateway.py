@@ -31,7 +31,7 @@ from gateway.app.peers import (
 from gateway.app.services import Services, World, wire_services
 from gateway.app.supervise import EssentialJobEnded, Job, run_jobs
 from gateway.app.vtns import VenWorld, ven3_jobs
-from gateway.app.watch import LoopWatch
+from gateway.app.watch import PAGE_SECONDS, LoopWatch
 from gateway.domain.errors import InvalidInput
 from gateway.domain.topology import Portfolio
 from gateway.exchanges.absent import AbsentBrp, AbsentExchange
@@ -167,12 +167,12 @@ def _service_jobs(services: Services) -> list[Job]:
 
 
 def _edge_jobs(server: RpcServer, pages: PageServer) -> list[Job]:
-    ticker = Ticker()
-    watch = LoopWatch()
-    ticker.every(1.0, "loop-lag", watch.tick)
+    ticker, watch = Ticker(), LoopWatch()
+    ticker.every(PAGE_SECONDS, "loop-lag", watch.turn_page)
     return [
         Job(name="rpc", run=server.wait, is_essential=True),
         Job(name="pages", run=pages.serve),
+        Job(name="loop watch", run=watch.run),
         Job(name="ticker", run=ticker.run),
     ]
 

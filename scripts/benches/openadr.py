@@ -1,8 +1,10 @@
-"""OpenADR: reading 100 events against openleadr, 200 VTNs in one process, and from a published event to the CSMS's stream.
+"""OpenADR: reading 100 events against openleadr, 200 VTNs in one process, from a published event to the CSMS's stream, and storms.
 
 Reading is guard with schema, codec and translation against schema and parse of openleadr, on the same bytes (written by openleadr), in
 CPU time of one thread, alternating; openleadr's result is not yet mapped to anything. The way of an event is wall time over real
 programs: a sandbox VTN, the gateway with its rows on disk, a charging platform. Each round waits a random share of a poll period.
+A storm is one message of 1,000 events, or of 3,000, from the scripted VTN: until it is answered, and how late the gateway's event
+loop was at worst meanwhile, as the gateway itself says.
 """
 
 from __future__ import annotations
@@ -31,8 +33,12 @@ from scripts.measuring import Goal, Report, Value, at_least, at_most
 from scripts.openadr_many import measure_many
 from scripts.openadr_messages import CONTEXT, NOW, VEN_ID, VTN_ID
 from scripts.openadr_stage import measure
+from scripts.openadr_storm import Answered, measure_storms
 
 EVENT_COUNT = 100
+MOST_EVENTS, TOO_MANY_EVENTS = 1_000, 3_000
+"""In one message: what must be answered event by event, and what is refused as a whole."""
+ANSWERED_S, STALL_S = 2.0, 0.1
 POLICY = GuardPolicy()
 PROGRAMME = Programme(
     authority="vtn:bench",
@@ -49,10 +55,11 @@ Rows = list[dict[str, Value]]
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare what may be left out or shortened."""
-    parser.add_argument("--only", choices=("parse", "vtns", "latency"), help="one part instead of all three")
+    parser.add_argument("--only", choices=("parse", "vtns", "latency", "storm"), help="one part instead of all")
     parser.add_argument("--rounds", type=int, default=60, help="events for each transport (default 60)")
     parser.add_argument("--vtns", type=int, default=200, help="VTNs in one process (default 200)")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long their polls are counted (default 20)")
+    parser.add_argument("--storms", type=int, default=8, help="messages of 1,000 events, and of 3,000 (default 8)")
     parser.add_argument("--repeats", type=int, default=15, help="readings of the message by each side (default 15)")
 
 
@@ -71,6 +78,10 @@ def run(options: argparse.Namespace) -> Report:
         found = measure_latency(options.rounds)
         rows += found
         goals += [at_most(f"{row['what']}, p99 s", 2.0, float(str(row["p99_s"]))) for row in found]
+    if options.only in {None, "storm"}:
+        found = measure_storm(options.storms)
+        rows += found
+        goals += storm_goals(found)
     return {"results": rows, "goals": goals}
 
 
@@ -192,3 +203,40 @@ def measure_latency(rounds: int) -> Rows:
         }
         for name, seconds in found.items()
     ]
+
+
+def measure_storm(rounds: int) -> Rows:
+    """Return how long messages of very many events take to be answered, and how late the event loop was."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = asyncio.run(measure_storms(Path(folder), (MOST_EVENTS, TOO_MANY_EVENTS), rounds))
+    return [_storm_row(count, answers) for count, answers in found.items()]
+
+
+def _storm_row(count: int, answers: list[Answered]) -> dict[str, Value]:
+    wrong = sum(not _is_right(count, one) for one in answers)
+    if wrong:
+        raise ValueError(f"{wrong} messages of {count} events were not answered as they must be")
+    return {
+        "what": f"one message of {count} events",
+        "round_count": len(answers),
+        "answered_median_s": statistics.median(one.seconds for one in answers),
+        "answered_worst_s": max(one.seconds for one in answers),
+        "loop_late_median_s": statistics.median(one.lag_s for one in answers),
+        "loop_late_worst_s": max(one.lag_s for one in answers),
+    }
+
+
+def _is_right(count: int, one: Answered) -> bool:
+    """Tell whether every event was answered, or a message of too many refused as a whole."""
+    if count > MOST_EVENTS:
+        return one.code != "200" and not one.opts
+    return one.code == "200" and list(one.opts.values()) == [("200", "optIn")] * count
+
+
+def storm_goals(rows: Rows) -> list[Goal]:
+    """Return what must hold of storms."""
+    goals = []
+    for row in rows:
+        goals.append(at_most(f"{row['what']}, answered, worst s", ANSWERED_S, float(str(row["answered_worst_s"]))))
+        goals.append(at_most(f"{row['what']}, loop late, worst s", STALL_S, float(str(row["loop_late_worst_s"]))))
+    return goals
