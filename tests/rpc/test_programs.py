@@ -16,6 +16,7 @@ from gateway.rpc.signals import event_message
 from gateway.services.gather_signals.agreements import Agreements
 from gateway.v1 import market_data_service_pb2, types_pb2
 from gateway.v1 import signals_service_pb2 as pb
+from tests.fakes.consents import consent
 from tests.fakes.wired import OTHER, PORTFOLIO, TENANT, Wired
 from tests.rpc.conftest import Caller
 from tests.rpc.refusals import Refusal, refusal
@@ -42,20 +43,11 @@ async def receive(house: Wired, *events: GridEvent, raw_id: str = "raw-1") -> No
     await house.services.signals.receive(system_principal(TENANT, "openadr"), received)
 
 
-def consent(house: Wired) -> Enrolment:
+def consent_of(house: Wired) -> Enrolment:
     now = house.scene.clock.now()
-    return Enrolment(
-        id="consent-1",
-        tenant=TENANT,
-        authority=VTN,
-        program=PROGRAM,
-        node=PORTFOLIO,
-        resource="fleet",
-        owner="facility@carpark.example",
-        purpose="reduce in emergencies",
-        valid=Interval(start=now - timedelta(days=1), end=now + timedelta(days=300)),
-        consented_at=now - timedelta(days=2),
-    )
+    valid = Interval(start=now - timedelta(days=1), end=now + timedelta(days=300))
+    fields = {"id": "consent-1", "tenant": TENANT, "authority": VTN, "program": PROGRAM, "resource": "fleet"}
+    return consent(now - timedelta(days=2), PORTFOLIO, **fields, valid=valid)
 
 
 async def test_an_event_says_what_it_asks_why_it_was_answered_so_and_what_it_did(house: Wired, call: Caller) -> None:
@@ -144,7 +136,7 @@ async def test_a_wrong_switch_is_refused_by_the_field(call: Caller, changes: dic
 
 
 async def test_enrolments_are_listed_and_withdrawn_within_their_tenant(house: Wired, call: Caller) -> None:
-    one = consent(house)
+    one = consent_of(house)
     await house.scene.store.seed(TENANT, one)
     house.services.signals.scribe.agree(TENANT, Agreements([one]))
     order = pb.WithdrawEnrolmentRequest(enrolment_id=one.id, reason="contract ended", request_id="w")

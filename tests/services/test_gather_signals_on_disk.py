@@ -4,15 +4,14 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from gateway.domain.programs import Enrolment
 from gateway.domain.series import MarketDayStatus, PriceProduct, PriceSeries
 from gateway.domain.signals import GridEvent, OptType
-from gateway.domain.timegrid import Interval
 from gateway.ports import Batch, Put
 from gateway.services.decide_opt import OptMode, OptRules
 from gateway.services.gather_signals import OPT_TOPIC, ProgramRules
 from gateway.storage.store import SqlStore
 from tests.fakes.clock import START
+from tests.fakes.consents import consent
 from tests.services.scene import GRID, OPERATOR, TENANT, VTN, Scene, event, message, tree
 
 CONTEXT = "http://grid-demo.example/dr"
@@ -25,18 +24,7 @@ async def test_everything_agreed_and_decided_survives_a_restart(tmp_path: Path) 
         opt_rules={VTN: OptRules(mode=OptMode.ASK)},
     )
     consents = [
-        Enrolment(
-            id=f"consent-{node}",
-            tenant=TENANT,
-            authority=VTN,
-            program=CONTEXT,
-            node=node,
-            resource=node,
-            owner="facility@carpark.example",
-            purpose="reduce in emergencies",
-            valid=Interval(start=START - timedelta(days=1), end=None),
-            consented_at=START - timedelta(days=2),
-        )
+        consent(START - timedelta(days=2), node, tenant=TENANT, authority=VTN, program=CONTEXT)
         for node in ("site-1", "site-2")
     ]
     async with SqlStore.open(f"sqlite:///{tmp_path / 'rows.sqlite'}", scene.clock) as store:

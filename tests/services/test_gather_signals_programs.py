@@ -18,6 +18,7 @@ from gateway.domain.timegrid import Interval, TimeGrid
 from gateway.services.decide_opt import OptRules
 from gateway.services.gather_signals import ANSWER_TOPIC, OPT_TOPIC, ProgramRules
 from tests.fakes.clock import START
+from tests.fakes.consents import consent
 from tests.services.scene import GRID, OPERATOR, TENANT, VTN, FloatArray, Scene, event, message, tree
 
 PROGRAM = "http://grid-demo.example/dr"
@@ -25,19 +26,8 @@ TRADER = Principal(tenant=TENANT, actor="tom", roles=frozenset({Role.TRADER}))
 
 
 def enrolment(node: str = "vpp", **changes: object) -> Enrolment:
-    plain = Enrolment(
-        id=f"consent-{node}",
-        tenant=TENANT,
-        authority=VTN,
-        program=PROGRAM,
-        node=node,
-        resource=node,
-        owner="facility@carpark.example",
-        purpose="reduce in emergencies",
-        valid=Interval(start=START - timedelta(days=30), end=None),
-        consented_at=START - timedelta(days=40),
-    )
-    return replace(plain, **changes)  # type: ignore[arg-type]
+    fields = {"tenant": TENANT, "authority": VTN, "program": PROGRAM, **changes}
+    return consent(START - timedelta(days=30), node, **fields)
 
 
 async def a_scene(*rows: object, **options: object) -> Scene:
