@@ -113,6 +113,22 @@ def _pending(
     offset = _offset(event, known, draw)
     start = event.start + offset
     end = start + event.duration if event.duration else None
+    intervals = tuple(each for signal in signals for each in _intervals(signal, event, offset))
+    return dataclasses.replace(
+        _framed(event, programme, receipt, Interval(start=start, end=end), nodes),
+        start_offset=offset,
+        start_after=event.start_after,
+        intervals=intervals,
+        ramp_up=event.ramp_up,
+        recovery=event.recovery,
+        baselines=_baselines(event.baseline),
+    )
+
+
+def _framed(
+    event: WireEvent, programme: Programme, receipt: Receipt, active: Interval, nodes: tuple[str, ...]
+) -> GridEvent:
+    """Return what an event says beside its signals."""
     return GridEvent(
         id=record_id(programme.authority, event.event_id),
         tenant=programme.tenant,
@@ -125,20 +141,17 @@ def _pending(
         priority=event.priority or None,
         test_event=event.test_event,
         response_required=event.response_required,
-        active=Interval(start=start, end=end),
-        start_offset=offset,
-        start_after=event.start_after,
+        active=active,
+        start_offset=timedelta(0),
+        start_after=timedelta(0),
         notification=event.notification,
-        intervals=tuple(each for signal in signals for each in _intervals(signal, event, offset)),
+        intervals=(),
         nodes=nodes,
         opt=None,
         opt_reason="",
         raw_signal=receipt.raw_signal,
         received_at=receipt.received_at,
         protocol=PROTOCOL,
-        ramp_up=event.ramp_up,
-        recovery=event.recovery,
-        baselines=_baselines(event.baseline),
         comment=event.comment,
     )
 
@@ -300,28 +313,7 @@ def _cancelled_at(known: GridEvent, now: datetime, draw: Draw) -> datetime:
 
 def _unknown_cancelled(event: WireEvent, programme: Programme, receipt: Receipt) -> GridEvent:
     end = event.start + event.duration if event.duration > timedelta(0) else None
-    return GridEvent(
-        id=record_id(programme.authority, event.event_id),
-        tenant=programme.tenant,
-        authority=programme.authority,
-        event_id=event.event_id,
-        modification=event.modification,
-        cancelled=True,
-        cancelled_at=receipt.received_at,
-        market_context=event.market_context,
-        priority=event.priority or None,
-        test_event=event.test_event,
-        response_required=event.response_required,
-        active=Interval(start=event.start, end=end),
-        start_offset=timedelta(0),
-        start_after=timedelta(0),
-        notification=event.notification,
-        intervals=(),
-        nodes=find_nodes(event.targets, programme),
-        opt=None,
-        opt_reason="",
-        raw_signal=receipt.raw_signal,
-        received_at=receipt.received_at,
-        protocol=PROTOCOL,
-        comment=event.comment,
+    frame = _framed(
+        event, programme, receipt, Interval(start=event.start, end=end), find_nodes(event.targets, programme)
     )
+    return dataclasses.replace(frame, cancelled=True, cancelled_at=receipt.received_at)
