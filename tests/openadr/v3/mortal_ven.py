@@ -5,20 +5,24 @@ python -m tests.openadr.v3.mortal_ven SITE.json      then a number per line on s
 ```
 
 A step is the moment before or after a request goes to the VTN, and before or after a batch goes to disk. Each line is answered with
-`killed`, or with `alive` when the life got through three polls before its step came.
+`killed`, or with `alive` when the life got through three polls before its step came. Power grows by 1 kW a minute; time is that of the
+clock file where the site names one.
 """
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-from gateway.clock import SystemClock
+from gateway.clock import FileClock, SystemClock
 from gateway.domain.identity import system_principal
 from gateway.ids import RandomIds
 from gateway.openadr.v3.names import Dialect
+from gateway.openadr.v3.report_engine import ReportEngine, ReportPorts
 from gateway.openadr.v3.settings import Credentials, OwnResource, VenSettings
 from gateway.openadr.v3.transport import HttpTransport, Reply, Request
 from gateway.openadr.v3.ven import Ven, VenPorts
 from tests.openadr.mortality import AUTHORITY, NODE, TENANT, Fate, fork_lives, mortal_desk
+from tests.openadr.v3.report_bench import DeskOfUsage
 
 TICK = timedelta(milliseconds=20)
 
@@ -38,7 +42,8 @@ class MortalTransport(HttpTransport):
 
 
 async def live(site: dict[str, Any], last_step: int) -> None:
-    fate, clock, ids = Fate(last_step), SystemClock(), RandomIds()
+    fate, ids = Fate(last_step), RandomIds()
+    clock = FileClock(Path(site["clock"])) if "clock" in site else SystemClock()
     settings = VenSettings(
         authority=AUTHORITY,
         tenant=TENANT,
@@ -58,7 +63,10 @@ async def live(site: dict[str, Any], last_step: int) -> None:
         ports = VenPorts(
             store=store, signal_desk=desk, clock=clock, ids=ids, principal=system_principal(TENANT, "openadr")
         )
-        await Ven(settings, ports, transport=transport).run()
+        ven = Ven(settings, ports, transport=transport)
+        readings = ReportPorts(usage_desk=DeskOfUsage(clock.now), standing=lambda: ven.standing)
+        ven.accompany(ReportEngine(ven.around, ven.client, readings))
+        await ven.run()
 
 
 if __name__ == "__main__":
