@@ -132,7 +132,14 @@ def rpc_server(settings: Settings, world: World, services: Services) -> RpcServe
     """Return the gRPC server over the services; it does not listen yet."""
     servicers = Servicers(
         fleet=FleetServicer(world.store, services.fleet),
-        signals=SignalsServicer(world.store, world.clock, services.signals, services.opt, services.programs),
+        signals=SignalsServicer(
+            world.store,
+            world.clock,
+            signals=services.signals,
+            opt=services.opt,
+            programs=services.programs,
+            availability=services.availability,
+        ),
         dispatch=DispatchServicer(
             world.clock, services.dispatcher, services.follower, settings.rpc.heartbeat_real_seconds
         ),
@@ -156,6 +163,7 @@ def _service_jobs(services: Services) -> list[Job]:
         Job(name="dispatch", run=services.dispatcher.run, is_essential=True),
         Job(name="follow", run=services.follower.run),
         Job(name="signals", run=services.signals.run),
+        Job(name="availability", run=services.opt.run),
         Job(name="fleet", run=services.fleet.run),
         Job(name="beliefs", run=services.beliefs.run),
         Job(name="market-data", run=PublicationLoop(services.market).run),

@@ -94,7 +94,7 @@ def wire_services(settings: Settings, world: World) -> Services:
         beliefs=control.beliefs,
         signals=control.signals,
         programs=ProgramDesk(control.signals.scribe, control.signals.appraiser),
-        availability=AvailabilityDesk(store=store, clock=clock, ids=ids),
+        availability=AvailabilityDesk(store=store, clock=clock, ids=ids, partners=_partners(settings)),
         opt=control.opt,
         dispatcher=control.dispatcher,
         follower=control.follower,
@@ -180,7 +180,12 @@ def _wire_control(settings: Settings, world: World) -> _Control:
         settings=_dispatch_settings(settings),
     )
     opt_of.decider = OptDecider(
-        store=store, clock=clock, facts=dispatcher, change_opt=signals.change_opt, rules=opt_rules(settings)
+        store=store,
+        clock=clock,
+        facts=dispatcher,
+        change_opt=signals.change_opt,
+        rules=opt_rules(settings),
+        resource_nodes=_resource_nodes(settings),
     )
     fleet.on_change.append(dispatcher.wake)
     fleet.on_measurement.append(follower.measured)
@@ -249,6 +254,21 @@ def _program_rules(entry: ProgramSettings) -> ProgramRules:
         price_product=PriceProduct(entry.price_product),
         carbon_kind=CarbonKind(entry.carbon_kind),
     )
+
+
+def _partners(settings: Settings) -> dict[str, frozenset[str]]:
+    """Return the names of each tenant's grid partners that can be told about availability: only 2.0b has EiOpt."""
+    return {
+        tenant: frozenset(vtn.authority for vtn in settings.vtn if vtn.tenant == tenant and vtn.dialect == "2.0b")
+        for tenant in settings.tenants
+    }
+
+
+def _resource_nodes(settings: Settings) -> dict[str, dict[str, str]]:
+    """Return our nodes by the names under which each grid partner knows them."""
+    return {
+        vtn.authority: {vtn.ven_name: vtn.portfolio_node, **vtn.v3.resources, **vtn.targets} for vtn in settings.vtn
+    }
 
 
 def opt_rules(settings: Settings) -> dict[str, OptRules]:

@@ -116,6 +116,17 @@ class OptSchedule:
         """Whether there is nothing left to tell the partner."""
         return self.told_at is not None or bool(self.refusal)
 
+    def closed_window(self, span: Interval, now: datetime) -> Interval | None:
+        """Return the first window that is not over in which we said not to be available, and that shares time with a span.
+
+        Returns:
+            None when there is none, and always for a schedule of availability or one that was withdrawn.
+        """
+        if self.opt is OptType.OPT_IN or self.cancelled_at is not None:
+            return None
+        left = (window for window in self.windows if window.end is not None and window.end > now)
+        return next((window for window in left if window.overlaps(span)), None)
+
     def cancel(self, now: datetime) -> "OptSchedule":
         """Return it withdrawn: the partner is to be told."""
         return replace(self, cancelled_at=now, told_at=None, refusal="")

@@ -32,6 +32,10 @@ _OF_SERVICE: dict[str, dict[str, Permission]] = {
         "SetDryRun": Permission.PROGRAM_SWITCH,
         "ListEnrolments": Permission.SIGNAL_READ,
         "WithdrawEnrolment": Permission.ENROLMENT_MANAGE,
+        "DeclareAvailability": Permission.OPT_DECIDE,
+        "ListAvailability": Permission.SIGNAL_READ,
+        "WithdrawAvailability": Permission.OPT_DECIDE,
+        "SetParticipation": Permission.PROGRAM_SWITCH,
     },
     "DispatchService": {
         "Connect": Permission.DISPATCH_CONNECT,

@@ -15,6 +15,7 @@ from gateway.domain.settlement import EventPerformance
 from gateway.domain.signals import EventInterval, EventStatus, GridEvent, OptType
 from gateway.ports import Clock, Store, Stored
 from gateway.rpc import convert
+from gateway.rpc.availability import OPTS, AvailabilityCalls, AvailabilityDoor, opt_of
 from gateway.rpc.door import Context, caller
 from gateway.rpc.programs import ProgramCalls, ProgramDoor
 from gateway.rpc.watching import LOOK_AGAIN, RowWatch
@@ -29,7 +30,6 @@ _STATUSES = {
     EventStatus.COMPLETED: pb.EVENT_STATUS_COMPLETED,
     EventStatus.CANCELLED: pb.EVENT_STATUS_CANCELLED,
 }
-_OPTS = {OptType.OPT_IN: pb.OPT_IN, OptType.OPT_OUT: pb.OPT_OUT}
 _LARGEST_INT32 = 2**31 - 1
 """OpenADR 2.0b counts modifications further than the message does."""
 _SEVERITIES = {
@@ -91,12 +91,22 @@ class OptDoor(Protocol):
         ...
 
 
-class SignalsServicer(ProgramCalls):
+class SignalsServicer(ProgramCalls, AvailabilityCalls):
     """Translates signal messages."""
 
-    def __init__(self, store: Store, clock: Clock, signals: SignalDoor, opt: OptDoor, programs: ProgramDoor) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        signals: SignalDoor,
+        opt: OptDoor,
+        programs: ProgramDoor,
+        availability: AvailabilityDoor,
+    ) -> None:
         """Remember the services behind."""
-        super().__init__(programs)
+        ProgramCalls.__init__(self, programs)
+        AvailabilityCalls.__init__(self, availability)
         self._store = store
         self._clock = clock
         self._signals = signals
@@ -137,13 +147,10 @@ class SignalsServicer(ProgramCalls):
     @override
     async def DecideOpt(self, request: pb.DecideOptRequest, context: Context) -> pb.DecideOptResponse:
         """Decide for people."""
-        answers = {wire: opt for opt, wire in _OPTS.items()}
-        if request.opt not in answers:
-            raise InvalidInput("opt", "must be OPT_IN or OPT_OUT")
         event = await self._opt.decide(
             caller(),
             event_id=convert.required_text("event_id", request.event_id),
-            opt=answers[request.opt],
+            opt=opt_of(request.opt),
             reason=request.reason,
             request_id=convert.required_text("request_id", request.request_id),
         )
@@ -242,7 +249,7 @@ def event_message(event: GridEvent, now: datetime, outcome: EventPerformance | N
         status=_STATUSES[event.status(now)],
         active=convert.span_message(event.active),
         node_ids=event.nodes,
-        opt=pb.OPT_UNSPECIFIED if event.opt is None else _OPTS[event.opt],
+        opt=pb.OPT_UNSPECIFIED if event.opt is None else OPTS[event.opt],
         opt_reason=event.opt_reason,
         is_test=event.test_event,
         protocol=event.protocol,

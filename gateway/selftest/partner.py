@@ -18,7 +18,8 @@ PATIENCE_S = 45.0
 PATIENCE = timedelta(minutes=30)
 """Market time that must have passed as well before a wait is given up."""
 _LOOK_S = 0.1
-_CALL_S = 60.0
+CALL_S = 60.0
+"""Real seconds within which the gateway answers a call, also after it was killed."""
 _TOLERANCE_KW = 1e-6
 RATING_KW = 500.0
 """Rating of every node of the self-test: what holds when no partner says anything."""
@@ -145,7 +146,7 @@ class Partner:
         """Return what holds at the node at an instant, in kW, and who decides."""
         request = signals.ResolveLimitRequest(node_id=self.node)
         request.at_time.FromDatetime(at)
-        answer = await self.around.gateway.signals.ResolveLimit(request, timeout=_CALL_S, wait_for_ready=True)
+        answer = await self.around.gateway.signals.ResolveLimit(request, timeout=CALL_S, wait_for_ready=True)
         return answer.resolution.power_kw, answer.resolution.authority
 
     async def limits(self, steps: Mapping[datetime, float], *, patience: float = PATIENCE_S) -> str:
@@ -172,7 +173,7 @@ class Partner:
         while True:
             request = signals.ListEventsRequest()
             request.page.page_token = token
-            answer = await self.around.gateway.signals.ListEvents(request, timeout=_CALL_S, wait_for_ready=True)
+            answer = await self.around.gateway.signals.ListEvents(request, timeout=CALL_S, wait_for_ready=True)
             found.update({event.event_id: event for event in answer.events if event.authority == self.authority})
             token = answer.next_page_token
             if not token:

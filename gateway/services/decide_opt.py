@@ -3,6 +3,7 @@
 ```
  must be followed (binding event, mandatory program), test  ->  optIn
  only informs (prices, carbon, alerts, contracts)           ->  optIn
+ inside a time that we declared not to be available in      ->  optOut, with the reason
  too short notice, too many a day, a guarantee at risk      ->  optOut, with the reason
  `capacity`: more than the fleet can deliver                ->  optOut, with the reason
  `ask`: otherwise the program's default answer, at once     ->  a person may decide otherwise until a deadline
@@ -10,7 +11,8 @@
 ```
 
 The answer is never late: OpenADR 2.0b wants it before the next poll, so a person changes an answer that was given. After the deadline
-the answer given stands. The reason is one sentence and the same for the partner, over gRPC and on the page.
+the answer given stands. The reason is one sentence and the same for the partner, over gRPC and on the page. What is declared about
+our availability counts for events that are decided after it; an answer that was given is changed by a person only.
 """
 
 from collections import Counter
@@ -20,15 +22,21 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
-from gateway.domain.errors import InvalidInput, NotFound, PreconditionFailed
+from gateway.domain.errors import InvalidInput, NotFound, PreconditionFailed, StorageUnavailable
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.limits import Direction, Limit, LimitKind
-from gateway.domain.programs import OptDecision
+from gateway.domain.programs import OptDecision, OptSchedule
 from gateway.domain.signals import BINDING_INSTRUCTIONS, EventStatus, GridEvent, Instruction, OptType
 from gateway.domain.timegrid import Interval
+from gateway.observe import logger
 from gateway.ports import Clock, Store
+from gateway.wakeup import woken_by
 
 _BY_POLICY = "policy"
+_LOOK_AGAIN = timedelta(minutes=1)
+"""A wake-up that got lost costs no more than this."""
+_TO_MINUTES = "%Y-%m-%d %H:%MZ"
+_log = logger("decide_opt")
 
 
 class OptMode(StrEnum):
@@ -141,6 +149,7 @@ class OptDecider:
         facts: FleetFacts,
         change_opt: ChangeOpt,
         rules: Mapping[str, OptRules] | None = None,
+        resource_nodes: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         """Remember whom to ask.
 
@@ -150,22 +159,47 @@ class OptDecider:
             facts: What the fleet needs and nodes can carry.
             change_opt: Who writes a person's decision.
             rules: Agreements by authority, or by `{authority}:{program}` for one program of it; others have the default ones.
+            resource_nodes: Our nodes by authority and by the name under which it knows them.
         """
         self._store = store
         self._clock = clock
         self._facts = facts
         self._change_opt = change_opt
         self._rules = {} if rules is None else dict(rules)
+        self._resource_nodes = {} if resource_nodes is None else resource_nodes
+        self._schedules: dict[str, list[OptSchedule]] = {}
+        """By tenant: what was declared about our availability."""
         self._promises = _Promises()
         self._remembered = _Remembered()
 
     async def load(self, tenant: str) -> None:
-        """Count the events of today and later that were opted in before a restart."""
+        """Count the events of today and later that were opted in before a restart, and read when we are not available."""
+        await self.refresh(tenant)
         day_start = self._clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
         for row in await self._store.find(GridEvent, tenant, {"opt": OptType.OPT_IN.value}, since=day_start):
             event = row.record
             if not event.cancelled and not _follows_anyhow(event, self.rules_of(event)):
                 self._promises.keep(event, self._agreement(event))
+
+    async def refresh(self, tenant: str) -> None:
+        """Read again what was declared about our availability.
+
+        Raises:
+            StorageUnavailable: What was known before still counts.
+        """
+        rows = await self._store.find(OptSchedule, tenant, {"event_id": ""}, newest_first=True)
+        self._schedules[tenant] = [row.record for row in rows]
+
+    async def run(self) -> None:
+        """Read declarations again whenever one was written, until cancelled."""
+        async with woken_by(self._store, self._clock, (OptSchedule,)) as wake:
+            while True:
+                for tenant in tuple(self._schedules):
+                    try:
+                        await self.refresh(tenant)
+                    except StorageUnavailable as error:
+                        _log.warning("availability_not_read", tenant=tenant, error=str(error))
+                await wake.wait(self._clock.now() + _LOOK_AGAIN)
 
     def rules_of(self, event: GridEvent) -> OptRules:
         """Return what was agreed for an event's program, else for its authority, else the default."""
@@ -205,6 +239,9 @@ class OptDecider:
     def _objection(self, event: GridEvent, limits: Sequence[Limit], rules: OptRules, now: datetime) -> str:
         if event.status(now) is EventStatus.COMPLETED:
             return "event is over"
+        away = self._declared_away(event, now)
+        if away:
+            return away
         if rules.min_notice and event.active.start - now < rules.min_notice:
             return f"notice is shorter than {rules.min_notice}"
         most = rules.most_events_per_day
@@ -216,6 +253,24 @@ class OptDecider:
         if at_risk or rules.mode is not OptMode.CAPACITY:
             return at_risk
         return self._out_of_reach(event, allowed_kw)
+
+    def _declared_away(self, event: GridEvent, now: datetime) -> str:
+        """Return when we said not to be available, of the first declaration that an event runs into; empty when of none.
+
+        A declaration about resources is about events that name one of their nodes: the rest of the fleet is available.
+        """
+        node_of = self._resource_nodes.get(event.authority, {})
+        for schedule in self._schedules.get(event.tenant, ()):
+            if schedule.authority != event.authority or schedule.market_context not in {"", event.market_context}:
+                continue
+            if schedule.resources and not any(node_of.get(name) in event.nodes for name in schedule.resources):
+                continue
+            window = schedule.closed_window(event.active, now)
+            if window is not None and window.end is not None:
+                return (
+                    f"not available from {window.start:{_TO_MINUTES}} to {window.end:{_TO_MINUTES}} ({schedule.reason})"
+                )
+        return ""
 
     def _guarantee_at_risk(self, event: GridEvent, allowed_kw: Mapping[str, float]) -> str:
         for node, allowed in allowed_kw.items():

@@ -4,7 +4,8 @@ Here a person's word becomes a row, or an item in the outbox; the grid-protocol 
 partner until it has taken it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 
 from gateway.domain.errors import InvalidInput, NotFound, PreconditionFailed
 from gateway.domain.evidence import AuditEntry, content_hash
@@ -34,8 +35,9 @@ _LONGEST_REQUEST_ID = 128
 class AvailabilityDesk:
     """The door for people who declare availability."""
 
-    def __init__(self, *, store: Store, clock: Clock, ids: Ids) -> None:
-        """Remember where rows are written, and where time and ids come from."""
+    def __init__(self, *, store: Store, clock: Clock, ids: Ids, partners: Mapping[str, Collection[str]]) -> None:
+        """Remember where rows are written, where time and ids come from, and the 2.0b partners of each tenant."""
+        self._partners = partners
         self._store = store
         self._clock = clock
         self._ids = ids
@@ -75,19 +77,15 @@ class AvailabilityDesk:
             StorageUnavailable: Nothing was declared.
         """
         principal.require(Permission.OPT_DECIDE)
+        self._require_partner(principal, authority)
         now = self._clock.now()
         if reason not in REASONS:
             raise InvalidInput("reason", f"must be one of {', '.join(REASONS)}")
-        if not 0 < len(windows) <= _MOST_WINDOWS:
-            raise InvalidInput("windows", f"must be 1 to {_MOST_WINDOWS}")
-        if any(window.end is None or window.end <= now for window in windows):
-            raise InvalidInput("windows", "must end, and later than now")
-        if any(window.start.microsecond for window in windows):
-            raise InvalidInput("windows", "must begin at whole seconds")
         content = [authority, opt, reason, list(windows), market_context, list(resources)]
         known = await self._replayed(principal, request_id, content)
         if known is not None:
             return known
+        _require_windows(windows, now)
         opt_id = self._ids.new("opt")
         schedule = OptSchedule(
             id=f"{authority}:{opt_id}",
@@ -130,9 +128,11 @@ class AvailabilityDesk:
         """Cancel our registration with a partner, or register again after that; limits in force run on to their end.
 
         Raises:
+            InvalidInput: The partner is none of ours.
             StorageUnavailable: The wish is not kept.
         """
         principal.require(Permission.PROGRAM_SWITCH)
+        self._require_partner(principal, authority)
         now, wish = self._clock.now(), "join" if is_wanted else "leave"
         item = OutboxItem(
             id=f"registration:{request_id}",
@@ -154,6 +154,10 @@ class AvailabilityDesk:
                 response=authority,
             )
         )
+
+    def _require_partner(self, principal: Principal, authority: str) -> None:
+        if authority not in self._partners.get(principal.tenant, ()):
+            raise InvalidInput("authority", "is not a partner of ours that speaks OpenADR 2.0b")
 
     async def _replayed(self, principal: Principal, request_id: str, content: Sequence[object]) -> OptSchedule | None:
         key = await self._store.replay(principal.tenant, request_id, _content_id(request_id, content))
@@ -191,6 +195,16 @@ class AvailabilityDesk:
             object_id=object_id,
             detail={},
         )
+
+
+def _require_windows(windows: Sequence[Interval], now: datetime) -> None:
+    if not 0 < len(windows) <= _MOST_WINDOWS:
+        raise InvalidInput("windows", f"must be 1 to {_MOST_WINDOWS}")
+    for window in windows:
+        if window.end is None or window.end <= now:
+            raise InvalidInput("windows", "must end, and later than now")
+        if window.start.microsecond or window.end.microsecond:
+            raise InvalidInput("windows", "must begin and end at whole seconds")
 
 
 def _content_id(request_id: str, content: Sequence[object]) -> str:

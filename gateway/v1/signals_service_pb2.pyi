@@ -775,6 +775,329 @@ class WithdrawEnrolmentResponse(_message.Message):
 Global___WithdrawEnrolmentResponse: _TypeAlias = WithdrawEnrolmentResponse  # noqa: Y015
 
 @_typing.final
+class Availability(_message.Message):
+    """When we are available to a grid partner, or are not."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    OPT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    PROGRAM_FIELD_NUMBER: _builtins.int
+    WINDOWS_FIELD_NUMBER: _builtins.int
+    RESOURCES_FIELD_NUMBER: _builtins.int
+    DECLARED_BY_FIELD_NUMBER: _builtins.int
+    DECLARE_TIME_FIELD_NUMBER: _builtins.int
+    WITHDRAW_TIME_FIELD_NUMBER: _builtins.int
+    TELL_TIME_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Opaque id, unique over all grid partners."""
+    authority: _builtins.str
+    """Grid partner."""
+    opt: Global___Opt.ValueType
+    """Available (opt in) or not (opt out)."""
+    reason: _builtins.str
+    """Why, as OpenADR says it: `economic`, `emergency`, `mustRun`, `notParticipating`, `outageRunStatus`, `overrideStatus`,
+    `participating` or `x-schedule`.
+    """
+    program: _builtins.str
+    """Market context (OpenADR 2.0b) or program id (3.x); empty for all programs of the partner."""
+    declared_by: _builtins.str
+    """Who declared it."""
+    refusal: _builtins.str
+    """Why the partner is not told any more: it refused, or all was over before; empty otherwise."""
+    @_builtins.property
+    def windows(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.TimeSpan]:
+        """When it holds; every window has an end."""
+
+    @_builtins.property
+    def resources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names under which the partner knows the resources that it is about; empty for all that we have there."""
+
+    @_builtins.property
+    def declare_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was declared."""
+
+    @_builtins.property
+    def withdraw_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was withdrawn; absent while it stands."""
+
+    @_builtins.property
+    def tell_time(self) -> _timestamp_pb2.Timestamp:
+        """When the partner took it or, once withdrawn, the withdrawal; absent while it is to be told."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        authority: _builtins.str = ...,
+        opt: Global___Opt.ValueType = ...,
+        reason: _builtins.str = ...,
+        program: _builtins.str = ...,
+        windows: _abc.Iterable[_types_pb2.TimeSpan] | None = ...,
+        resources: _abc.Iterable[_builtins.str] | None = ...,
+        declared_by: _builtins.str = ...,
+        declare_time: _timestamp_pb2.Timestamp | None = ...,
+        withdraw_time: _timestamp_pb2.Timestamp | None = ...,
+        tell_time: _timestamp_pb2.Timestamp | None = ...,
+        refusal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tell_time", b"_tell_time", "_withdraw_time", b"_withdraw_time", "declare_time", b"declare_time", "tell_time", b"tell_time", "withdraw_time", b"withdraw_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tell_time", b"_tell_time", "_withdraw_time", b"_withdraw_time", "authority", b"authority", "declare_time", b"declare_time", "declared_by", b"declared_by", "id", b"id", "opt", b"opt", "program", b"program", "reason", b"reason", "refusal", b"refusal", "resources", b"resources", "tell_time", b"tell_time", "windows", b"windows", "withdraw_time", b"withdraw_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__tell_time: _TypeAlias = _typing.Literal["tell_time"]  # noqa: Y015
+    _WhichOneofArgType__tell_time: _TypeAlias = _typing.Literal["_tell_time", b"_tell_time"]  # noqa: Y015
+    _WhichOneofReturnType__withdraw_time: _TypeAlias = _typing.Literal["withdraw_time"]  # noqa: Y015
+    _WhichOneofArgType__withdraw_time: _TypeAlias = _typing.Literal["_withdraw_time", b"_withdraw_time"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tell_time) -> _WhichOneofReturnType__tell_time | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__withdraw_time) -> _WhichOneofReturnType__withdraw_time | None: ...
+
+Global___Availability: _TypeAlias = Availability  # noqa: Y015
+
+@_typing.final
+class DeclareAvailabilityRequest(_message.Message):
+    """Declares availability."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    OPT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    PROGRAM_FIELD_NUMBER: _builtins.int
+    WINDOWS_FIELD_NUMBER: _builtins.int
+    RESOURCES_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key, required."""
+    authority: _builtins.str
+    """Grid partner, as configured."""
+    opt: Global___Opt.ValueType
+    """Available or not, required."""
+    reason: _builtins.str
+    """One of the reasons of `Availability`."""
+    program: _builtins.str
+    """Market context or program id; empty for all programs of the partner."""
+    @_builtins.property
+    def windows(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.TimeSpan]:
+        """1 to 100 windows of whole seconds, each with an end later than now."""
+
+    @_builtins.property
+    def resources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """At most 100 names under which the partner knows resources; empty for all that we have there."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        authority: _builtins.str = ...,
+        opt: Global___Opt.ValueType = ...,
+        reason: _builtins.str = ...,
+        program: _builtins.str = ...,
+        windows: _abc.Iterable[_types_pb2.TimeSpan] | None = ...,
+        resources: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "opt", b"opt", "program", b"program", "reason", b"reason", "request_id", b"request_id", "resources", b"resources", "windows", b"windows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeclareAvailabilityRequest: _TypeAlias = DeclareAvailabilityRequest  # noqa: Y015
+
+@_typing.final
+class DeclareAvailabilityResponse(_message.Message):
+    """The declaration that is on disk now; the partner is told next."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AVAILABILITY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def availability(self) -> Global___Availability:
+        """Declaration."""
+
+    def __init__(
+        self,
+        *,
+        availability: Global___Availability | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["availability", b"availability"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["availability", b"availability"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeclareAvailabilityResponse: _TypeAlias = DeclareAvailabilityResponse  # noqa: Y015
+
+@_typing.final
+class ListAvailabilityRequest(_message.Message):
+    """Asks for declarations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    authority: _builtins.str
+    """Grid partner; empty for all."""
+    @_builtins.property
+    def page(self) -> _types_pb2.PageRequest:
+        """Page."""
+
+    def __init__(
+        self,
+        *,
+        authority: _builtins.str = ...,
+        page: _types_pb2.PageRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "page", b"page"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAvailabilityRequest: _TypeAlias = ListAvailabilityRequest  # noqa: Y015
+
+@_typing.final
+class ListAvailabilityResponse(_message.Message):
+    """Declarations, newest first, withdrawn ones included."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AVAILABILITIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last."""
+    @_builtins.property
+    def availabilities(self) -> _containers.RepeatedCompositeFieldContainer[Global___Availability]:
+        """Declarations of this page."""
+
+    def __init__(
+        self,
+        *,
+        availabilities: _abc.Iterable[Global___Availability] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["availabilities", b"availabilities", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAvailabilityResponse: _TypeAlias = ListAvailabilityResponse  # noqa: Y015
+
+@_typing.final
+class WithdrawAvailabilityRequest(_message.Message):
+    """Withdraws a declaration."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    AVAILABILITY_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key, required."""
+    availability_id: _builtins.str
+    """Declaration."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        availability_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["availability_id", b"availability_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawAvailabilityRequest: _TypeAlias = WithdrawAvailabilityRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawAvailabilityResponse(_message.Message):
+    """The declaration as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AVAILABILITY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def availability(self) -> Global___Availability:
+        """Declaration."""
+
+    def __init__(
+        self,
+        *,
+        availability: Global___Availability | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["availability", b"availability"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["availability", b"availability"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawAvailabilityResponse: _TypeAlias = WithdrawAvailabilityResponse  # noqa: Y015
+
+@_typing.final
+class SetParticipationRequest(_message.Message):
+    """Joins or leaves."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    IS_PARTICIPATING_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key, required."""
+    authority: _builtins.str
+    """Grid partner, as configured."""
+    is_participating: _builtins.bool
+    """Join or leave; required, so that leaving is meant and not forgotten."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        authority: _builtins.str = ...,
+        is_participating: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_is_participating", b"_is_participating", "is_participating", b"is_participating"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_is_participating", b"_is_participating", "authority", b"authority", "is_participating", b"is_participating", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__is_participating: _TypeAlias = _typing.Literal["is_participating"]  # noqa: Y015
+    _WhichOneofArgType__is_participating: _TypeAlias = _typing.Literal["_is_participating", b"_is_participating"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__is_participating) -> _WhichOneofReturnType__is_participating | None: ...
+
+Global___SetParticipationRequest: _TypeAlias = SetParticipationRequest  # noqa: Y015
+
+@_typing.final
+class SetParticipationResponse(_message.Message):
+    """The wish that is on disk now; the registration follows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    IS_PARTICIPATING_FIELD_NUMBER: _builtins.int
+    authority: _builtins.str
+    """Grid partner."""
+    is_participating: _builtins.bool
+    """What is wished."""
+    def __init__(
+        self,
+        *,
+        authority: _builtins.str = ...,
+        is_participating: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "is_participating", b"is_participating"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetParticipationResponse: _TypeAlias = SetParticipationResponse  # noqa: Y015
+
+@_typing.final
 class ListEventsRequest(_message.Message):
     """Asks for events."""
 

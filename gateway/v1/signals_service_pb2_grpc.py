@@ -95,6 +95,26 @@ class SignalsServiceStub:
                 request_serializer=gateway_dot_v1_dot_signals__service__pb2.WithdrawEnrolmentRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_signals__service__pb2.WithdrawEnrolmentResponse.FromString,
                 _registered_method=True)
+        self.DeclareAvailability = channel.unary_unary(
+                '/gateway.v1.SignalsService/DeclareAvailability',
+                request_serializer=gateway_dot_v1_dot_signals__service__pb2.DeclareAvailabilityRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_signals__service__pb2.DeclareAvailabilityResponse.FromString,
+                _registered_method=True)
+        self.ListAvailability = channel.unary_unary(
+                '/gateway.v1.SignalsService/ListAvailability',
+                request_serializer=gateway_dot_v1_dot_signals__service__pb2.ListAvailabilityRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_signals__service__pb2.ListAvailabilityResponse.FromString,
+                _registered_method=True)
+        self.WithdrawAvailability = channel.unary_unary(
+                '/gateway.v1.SignalsService/WithdrawAvailability',
+                request_serializer=gateway_dot_v1_dot_signals__service__pb2.WithdrawAvailabilityRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_signals__service__pb2.WithdrawAvailabilityResponse.FromString,
+                _registered_method=True)
+        self.SetParticipation = channel.unary_unary(
+                '/gateway.v1.SignalsService/SetParticipation',
+                request_serializer=gateway_dot_v1_dot_signals__service__pb2.SetParticipationRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_signals__service__pb2.SetParticipationResponse.FromString,
+                _registered_method=True)
 
 
 class SignalsServiceServicer:
@@ -185,6 +205,34 @@ class SignalsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeclareAvailability(self, request, context):
+        """Declares when we are available to a grid partner, or are not; events inside an opt-out are answered opt-out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAvailability(self, request, context):
+        """Lists what was declared about our availability, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawAvailability(self, request, context):
+        """Withdraws a declaration before its end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetParticipation(self, request, context):
+        """Joins a grid partner or leaves it; limits in force run on to their end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SignalsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -247,6 +295,26 @@ def add_SignalsServiceServicer_to_server(servicer, server):
                     servicer.WithdrawEnrolment,
                     request_deserializer=gateway_dot_v1_dot_signals__service__pb2.WithdrawEnrolmentRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_signals__service__pb2.WithdrawEnrolmentResponse.SerializeToString,
+            ),
+            'DeclareAvailability': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeclareAvailability,
+                    request_deserializer=gateway_dot_v1_dot_signals__service__pb2.DeclareAvailabilityRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_signals__service__pb2.DeclareAvailabilityResponse.SerializeToString,
+            ),
+            'ListAvailability': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAvailability,
+                    request_deserializer=gateway_dot_v1_dot_signals__service__pb2.ListAvailabilityRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_signals__service__pb2.ListAvailabilityResponse.SerializeToString,
+            ),
+            'WithdrawAvailability': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawAvailability,
+                    request_deserializer=gateway_dot_v1_dot_signals__service__pb2.WithdrawAvailabilityRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_signals__service__pb2.WithdrawAvailabilityResponse.SerializeToString,
+            ),
+            'SetParticipation': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetParticipation,
+                    request_deserializer=gateway_dot_v1_dot_signals__service__pb2.SetParticipationRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_signals__service__pb2.SetParticipationResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -574,6 +642,114 @@ class SignalsService:
             '/gateway.v1.SignalsService/WithdrawEnrolment',
             gateway_dot_v1_dot_signals__service__pb2.WithdrawEnrolmentRequest.SerializeToString,
             gateway_dot_v1_dot_signals__service__pb2.WithdrawEnrolmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeclareAvailability(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.SignalsService/DeclareAvailability',
+            gateway_dot_v1_dot_signals__service__pb2.DeclareAvailabilityRequest.SerializeToString,
+            gateway_dot_v1_dot_signals__service__pb2.DeclareAvailabilityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAvailability(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.SignalsService/ListAvailability',
+            gateway_dot_v1_dot_signals__service__pb2.ListAvailabilityRequest.SerializeToString,
+            gateway_dot_v1_dot_signals__service__pb2.ListAvailabilityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawAvailability(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.SignalsService/WithdrawAvailability',
+            gateway_dot_v1_dot_signals__service__pb2.WithdrawAvailabilityRequest.SerializeToString,
+            gateway_dot_v1_dot_signals__service__pb2.WithdrawAvailabilityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetParticipation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.SignalsService/SetParticipation',
+            gateway_dot_v1_dot_signals__service__pb2.SetParticipationRequest.SerializeToString,
+            gateway_dot_v1_dot_signals__service__pb2.SetParticipationResponse.FromString,
             options,
             channel_credentials,
             insecure,

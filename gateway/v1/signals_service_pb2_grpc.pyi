@@ -57,6 +57,14 @@ class SignalsServiceStub:
     """Lists enrolments: who may be called by which program."""
     WithdrawEnrolment: _grpc.UnaryUnaryMultiCallable[_signals_service_pb2.WithdrawEnrolmentRequest, _signals_service_pb2.WithdrawEnrolmentResponse]
     """Withdraws an enrolment from now on."""
+    DeclareAvailability: _grpc.UnaryUnaryMultiCallable[_signals_service_pb2.DeclareAvailabilityRequest, _signals_service_pb2.DeclareAvailabilityResponse]
+    """Declares when we are available to a grid partner, or are not; events inside an opt-out are answered opt-out."""
+    ListAvailability: _grpc.UnaryUnaryMultiCallable[_signals_service_pb2.ListAvailabilityRequest, _signals_service_pb2.ListAvailabilityResponse]
+    """Lists what was declared about our availability, newest first."""
+    WithdrawAvailability: _grpc.UnaryUnaryMultiCallable[_signals_service_pb2.WithdrawAvailabilityRequest, _signals_service_pb2.WithdrawAvailabilityResponse]
+    """Withdraws a declaration before its end."""
+    SetParticipation: _grpc.UnaryUnaryMultiCallable[_signals_service_pb2.SetParticipationRequest, _signals_service_pb2.SetParticipationResponse]
+    """Joins a grid partner or leaves it; limits in force run on to their end."""
 
 @_typing.type_check_only
 class SignalsServiceAsyncStub(SignalsServiceStub):
@@ -87,6 +95,14 @@ class SignalsServiceAsyncStub(SignalsServiceStub):
     """Lists enrolments: who may be called by which program."""
     WithdrawEnrolment: _aio.UnaryUnaryMultiCallable[_signals_service_pb2.WithdrawEnrolmentRequest, _signals_service_pb2.WithdrawEnrolmentResponse]  # type: ignore[assignment]
     """Withdraws an enrolment from now on."""
+    DeclareAvailability: _aio.UnaryUnaryMultiCallable[_signals_service_pb2.DeclareAvailabilityRequest, _signals_service_pb2.DeclareAvailabilityResponse]  # type: ignore[assignment]
+    """Declares when we are available to a grid partner, or are not; events inside an opt-out are answered opt-out."""
+    ListAvailability: _aio.UnaryUnaryMultiCallable[_signals_service_pb2.ListAvailabilityRequest, _signals_service_pb2.ListAvailabilityResponse]  # type: ignore[assignment]
+    """Lists what was declared about our availability, newest first."""
+    WithdrawAvailability: _aio.UnaryUnaryMultiCallable[_signals_service_pb2.WithdrawAvailabilityRequest, _signals_service_pb2.WithdrawAvailabilityResponse]  # type: ignore[assignment]
+    """Withdraws a declaration before its end."""
+    SetParticipation: _aio.UnaryUnaryMultiCallable[_signals_service_pb2.SetParticipationRequest, _signals_service_pb2.SetParticipationResponse]  # type: ignore[assignment]
+    """Joins a grid partner or leaves it; limits in force run on to their end."""
 
 class SignalsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Grid events, limits and the resolution of what binds."""
@@ -186,5 +202,37 @@ class SignalsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_signals_service_pb2.WithdrawEnrolmentResponse, _abc.Awaitable[_signals_service_pb2.WithdrawEnrolmentResponse]]:
         """Withdraws an enrolment from now on."""
+
+    @_abc_1.abstractmethod
+    def DeclareAvailability(
+        self,
+        request: _signals_service_pb2.DeclareAvailabilityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_signals_service_pb2.DeclareAvailabilityResponse, _abc.Awaitable[_signals_service_pb2.DeclareAvailabilityResponse]]:
+        """Declares when we are available to a grid partner, or are not; events inside an opt-out are answered opt-out."""
+
+    @_abc_1.abstractmethod
+    def ListAvailability(
+        self,
+        request: _signals_service_pb2.ListAvailabilityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_signals_service_pb2.ListAvailabilityResponse, _abc.Awaitable[_signals_service_pb2.ListAvailabilityResponse]]:
+        """Lists what was declared about our availability, newest first."""
+
+    @_abc_1.abstractmethod
+    def WithdrawAvailability(
+        self,
+        request: _signals_service_pb2.WithdrawAvailabilityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_signals_service_pb2.WithdrawAvailabilityResponse, _abc.Awaitable[_signals_service_pb2.WithdrawAvailabilityResponse]]:
+        """Withdraws a declaration before its end."""
+
+    @_abc_1.abstractmethod
+    def SetParticipation(
+        self,
+        request: _signals_service_pb2.SetParticipationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_signals_service_pb2.SetParticipationResponse, _abc.Awaitable[_signals_service_pb2.SetParticipationResponse]]:
+        """Joins a grid partner or leaves it; limits in force run on to their end."""
 
 def add_SignalsServiceServicer_to_server(servicer: SignalsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

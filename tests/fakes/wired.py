@@ -14,6 +14,7 @@ from gateway.app.services import Services, World, wire_services
 from gateway.domain.identity import Account, Role
 from gateway.domain.timegrid import DeliveryDay
 from gateway.domain.topology import Node, NodeKind
+from gateway.grid_settings import VtnSettings
 from gateway.rpc.server import RpcServer, TlsFiles
 from gateway.services.admit import hash_password
 from gateway.settings import MarketSettings, PlanSettings, RpcSettings, Settings
@@ -89,7 +90,7 @@ class Wired:
             await server.stop(0.1)
 
 
-async def wired(day: date = DAY.day) -> Wired:
+async def wired(day: date = DAY.day, vtn: tuple[VtnSettings, ...] = ()) -> Wired:
     """Return a gateway at 11:00 on the day before delivery, with a past to plan from, and a second tenant beside it."""
     scene = await MarketScene(DeliveryDay(day=day, zone=ZONE)).with_past()
     await scene.store.seed(TENANT, *accounts(TENANT))
@@ -109,6 +110,7 @@ async def wired(day: date = DAY.day) -> Wired:
             zone="BE", time_zone=ZONE, entsoe_url="http://127.0.0.1:9/api", entsoe_token_file=Path("none")
         ),
         plan=PlanSettings(tenant=TENANT, portfolio=PORTFOLIO),
+        vtn=vtn,
     )
     world = World(
         store=scene.store,

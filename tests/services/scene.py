@@ -185,6 +185,7 @@ class Scene:
         settings: DispatchSettings = SETTINGS,
         programs: dict[str, ProgramRules] | None = None,
         opt_rules: dict[str, OptRules] | None = None,
+        resource_nodes: dict[str, dict[str, str]] | None = None,
     ) -> None:
         self.clock = HandClock()
         self.store = MemoryStore(self.clock)
@@ -194,6 +195,7 @@ class Scene:
         self.settings = settings
         self.programs = {} if programs is None else programs
         self.opt_rules = {} if opt_rules is None else opt_rules
+        self.resource_nodes = resource_nodes
         self.baseline_kw: Callable[[str, str, datetime], float | None] = lambda tenant, node, at: None
         self.expected_kw: Callable[[str, str, TimeGrid], FloatArray | None] = lambda tenant, node, grid: None
         self.services = self._build()
@@ -233,7 +235,12 @@ class Scene:
             settings=replace(self.settings, store_patience_s=self._patience_s),
         )
         decider = OptDecider(
-            store=store, clock=clock, facts=dispatcher, change_opt=signals.change_opt, rules=self.opt_rules
+            store=store,
+            clock=clock,
+            facts=dispatcher,
+            change_opt=signals.change_opt,
+            rules=self.opt_rules,
+            resource_nodes=self.resource_nodes,
         )
         tracker.on_change.append(dispatcher.wake)
         signals.on_change.append(dispatcher.wake)

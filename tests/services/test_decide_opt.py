@@ -1,13 +1,17 @@
 """Who decides on an event: policy, a person until a deadline, what the fleet can deliver, and what must be followed."""
 
+import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
-from gateway.domain.errors import PreconditionFailed
+from gateway.domain.errors import PreconditionFailed, StorageUnavailable
+from gateway.domain.programs import OptSchedule
 from gateway.domain.signals import GridEvent, OptType
+from gateway.domain.timegrid import Interval
 from gateway.services.decide_opt import OptMode, OptRules
+from gateway.services.declare_availability import AvailabilityDesk
 from gateway.services.gather_signals import OPT_TOPIC, ProgramRules
 from tests.fakes.clock import START
 from tests.services.scene import GRID, OPERATOR, TENANT, VTN, Scene, event, message, tree
@@ -20,6 +24,12 @@ async def a_scene(**options: object) -> Scene:
     await scene.store.seed(TENANT, *tree())
     await scene.load()
     return scene
+
+
+async def settle() -> None:
+    """Let everybody who was woken act."""
+    for _ in range(10):
+        await asyncio.sleep(0)
 
 
 def kept(scene: Scene, event_id: str = "e1") -> GridEvent:
@@ -214,3 +224,124 @@ async def test_an_event_opted_out_of_does_not_bind_while_its_cancellation_waits(
     assert again.opt is OptType.OPT_IN
     resolution = await scene.services.signals.resolve(OPERATOR, "vpp", minutes(20))
     assert resolution.kw == 200.0
+
+
+def away(opt_id: str = "opt-1", **changes: object) -> OptSchedule:
+    """Not available in two windows; the first begins inside the event and the second on the next day."""
+    plain = OptSchedule(
+        id=f"{VTN}:{opt_id}",
+        tenant=TENANT,
+        authority=VTN,
+        opt_id=opt_id,
+        opt=OptType.OPT_OUT,
+        reason="mustRun",
+        market_context="",
+        windows=(Interval(start=minutes(60), end=minutes(120)), Interval(start=minutes(1500), end=minutes(1560))),
+        resources=(),
+        created_by="olga",
+        created_at=START,
+    )
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+async def answers_to(scene: Scene, *asked: GridEvent) -> list[OptType | None]:
+    await scene.services.decider.load(TENANT)
+    await scene.services.signals.receive(GRID, message(*asked))
+    return [kept(scene, one.event_id).opt for one in asked]
+
+
+async def test_an_event_in_a_time_in_which_we_said_not_to_be_available_is_opted_out_of_also_after_a_restart() -> None:
+    scene = await a_scene()
+    await scene.store.seed(TENANT, away())
+    assert await answers_to(scene, event()) == [OptType.OPT_OUT]
+    assert kept(scene).opt_reason == "not available from 2025-10-15 09:00Z to 2025-10-15 10:00Z (mustRun)"
+    assert (await scene.services.signals.resolve(OPERATOR, "vpp", minutes(30))).kw == 200.0
+    await scene.restart(keeps_stream=False)
+    tomorrow = event("tomorrow", start=minutes(1490), minutes=11)
+    before, after = event("before", minutes=50), event("after", start=minutes(120))
+    answers = await answers_to(scene, tomorrow, before, after)
+    assert answers == [OptType.OPT_OUT, OptType.OPT_IN, OptType.OPT_IN], "windows are half-open"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"opt": OptType.OPT_IN},
+        {"cancelled_at": START},
+        {"authority": "vtn:another", "id": "vtn:another:opt-1"},
+        {"market_context": "http://other.example"},
+        {"resources": ("depot-2", "unheard-of")},
+        {"event_id": "another", "windows": ()},
+        {"windows": (Interval(start=minutes(-60), end=minutes(0)),)},
+    ],
+    ids=["available", "withdrawn", "partner", "program", "resource", "event", "over"],
+)
+async def test_what_was_declared_about_something_else_changes_no_answer(changes: dict[str, object]) -> None:
+    scene = await a_scene(resource_nodes={VTN: {"depot-1": "vpp", "depot-2": "site-2"}})
+    await scene.store.seed(TENANT, away(**changes))  # type: ignore[arg-type]
+    assert await answers_to(scene, event(start=minutes(-10), minutes=120)) == [OptType.OPT_IN]
+
+
+async def test_a_declaration_about_a_program_and_a_resource_is_heeded_for_them() -> None:
+    scene = await a_scene(resource_nodes={VTN: {"depot-1": "site-1", "depot-2": "site-2"}})
+    await scene.store.seed(TENANT, away(market_context=CONTEXT, resources=("depot-1",)))
+    asked = (event(nodes=("site-1", "site-2")), event("second", nodes=("site-2",)))
+    assert await answers_to(scene, *asked) == [OptType.OPT_OUT, OptType.OPT_IN]
+
+
+@pytest.mark.parametrize(
+    ("rules", "changes"),
+    [(OptRules(), {"is_binding": True}), (OptRules(is_mandatory=True), {}), (OptRules(), {"test_event": True})],
+    ids=["binding", "mandatory", "test"],
+)
+async def test_what_must_be_followed_is_followed_whatever_was_declared(
+    rules: OptRules, changes: dict[str, object]
+) -> None:
+    scene = await a_scene(opt_rules={VTN: rules})
+    await scene.store.seed(TENANT, away())
+    assert await answers_to(scene, event(**changes)) == [OptType.OPT_IN]  # type: ignore[arg-type]
+
+
+async def test_what_is_declared_or_withdrawn_while_we_run_counts_from_then_on() -> None:
+    scene = await a_scene()
+    await scene.services.decider.load(TENANT)
+    desk = AvailabilityDesk(store=scene.store, clock=scene.clock, ids=scene.ids, partners={TENANT: [VTN]})
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(scene.services.decider.run())
+        await settle()
+        said = await desk.declare(
+            OPERATOR,
+            authority=VTN,
+            opt=OptType.OPT_OUT,
+            reason="economic",
+            windows=[Interval(start=minutes(60), end=minutes(120))],
+            request_id="r-1",
+        )
+        await settle()
+        await scene.services.signals.receive(GRID, message(event()))
+        await desk.withdraw(OPERATOR, schedule_id=said.id, request_id="r-2")
+        await settle()
+        await scene.services.signals.receive(GRID, message(event("later"), raw_id="raw-2"))
+        running.cancel()
+    assert (kept(scene).opt, kept(scene, "later").opt) == (OptType.OPT_OUT, OptType.OPT_IN)
+
+
+async def test_declarations_that_cannot_be_read_leave_the_known_ones_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = await a_scene()
+    await scene.store.seed(TENANT, away())
+    await scene.services.decider.load(TENANT)
+    tries: list[object] = []
+
+    async def unreadable(*asked: object, **more: object) -> list[object]:
+        tries.append(asked)
+        raise StorageUnavailable("the disk is gone")
+
+    async with asyncio.TaskGroup() as tasks:
+        with monkeypatch.context() as patch:
+            patch.setattr(scene.store, "find", unreadable)
+            running = tasks.create_task(scene.services.decider.run())
+            await settle()
+        running.cancel()
+    assert tries
+    await scene.services.signals.receive(GRID, message(event()))
+    assert kept(scene).opt is OptType.OPT_OUT

@@ -27,7 +27,8 @@ class Scene:
     def __init__(self) -> None:
         self.clock = HandClock()
         self.store = MemoryStore(self.clock)
-        self.desk = AvailabilityDesk(store=self.store, clock=self.clock, ids=CountingIds())
+        partners = {TENANT: [VTN], "other": ["vtn:theirs"]}
+        self.desk = AvailabilityDesk(store=self.store, clock=self.clock, ids=CountingIds(), partners=partners)
 
     async def declare(self, who: Principal = OPERATOR, **changes: Any) -> OptSchedule:
         wanted: dict[str, Any] = {
@@ -59,6 +60,8 @@ async def test_the_same_request_twice_is_one_declaration() -> None:
     assert len(scene.store.all(OptSchedule, TENANT)) == 1
     with pytest.raises(RequestReused):
         await scene.declare(reason="economic")
+    scene.clock.move(hours=5)
+    assert (await scene.declare()).windows == (WINDOW,), "asked again when all is over"
 
 
 @pytest.mark.parametrize(
@@ -70,9 +73,11 @@ async def test_the_same_request_twice_is_one_declaration() -> None:
         ({"windows": [Interval(start=START, end=None)]}, "windows"),
         ({"windows": [Interval(start=START - timedelta(hours=2), end=START)]}, "windows"),
         ({"windows": [Interval(start=START + timedelta(seconds=1.5), end=START + timedelta(hours=1))]}, "windows"),
+        ({"windows": [Interval(start=START, end=START + timedelta(seconds=1.5))]}, "windows"),
         ({"request_id": ""}, "request_id"),
+        ({"authority": "vtn:theirs"}, "authority"),
     ],
-    ids=range(7),
+    ids=range(9),
 )
 async def test_what_a_partner_could_not_be_told_is_refused(changes: dict[str, Any], field: str) -> None:
     scene = Scene()
@@ -104,6 +109,13 @@ async def test_leaving_and_joining_are_wishes_in_the_outbox_that_the_room_unders
     items = await scene.store.due_outbox(registration.REGISTRATION_TOPIC, scene.clock.now())
     assert [item.key for item in items] == [f"{VTN}:{wish}" for wish in registration.Wish]
     assert REGISTRATION_TOPIC == registration.REGISTRATION_TOPIC
+
+
+async def test_nobody_leaves_a_partner_of_others() -> None:
+    scene = Scene()
+    with pytest.raises(InvalidInput) as caught:
+        await scene.desk.take_part(OPERATOR, authority="vtn:theirs", is_wanted=False, request_id="r-1")
+    assert caught.value.field == "authority"
 
 
 async def test_only_operators_speak_for_us() -> None:

@@ -171,11 +171,10 @@ def rows(now: datetime) -> list[object]:
 
 async def with_partners() -> tuple[Wired, ExchangeJournal]:
     """Return the gateway with rows of its partners, and the journal of their exchanges."""
-    house = await wired()
+    house = await wired(vtn=(vtn(),))
     now = house.world.clock.now()
     await house.scene.store.seed(TENANT, *rows(now))
     await house.services.signals.load()
-    house.settings = house.settings.model_copy(update={"vtn": (vtn(),)})
     journal = ExchangeJournal()
     page = journal.page(TENANT, PARTNER, house.world.clock)
     page.answered("OadrPoll: oadrPoll", "oadrDistributeEvent", sent=700, received=2_100)
