@@ -3,12 +3,51 @@
 Every duration is in seconds of market time unless its name says `real`.
 """
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
+from gateway.domain.errors import InvalidInput
 from gateway.section import Seconds, Section
+
+ONLY_20B = (
+    "ven_id",
+    "vtn_id",
+    "market_contexts",
+    "profile",
+    "applies_broken",
+    "report_nodes",
+    "report_every",
+    "history_points",
+    "device_classes",
+    "push",
+    "later_word",
+    "cancel_at_stop",
+    "signature",
+    "fingerprints",
+    "signing_certificate",
+    "signing_key",
+    "clock_skew",
+)
+"""Keys of `[[vtn]]` that mean nothing to a VTN of OpenADR 3, whose own keys are in `[vtn.v3]`."""
+_FINGERPRINT = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){9}((:[0-9A-F]{2}){22})?")
+
+
+def _fingerprint(text: str) -> str:
+    upper = text.strip().upper()
+    if _FINGERPRINT.fullmatch(upper) is None:
+        raise PydanticCustomError(
+            "fingerprint", "must be hex pairs with colons: the last 10 bytes of a certificate's SHA-256, or all 32"
+        )
+    return upper
+
+
+Fingerprint = Annotated[str, AfterValidator(_fingerprint)]
+"""A certificate's SHA-256 as `AA:BB:...`: the last 10 bytes (conformance rule 512) or all 32; lower case is taken too."""
 
 
 class Vtn3Settings(Section):
@@ -79,7 +118,7 @@ class VtnPushSettings(Section):
     key: Path | None = None
     client_ca: Path | None = None
     """Who may vouch for the VTN's client certificate; required unless the VTN must sign its messages."""
-    client_fingerprints: tuple[str, ...] = ()
+    client_fingerprints: tuple[Fingerprint, ...] = ()
     """The VTN's client certificate must be one of these too; empty for any."""
     with_polls: bool = True
     """Poll as well, so that a push that was lost is made good and a VTN that is gone is noticed."""
@@ -126,10 +165,23 @@ class VtnSettings(Section):
     is_unconditional: bool = False
     """Losing contact with it puts its nodes to fallback or fail-safe."""
     signature: Literal["required", "optional", "off"] = "required"
-    fingerprints: tuple[str, ...] = ()
+    """XML signatures of a 2.0b VTN: required, checked where there is one, or not looked at."""
+    fingerprints: tuple[Fingerprint, ...] = ()
+    """Certificates that may sign the messages of a 2.0b VTN."""
+    clock_skew: Seconds = 30.0
+    """How far the time stamp in a signature of a 2.0b VTN may be from our clock, both ways."""
+    signing_certificate: Path | None = None
+    """Certificate that our messages to a 2.0b VTN are signed with; without it they go unsigned."""
+    signing_key: Path | None = None
+    """Its key, not encrypted."""
+    tls_fingerprints: tuple[Fingerprint, ...] = ()
+    """The certificate that the VTN's server shows must be one of these too, in every dialect; empty for any that `ca` vouches for."""
     client_certificate: Path | None = None
+    """Ours for the connection."""
     client_key: Path | None = None
+    """Its key; left out, it is in the same file."""
     ca: Path | None = None
+    """Who may vouch for the VTN's server; left out, the machine's own list."""
     allow_plain_on_loopback: bool = False
 
 
@@ -171,3 +223,49 @@ class ProgramSettings(Section):
     def key(self) -> str:
         """Name of the agreement: `{authority}` or `{authority}:{program}`."""
         return f"{self.authority}:{self.program}" if self.program else self.authority
+
+
+def check_partners(tenants: Sequence[str], vtns: Sequence[VtnSettings], programs: Sequence[ProgramSettings]) -> None:
+    """Refuse partners that exist twice or belong to nobody, keys of the other dialect, and agreements with nobody.
+
+    Raises:
+        InvalidInput: The first of them; names the key as the settings file does.
+    """
+    authorities = [vtn.authority for vtn in vtns]
+    for place, vtn in enumerate(vtns):
+        where = f"vtn[{place}]"
+        if vtn.authority in authorities[:place]:
+            raise InvalidInput(f"{where}.authority", f"{vtn.authority} has an entry already")
+        if vtn.tenant not in tenants:
+            raise InvalidInput(f"{where}.tenant", f"{vtn.tenant} is not among the tenants of this gateway")
+        _refuse_other_dialect(where, vtn)
+        _refuse_halves(where, vtn)
+    for place, program in enumerate(programs):
+        if program.authority not in authorities:
+            raise InvalidInput(f"program[{place}].authority", f"{program.authority} is no [[vtn]] of this gateway")
+
+
+def _refuse_other_dialect(where: str, vtn: VtnSettings) -> None:
+    """A key that would be ignored may be one that somebody relies on, such as a profile."""
+    if vtn.dialect == "2.0b":
+        if "v3" in vtn.model_fields_set:
+            key = next((f".{name}" for name in Vtn3Settings.model_fields if name in vtn.v3.model_fields_set), "")
+            raise InvalidInput(f"{where}.v3{key}", "is for OpenADR 3; this VTN speaks 2.0b")
+        return
+    for key in ONLY_20B:
+        if key in vtn.model_fields_set:
+            instead = f"; say v3.{key}" if key in Vtn3Settings.model_fields else ""
+            raise InvalidInput(f"{where}.{key}", f"is for OpenADR 2.0b; this VTN speaks {vtn.dialect}{instead}")
+
+
+def _refuse_halves(where: str, vtn: VtnSettings) -> None:
+    if vtn.signature == "off" and vtn.fingerprints:
+        raise InvalidInput(
+            f"{where}.fingerprints", "say who may sign, but signature is off; tls_fingerprints pin the connection"
+        )
+    if vtn.signing_certificate is None and vtn.signing_key is not None:
+        raise InvalidInput(f"{where}.signing_certificate", "is required with signing_key")
+    if vtn.signing_key is None and vtn.signing_certificate is not None:
+        raise InvalidInput(f"{where}.signing_key", "is required with signing_certificate")
+    if vtn.client_certificate is None and vtn.client_key is not None:
+        raise InvalidInput(f"{where}.client_certificate", "is required with client_key")

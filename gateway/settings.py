@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from typing_extensions import override
 
 from gateway.domain.errors import InvalidInput
-from gateway.grid_settings import ProgramSettings, VtnSettings, WebhookSettings
+from gateway.grid_settings import ProgramSettings, VtnSettings, WebhookSettings, check_partners
 from gateway.section import Seconds, Section
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -261,9 +261,10 @@ def load_settings(path: Path | None) -> Settings:
         settings = Settings(**content)
     except ValidationError as error:
         first = error.errors()[0]
-        raise InvalidInput(".".join(str(part) for part in first["loc"]), str(first["msg"])) from error
+        raise InvalidInput(_path(first["loc"]), str(first["msg"])) from error
     _refuse_plain_doors(settings)
     _refuse_double_agreements(settings)
+    check_partners(settings.tenants, settings.vtn, settings.program)
     if settings.market is not None and settings.tariff is not None:
         raise InvalidInput("tariff", "cannot be given beside market")
     return settings
@@ -307,6 +308,11 @@ def _refuse_other_readers(field: str, path: Path, mode: int) -> None:
 def seconds(value: float) -> timedelta:
     """Return a duration of settings as a timedelta."""
     return timedelta(seconds=value)
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    """Return where a field is as the file says it, for example `vtn[0].url`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
 
 
 def _refuse_double_agreements(settings: Settings) -> None:

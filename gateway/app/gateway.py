@@ -16,6 +16,7 @@ from gateway.app.keeping import keep_store
 from gateway.app.notifications import receiver_of
 from gateway.app.offline import clock_of
 from gateway.app.pages import PageServer, page_site
+from gateway.app.partner_errors import naming_partner
 from gateway.app.peers import (
     PriceKey,
     carbon_sources,
@@ -35,11 +36,12 @@ from gateway.app.watch import PAGE_SECONDS, LoopWatch
 from gateway.domain.errors import InvalidInput
 from gateway.domain.topology import Portfolio
 from gateway.exchanges.absent import AbsentBrp, AbsentExchange
+from gateway.grid_settings import VtnSettings
 from gateway.ids import RandomIds, SeededIds
 from gateway.observe import configure_logs, logger
 from gateway.openadr.journal import ExchangeJournal
 from gateway.openadr.v20b.reader import keep_warm
-from gateway.ports import CarbonSource, Clock, Exchange, Ids, NominationDesk, PriceSource, Store
+from gateway.ports import CarbonSource, Clock, Exchange, Ids, NominationDesk, PriceSource, Store, Worker
 from gateway.rpc.bidding import BiddingServicer
 from gateway.rpc.dispatch import DispatchServicer
 from gateway.rpc.evidence import EvidenceServicer
@@ -201,25 +203,28 @@ def _ven_jobs(settings: Settings, world: World, services: Services, journal: Exc
     reader = ProcessWorker()
     if any(vtn.dialect == "2.0b" for vtn in settings.vtn):
         jobs.append(Job(name="openadr reader", run=partial(keep_warm, reader)))
-    for vtn in settings.vtn:
-        if vtn.dialect != "2.0b":
-            jobs += ven3_jobs(vtn, ven_world)
-            continue
-        ven = ven_of(
-            vtn,
-            store=world.store,
-            signal_desk=services.signals,
-            usage_desk=services.reporter,
-            status_desk=services.dispatcher,
-            clock=world.clock,
-            ids=world.ids,
-            worker=reader,
-            journal=journal,
-        )
-        jobs.append(Job(name=vtn.authority, run=ven.run))
-        door = push_server_of(vtn, ven)
-        if door is not None:
-            jobs.append(Job(name=f"{vtn.authority} push", run=door.run))
+    for place, vtn in enumerate(settings.vtn):
+        with naming_partner(place, vtn):
+            jobs += ven3_jobs(vtn, ven_world) if vtn.dialect != "2.0b" else _ven20b_jobs(vtn, ven_world, reader)
+    return jobs
+
+
+def _ven20b_jobs(vtn: VtnSettings, world: VenWorld, reader: Worker) -> list[Job]:
+    ven = ven_of(
+        vtn,
+        store=world.store,
+        signal_desk=world.signal_desk,
+        usage_desk=world.usage_desk,
+        status_desk=world.status_desk,
+        clock=world.clock,
+        ids=world.ids,
+        worker=reader,
+        journal=world.journal,
+    )
+    jobs = [Job(name=vtn.authority, run=ven.run)]
+    door = push_server_of(vtn, ven)
+    if door is not None:
+        jobs.append(Job(name=f"{vtn.authority} push", run=door.run))
     return jobs
 
 

@@ -8,12 +8,13 @@ import uvicorn
 from fastapi import FastAPI
 from typing_extensions import override
 
+from gateway.app.partner_errors import naming_partner
 from gateway.app.peers import rereader_of
 from gateway.app.services import Services, World
 from gateway.app.vtns import rereader3_of
 from gateway.clock import SystemClock
 from gateway.openadr.journal import ExchangeJournal
-from gateway.openadr.rereading import SignalRereading
+from gateway.openadr.rereading import PartnerRereader, SignalRereading
 from gateway.settings import Settings, WebSettings, private_key
 from gateway.web.rooms import WebRooms
 from gateway.web.sessions import SessionBook
@@ -30,6 +31,7 @@ def page_site(settings: Settings, world: World, services: Services, journal: Exc
         journal: Exchanges with grid partners; None shows none.
     """
     plan = settings.plan
+    partners = [vtn for vtn in settings.vtn if vtn.tenant == settings.web.tenant]
     rooms = WebRooms(
         store=world.store,
         clock=world.clock,
@@ -49,7 +51,8 @@ def page_site(settings: Settings, world: World, services: Services, journal: Exc
         availability=services.availability,
         journal=ExchangeJournal() if journal is None else journal,
         rereader=_rereading(settings, world),
-        partners=tuple(vtn.authority for vtn in settings.vtn if vtn.tenant == settings.web.tenant),
+        partners=tuple(vtn.authority for vtn in partners),
+        declarable_partners=tuple(vtn.authority for vtn in partners if vtn.dialect == "2.0b"),
         fleet=services.fleet,
         follower=services.follower,
         portfolio="" if plan is None else plan.portfolio,
@@ -62,14 +65,12 @@ def page_site(settings: Settings, world: World, services: Services, journal: Exc
 
 def _rereading(settings: Settings, world: World) -> SignalRereading:
     """Return what reads stored messages of all grid partners again."""
-    return SignalRereading(
-        {
-            (vtn.tenant, vtn.authority): rereader_of(vtn, world.store)
-            if vtn.dialect == "2.0b"
-            else rereader3_of(vtn, world.store)
-            for vtn in settings.vtn
-        }
-    )
+    readers: dict[tuple[str, str], PartnerRereader] = {}
+    for place, vtn in enumerate(settings.vtn):
+        with naming_partner(place, vtn):
+            read_of = rereader_of if vtn.dialect == "2.0b" else rereader3_of
+            readers[vtn.tenant, vtn.authority] = read_of(vtn, world.store)
+    return SignalRereading(readers)
 
 
 class PageServer:

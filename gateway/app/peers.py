@@ -28,7 +28,7 @@ from gateway.openadr.v20b.noted import NotedTransport
 from gateway.openadr.v20b.push_server import PushServer
 from gateway.openadr.v20b.push_settings import PushSettings
 from gateway.openadr.v20b.rereading import Rereader
-from gateway.openadr.v20b.settings import LaterWord, ReportPoint, VenSettings
+from gateway.openadr.v20b.settings import LaterWord, ReportPoint, SigningFiles, VenSettings
 from gateway.openadr.v20b.transport import HttpTransport
 from gateway.openadr.v20b.ven import Ven
 from gateway.ports import CarbonSource, Clock, Ids, PriceSource, SignalDesk, StatusDesk, Store, UsageDesk, Worker
@@ -223,10 +223,13 @@ def ven_settings_of(settings: VtnSettings) -> VenSettings:
         report_patience=max(3 * poll, timedelta(hours=1)),
         signature=SignaturePolicy(settings.signature),
         fingerprints=frozenset(settings.fingerprints),
+        clock_skew=seconds(settings.clock_skew),
+        signing=_signing_of(settings),
         tls=TlsFiles(
             ca_file=settings.ca,
             cert_file=settings.client_certificate,
             key_file=private_key("vtn.client_key", settings.client_key),
+            fingerprints=frozenset(settings.tls_fingerprints),
         ),
         allow_plain_http=settings.allow_plain_on_loopback,
     )
@@ -248,6 +251,13 @@ def push_server_of(settings: VtnSettings, ven: Ven) -> PushServer | None:
         return None
     max_bytes = ven_settings_of(settings).guard_policy().max_bytes
     return PushServer(push, ven.receive, max_bytes=max_bytes, authority=settings.authority)
+
+
+def _signing_of(settings: VtnSettings) -> SigningFiles | None:
+    key = private_key("vtn.signing_key", settings.signing_key)
+    if settings.signing_certificate is None or key is None:
+        return None
+    return SigningFiles(cert_file=settings.signing_certificate, key_file=key)
 
 
 def _push_of(settings: VtnSettings) -> PushSettings | None:

@@ -131,7 +131,7 @@ def ven3_settings(settings: VtnSettings) -> VenSettings:
             ca_file=settings.ca,
             cert_file=settings.client_certificate,
             key_file=private_key("vtn.client_key", settings.client_key),
-            fingerprints=frozenset(settings.fingerprints),
+            fingerprints=frozenset(settings.tls_fingerprints),
         ),
         allow_plain_http=settings.allow_plain_on_loopback,
     )

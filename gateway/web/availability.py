@@ -22,7 +22,7 @@ async def availability_context(rooms: WebRooms, principal: Principal) -> dict[st
     """Return what the part shows."""
     schedules = await rooms.availability.schedules(principal)
     return {
-        "partner_names": rooms.partners,
+        "partner_names": rooms.declarable_partners,
         "reasons": REASONS,
         "schedules": schedules[:_MOST_SCHEDULES],
         "time_zone": rooms.time_zone,
@@ -100,8 +100,8 @@ async def take_part(  # noqa: PLR0913, PLR0917  # one argument per form field
 
 
 def _partner(rooms: WebRooms, authority: str) -> str:
-    if authority not in rooms.partners:
-        raise InvalidInput("authority", "is not a grid partner of ours")
+    if authority not in rooms.declarable_partners:
+        raise InvalidInput("authority", "is not a grid partner of ours that speaks OpenADR 2.0b")
     return authority
 
 

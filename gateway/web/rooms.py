@@ -56,6 +56,8 @@ class WebRooms:
     rereader: SignalRereader
     partners: tuple[str, ...]
     """Grid partners of the tenant as configured, whether they were ever heard or not."""
+    declarable_partners: tuple[str, ...]
+    """Those of them that can be told when we are available, and be left and joined: OpenADR 3 knows no words for it."""
     fleet: FleetTracker
     follower: Follower
     portfolio: str

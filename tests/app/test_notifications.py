@@ -15,6 +15,7 @@ from tests.fakes.ids import CountingIds
 from tests.fakes.store import MemoryStore
 
 TEXT = """
+tenants = ["demo"]
 [rpc]
 allow_plain_on_loopback = true
 [web]

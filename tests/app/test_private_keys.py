@@ -16,6 +16,7 @@ from gateway.settings import Settings, load_settings, private_key
 from tests.fakes.clock import HandClock
 
 TEXT = """
+tenants = ["demo"]
 [rpc]
 tls_key = "{key}"
 tls_certificate = "{certificate}"

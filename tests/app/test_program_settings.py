@@ -30,7 +30,7 @@ def test_the_example_becomes_rules_of_both_services() -> None:
     retail = meant.rules("vtn:retailer", "any")
     assert (retail.price_zone, retail.price_product) == ("retail-ev", PriceProduct.TARIFF_ENERGY)
     assert retail.carbon_kind is CarbonKind.MARGINAL
-    assert settings.time_zones == dict.fromkeys(("vtn:utility", "vtn:dso", "retail-ev"), "UTC")
+    assert settings.time_zones == dict.fromkeys(("vtn:utility", "vtn:dso", "vtn:retailer", "retail-ev"), "UTC")
 
 
 def test_every_key_of_an_agreement_is_in_the_example() -> None:
@@ -43,11 +43,11 @@ def test_every_key_of_an_agreement_is_in_the_example() -> None:
     ("text", "field"),
     [
         ('[[program]]\nauthority = "a"\n[[program]]\nauthority = "a"\n', "program[1].program"),
-        ('[[program]]\nopt = "ask"\n', "program.0.authority"),
-        ('[[program]]\nauthority = "a"\nopt = "never"\n', "program.0.opt"),
-        ('[[program]]\nauthority = "a"\nask_default = "perhaps"\n', "program.0.ask_default"),
-        ('[[program]]\nauthority = "a"\nmin_notice = -1\n', "program.0.min_notice"),
-        ('[[program]]\nauthority = "a"\nunknown = 1\n', "program.0.unknown"),
+        ('[[program]]\nopt = "ask"\n', "program[0].authority"),
+        ('[[program]]\nauthority = "a"\nopt = "never"\n', "program[0].opt"),
+        ('[[program]]\nauthority = "a"\nask_default = "perhaps"\n', "program[0].ask_default"),
+        ('[[program]]\nauthority = "a"\nmin_notice = -1\n', "program[0].min_notice"),
+        ('[[program]]\nauthority = "a"\nunknown = 1\n', "program[0].unknown"),
     ],
     ids=["twice", "nobody", "mode", "answer", "notice", "unknown"],
 )

@@ -42,7 +42,7 @@ def test_plain_text_stays_on_loopback(tmp_path: Path) -> None:
         ("[rpc]\nport = 70000\n", "rpc.port"),
         ("[rpc]\nprot = 1\n", "rpc.prot"),
         ("[dispatch]\nlease = 0\n", "dispatch.lease"),
-        ('[[vtn]]\nauthority = "vtn:x"\n', "vtn.0.tenant"),
+        ('[[vtn]]\nauthority = "vtn:x"\n', "vtn[0].tenant"),
         ("log_level = 'LOUD'\n", "log_level"),
     ],
 )

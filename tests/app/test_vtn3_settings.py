@@ -15,6 +15,7 @@ from gateway.openadr.v3.wire import Target
 from gateway.settings import load_settings
 
 VTN = """
+tenants = ["demo"]
 [web]
 allow_plain_on_loopback = true
 [rpc]

@@ -13,6 +13,7 @@ from gateway.settings import load_settings
 from tests.openadr.v20b.bench import virtually
 
 VTN = """
+tenants = ["demo"]
 [web]
 allow_plain_on_loopback = true
 [rpc]

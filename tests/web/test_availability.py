@@ -7,6 +7,7 @@ import pytest
 
 from gateway.domain.programs import OptSchedule
 from gateway.domain.signals import OptType
+from gateway.grid_settings import VtnSettings
 from gateway.services.declare_availability import REGISTRATION_TOPIC
 from tests.fakes.wired import TENANT, Wired
 from tests.web.conftest import HTML, Browser, browsing, serving
@@ -28,6 +29,28 @@ async def place() -> AsyncIterator[tuple[Wired, Browser]]:
     house, journal = await with_partners()
     async with serving(house, journal=journal) as url, browsing(url) as browser:
         yield house, browser
+
+
+async def test_only_partners_that_speak_2_0b_can_be_told() -> None:
+    house, journal = await with_partners()
+    modern = VtnSettings(
+        authority="vtn:modern",
+        tenant=TENANT,
+        dialect="3.1.0",
+        url="https://127.0.0.1:1/openadr3/3.1.0",
+        ven_name="depot",
+        portfolio_node=house.settings.vtn[0].portfolio_node,
+    )
+    house.settings = house.settings.model_copy(update={"vtn": (*house.settings.vtn, modern)})
+    async with serving(house, journal=journal) as url, browsing(url) as browser:
+        await browser.login("olga")
+        page = (await browser.get("/utility", **HTML)).text
+        assert "vtn:modern" in page  # among the partners, and not among those to choose from
+        assert "<option>vtn:modern</option>" not in page
+        assert f"<option>{PARTNER}</option>" in page
+        form = await browser.form("/utility", DECLARE) | FIELDS | {"authority": "vtn:modern"}
+        assert (await browser.post(DECLARE, form)).json["field"] == "authority"
+    assert house.scene.store.all(OptSchedule, TENANT) == []
 
 
 async def test_what_is_declared_is_kept_shown_and_withdrawn(place: tuple[Wired, Browser]) -> None:
