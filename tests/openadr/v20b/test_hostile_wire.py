@@ -188,6 +188,22 @@ async def test_hostile_a6_after_a_trickle_the_next_poll_is_normal() -> None:
     assert drips > 1
 
 
+async def test_hostile_a19_a_connection_that_is_reset_costs_one_exchange() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if await request.read() == b"normal":
+            return web.Response(text="<a/>")
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    async with served(handler) as url:
+        transport = HttpTransport(url, TlsFiles(), max_bytes=MOST, timeout_s=5.0)
+        with pytest.raises(PeerUnavailable):
+            await transport.post(Service.POLL, b"reset")
+        assert await transport.post(Service.POLL, b"normal") == b"<a/>"
+        await transport.close()
+
+
 async def test_hostile_a6_headers_that_never_end_are_given_up() -> None:
     is_gone = asyncio.Event()
 

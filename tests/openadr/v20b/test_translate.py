@@ -290,7 +290,7 @@ def test_classes_of_devices_narrow_targets_down() -> None:
         messages.target("resourceID", ""),
     ],
 )
-def test_an_event_for_others_is_refused(targets: str) -> None:
+def test_hostile_a14_an_event_for_others_is_refused(targets: str) -> None:
     assert refused(targets=targets) == 462
 
 
@@ -384,7 +384,7 @@ def test_the_start_is_randomised_once() -> None:
 
 
 @given(st.floats(0, 1, exclude_max=True), st.integers(1, 10_000))
-def test_a_randomised_start_is_never_outside_its_window(share: float, seconds: int) -> None:
+def test_hostile_a23_a_randomised_start_is_never_outside_its_window(share: float, seconds: int) -> None:
     event = understood(start_after=f"PT{seconds}S", draw=lambda low, high: low + share * (high - low))
     assert timedelta(0) <= event.start_offset <= timedelta(seconds=seconds)
     assert event.active.end is not None

@@ -87,7 +87,7 @@ async def test_an_empty_answer_is_an_answer() -> None:
 
 
 @pytest.mark.parametrize("status", [204, 301, 307, 401, 404, 500, 502, 503])
-async def test_only_200_counts(status: int) -> None:
+async def test_hostile_a19_only_200_counts(status: int) -> None:
     async def handler(_: web.Request) -> web.StreamResponse:
         return web.Response(status=status, text="<html/>" if status != 204 else None)
 

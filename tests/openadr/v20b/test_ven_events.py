@@ -56,7 +56,7 @@ def test_a7_ids_come_back_character_for_character(event_id: str) -> None:
 
 
 @pytest.mark.parametrize("vtn_id", ["123456", "my_vtn", "A&B"])
-def test_a8_any_vtn_id_is_a_vtn_id(vtn_id: str) -> None:
+def test_a8_hostile_a14_any_vtn_id_is_a_vtn_id(vtn_id: str) -> None:
     async def scenario(bench: Bench) -> None:
         created = messages.created_registration(vtn_id=vtn_id)
         bench.vtn.script["QueryRegistration"] = bench.vtn.script["CreatePartyRegistration"] = lambda _: created
@@ -65,7 +65,7 @@ def test_a8_any_vtn_id_is_a_vtn_id(vtn_id: str) -> None:
     assert virtually(scenario, vtn_id=vtn_id).vtn.opts() == [("E1", 0, "200", "optIn")]
 
 
-def test_events_of_another_vtn_are_answered_452_and_not_taken() -> None:
+def test_hostile_a14_events_of_another_vtn_are_answered_452_and_not_taken() -> None:
     async def scenario(bench: Bench) -> None:
         await bench.play((5, lambda: sends(bench, event(), vtn_id="OTHER")), seconds=15)
 
@@ -135,7 +135,7 @@ def test_an_error_lists_nothing_and_releases_nothing() -> None:
     virtually(scenario)
 
 
-def test_a11_an_older_modification_is_an_error_and_the_newer_stays() -> None:
+def test_a11_hostile_a15_an_older_modification_is_an_error_and_the_newer_stays() -> None:
     async def scenario(bench: Bench) -> None:
         await bench.play(
             (5, lambda: sends(bench, event(modification=3))),
@@ -179,7 +179,7 @@ def test_a12_an_unknown_cancelled_event_is_confirmed_and_nothing_happens() -> No
     assert bench.desk.dispatched == []
 
 
-def test_a13_a_cancelled_event_told_three_times_harms_no_other() -> None:
+def test_a13_hostile_a16_a_cancelled_event_told_three_times_harms_no_other() -> None:
     async def scenario(bench: Bench) -> None:
         gone = event("E1", status="cancelled", modification=1)
         await bench.play(

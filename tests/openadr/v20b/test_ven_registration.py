@@ -41,7 +41,7 @@ def test_it_queries_registers_asks_for_events_and_polls_as_often_as_it_is_told()
     assert bench.vtn.closed == 1
 
 
-def test_a1_a_vtn_that_is_down_at_the_start_is_found_within_one_backoff_step() -> None:
+def test_a1_hostile_a19_a_vtn_that_is_down_at_the_start_is_found_within_one_backoff_step() -> None:
     async def scenario(bench: Bench) -> None:
         bench.vtn.down_until = START + timedelta(seconds=5)
         await bench.run(seconds=16)
@@ -206,7 +206,7 @@ def test_a_vtn_that_always_forgets_us_is_not_hammered() -> None:
     assert 10 < len(bench.vtn.all("CreatePartyRegistration")) < 40
 
 
-def test_a6_a_cancelled_registration_is_kept_away_from_and_comes_back() -> None:
+def test_a6_hostile_a20_a_cancelled_registration_is_kept_away_from_and_comes_back() -> None:
     async def scenario(bench: Bench) -> None:
         ven = await bench.play((12, lambda: bench.vtn.queue.append(messages.cancel_registration())), seconds=600)
         assert ven.state is VenState.CANCELLED
