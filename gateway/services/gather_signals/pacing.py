@@ -8,7 +8,7 @@ ItemT = TypeVar("ItemT")
 
 EVERY = 100
 """After so many items the event loop gets its turn."""
-_EACH = 5
+_EACH = 25
 """A decision on an event counts as so many items."""
 INLINE = 500
 """More intervals of events than this are worked out in a thread."""
