@@ -49,6 +49,24 @@ async def test_an_import_says_first_what_it_would_do(settings: Settings) -> None
     assert await charger_count(settings) == 0
 
 
+async def test_consents_of_the_example_are_imported(config: Path) -> None:
+    example = ROOT / "config" / "vtn_20b.toml"
+    here = f"sqlite:///{config.parent / 'rows.sqlite'}"
+    config.write_text(example.read_text().replace("sqlite:///var/gateway.sqlite", here))
+    settings = load_settings(config)
+    inventory = str(ROOT / "config" / "inventory.toml")
+    consents: list[Enrolment] = []
+    for more, count in ((["--dry-run"], 0), ([], 2)):
+        said = await asyncio.to_thread(CliRunner().invoke, app, ["import", inventory, "--config", str(config), *more])
+        assert said.exit_code == 0, said.output
+        async with SqlStore.open(settings.store.url, SystemClock()) as store:
+            consents = [row.record for row in await store.find(Enrolment, "default")]
+        assert len(consents) == count
+    by_authority = {consent.authority: consent for consent in consents}
+    assert by_authority["vtn:utility"].program == "http://utility.example/emergency"
+    assert (by_authority["vtn:dso"].program, by_authority["vtn:dso"].valid.end) == ("", None)
+
+
 async def test_an_import_twice_changes_nothing(settings: Settings) -> None:
     first = await import_file(settings, TREE, dry_run=False)
     again = await import_file(settings, TREE, dry_run=False)

@@ -22,6 +22,7 @@ RUN_BY = {
     "voltbridge import config/data/demo_be_tree.toml --config config/gateway.toml --dry-run": "tests/app/test_offline.py",
     "python -m scripts.openadr_peer": "tests/e2e/test_openadr_peer.py",
     "voltbridge openadr selftest": "tests/e2e/test_openadr_selftest.py",
+    "voltbridge import config/inventory.toml --config config/vtn_20b.toml --dry-run": "tests/app/test_offline.py",
     "voltbridge audit verify --config config/gateway.toml": "tests/app/test_offline.py",
     "voltbridge market doctor --config config/gateway.toml": "tests/app/test_offline_market.py",
     "voltbridge openadr check --profile gac-2.2 config/profiles/examples/gac-2.2.json": "tests/app/test_profile_check.py",
