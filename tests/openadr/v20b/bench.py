@@ -10,10 +10,9 @@ from typing import Any
 
 from lxml import etree
 
-from gateway.domain.errors import NotFound, PeerUnavailable, StorageUnavailable
+from gateway.domain.errors import PeerUnavailable
 from gateway.domain.identity import Principal, system_principal
-from gateway.domain.signals import EventAnswer, EventStatus, GridEvent, OptType, UsageReading
-from gateway.domain.timegrid import TimeGrid
+from gateway.domain.signals import EventAnswer, EventStatus, GridEvent, OptType
 from gateway.openadr.profiles import ProfileGate
 from gateway.openadr.v20b.names import Service
 from gateway.openadr.v20b.schema import schema
@@ -23,6 +22,7 @@ from gateway.ports import Batch, Put, ReceivedEvents
 from tests.fakes.clock import VirtualClock
 from tests.fakes.ids import CountingIds
 from tests.fakes.store import MemoryStore
+from tests.openadr.desk_of_usage import DeskOfUsage
 from tests.openadr.v20b import messages
 from tests.openadr.v20b.desk_of_status import DeskOfStatus
 from tests.openadr.virtual_life import AUTHORITY, START, TENANT, DeskOnDisk, Step, in_virtual_time, live
@@ -185,32 +185,6 @@ class DeskOfEvents(DeskOnDisk):
         }
 
 
-class DeskOfUsage:
-    """Mean power that grows by 1 kW a minute since the start of the test, so that every interval has its own value."""
-
-    def __init__(self, clock: VirtualClock) -> None:
-        self._clock = clock
-        self.asked: list[tuple[str, TimeGrid]] = []
-        self.unknown_nodes: set[str] = set()
-        self.failing_nodes: set[str] = set()
-        self.known_until: datetime | None = None
-
-    async def usage(self, principal: Principal, node: str, grid: TimeGrid) -> Sequence[UsageReading]:
-        self.asked.append((node, grid))
-        if node in self.unknown_nodes:
-            raise NotFound("node", node)
-        if node in self.failing_nodes:
-            raise StorageUnavailable("the meter does not answer")
-        return [self._reading(grid.slot_start(i), grid.slot_start(i) + grid.step) for i in range(grid.count)]
-
-    def _reading(self, start: datetime, end: datetime) -> UsageReading:
-        is_known = end <= (self._clock.now() if self.known_until is None else self.known_until)
-        power = (start - START).total_seconds() / 60.0
-        return UsageReading(
-            start=start, end=end, power_kw=power if is_known else None, coverage=1.0 if is_known else 0.0
-        )
-
-
 class PicklingWorker:
     """Runs functions here, but only what could have travelled to another process and back."""
 
@@ -258,7 +232,7 @@ class Bench:
         self.store = MemoryStore(self.clock)
         self.vtn = ScriptedVtn(self.clock)
         self.desk = DeskOfEvents(self.store, self.clock)
-        self.usage = DeskOfUsage(self.clock)
+        self.usage = DeskOfUsage(self.clock.now)
         self.status = DeskOfStatus()
         self.worker: PicklingWorker | None = None
         self.gate: ProfileGate | None = None

@@ -20,8 +20,8 @@ from gateway.openadr.v20b.settings import ReportPoint, VenSettings
 from gateway.openadr.v20b.ven import Ven
 from gateway.ports import ReceivedEvents
 from gateway.storage.store import SqlStore
+from tests.openadr.desk_of_usage import DeskOfUsage
 from tests.openadr.v20b import messages
-from tests.openadr.v20b.bench import DeskOfUsage
 from tests.openadr.v20b.desk_of_status import DeskOfStatus
 from tests.openadr.virtual_life import AUTHORITY, TENANT
 
@@ -49,7 +49,7 @@ async def main(database: str, vtn_url: str, clock_file: str) -> None:
         first_backoff=timedelta(seconds=5),
         allow_plain_http=True,
     )
-    usage = DeskOfUsage(clock)  # type: ignore[arg-type]  # any clock will do
+    usage = DeskOfUsage(clock.now)
     principal = system_principal(TENANT, "openadr")
     async with SqlStore.open(database, clock) as store:
         ven = Ven(settings, store, DeskOfNothing(), usage, clock, RandomIds(), principal, status_desk=DeskOfStatus())

@@ -19,8 +19,8 @@ from gateway.openadr.v20b.schema import schema
 from gateway.openadr.v20b.settings import VenSettings
 from gateway.openadr.v20b.transport import HttpTransport
 from gateway.openadr.v20b.ven import Ven
+from tests.openadr.desk_of_usage import DeskOfUsage
 from tests.openadr.mortality import AUTHORITY, NODE, TENANT, Fate, fork_lives, mortal_desk
-from tests.openadr.v20b.bench import DeskOfUsage
 
 
 class MortalTransport(HttpTransport):
@@ -51,7 +51,7 @@ async def live(site: dict[str, Any], last_step: int) -> None:
     transport = MortalTransport(settings.vtn_url, settings.tls, max_bytes=2_000_000, timeout_s=20.0)
     transport.fate = fate
     async with mortal_desk(site["store"], fate, clock, ids) as (store, desk):
-        usage: Any = DeskOfUsage(clock)  # type: ignore[arg-type]  # never asked
+        usage: Any = DeskOfUsage(clock.now)  # never asked
         ven = Ven(settings, store, desk, usage, clock, ids, system_principal(TENANT, "openadr"), transport=transport)
         await ven.run()
 

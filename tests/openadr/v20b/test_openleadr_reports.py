@@ -17,8 +17,9 @@ from gateway.openadr.v20b.settings import ReportPoint, VenSettings
 from gateway.openadr.v20b.ven import Ven
 from tests.fakes.ids import CountingIds
 from tests.fakes.store import MemoryStore
+from tests.openadr.desk_of_usage import DeskOfUsage
 from tests.openadr.v20b import messages
-from tests.openadr.v20b.bench import DeskOfEvents, DeskOfUsage
+from tests.openadr.v20b.bench import DeskOfEvents
 from tests.openadr.v20b.desk_of_status import DeskOfStatus
 from tests.openadr.virtual_life import AUTHORITY, START, TENANT
 
@@ -75,7 +76,7 @@ def ven_of(folder: Path, port: int) -> tuple[Ven, MemoryStore]:
         settings,
         store,
         DeskOfEvents(store, clock),  # type: ignore[arg-type]  # any clock will do
-        DeskOfUsage(clock),  # type: ignore[arg-type]
+        DeskOfUsage(clock.now),
         clock,
         CountingIds(),
         system_principal(TENANT, "openadr"),

@@ -22,7 +22,8 @@ from gateway.openadr.v20b.settings import ReportPoint, VenSettings
 from gateway.openadr.v20b.ven import Ven
 from tests.fakes.ids import CountingIds
 from tests.fakes.store import MemoryStore
-from tests.openadr.v20b.bench import DeskOfEvents, DeskOfUsage
+from tests.openadr.desk_of_usage import DeskOfUsage
+from tests.openadr.v20b.bench import DeskOfEvents
 from tests.openadr.virtual_life import AUTHORITY, TENANT
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -79,7 +80,7 @@ class Site:
         self.clock = clock
         self.store = MemoryStore(clock)
         self.desk = DeskOfEvents(self.store, clock)  # type: ignore[arg-type]  # any clock will do
-        self.usage = DeskOfUsage(clock)  # type: ignore[arg-type]
+        self.usage = DeskOfUsage(clock.now)
         self.ids = CountingIds()
         self.settings = VenSettings(
             authority=AUTHORITY,

@@ -23,8 +23,9 @@ from gateway.openadr.v20b.push_settings import PushSettings
 from gateway.openadr.v20b.ven import Ven
 from tests.fakes.ids import CountingIds
 from tests.fakes.store import MemoryStore
+from tests.openadr.desk_of_usage import DeskOfUsage
 from tests.openadr.v20b import messages
-from tests.openadr.v20b.bench import DeskOfEvents, DeskOfUsage, ScriptedVtn, settings
+from tests.openadr.v20b.bench import DeskOfEvents, ScriptedVtn, settings
 from tests.openadr.virtual_life import AUTHORITY, TENANT
 
 MOST = 10_000
@@ -244,7 +245,7 @@ async def test_from_the_socket_to_the_desk_and_back(session: aiohttp.ClientSessi
         settings(push=door, report_points=()),
         store,
         desk,
-        DeskOfUsage(clock),  # type: ignore[arg-type]
+        DeskOfUsage(clock.now),
         clock,
         CountingIds(),
         system_principal(TENANT, "openadr"),

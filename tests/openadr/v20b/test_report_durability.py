@@ -22,8 +22,10 @@ from gateway.openadr.v20b import reports as engine
 from gateway.openadr.v20b.codec_report_body import read_report, report_text
 from gateway.openadr.v20b.reports import MOST_REFUSALS
 from gateway.openadr.v20b.wire_reports import ControlRange, LoadStatus, Report, ReportInterval
+from tests.fakes.clock import VirtualClock
+from tests.openadr.desk_of_usage import DeskOfUsage
 from tests.openadr.v20b import messages
-from tests.openadr.v20b.bench import Bench, DeskOfUsage, Said, virtually
+from tests.openadr.v20b.bench import Bench, Said, virtually
 from tests.openadr.virtual_life import START, TENANT
 
 MINUTE = timedelta(minutes=1)
@@ -372,6 +374,10 @@ def test_no_more_reports_are_served_than_a_vtn_may_have(monkeypatch: pytest.Monk
 
 class SlowMeters(DeskOfUsage):
     """Takes 45 s for every reading."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        super().__init__(clock.now)
+        self._clock = clock
 
     async def usage(self, principal: Principal, node: str, grid: TimeGrid) -> Sequence[UsageReading]:
         await self._clock.sleep(timedelta(seconds=45))

@@ -14,8 +14,9 @@ from gateway.domain.signals import GridEvent, OptType
 from gateway.domain.topology import Node, NodeKind
 from gateway.openadr.v20b.ven import Ven
 from gateway.services.gather_signals import SignalGatherer, SignalSettings, SignalSources
+from tests.openadr.desk_of_usage import DeskOfUsage
 from tests.openadr.v20b import messages
-from tests.openadr.v20b.bench import Bench, DeskOfUsage, settings, virtually
+from tests.openadr.v20b.bench import Bench, settings, virtually
 from tests.openadr.virtual_life import AUTHORITY, START, TENANT
 
 OTHER = "http://grid.example/tou"
@@ -227,7 +228,7 @@ def test_one_vtn_in_trouble_does_not_concern_another() -> None:
             settings(authority="vtn:calm", report_points=()),
             bench.store,
             site.desk,
-            DeskOfUsage(bench.clock),
+            DeskOfUsage(bench.clock.now),
             bench.clock,
             bench.ids,
             system_principal(TENANT, "openadr"),

@@ -21,8 +21,8 @@ from gateway.openadr.v3.report_engine import ReportEngine, ReportPorts
 from gateway.openadr.v3.settings import Credentials, OwnResource, VenSettings
 from gateway.openadr.v3.transport import HttpTransport, Reply, Request
 from gateway.openadr.v3.ven import Ven, VenPorts
+from tests.openadr.desk_of_usage import DeskOfUsage
 from tests.openadr.mortality import AUTHORITY, NODE, TENANT, Fate, fork_lives, mortal_desk
-from tests.openadr.v3.report_bench import DeskOfUsage
 
 TICK = timedelta(milliseconds=20)
 

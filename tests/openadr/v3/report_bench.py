@@ -3,54 +3,24 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import async_solipsism
 
-from gateway.domain.errors import NotFound, StorageUnavailable
 from gateway.domain.identity import Principal
 from gateway.domain.programs import PendingReport, ReportDuty
-from gateway.domain.signals import ResourceStatus, UsageReading
-from gateway.domain.timegrid import TimeGrid
+from gateway.domain.signals import ResourceStatus
 from gateway.openadr.v3.report_engine import ReportEngine, ReportPorts, ReportSettings
 from gateway.openadr.v3.settings import OwnResource
 from gateway.openadr.v3.standing import Standing
 from gateway.openadr.v3.ven import Ven
+from tests.openadr.desk_of_usage import DeskOfUsage
 from tests.openadr.v3.bench import Bench, settings
 from tests.openadr.v3.memory_vtn import Json, limit_event
 from tests.openadr.virtual_life import START, TENANT
 
 RESOURCES = (OwnResource(name="depot-1", node="site-01"), OwnResource(name="depot-2", node="site-02"))
-
-
-class DeskOfUsage:
-    """Mean power that grows by 1 kW a minute since the start of the test, so that every interval has its own value."""
-
-    def __init__(self, now: Callable[[], datetime]) -> None:
-        self._now = now
-        self.unknown_nodes: set[str] = set()
-        self.known_until: datetime | None = None
-        self.coverage = 1.0
-        self.of: dict[str, float] = {}
-        """Constant power by node, where a test wants it."""
-        self.is_down = False
-        self.asked: list[tuple[str, TimeGrid]] = []
-
-    async def usage(self, principal: Principal, node: str, grid: TimeGrid) -> Sequence[UsageReading]:
-        self.asked.append((node, grid))
-        if self.is_down:
-            raise StorageUnavailable("the disk is full")
-        if node in self.unknown_nodes:
-            raise NotFound("node", node)
-        return [self._reading(node, grid.slot_start(i), grid.slot_start(i) + grid.step) for i in range(grid.count)]
-
-    def _reading(self, node: str, start: datetime, end: datetime) -> UsageReading:
-        is_known = end <= (self._now() if self.known_until is None else self.known_until)
-        power = self.of.get(node, (start - START).total_seconds() / 60.0)
-        return UsageReading(
-            start=start, end=end, power_kw=power if is_known else None, coverage=self.coverage if is_known else 0.0
-        )
 
 
 @dataclass
