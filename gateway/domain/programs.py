@@ -180,7 +180,8 @@ class HeldObject:
     gone_at: datetime | None = None
     """When it was deleted, or no longer listed."""
     content: str = ""
-    """The object as JSON text, of a program: what its events mean while the VTN cannot be asked; empty for other kinds."""
+    """Of a program the object as JSON text: what its events mean while the VTN cannot be asked. Of an event the ven and the targets
+    that it was shown to us through, as JSON text. Empty for other kinds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,7 @@ from gateway.domain.errors import InvalidInput, PeerUnavailable
 from gateway.observe import logger
 from gateway.openadr.v3.dialect import Query, resources_path
 from gateway.openadr.v3.guard import Json, read_json
-from gateway.openadr.v3.names import PAGE, Dialect
+from gateway.openadr.v3.names import PAGE, Dialect, ObjectKind
 from gateway.openadr.v3.reader import (
     ReadObject,
     Unreadable,
@@ -28,7 +28,7 @@ from gateway.openadr.v3.reader import (
     read_subscription,
     read_ven,
 )
-from gateway.openadr.v3.refusals import refusal
+from gateway.openadr.v3.refusals import VtnBusy, refusal
 from gateway.openadr.v3.settings import VenSettings
 from gateway.openadr.v3.token import TokenSource
 from gateway.openadr.v3.transport import Reply, Request, Transport
@@ -113,6 +113,22 @@ class VtnClient:
     async def event(self, event_id: str, query: Query = ()) -> WireEvent:
         """Return one event; see `_one` for errors."""
         return await self._one(f"/events/{_safe(event_id)}", read_event, query)
+
+    async def is_deleted(self, kind: ObjectKind, object_id: str) -> bool:
+        """Tell whether the VTN answers GET by id of a program or event with 404; any other answer is no proof of it.
+
+        Raises:
+            VtnBusy: It asks us to come back later.
+            PeerUnavailable: No answer, or no token.
+        """
+        path = f"/{kind.value}s/{_safe(object_id)}"
+        reply = await self._ask("GET", path, (), None)
+        if reply.status in {HTTPStatus.OK, HTTPStatus.NOT_FOUND}:
+            return reply.status == HTTPStatus.NOT_FOUND
+        refused = self._refusal("GET", path, reply)
+        if isinstance(refused, VtnBusy):
+            raise refused
+        return False
 
     # ---------------------------------------------------------------- vens and resources
 

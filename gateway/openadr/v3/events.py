@@ -13,6 +13,7 @@ from datetime import datetime
 
 from gateway.domain.signals import GridEvent, RawSignal
 from gateway.observe import logger
+from gateway.openadr.v3.absence import Absences
 from gateway.openadr.v3.client import VtnClient
 from gateway.openadr.v3.companion import KnownEvent
 from gateway.openadr.v3.holdings import Holdings
@@ -41,23 +42,30 @@ class EventExchange:
         client: Asks the VTN.
         holdings: Tells what changed.
         understanding: Tells what it means.
+        absences: Decides about what is not listed any more.
     """
 
     def __init__(
-        self, around: Surroundings, client: VtnClient, holdings: Holdings, understanding: Understanding
+        self,
+        around: Surroundings,
+        client: VtnClient,
+        holdings: Holdings,
+        understanding: Understanding,
+        absences: Absences,
     ) -> None:
         self._around = around
         self._settings = around.settings
         self._client = client
         self._holdings = holdings
         self._understanding = understanding
+        self._absences = absences
         self._understood: dict[str, Understood] = {}
         self._told: _State | None = None
         self._listed: tuple[str, Survey] | None = None
 
     @property
     def known(self) -> tuple[KnownEvent, ...]:
-        """All events that the VTN has now and that can be used."""
+        """All events that the VTN has now, or may have, and that can be used."""
         return tuple(one.known for one in self._understood.values() if one.known is not None)
 
     def take_up(self, understood: Mapping[str, Understood]) -> None:
@@ -72,7 +80,9 @@ class EventExchange:
             StorageUnavailable: Not all was kept; everything is told again.
         """
         listing = await list_events(self._client, survey, self._holdings)
-        digest = listing.digest
+        kept = await self._absences.kept(listing, survey)
+        survey = kept.survey
+        digest = "\n".join((listing.digest, *sorted(kept.events)))
         if self._listed is not None and self._listed[0] == digest and self._listed[1] is survey:
             return False
         self._listed = None
@@ -80,7 +90,9 @@ class EventExchange:
             _log.warning("no events with an id", authority=self._settings.authority, count=listing.nameless)
         receipt = Receipt(raw_signal=self._around.ids.new("signal"), received_at=self._around.clock.now())
         understood = await self._understand(listing, survey, receipt)
-        await self._save(listing)
+        strayed = await self._absences.strayed(listing, understood, survey)
+        understood |= {key: self._still(key, event) for key, event in {**kept.events, **strayed}.items()}
+        await self._save(listing, kept.events)
         state = {key: (one.version, one.refused is None) for key, one in understood.items()}
         is_changed = state != self._told
         if is_changed:
@@ -91,7 +103,9 @@ class EventExchange:
 
     def next_roll(self) -> datetime | None:
         """Return when an event that repeats must be unrolled further: half way through what is unrolled."""
-        due = [_roll_at(one.event) for one in self._understood.values() if one.event is not None]
+        due = [
+            _roll_at(one.event) for one in self._understood.values() if one.event is not None and one.known is not None
+        ]
         return min((when for when in due if when is not None), default=None)
 
     async def roll(self) -> None:
@@ -104,7 +118,10 @@ class EventExchange:
         due = [
             one
             for one in self._understood.values()
-            if one.event is not None and (when := _roll_at(one.event)) is not None and when <= now
+            if one.event is not None
+            and one.known is not None
+            and (when := _roll_at(one.event)) is not None
+            and when <= now
         ]
         if not due:
             return
@@ -142,10 +159,17 @@ class EventExchange:
             understood[key] = self._understanding.of_unreadable(broken, receipt)
         return understood
 
-    async def _save(self, listing: EventListing) -> None:
+    def _still(self, event_id: str, stored: GridEvent) -> Understood:
+        """Return an event that stays in force without being listed: as last understood, after a restart as it was kept."""
+        last = self._understood.get(event_id)
+        if last is not None and (last.event is not None or last.refused is not None):
+            return last
+        return Understood(version=stored.modification, event=stored)
+
+    async def _save(self, listing: EventListing, kept: Iterable[str]) -> None:
         """Make durable what was seen and what was broken, before anything of it acts."""
         if listing.is_complete:
-            present = {*listing.events, *listing.broken}
+            present = {*listing.events, *listing.broken, *kept}
             self._holdings.leave_out(ObjectKind.EVENT, present)
             self._understanding.forget(present)
         broken = {one.id: one for one in self._understanding.broken}

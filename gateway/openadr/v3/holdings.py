@@ -62,7 +62,14 @@ class Holdings:
         self._held = {one.id: one for one in held if one.gone_at is None or one.gone_at > long_ago}
 
     def see(
-        self, kind: ObjectKind, meta: Meta, content: Mapping[str, Json], *, program_id: str = "", beside: Json = None
+        self,
+        kind: ObjectKind,
+        meta: Meta,
+        content: Mapping[str, Json],
+        *,
+        program_id: str = "",
+        beside: Json = None,
+        shown: str = "",
     ) -> Seen:
         """Return what an object is compared with last time, and note it.
 
@@ -72,13 +79,15 @@ class Holdings:
             content: The object as read.
             program_id: Of an event.
             beside: What else decides what the object means; a change of it is a change of the object.
+            shown: Through what an event is shown to us (`Shown.text`); kept, and no part of what makes a change.
         """
         digest = _digest(content, beside)
         held = self._held.get(self._id_of(kind, meta.id))
         is_same = held is not None and held.content_sha256 == digest and held.modified_at == meta.modified
         if held is not None and is_same:
-            if held.gone_at is not None:
-                self._note(replace(held, gone_at=None))
+            again = replace(held, gone_at=None, content=shown or held.content)
+            if again != held:
+                self._note(again)
             return Seen(version=held.version, first_seen=held.seen_at, is_changed=False)
         now = self._around.clock.now()
         fresh = HeldObject(
@@ -92,7 +101,7 @@ class Holdings:
             content_sha256=digest,
             version=0 if held is None else held.version + 1,
             seen_at=now,
-            content=json.dumps(content, default=float) if kind is ObjectKind.PROGRAM else "",
+            content=_kept_content(kind, content, shown),
         )
         self._note(fresh)
         return Seen(version=fresh.version, first_seen=now, is_changed=True)
@@ -113,6 +122,16 @@ class Holdings:
         """Return version and first sight of an event as held; None when it never was seen."""
         held = self._held.get(self._id_of(ObjectKind.EVENT, event_id))
         return None if held is None else Seen(version=held.version, first_seen=held.seen_at, is_changed=False)
+
+    def shown(self, event_id: str) -> str:
+        """Return through what an event was last shown to us (`Shown.text`); empty when nobody remembers."""
+        held = self._held.get(self._id_of(ObjectKind.EVENT, event_id))
+        return "" if held is None else held.content
+
+    def program_of(self, event_id: str) -> str:
+        """Return the id of an event's program as last seen; empty when it never was."""
+        held = self._held.get(self._id_of(ObjectKind.EVENT, event_id))
+        return "" if held is None else held.program_id
 
     def present(self, kind: ObjectKind) -> set[str]:
         """Return the ids of objects that were there when last looked."""
@@ -140,6 +159,10 @@ class Holdings:
 
     def _id_of(self, kind: ObjectKind, object_id: str) -> str:
         return f"{self._settings.authority}:{kind.value}:{object_id}"
+
+
+def _kept_content(kind: ObjectKind, content: Mapping[str, Json], shown: str) -> str:
+    return json.dumps(content, default=float) if kind is ObjectKind.PROGRAM else shown
 
 
 def _digest(content: Mapping[str, Json], beside: Json) -> str:

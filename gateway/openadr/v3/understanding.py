@@ -16,6 +16,7 @@ from gateway.openadr.v3.holdings import Holdings, Seen
 from gateway.openadr.v3.names import Dialect, ObjectKind
 from gateway.openadr.v3.parts import BROKEN
 from gateway.openadr.v3.reader import Unreadable, read_event
+from gateway.openadr.v3.shown import Shown
 from gateway.openadr.v3.surroundings import Surroundings
 from gateway.openadr.v3.survey import Survey
 from gateway.openadr.v3.targeting import nodes_of
@@ -98,7 +99,12 @@ class Understanding:
         label = survey.label(event.program_id, self._settings.programs)
         beside = [list(nodes), _context(program), _meant(event, said)]
         seen = self._holdings.see(
-            ObjectKind.EVENT, event.meta, event.content, program_id=event.program_id, beside=beside
+            ObjectKind.EVENT,
+            event.meta,
+            event.content,
+            program_id=event.program_id,
+            beside=beside,
+            shown=Shown.now(event.targets, self._settings, survey.standing).text,
         )
         last = self._last.get(event.meta.id)
         if last is not None and last.version == seen.version:

@@ -18,15 +18,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from gateway.domain.errors import VoltbridgeError
+from gateway.domain.errors import PeerUnavailable, VoltbridgeError
 from gateway.domain.identity import Principal
 from gateway.observe import logger
 from gateway.openadr.backoff import jittered_pause_after
 from gateway.openadr.contact import Contact
 from gateway.openadr.health import VenHealth, VenState
+from gateway.openadr.v3.absence import Absences
 from gateway.openadr.v3.answers import AnswerNotes
 from gateway.openadr.v3.client import VtnClient
 from gateway.openadr.v3.companion import Companion, KnownEvent
+from gateway.openadr.v3.deletion import Deletions
 from gateway.openadr.v3.events import EventExchange
 from gateway.openadr.v3.holdings import Holdings
 from gateway.openadr.v3.names import Dialect
@@ -36,7 +38,7 @@ from gateway.openadr.v3.restoring import restored
 from gateway.openadr.v3.settings import VenSettings
 from gateway.openadr.v3.standing import Registrar, Standing
 from gateway.openadr.v3.surroundings import Surroundings
-from gateway.openadr.v3.survey import Survey, survey
+from gateway.openadr.v3.survey import Survey, Surveyor
 from gateway.openadr.v3.transport import HttpTransport, Transport
 from gateway.openadr.v3.understanding import GateOf, Understanding
 from gateway.ports import Clock, Ids, SignalDesk, Store
@@ -102,6 +104,8 @@ class Ven:
         )
         self._holdings = Holdings(self.around)
         self._registrar = Registrar(self.around, self.client, self._holdings)
+        self._deletions = Deletions(self.client)
+        self._surveyor = Surveyor(self.around, self.client, self._registrar, self._holdings, self._deletions)
         self._gate_of: GateOf = gate_of or (lambda _program: None)
         self._events: EventExchange | None = None
         self._companions: list[Companion] = [AnswerNotes(self.around)]
@@ -236,13 +240,23 @@ class Ven:
     async def _surveyed(self) -> Survey:
         """Return what surrounds the events; where the VTN refuses to say it again, what it said before goes on to hold."""
         try:
-            return await survey(self._settings, self.client, self._registrar, self._holdings)
+            return await self._surveyor.look()
         except VtnRefused as error:
             if self._survey is None or isinstance(error, VtnBusy):
                 raise
             self._last_error = str(error)
             _log.warning("survey refused", authority=self._settings.authority, error=str(error))
             return self._survey
+
+    async def _resurveyed(self) -> Survey | None:
+        """Look anew at what surrounds the events, because some are missing; None when the VTN does not say."""
+        try:
+            self._survey = await self._surveyor.look()
+        except PeerUnavailable as error:
+            _log.warning("survey refused", authority=self._settings.authority, error=str(error))
+            return None
+        self._next_survey = self._clock.now() + self._settings.survey_interval
+        return self._survey
 
     async def _loaded(self) -> EventExchange:
         """Take up what an earlier run left, once."""
@@ -252,7 +266,8 @@ class Ven:
             for companion in self._companions:
                 await companion.load()
             understanding = Understanding(self.around, self._holdings, self._gate_of, self._registrar.seed)
-            events = EventExchange(self.around, self.client, self._holdings, understanding)
+            absences = Absences(self.around, self._holdings, self._deletions, self._resurveyed)
+            events = EventExchange(self.around, self.client, self._holdings, understanding, absences)
             events.take_up(await restored(self.around, self._holdings, self._registrar.seed, self._gate_of))
             self._events = events
         return self._events

@@ -59,6 +59,8 @@ class MemoryVtn:
     ignores_skip: bool = False
     speaks_request_types: bool = False
     """Answers vens with `BL_VEN_REQUEST`, as some VTNs do."""
+    unlisted: set[str] = field(default_factory=set)
+    """Ids of objects that no list shows, and that GET by id answers with 403."""
     tokens: set[str] = field(default_factory=set)
     issued: int = 0
     counts: Counter[str] = field(default_factory=Counter)
@@ -168,10 +170,12 @@ class MemoryVtn:
         wanted = steps[3:] if is_nested else steps[1:]
         if wanted:
             found = rows.get(wanted[0])
+            if wanted[0] in self.unlisted:
+                return 403, {"title": "Forbidden", "status": 403}
             if heard.method == "DELETE":
                 rows.pop(wanted[0], None)
             return (200, found) if found is not None else (404, {"title": "Not Found", "status": 404})
-        listed = [row for row in rows.values() if self._shows(kind, row, heard)]
+        listed = [row for row in rows.values() if row["id"] not in self.unlisted and self._shows(kind, row, heard)]
         if kind == "vens":
             listed = [row for row in listed if row["venName"] in (heard.all("venName") or [row["venName"]])]
         if kind == "events":

@@ -239,7 +239,10 @@ def test_b3_the_ven_learns_its_targets_and_sees_what_is_for_it() -> None:
         assert vtn.asked("GET /events")[-1].all("targets") == ["ours", "site-target"]
         vtn.grant([])
         await bench.run(seconds=15)
-        assert "for-ours" not in bench.in_force(), "what is not shown to us any more is not ours"
+        assert "for-ours" in bench.in_force(), "not shown to us any more, and not deleted either"
+        vtn.events.pop("for-ours")
+        await bench.run(seconds=15)
+        assert "for-ours" not in bench.in_force()
 
     virtually(scenario, resources=RESOURCES, survey_interval=timedelta(seconds=60))
 
