@@ -24,9 +24,9 @@ _DELIVERED_WITHOUT_POLL = frozenset({"oadrCreatedEvent", "oadrCreatedReport", "o
 class MessageFault(Fault):
     """Something that goes wrong with the next messages of a kind.
 
-    `on` is the kind of the VEN's message. `do`: `drop` cuts the connection, `empty` answers nothing, `status` an HTTP status, `code`
-    an oadrResponse, `raw` bytes, `say` a message of the script, `drip` a byte at a time, `redirect` sends elsewhere. `body` is the
-    text to send for `raw`, and where to for `redirect`.
+    `on` is the kind of the VEN's message. `do`: `drop` cuts the connection, `empty` answers nothing, `status` an HTTP status,
+    `code` an oadrResponse, `raw` bytes, `say` a message of the script, `drip` a byte at a time, `redirect` sends elsewhere. `body`
+    is the text to send for `raw`, and where to for `redirect`.
     """
 
     code: int = 200

@@ -19,8 +19,8 @@ _ACTIONS = frozenset({"drop", "status", "raw", "swallow", "cut", "ignore-skip", 
 class RequestFault(Fault):
     """Something that goes wrong with the next requests of a kind.
 
-    `on` is for example `GET /events` or `PUT /reports/{id}`. `do`: `drop` cuts the connection before, `swallow` after the request was
-    carried out; `status` answers an HTTP status, `raw` a text, `cut` half of the body, `ignore-skip` the first page again,
+    `on` is for example `GET /events` or `PUT /reports/{id}`. `do`: `drop` cuts the connection before, `swallow` after the request
+    was carried out; `status` answers an HTTP status, `raw` a text, `cut` half of the body, `ignore-skip` the first page again,
     `wrong-type` a body as text/html.
     """
 
