@@ -2,7 +2,8 @@
 
 A limit opens because the VTN took it back, never because we lost sight of it. An event that is not listed any more is released
 
-- when GET by its id answers 404: the VTN deleted it; 403 and any other answer prove nothing;
+- when GET by its id answers 404 although we have a target that it was shown through: the VTN deleted it. Without one, a VTN of 3.1.0
+  may hide it behind a 404 just as well; 403 and any other answer prove nothing;
 - when the list that omits it was asked for with at least what it was shown through: the same ven, all of its targets that were
   granted to us, and its program shown or surely deleted. Whether that still holds is asked after the list came, since a grant that
   was withdrawn a moment ago empties the list, too;
@@ -20,7 +21,7 @@ from gateway.openadr.v3.deletion import Deletions
 from gateway.openadr.v3.holdings import Holdings
 from gateway.openadr.v3.listing import EventListing
 from gateway.openadr.v3.names import ObjectKind
-from gateway.openadr.v3.shown import Shown
+from gateway.openadr.v3.shown import Shown, may_see
 from gateway.openadr.v3.surroundings import Surroundings
 from gateway.openadr.v3.survey import Survey
 from gateway.openadr.v3.translate import record_id
@@ -77,7 +78,8 @@ class Absences:
                 released = set() if confirmed is None else self._proven(released, listing, confirmed)
                 survey = confirmed or survey
             doubtful -= released
-            doubtful -= await self._deletions.among(ObjectKind.EVENT, doubtful, most=_MOST_ASKED)
+            visible = {one for one in doubtful if self._would_be_visible(one, survey)}
+            doubtful -= await self._deletions.among(ObjectKind.EVENT, visible, most=_MOST_ASKED)
         self._tell(doubtful)
         return Kept(events={key: in_force[key] for key in doubtful}, survey=survey)
 
@@ -108,6 +110,11 @@ class Absences:
         if self._holdings.program_of(event_id) in survey.doubtful:
             return False
         return shown is not None and shown.is_so_still(self._settings, survey.standing)
+
+    def _would_be_visible(self, event_id: str, survey: Survey) -> bool:
+        """Tell whether GET by id would find an event that is still there."""
+        shown = Shown.of_text(self._holdings.shown(event_id))
+        return shown is not None and may_see(shown.granted, self._settings, survey.standing)
 
     async def _in_force(self, event_ids: Iterable[str]) -> dict[str, GridEvent]:
         now = self._around.clock.now()

@@ -1,10 +1,11 @@
 """Through what the VTN showed us an event: without that, it may be hidden from us and not gone."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from gateway.openadr.v3.guard import Json
+from gateway.openadr.v3.names import Dialect
 from gateway.openadr.v3.settings import VenSettings
 from gateway.openadr.v3.standing import Standing
 from gateway.openadr.v3.wire import Target
@@ -56,6 +57,11 @@ class Shown:
             and self.granted <= standing.targets
             and self.asked <= standing.targets | frozenset(settings.targets)
         )
+
+
+def may_see(targets: Collection[Target], settings: VenSettings, standing: Standing) -> bool:
+    """Tell whether an object with these targets is no secret to us: it has none, one was granted to us, or 3.0.1 hides nothing."""
+    return not targets or settings.dialect is Dialect.V301 or not standing.targets.isdisjoint(targets)
 
 
 def _ven_id(standing: Standing) -> str:

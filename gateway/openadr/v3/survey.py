@@ -4,7 +4,8 @@ A VTN shows a targeted object only to a VEN that asks with a target that was gra
 that asks without (3.1.0, object privacy). So everything is asked for both ways, and the answers are put together.
 
 A program that we take part in and that is not listed any more, or cannot be read, stays as it was last known, across restarts, too:
-its limits must not open because it is out of sight. Only one that GET by its id answers with 404 is deleted and releases its events.
+its limits must not open because it is out of sight. Only one that GET by its id answers with 404, and that would not be
+hidden from us (`shown.may_see`), is deleted and releases its events.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -19,6 +20,7 @@ from gateway.openadr.v3.dialect import Query, target_queries
 from gateway.openadr.v3.holdings import Holdings
 from gateway.openadr.v3.names import Dialect, ObjectKind
 from gateway.openadr.v3.settings import VenSettings
+from gateway.openadr.v3.shown import may_see
 from gateway.openadr.v3.standing import Registrar, Standing
 from gateway.openadr.v3.surroundings import Surroundings
 from gateway.openadr.v3.wire import Program
@@ -93,7 +95,7 @@ class Surveyor:
         shown = {key: one for key, one in (await self._listed(ways)).items() if _is_wanted(one, self._settings)}
         for program in shown.values():
             self._holdings.see(ObjectKind.PROGRAM, program.meta, program.content)
-        hidden = await self._hidden(shown)
+        hidden = await self._hidden(shown, standing)
         programs = {**shown, **hidden}
         self._holdings.leave_out(ObjectKind.PROGRAM, set(programs))
         await self._holdings.save()
@@ -120,12 +122,13 @@ class Surveyor:
             programs |= {one.meta.id: one for one in listed.objects}
         return programs
 
-    async def _hidden(self, shown: Collection[str]) -> dict[str, Program]:
+    async def _hidden(self, shown: Collection[str], standing: Standing) -> dict[str, Program]:
         """Return the programs we take part in that are not shown, or not so that we would know them, as last known."""
         lost = self._holdings.present(ObjectKind.PROGRAM) - set(shown)
         known = {key: one for key in lost if (one := self._holdings.program(key)) is not None}
         wanted = {key: one for key, one in known.items() if _is_wanted(one, self._settings)}
-        deleted = await self._deletions.among(ObjectKind.PROGRAM, wanted, most=_MOST_SOUGHT)
+        visible = {key for key, one in wanted.items() if may_see(one.targets, self._settings, standing)}
+        deleted = await self._deletions.among(ObjectKind.PROGRAM, visible, most=_MOST_SOUGHT)
         return {key: one for key, one in wanted.items() if key not in deleted}
 
     async def _note_missing(self, shown: Iterable[Program], hidden: Iterable[Program]) -> None:

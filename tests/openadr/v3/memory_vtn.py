@@ -60,7 +60,9 @@ class MemoryVtn:
     speaks_request_types: bool = False
     """Answers vens with `BL_VEN_REQUEST`, as some VTNs do."""
     unlisted: set[str] = field(default_factory=set)
-    """Ids of objects that no list shows, and that GET by id answers with 403."""
+    """Ids of objects that no list shows, and that GET by id refuses."""
+    refusal: int = 403
+    """Status with which it does."""
     tokens: set[str] = field(default_factory=set)
     issued: int = 0
     counts: Counter[str] = field(default_factory=Counter)
@@ -171,7 +173,7 @@ class MemoryVtn:
         if wanted:
             found = rows.get(wanted[0])
             if wanted[0] in self.unlisted:
-                return 403, {"title": "Forbidden", "status": 403}
+                return self.refusal, {"title": "not for you", "status": self.refusal}
             if heard.method == "DELETE":
                 rows.pop(wanted[0], None)
             return (200, found) if found is not None else (404, {"title": "Not Found", "status": 404})

@@ -106,6 +106,21 @@ def test_a_deleted_program_releases_its_events(programs: tuple[str, ...], dialec
     virtually(scenario, programs=programs, dialect=dialect, survey_interval=SURVEYS)
 
 
+def test_a_program_that_is_hidden_behind_a_404_with_our_targets_opens_no_limit() -> None:
+    async def scenario(bench: Bench) -> None:
+        two_programs(bench)
+        bench.vtn.programs["p1"]["targets"] = bench.vtn.events["e1"]["targets"] = ["ours"]
+        await bench.run((5, lambda: bench.vtn.grant(["ours"])), seconds=75)
+        assert bench.in_force() == {"e1": 0}
+        bench.vtn.refusal = 404
+        hidden_with_its_events(bench)
+        wiped(bench)
+        await bench.run(seconds=200)
+        assert bench.in_force() == {"e1": 0}
+
+    virtually(scenario, programs=("program p1",), survey_interval=SURVEYS)
+
+
 def test_a_deleted_program_releases_events_that_are_still_listed() -> None:
     async def scenario(bench: Bench) -> None:
         two_programs(bench)
@@ -176,7 +191,7 @@ def ungranted(bench: Bench) -> None:
 SITE = (OwnResource(name="site-a", node="node-a"),)
 
 
-@pytest.mark.parametrize("by_id", [200, 403], ids=["readable-by-id", "forbidden"])
+@pytest.mark.parametrize("by_id", [200, 403, 404], ids=["readable-by-id", "forbidden", "hidden"])
 @pytest.mark.parametrize("asks", [(), (Target("", "ours"),)], ids=["granted", "asked-anyway"])
 @pytest.mark.parametrize("trouble", [wiped, ungranted], ids=lambda trouble: trouble.__name__)
 def test_lost_targets_open_no_limit(trouble: Trouble, asks: tuple[Target, ...], by_id: int) -> None:
@@ -187,7 +202,8 @@ def test_lost_targets_open_no_limit(trouble: Trouble, asks: tuple[Target, ...], 
 
         def strike() -> None:
             trouble(bench)
-            bench.vtn.unlisted |= {"e1"} if by_id == 403 else set()
+            bench.vtn.refusal = by_id
+            bench.vtn.unlisted |= set() if by_id == 200 else {"e1"}
 
         grant = (5, lambda: bench.vtn.grant(["ours"]))
         await bench.run(grant, seconds=75)
@@ -198,8 +214,11 @@ def test_lost_targets_open_no_limit(trouble: Trouble, asks: tuple[Target, ...], 
         assert bench.in_force() == {"e1": 0, "unchanged": 0}
         bench.vtn.unlisted.clear()
         bench.vtn.events.clear()
+        await bench.run(seconds=30)
+        assert bench.in_force() == {"e1": 0}, "deleted or hidden, who knows"
+        bench.vtn.vens = {key: {**one, "targets": ["ours"]} for key, one in bench.vtn.vens.items()}
         await bench.run(seconds=5)
-        assert bench.in_force() == {}, "deleted: GET by id says 404"
+        assert bench.in_force() == {}, "deleted: GET by id says 404 to one who may see it"
 
     effects = virtually(scenario, targets=asks, resources=SITE, survey_interval=SURVEYS).desk.effects
     assert sorted(effects) == ["cancel e1/0", "cancel unchanged/0", "receive e1/0", "receive unchanged/0"]
@@ -208,12 +227,18 @@ def test_lost_targets_open_no_limit(trouble: Trouble, asks: tuple[Target, ...], 
 def test_an_event_held_without_being_shown_ends_at_its_own_end_and_is_asked_for_no_more() -> None:
     async def scenario(bench: Bench) -> None:
         bench.vtn.program()
-        bench.vtn.event(**limit_event(START, 5.0, duration="PT30M"), targets=["ours"])
-        await bench.run((5, lambda: bench.vtn.grant(["ours"])), (100, partial(wiped, bench)), seconds=1700)
+        bench.vtn.event(**limit_event(START, 5.0, duration="PT30M"))
+
+        def strike() -> None:
+            wiped(bench)
+            bench.vtn.unlisted.add("e1")
+
+        await bench.run((100, strike), seconds=1700)
         assert bench.in_force() == {"e1": 0}
         assert bench.held()["event:e1"].gone_at is None
         await bench.run(seconds=200)
         asked = len(bench.vtn.asked("GET /events/e1"))
+        assert asked > 100
         await bench.run(seconds=200)
         assert len(bench.vtn.asked("GET /events/e1")) == asked
         assert bench.held()["event:e1"].gone_at is not None
@@ -258,10 +283,11 @@ def test_a_poll_asks_for_few_events_by_their_id_and_for_each_in_turn() -> None:
     async def scenario(bench: Bench) -> None:
         bench.vtn.program()
         for number in range(12):
-            bench.vtn.event(f"e{number}", **limit_event(START, 5.0, duration=LONG), targets=["ours"])
-        await bench.run((5, lambda: bench.vtn.grant(["ours"])), seconds=75)
+            bench.vtn.event(f"e{number}", **limit_event(START, 5.0, duration=LONG))
+        await bench.run(seconds=75)
         assert len(bench.in_force()) == 12
         wiped(bench)
+        bench.vtn.unlisted |= set(bench.vtn.events)
         begun = len(bench.vtn.heard)
         await bench.run(seconds=45)
         heard = bench.vtn.heard[begun:]
@@ -271,6 +297,7 @@ def test_a_poll_asks_for_few_events_by_their_id_and_for_each_in_turn() -> None:
         assert len({one.path for one in asked}) == 12
         assert len([one for one in heard if one.path == "/programs"]) <= 3, "no survey with every poll"
         bench.vtn.events.clear()
+        bench.vtn.unlisted.clear()
         await bench.run(seconds=45)
         assert bench.in_force() == {}
 

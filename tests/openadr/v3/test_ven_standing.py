@@ -241,6 +241,7 @@ def test_b3_the_ven_learns_its_targets_and_sees_what_is_for_it() -> None:
         await bench.run(seconds=15)
         assert "for-ours" in bench.in_force(), "not shown to us any more, and not deleted either"
         vtn.events.pop("for-ours")
+        vtn.grant(["ours"])
         await bench.run(seconds=15)
         assert "for-ours" not in bench.in_force()
 
