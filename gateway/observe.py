@@ -36,8 +36,13 @@ def redact(_logger: object, _name: str, event: MutableMapping[str, Any]) -> Muta
         if _SECRET_KEYS.search(key):
             event[key] = "***"
         elif isinstance(value, str):
-            event[key] = _SECRET_VALUES.sub(r"\1***", value)
+            event[key] = redacted(value)
     return event
+
+
+def redacted(text: str) -> str:
+    """Return a text with what looks like a secret blanked."""
+    return _SECRET_VALUES.sub(r"\1***", text)
 
 
 def configure_logs(level: str = "INFO", *, as_json: bool = True) -> None:

@@ -284,6 +284,36 @@ class PartnerJournal(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PartnerStanding:
+    """How we stand with a grid partner."""
+
+    authority: str
+    """Name of the partner as configured."""
+    state: str
+    """`unregistered`, `registered`, `cancelled` (by the partner) or `left` (by us)."""
+    ven_id: str
+    """Who we are for the partner; empty while it has not said."""
+    heard_at: datetime | None
+    """When it last said something understandable; None if not since the start."""
+    lost_since: datetime | None
+    """Since when it counts as lost; None when it can be reached."""
+    failures: int
+    """Attempts that failed since the last success."""
+    last_error: str
+    """What the last failure was, without secrets; empty if there was none."""
+    pending_reports: int
+    """Reports made up and not taken by the partner yet."""
+
+
+class PartnerHealth(Protocol):
+    """How we stand with grid partners, for people; implemented by `openadr`."""
+
+    def standings(self, tenant: str) -> Sequence[PartnerStanding]:
+        """Return how a tenant stands with each partner that is spoken to, in the order of the settings."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RereadEvent:
     """What an event of a stored message would mean now."""
 

@@ -39,6 +39,7 @@ from gateway.exchanges.absent import AbsentBrp, AbsentExchange
 from gateway.grid_settings import VtnSettings
 from gateway.ids import RandomIds, SeededIds
 from gateway.observe import configure_logs, logger
+from gateway.openadr.health import PartnerBook
 from gateway.openadr.journal import ExchangeJournal
 from gateway.openadr.v20b.reader import keep_warm
 from gateway.ports import CarbonSource, Clock, Exchange, Ids, NominationDesk, PriceSource, Store, Worker
@@ -116,8 +117,8 @@ async def open_gateway(settings: Settings) -> AsyncIterator[list[Job]]:
         services = wire_services(settings, world)
         await services.load()
         server = rpc_server(settings, world, services)
-        journal = ExchangeJournal()
-        pages = PageServer(page_site(settings, world, services, journal), settings.web)
+        journal, book = ExchangeJournal(), PartnerBook()
+        pages = PageServer(page_site(settings, world, services, journal, book), settings.web)
         rpc_port = await server.start(f"{settings.rpc.host}:{settings.rpc.port}", rpc_tls(settings.rpc))
         try:
             page_url = pages.bind()
@@ -125,7 +126,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[list[Job]]:
             _log.info("listening", rpc_port=rpc_port, page=page_url)
             edge_jobs = _edge_jobs(server, pages)
             edge_jobs.append(Job(name="keeping", run=partial(keep_store, store, settings.store, clock)))
-            yield [*_service_jobs(services), *edge_jobs, *_ven_jobs(settings, world, services, journal)]
+            yield [*_service_jobs(services), *edge_jobs, *_ven_jobs(settings, world, services, journal, book)]
         finally:
             await server.stop(_GRACE_SECONDS)
 
@@ -187,7 +188,9 @@ def _edge_jobs(server: RpcServer, pages: PageServer) -> list[Job]:
     ]
 
 
-def _ven_jobs(settings: Settings, world: World, services: Services, journal: ExchangeJournal) -> list[Job]:
+def _ven_jobs(
+    settings: Settings, world: World, services: Services, journal: ExchangeJournal, book: PartnerBook
+) -> list[Job]:
     receiver = receiver_of(settings, world.clock)
     jobs = [] if receiver is None else [Job(name="webhook", run=receiver.run)]
     ven_world = VenWorld(
@@ -199,6 +202,7 @@ def _ven_jobs(settings: Settings, world: World, services: Services, journal: Exc
         ids=world.ids,
         journal=journal,
         receiver=receiver,
+        book=book,
     )
     reader = ProcessWorker()
     if any(vtn.dialect == "2.0b" for vtn in settings.vtn):
@@ -221,6 +225,7 @@ def _ven20b_jobs(vtn: VtnSettings, world: VenWorld, reader: Worker) -> list[Job]
         worker=reader,
         journal=world.journal,
     )
+    world.book.add(vtn.tenant, vtn.authority, ven)
     jobs = [Job(name=vtn.authority, run=ven.run)]
     door = push_server_of(vtn, ven)
     if door is not None:

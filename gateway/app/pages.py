@@ -13,6 +13,7 @@ from gateway.app.peers import rereader_of
 from gateway.app.services import Services, World
 from gateway.app.vtns import rereader3_of
 from gateway.clock import SystemClock
+from gateway.openadr.health import PartnerBook
 from gateway.openadr.journal import ExchangeJournal
 from gateway.openadr.rereading import PartnerRereader, SignalRereading
 from gateway.settings import Settings, WebSettings, private_key
@@ -21,7 +22,13 @@ from gateway.web.sessions import SessionBook
 from gateway.web.site import create_site
 
 
-def page_site(settings: Settings, world: World, services: Services, journal: ExchangeJournal | None = None) -> FastAPI:
+def page_site(
+    settings: Settings,
+    world: World,
+    services: Services,
+    journal: ExchangeJournal | None = None,
+    book: PartnerBook | None = None,
+) -> FastAPI:
     """Return the pages over the services.
 
     Args:
@@ -29,6 +36,7 @@ def page_site(settings: Settings, world: World, services: Services, journal: Exc
         world: Rows, clocks and ids.
         services: What the pages show.
         journal: Exchanges with grid partners; None shows none.
+        book: Knows how we stand with them; None says nothing of it.
     """
     plan = settings.plan
     partners = [vtn for vtn in settings.vtn if vtn.tenant == settings.web.tenant]
@@ -50,6 +58,7 @@ def page_site(settings: Settings, world: World, services: Services, journal: Exc
         programs=services.programs,
         availability=services.availability,
         journal=ExchangeJournal() if journal is None else journal,
+        health=PartnerBook() if book is None else book,
         rereader=_rereading(settings, world),
         partners=tuple(vtn.authority for vtn in partners),
         declarable_partners=tuple(vtn.authority for vtn in partners if vtn.dialect == "2.0b"),

@@ -1,6 +1,6 @@
 """VENs of OpenADR 3.x VTNs, made from settings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.app.notifications import mqtt_listener_of, subscriptions_of
 from gateway.app.supervise import Job
@@ -8,6 +8,7 @@ from gateway.domain.errors import InvalidInput
 from gateway.domain.identity import system_principal
 from gateway.domain.signals import Instruction
 from gateway.grid_settings import VtnSettings
+from gateway.openadr.health import PartnerBook
 from gateway.openadr.https import TlsFiles
 from gateway.openadr.journal import ExchangeJournal
 from gateway.openadr.profiles import ProfileGate, load_profile
@@ -39,6 +40,8 @@ class VenWorld:
     journal: ExchangeJournal
     receiver: WebhookReceiver | None = None
     """Where VTNs notify us over callbacks; None when none does."""
+    book: PartnerBook = field(default_factory=PartnerBook)
+    """Knows the VENs, for those who want to know how they are."""
 
 
 def ven3_jobs(settings: VtnSettings, world: VenWorld) -> list[Job]:
@@ -48,6 +51,7 @@ def ven3_jobs(settings: VtnSettings, world: VenWorld) -> list[Job]:
         InvalidInput: A setting is wrong, or a profile, secret or TLS file is missing.
     """
     ven = ven3_of(settings, world)
+    world.book.add(settings.tenant, settings.authority, ven)
     jobs = [Job(name=settings.authority, run=ven.run)]
     if settings.v3.mqtt:
         listener = mqtt_listener_of(settings, ven, world.clock, world.ids)

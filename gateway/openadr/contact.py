@@ -46,6 +46,11 @@ class Contact:
         """From when the VTN counts as lost unless it is heard before."""
         return self.heard_at + self._lost_after
 
+    @property
+    def lost_since(self) -> datetime | None:
+        """Since when the VTN counts as lost; None when it can be reached."""
+        return self.lost_at if self.is_lost else None
+
     async def heard(self) -> None:
         """Note a sign of life; the first one, and the first one after a loss, is passed on.
 

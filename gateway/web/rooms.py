@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
 
 from gateway.domain.errors import PermissionRefused
-from gateway.ports import Clock, Ids, PartnerJournal, SignalRereader, Store
+from gateway.ports import Clock, Ids, PartnerHealth, PartnerJournal, SignalRereader, Store
 from gateway.services.admit import Admission
 from gateway.services.decide_opt import OptDecider
 from gateway.services.declare_availability import AvailabilityDesk
@@ -53,6 +53,7 @@ class WebRooms:
     programs: ProgramDesk
     availability: AvailabilityDesk
     journal: PartnerJournal
+    health: PartnerHealth
     rereader: SignalRereader
     partners: tuple[str, ...]
     """Grid partners of the tenant as configured, whether they were ever heard or not."""

@@ -150,6 +150,7 @@ async def _context(rooms: WebRooms, principal: Principal) -> dict[str, object]:
     lost = frozenset(rooms.signals.lost)
     return {
         "partners": view.partner_lines(rooms.partners, rooms.journal.latest(tenant), lost, now, _MOST_EXCHANGES),
+        "standings": {one.authority: view.standing_line(one, now) for one in rooms.health.standings(tenant)},
         "waiting": view.waiting_lines(events, now, zone),
         "events": lines,
         "event_count": len(events),

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from gateway.domain.programs import PendingReport, ReportDuty
 from gateway.domain.settlement import EventPerformance
 from gateway.domain.signals import EventInterval, EventStatus, GridEvent, Instruction, OptType, ReportRequest
-from gateway.ports import PartnerExchange
+from gateway.ports import PartnerExchange, PartnerStanding
 
 _OVER = frozenset({EventStatus.CANCELLED, EventStatus.COMPLETED})
 _ORDER = {
@@ -44,6 +44,14 @@ _WORDS = {
     Instruction.CARBON_G_PER_KWH: ("carbon", "g/kWh"),
 }
 """What an instruction asks for, in words, and the unit of its value."""
+
+_STATES = {
+    "unregistered": "not registered",
+    "registered": "registered",
+    "cancelled": "registration cancelled by the VTN",
+    "left": "left by us",
+}
+"""What a state of a VEN is called."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +100,19 @@ class ReportLine:
     pending: int
     """Made up and not acknowledged."""
     state: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StandingLine:
+    """How we stand with one grid partner, in words."""
+
+    state: str
+    is_good: bool
+    """Registered and within reach."""
+    heard: str
+    problem: str
+    """Attempts that failed and the last error; empty when there is nothing to tell."""
+    pending: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -248,6 +269,24 @@ def partner_lines(
             )
         )
     return lines
+
+
+def standing_line(one: PartnerStanding, now: datetime) -> StandingLine:
+    """Return how we stand with a partner as the page shows it."""
+    state = _STATES.get(one.state, one.state)
+    if one.state == "registered" and one.ven_id:
+        state += f" as {one.ven_id}"
+    if one.lost_since is not None:
+        state += f", lost since {one.lost_since:%d %b %H:%M:%S}Z"
+    failed = f"{one.failures} failed attempt{'' if one.failures == 1 else 's'}" if one.failures else ""
+    said = f"last error: {one.last_error}" if one.last_error else ""
+    return StandingLine(
+        state=state,
+        is_good=one.state == "registered" and one.lost_since is None,
+        heard="not heard since the start" if one.heard_at is None else f"heard {duration_text(now - one.heard_at)} ago",
+        problem="; ".join(part for part in (failed, said) if part),
+        pending=one.pending_reports,
+    )
 
 
 def span_text(start: datetime, end: datetime | None, zone: ZoneInfo) -> str:

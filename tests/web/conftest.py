@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from gateway.app.pages import PageServer, page_site
+from gateway.openadr.health import PartnerBook
 from gateway.openadr.journal import ExchangeJournal
 from gateway.settings import WebSettings
 from tests.fakes.wired import PASSWORD, TENANT, Wired, wired
@@ -62,12 +63,17 @@ class Browser:
 
 @asynccontextmanager
 async def serving(
-    house: Wired, *, tenant: str = TENANT, journal: ExchangeJournal | None = None, **more: Any
+    house: Wired,
+    *,
+    tenant: str = TENANT,
+    journal: ExchangeJournal | None = None,
+    book: PartnerBook | None = None,
+    **more: Any,
 ) -> AsyncIterator[str]:
     """Serve the pages on a free port."""
     web = WebSettings(tenant=tenant, port=0, allow_plain_on_loopback=True, **more)
     settings = house.settings.model_copy(update={"web": web})
-    server = PageServer(page_site(settings, house.world, house.services, journal), web)
+    server = PageServer(page_site(settings, house.world, house.services, journal, book), web)
     url = server.bind()
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(server.serve())

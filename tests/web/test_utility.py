@@ -11,6 +11,7 @@ import pytest
 from gateway.domain.limits import Limit
 from gateway.domain.programs import ProgramState
 from gateway.domain.signals import GridEvent, OptType
+from gateway.openadr.health import PartnerBook, VenHealth, VenState
 from tests.fakes.wired import OTHER, TENANT, Wired
 from tests.web.conftest import HTML, Browser, browsing, serving
 from tests.web.utility_scene import PARTNER, PROGRAM, grid_event, with_partners
@@ -214,3 +215,41 @@ async def test_more_events_than_are_shown_wait_for_a_decision(place: tuple[Wired
     text = plain((await browser.get("/utility", **HTML)).text)
     assert "Waiting for a decision: 36" in text
     assert "9 older events are not shown" in text
+
+
+class Ven:
+    def __init__(self, health: VenHealth) -> None:
+        self.said = health
+
+    def health(self) -> VenHealth:
+        return self.said
+
+
+async def test_the_page_tells_how_we_stand_with_each_partner() -> None:
+    house, journal = await with_partners()
+    now = house.world.clock.now()
+    ven = Ven(
+        VenHealth(
+            state=VenState.REGISTERED,
+            is_lost=False,
+            heard_at=now - timedelta(seconds=70),
+            failures=0,
+            last_error="",
+            pending_reports=2,
+            ven_id="ven-<7>",
+        )
+    )
+    book = PartnerBook()
+    book.add(TENANT, PARTNER, ven)
+    book.add(OTHER, "vtn:theirs", Ven(replace(ven.said, ven_id="ven-of-others")))
+    async with serving(house, journal=journal, book=book) as url, browsing(url) as browser:
+        await browser.login("olga")
+        text = (await browser.get("/utility", **HTML)).text
+        assert "registered as ven-&lt;7&gt;, heard 1 min 10 s ago; 2 reports pending" in plain(text).replace(" ,", ",")
+        assert "ven-of-others" not in text
+        error = "no answer to <b> Bearer s3cr3t"
+        ven.said = replace(ven.said, is_lost=True, lost_since=now, failures=3, last_error=error)
+        text = (await browser.get("/utility/now", **HTML)).text
+        assert f"lost since {now:%d %b %H:%M:%S}Z" in text
+        assert "3 failed attempts; last error: no answer to &lt;b&gt; Bearer ***" in text
+        assert "s3cr3t" not in text

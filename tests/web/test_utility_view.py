@@ -1,5 +1,6 @@
 """What the utility's page says in words."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.programs import PendingReport, ReportDuty
 from gateway.domain.signals import EventInterval, Instruction, OptType, ReportRequest
-from gateway.ports import PartnerExchange
+from gateway.ports import PartnerExchange, PartnerStanding
 from gateway.web import utility_view as view
 from gateway.web.utility_view import _WORDS
 from tests.web.utility_scene import grid_event
@@ -164,3 +165,32 @@ def test_every_event_that_waits_for_a_decision_is_told_however_many_there_are() 
     lines = view.waiting_lines([over, late, grid_event("asked nobody", NOW + HOUR), *waiting], NOW, HERE)
     assert [line.event_id for line in lines] == [f"e{n:02}" for n in range(40, 0, -1)]
     assert all(line.deadline for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("state", "ven_id", "said", "is_good"),
+    [
+        ("registered", "ven-1", "registered as ven-1", True),
+        ("registered", "", "registered", True),
+        ("unregistered", "ven-1", "not registered", False),
+        ("left", "", "left by us", False),
+        ("cancelled", "", "registration cancelled by the VTN", False),
+    ],
+)
+def test_how_we_stand_with_a_partner(state: str, ven_id: str, said: str, is_good: bool) -> None:
+    standing = PartnerStanding(
+        authority="a",
+        state=state,
+        ven_id=ven_id,
+        heard_at=None,
+        lost_since=None,
+        failures=1,
+        last_error="",
+        pending_reports=0,
+    )
+    line = view.standing_line(standing, NOW)
+    assert (line.state, line.is_good, line.problem) == (said, is_good, "1 failed attempt")
+    assert line.heard == "not heard since the start"
+    lost = view.standing_line(replace(standing, lost_since=NOW, failures=0, last_error="no answer"), NOW + HOUR)
+    assert (lost.state, lost.is_good) == (f"{said}, lost since 15 Jan 12:00:00Z", False)
+    assert lost.problem == "last error: no answer"

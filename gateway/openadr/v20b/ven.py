@@ -143,6 +143,8 @@ class Ven:
             failures=self._failures,
             last_error=self._last_error,
             pending_reports=self._reports.pending_count,
+            ven_id=self._conversation.ven_id,
+            lost_since=self._contact.lost_since,
         )
 
     def register_again(self) -> None:

@@ -175,6 +175,8 @@ class Ven:
             failures=self._failures,
             last_error=self._last_error,
             pending_reports=sum(one.pending_count for one in self._companions),
+            ven_id="" if self.standing.ven is None else self.standing.ven.meta.id,
+            lost_since=self._contact.lost_since,
             programs=() if found is None else tuple(sorted(one.name for one in found.programs.values())),
             events=len(self.known),
         )
