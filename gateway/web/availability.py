@@ -42,6 +42,9 @@ async def declare(  # noqa: PLR0913, PLR0917  # one argument per form field
     start: Annotated[str, Form()],
     end: Annotated[str, Form()],
     request_id: Annotated[str, Form()],
+    second_start: Annotated[str, Form()] = "",
+    second_end: Annotated[str, Form()] = "",
+    market_context: Annotated[str, Form(max_length=1024)] = "",
     resource: Annotated[str, Form()] = "",
     csrf: Annotated[str, Form()] = "",
 ) -> Response:
@@ -49,15 +52,16 @@ async def declare(  # noqa: PLR0913, PLR0917  # one argument per form field
     require_csrf(session, csrf)
     if opt not in set(OptType):
         raise InvalidInput("opt", "must be optIn or optOut")
-    first, last = _instant("start", start, rooms.time_zone), _instant("end", end, rooms.time_zone)
-    if last <= first:
-        raise InvalidInput("end", "must be later than the start")
+    windows = [_window("", start, end, rooms.time_zone)]
+    if second_start or second_end:
+        windows.append(_window("second_", second_start, second_end, rooms.time_zone))
     await rooms.availability.declare(
         session.principal,
         authority=_partner(rooms, authority),
         opt=OptType(opt),
         reason=reason,
-        windows=[Interval(start=first, end=last)],
+        windows=windows,
+        market_context=market_context,
         resources=[resource] if resource else [],
         request_id=request_id,
     )
@@ -103,6 +107,13 @@ def _partner(rooms: WebRooms, authority: str) -> str:
     if authority not in rooms.declarable_partners:
         raise InvalidInput("authority", "is not a grid partner of ours that speaks OpenADR 2.0b")
     return authority
+
+
+def _window(prefix: str, start: str, end: str, time_zone: str) -> Interval:
+    first, last = _instant(f"{prefix}start", start, time_zone), _instant(f"{prefix}end", end, time_zone)
+    if last <= first:
+        raise InvalidInput(f"{prefix}end", "must be later than the start")
+    return Interval(start=first, end=last)
 
 
 def _instant(field: str, text: str, time_zone: str) -> datetime:

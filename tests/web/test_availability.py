@@ -80,6 +80,27 @@ async def test_what_is_declared_is_kept_shown_and_withdrawn(place: tuple[Wired, 
     assert "being withdrawn" in (await browser.get("/utility", **HTML)).text
 
 
+async def test_a_second_window_and_a_market_context_may_be_said(place: tuple[Wired, Browser]) -> None:
+    house, browser = place
+    await browser.login("olga")
+    second = {
+        "second_start": "2030-07-02T18:00",
+        "second_end": "2030-07-02T19:00",
+        "market_context": "http://a.example/b",
+    }
+    form = await browser.form("/utility", DECLARE) | FIELDS | second
+    assert (await browser.post(DECLARE, form)).headers["Location"] == "/utility"
+    (row,) = house.scene.store.all(OptSchedule, TENANT)
+    assert [window.start.isoformat() for window in row.windows] == [
+        "2030-07-01T16:00:00+00:00",
+        "2030-07-02T16:00:00+00:00",
+    ]
+    assert row.market_context == "http://a.example/b"
+    page = (await browser.get("/utility", **HTML)).text
+    assert "http://a.example/b" in page
+    assert "2030-07-02 16:00Z to 2030-07-02 17:00Z" in page
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
@@ -90,8 +111,10 @@ async def test_what_is_declared_is_kept_shown_and_withdrawn(place: tuple[Wired, 
         ({"end": "2030-07-01T18:00"}, "end"),
         ({"reason": "because"}, "reason"),
         ({"start": "2001-07-01T18:00", "end": "2001-07-01T20:00"}, "windows"),
+        ({"second_start": "2030-07-02T18:00"}, "second_end"),
+        ({"second_start": "2030-07-02T18:00", "second_end": "2030-07-02T17:00"}, "second_end"),
     ],
-    ids=range(7),
+    ids=range(9),
 )
 async def test_what_makes_no_sense_is_said_so(
     place: tuple[Wired, Browser], changes: dict[str, str], field: str
