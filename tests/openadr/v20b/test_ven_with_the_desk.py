@@ -88,7 +88,7 @@ def event(event_id: str, kw: float, **changes: Any) -> str:
     [((2, 40), (1, 60), 60.0), ((2, 60), (0, 40), 60.0), ((1, 60), (1, 40), 40.0), ((0, 60), (0, 40), 40.0)],
     ids=["1-beats-2", "2-beats-none", "equal", "none-at-all"],
 )
-def test_a21_priority_decides_between_two_programmes_that_overlap(
+def test_a21_hostile_a23_priority_decides_between_two_programmes_that_overlap(
     first: tuple[int, float], second: tuple[int, float], in_force: float
 ) -> None:
     async def scenario(site: Site) -> None:

@@ -157,7 +157,7 @@ def test_b6_several_values_share_their_interval() -> None:
     assert [one.value for one in found] == pytest.approx([100.0, 200.0, 300.0])
 
 
-def test_b7_what_cannot_be_used_harms_nobody_and_is_told() -> None:
+def test_b7_hostile_a25_what_cannot_be_used_harms_nobody_and_is_told() -> None:
     curve = {"type": "CURVE", "values": [{"x": 0, "y": 1}, {"x": 1.5, "y": 0.2}]}
     odd: list[Json] = [
         {"intervals": [{"id": 0, "payloads": []}], "intervalPeriod": period(START, "PT1H")},
