@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.app.gateway import open_gateway
 from gateway.app.partner_errors import naming_partner
 from gateway.app.peers import push_server_of, rereader_of, ven_settings_of
 from gateway.app.vtns import ven3_settings
@@ -15,7 +16,7 @@ from gateway.domain.inventory import parse_inventory
 from gateway.grid_settings import ONLY_20B, Vtn3Settings, VtnPushSettings, VtnSettings, WebhookSettings
 from gateway.openadr.https import tls_context
 from gateway.openadr.v20b.signature import MessageSigner, verify
-from gateway.settings import Settings, StoreSettings, load_settings
+from gateway.settings import RpcSettings, Settings, StoreSettings, WebSettings, load_settings
 from tests.app.example_keys import CONFIG, keys_by_table
 from tests.fakes.store import MemoryStore
 from tests.openadr.v20b import signing
@@ -249,6 +250,19 @@ def test_what_a_ven_refuses_is_named_by_the_key_of_the_file(tmp_path: Path, name
     settings = told(tmp_path, new(authority="vtn:first"), text(files_in(tmp_path)))
     with pytest.raises(InvalidInput) as caught, naming_partner(1, settings.vtn[1]):
         building(settings.vtn[1])
+    assert caught.value.field == f"vtn[1].{key}"
+    assert word in caught.value.problem
+
+
+@pytest.mark.parametrize("name", ["profile", "3.x-profile", "ca-missing"])
+async def test_a_gateway_with_such_a_partner_does_not_start(tmp_path: Path, name: str) -> None:
+    text, key, word = REFUSED[name]
+    doors = {"rpc": RpcSettings(port=0, allow_plain_on_loopback=True), "web": WebSettings(port=0)}
+    store = {"store": StoreSettings(url=f"sqlite:///{tmp_path / 'rows.sqlite'}")}
+    settings = told(tmp_path, new(authority="vtn:first"), text(files_in(tmp_path))).model_copy(update=doors | store)
+    with pytest.raises(InvalidInput) as caught:
+        async with open_gateway(settings):
+            pass
     assert caught.value.field == f"vtn[1].{key}"
     assert word in caught.value.problem
 
