@@ -15,7 +15,7 @@ from gateway.v1 import types_pb2
 from tests.fakes.wired import OTHER, TENANT, Wired, wired
 from tests.rpc.conftest import Caller
 from tests.rpc.refusals import Refusal, refusal
-from tests.web.utility_scene import PARTNER, vtn
+from tests.web.partners_scene import PARTNER, vtn
 
 WAIT = 5.0
 HOUR = timedelta(hours=1)

@@ -11,7 +11,7 @@ from gateway.grid_settings import VtnSettings
 from gateway.services.declare_availability import REGISTRATION_TOPIC
 from tests.fakes.wired import TENANT, Wired
 from tests.web.conftest import HTML, Browser, browsing, serving
-from tests.web.utility_scene import PARTNER, with_partners
+from tests.web.partners_scene import PARTNER, with_partners
 
 DECLARE, WITHDRAW, REGISTRATION = "/utility/availability", "/utility/availability/withdraw", "/utility/registration"
 FIELDS = {

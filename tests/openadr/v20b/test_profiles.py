@@ -20,7 +20,7 @@ from tests.fakes.clock import HandClock
 from tests.openadr.v20b import messages
 from tests.openadr.v20b.bench import Bench, virtually
 from tests.openadr.virtual_life import AUTHORITY, START, TENANT
-from tests.web.utility_scene import vtn
+from tests.web.partners_scene import vtn
 
 HOURLY = [messages.interval("PT1H", 0.1 + hour / 100, uid=str(hour)) for hour in range(24)]
 

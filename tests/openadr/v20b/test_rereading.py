@@ -12,7 +12,7 @@ from gateway.openadr.v20b.rereading import Rereader
 from gateway.openadr.v20b.settings import VenSettings
 from tests.fakes.store import MemoryStore
 from tests.openadr.v20b import messages
-from tests.web.utility_scene import PARTNER, vtn
+from tests.web.partners_scene import PARTNER, vtn
 
 NOW = datetime(2025, 10, 15, 8, tzinfo=UTC)
 SETTINGS = VenSettings(

@@ -95,6 +95,8 @@ class Mosquitto(BrokerProcess):
         return binary, "-c", str(file)
 
 
+# mosquitto is a Debian package, no Python one: `scripts/test` must work without it, and everything else about MQTT is tried with amqtt,
+# which is installed with the tests. CI installs it.
 needs_mosquitto = pytest.mark.skipif(
     shutil.which("mosquitto") is None and not Path(_DEBIAN).exists(),
     reason="there is no mosquitto: MQTT 5 and client certificates are not tried against a real broker",

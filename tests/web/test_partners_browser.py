@@ -9,8 +9,8 @@ from gateway.domain.programs import ProgramState
 from gateway.domain.signals import GridEvent, OptType
 from tests.fakes.wired import TENANT
 from tests.web.conftest import serving
+from tests.web.partners_scene import PARTNER, with_partners
 from tests.web.test_browser import PHONE, Desk, contrast, open_browser, page_is_wider_than_the_screen
-from tests.web.utility_scene import PARTNER, with_partners
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 COMING = f"{PARTNER}:E&1 <b>"

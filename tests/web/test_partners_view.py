@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from gateway.domain.programs import PendingReport, ReportDuty
 from gateway.domain.signals import EventInterval, Instruction, OptType, ReportRequest
 from gateway.ports import PartnerExchange, PartnerStanding
-from gateway.web import utility_view as view
-from gateway.web.utility_view import _WORDS
-from tests.web.utility_scene import grid_event
+from gateway.web import partners_view as view
+from gateway.web.partners_view import _WORDS
+from tests.web.partners_scene import grid_event
 
 NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
 HERE = ZoneInfo("Europe/Brussels")

@@ -16,7 +16,7 @@ from gateway.domain.limits import Limit
 from gateway.domain.programs import NonCompliance, PendingReport, ReportDuty
 from gateway.domain.settlement import EventPerformance
 from gateway.domain.signals import EventStatus, GridEvent, OptType, RawSignal, ReportRequest
-from gateway.web import utility_view as view
+from gateway.web import partners_view as view
 from gateway.web.availability import availability_context
 from gateway.web.rooms import TEMPLATES, Login, Rooms, SameOrigin, WebRooms, go_to
 from gateway.web.sessions import require_csrf

@@ -14,7 +14,7 @@ from gateway.domain.signals import GridEvent, OptType
 from gateway.openadr.health import PartnerBook, VenHealth, VenState
 from tests.fakes.wired import OTHER, TENANT, Wired
 from tests.web.conftest import HTML, Browser, browsing, serving
-from tests.web.utility_scene import PARTNER, PROGRAM, grid_event, with_partners
+from tests.web.partners_scene import PARTNER, PROGRAM, grid_event, with_partners
 
 COMING = f"{PARTNER}:E&1 <b>"
 EVENT = f"/utility/event?{urlencode({'id': COMING})}"
