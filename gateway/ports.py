@@ -12,6 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from gateway.domain.bids import Award, Nomination, Order
 from gateway.domain.evidence import AuditEntry, ChainedEntry
 from gateway.domain.identity import Principal
+from gateway.domain.limits import Limit
 from gateway.domain.series import CarbonSeries, PriceSeries
 from gateway.domain.signals import EventAnswer, GridEvent, RawSignal, ResourceStatus, UsageReading
 from gateway.domain.timegrid import DeliveryDay, TimeGrid
@@ -232,6 +233,49 @@ class SignalDesk(Protocol):
 
     async def contact(self, principal: Principal, authority: str, *, is_lost: bool) -> None:
         """Tell whether the partner can be reached; a lost partner never opens a limit."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StatedLimits:
+    """What one authority now says of its limits, translated, for authorities that state limits and send no events.
+
+    Attributes:
+        authority: Who speaks, `{protocol}:{name}`, for example `oscp:dso-1`, `lpc:box-7` or `charger:cp-3`.
+        raw: The message as received; None when the words are not a message (a lost contact, a controller's own step).
+        limits: New limits, complete, each of this authority.
+        withdrawn: Ids of its limits that no longer apply from now on. What overlaps a new limit of the same node, direction, kind
+            and phases need not be named: the newest word replaces it for that time, the rest of it stays.
+        puts: Rows of the caller's own (a link, a state machine) that become durable in the same batch.
+        audit: Entries of the caller's own, in the same batch.
+    """
+
+    authority: str
+    raw: RawSignal | None
+    limits: tuple[Limit, ...] = ()
+    withdrawn: tuple[str, ...] = ()
+    puts: tuple[Put, ...] = ()
+    audit: tuple[AuditEntry, ...] = ()
+
+
+class LimitDesk(Protocol):
+    """Where rooms bring limits that an authority states directly; implemented by `services.gather_signals`."""
+
+    async def state_limits(self, principal: Principal, stated: StatedLimits) -> None:
+        """Make an authority's limits durable and let them act; reductions act from memory even when the store fails.
+
+        Raises:
+            InvalidInput: A limit is of another authority or names an unknown node.
+            StorageUnavailable: Nothing was kept; the partner must not be answered.
+        """
+        ...
+
+    async def contact(self, principal: Principal, authority: str, *, is_lost: bool) -> None:
+        """Tell whether an unconditional authority can be reached; a loss acts at once and never opens a limit."""
+        ...
+
+    def stated_by(self, tenant: str, authority: str) -> Sequence[Limit]:
+        """Return the limits of an authority that are in force or to come, for example after a restart."""
         ...
 
 

@@ -23,6 +23,9 @@ from gateway.domain.errors import InvalidInput
 from gateway.domain.timegrid import Interval
 from gateway.domain.topology import Node
 
+PhasePowers = tuple[float | None, float | None, float | None]
+"""A power per phase, L1 to L3, in kW."""
+
 
 class Direction(StrEnum):
     """Which way the power flows; IMPORT is drawn from the grid."""
@@ -72,11 +75,21 @@ class Limit:
     """From when it no longer applies although its interval goes on; None while in force."""
     reason: str = ""
     """Why, in the authority's own words, for people."""
+    phase_max_kw: PhasePowers | None = None
+    """Upper bound of each phase L1 to L3 beside the total; None inside it: that phase has no bound of its own."""
+    guaranteed_kw: float = 0.0
+    """What the authority guarantees at the node: headroom never pushes this limit under it; lifts nobody else's limit."""
+    is_at_grid: bool = False
+    """True when it bounds what is drawn from the grid at the connection point: own generation and batteries carry the rest."""
 
     def __post_init__(self) -> None:
         """Reject powers that are negative or not finite and a manual limit without an end."""
-        if not np.isfinite(self.max_kw) or self.max_kw < 0.0:
-            raise InvalidInput("limit.max_kw", "must be a finite number of at least 0")
+        for name, power_kw in (("max_kw", self.max_kw), ("guaranteed_kw", self.guaranteed_kw)):
+            if not np.isfinite(power_kw) or power_kw < 0.0:
+                raise InvalidInput(f"limit.{name}", "must be a finite number of at least 0")
+        for phase_kw in self.phase_max_kw or ():
+            if phase_kw is not None and (not np.isfinite(phase_kw) or phase_kw < 0.0):
+                raise InvalidInput("limit.phase_max_kw", "must be finite numbers of at least 0")
         if self.interval.end is None and self.authority.startswith("manual:"):
             raise InvalidInput("limit.interval.end", "a manual limit must expire")
 

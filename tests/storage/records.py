@@ -150,6 +150,9 @@ def limit(record_id: str = "limit-1", **changes: Any) -> Limit:
         "known_at": T0,
         "withdrawn_at": None,
         "reason": 'Überlast – 40 % 🔌 "quoted" \\ and\nnew line',
+        "phase_max_kw": (11.5, None, 0.0),
+        "guaranteed_kw": 4.2,
+        "is_at_grid": True,
     }
     return Limit(id=record_id, tenant=TENANT, **values | changes)
 
