@@ -37,6 +37,7 @@ from gateway.domain.series import (
 from gateway.domain.timegrid import DeliveryDay, zone_of
 from gateway.observe import logger
 from gateway.ports import Batch, CarbonSource, Clock, Ids, PriceSource, Put, Store
+from gateway.services.gather_market_data.revisions import as_known, better
 from gateway.services.gather_market_data.settings import GatherSettings
 from gateway.services.gather_market_data.stand_in import shifted_series
 
@@ -124,10 +125,7 @@ class MarketDataGatherer:
             until=span.end,
             limit=_MOST_REVISIONS,
         )
-        known: PriceSeries | None = None
-        for series in sorted((row.record for row in rows), key=lambda one: one.fetched_at):
-            if series.fetched_at <= at and series.grid.start == span.start:
-                known, _ = _better(known, series, "")
+        known = as_known((row.record for row in rows if row.record.grid.start == span.start), at)
         if known is None:
             raise NotFound("prices", f"{market_day_id(zone, product, day)} at {at.isoformat()}")
         return known
@@ -296,7 +294,7 @@ class MarketDataGatherer:
         row = await self.store.get(MarketDayStatus, tenant, market_day_id(zone, product, day))
         before = None if row is None else row.record
         known = await self._series_of(tenant, before)
-        series, note = _better(known, fetched, note)
+        series, note = better(known, fetched, note)
         state = judge_day(product, series, day, now)
         if state is DayState.FALLBACK and (series is None or series.quality is not Quality.SUBSTITUTED):
             stand_in = await self._stand_in(tenant, zone, product, day)
@@ -395,13 +393,3 @@ def _require_asked(series: PriceSeries, zone: str, product: PriceProduct, day: D
     if series.product is not product:
         raise InvalidInput("series.product", f"is not {product.value}; two auctions never mix")
     require_day(series.grid, day)
-
-
-def _better(known: PriceSeries | None, fetched: PriceSeries | None, note: str) -> tuple[PriceSeries | None, str]:
-    """Return which series the day points to: the newer one, unless it has lost values that were there."""
-    if fetched is None or known is None or known.quality is Quality.SUBSTITUTED:
-        return (known if fetched is None else fetched), note
-    if len(fetched.gaps) > len(known.gaps):
-        withdrawn = f"{fetched.source} withdrew values that it had published; the fuller series is kept"
-        return known, "; ".join(part for part in (note, withdrawn) if part)
-    return fetched, note
