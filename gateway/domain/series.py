@@ -33,7 +33,24 @@ class PriceProduct(StrEnum):
 
     DAY_AHEAD_SDAC = "day-ahead-sdac"
     DAY_AHEAD_EXAA = "day-ahead-exaa"
+    DAY_AHEAD_LOCAL = "day-ahead-local"
+    """An auction of one zone alone: outside the coupling, or when the coupling has failed."""
+    DAY_AHEAD_LMP = "day-ahead-lmp"
+    """Locational marginal price of a node in a US day-ahead market."""
+    INTRADAY_IDA1 = "intraday-ida1"
+    """First European intraday auction, 15:00 the day before."""
+    INTRADAY_IDA2 = "intraday-ida2"
+    """Second, 22:00 the day before."""
+    INTRADAY_IDA3 = "intraday-ida3"
+    """Third, 10:00 on the day, for its second half."""
+    INTRADAY_REFERENCE = "intraday-reference"
+    """What short-term trading of a period cost on average; nobody buys at it, contracts and risk refer to it."""
     IMBALANCE = "imbalance"
+    """One price for both directions."""
+    IMBALANCE_LONG = "imbalance-long"
+    """What a surplus is paid where two prices hold: less was drawn than bought."""
+    IMBALANCE_SHORT = "imbalance-short"
+    """What a deficit costs where two prices hold: more was drawn than bought."""
     TARIFF_ENERGY = "tariff-energy"
     PROGRAM_TARIFF = "program-tariff"
     """What a grid partner's program charges per MWh drawn, as its events say."""
@@ -195,6 +212,8 @@ class DayState(StrEnum):
     PARTIAL = "partial"
     COMPLETE = "complete"
     LATE = "late"
+    DECOUPLED = "decoupled"
+    """The coupling's own deadline for its results passed without any: local auctions may follow."""
     FALLBACK = "fallback"
 
 
@@ -234,6 +253,10 @@ class PublicationRule:
     """From it on, a day that is not complete is LATE: people are told."""
     fallback: time | None
     """From it on, a stand-in is used; None when there is none for this product."""
+    decoupled: time | None = None
+    """From it on, a day of which nothing is published counts as decoupled; None where nothing is coupled."""
+    delivery_from: time = time(0)
+    """Local time of the delivery day before which the product has no values at all."""
 
     def opens_at(self, day: DeliveryDay) -> datetime:
         """Return from when on asking makes sense."""
@@ -247,22 +270,51 @@ class PublicationRule:
         """Return from when on a stand-in is used; None for never."""
         return None if self.fallback is None else day.next(self.day_offset).at(self.fallback)
 
+    def decoupled_at(self, day: DeliveryDay) -> datetime | None:
+        """Return from when on a day without any value is decoupled; None for never."""
+        return None if self.decoupled is None else day.next(self.day_offset).at(self.decoupled)
 
+
+_SETTLED_AFTERWARDS = PublicationRule(day_offset=1, first_poll=time(0, 5), late=time(12), fallback=None)
 PUBLICATION: dict[PriceProduct, PublicationRule] = {
     PriceProduct.DAY_AHEAD_SDAC: PublicationRule(
-        day_offset=-1, first_poll=time(12, 45), late=time(14), fallback=time(20)
+        day_offset=-1, first_poll=time(12, 45), late=time(14), fallback=time(20), decoupled=time(14, 20)
     ),
     PriceProduct.DAY_AHEAD_EXAA: PublicationRule(
         day_offset=-1, first_poll=time(10, 20), late=time(11, 30), fallback=None
     ),
-    PriceProduct.IMBALANCE: PublicationRule(day_offset=1, first_poll=time(0, 5), late=time(12), fallback=None),
+    PriceProduct.DAY_AHEAD_LOCAL: PublicationRule(day_offset=-1, first_poll=time(11), late=time(16), fallback=None),
+    PriceProduct.DAY_AHEAD_LMP: PublicationRule(day_offset=-1, first_poll=time(13), late=time(15), fallback=None),
+    PriceProduct.INTRADAY_IDA1: PublicationRule(day_offset=-1, first_poll=time(15, 10), late=time(16), fallback=None),
+    PriceProduct.INTRADAY_IDA2: PublicationRule(day_offset=-1, first_poll=time(22, 10), late=time(23), fallback=None),
+    PriceProduct.INTRADAY_IDA3: PublicationRule(
+        day_offset=0, first_poll=time(10, 10), late=time(11), fallback=None, delivery_from=time(12)
+    ),
+    PriceProduct.INTRADAY_REFERENCE: PublicationRule(day_offset=1, first_poll=time(0, 5), late=time(12), fallback=None),
+    PriceProduct.IMBALANCE: _SETTLED_AFTERWARDS,
+    PriceProduct.IMBALANCE_LONG: _SETTLED_AFTERWARDS,
+    PriceProduct.IMBALANCE_SHORT: _SETTLED_AFTERWARDS,
     PriceProduct.TARIFF_ENERGY: PublicationRule(day_offset=-7, first_poll=time(0), late=time(20), fallback=None),
     PriceProduct.PROGRAM_TARIFF: PublicationRule(day_offset=-1, first_poll=time(0), late=time(20), fallback=None),
     PriceProduct.PROGRAM_EXPORT_TARIFF: PublicationRule(
         day_offset=-1, first_poll=time(0), late=time(20), fallback=None
     ),
 }
-"""Results of the day-ahead coupling come from 12:45, late from 14:00; after 20:00 the same day last week stands in."""
+"""Results of the day-ahead coupling come from 12:45 and are late from 14:00; at 14:20 full decoupling is declared (message of Nord
+Pool of May 2026); after 20:00 another day stands in. Intraday auctions clear at 15:00, 22:00 and 10:00 (SIDC)."""
+
+
+def missing_slots(series: PriceSeries | None, product: PriceProduct, day: DeliveryDay) -> int:
+    """Return how many delivery periods of the day that the product has values for have none.
+
+    Args:
+        series: The best series so far; None when nothing is published: then quarter-hours are counted.
+        product: What the prices are of; the third intraday auction has values from noon on.
+        day: The delivery day.
+    """
+    first = day.at(PUBLICATION[product].delivery_from)
+    starts = day.grid().starts() if series is None else series.gaps
+    return sum(start >= first for start in starts)
 
 
 def judge_day(product: PriceProduct, series: PriceSeries | None, day: DeliveryDay, now: datetime) -> DayState:
@@ -274,12 +326,15 @@ def judge_day(product: PriceProduct, series: PriceSeries | None, day: DeliveryDa
         day: The delivery day.
         now: The instant of judgement.
     """
-    if series is not None and series.is_complete and series.quality is not Quality.SUBSTITUTED:
+    is_own = series is not None and series.quality is not Quality.SUBSTITUTED
+    if is_own and missing_slots(series, product, day) == 0:
         return DayState.COMPLETE
     rule = PUBLICATION[product]
-    fallback_at = rule.fallback_at(day)
+    fallback_at, decoupled_at = rule.fallback_at(day), rule.decoupled_at(day)
     if fallback_at is not None and now >= fallback_at:
         return DayState.FALLBACK
+    if decoupled_at is not None and now >= decoupled_at and not is_own:
+        return DayState.DECOUPLED
     if now >= rule.late_at(day):
         return DayState.LATE
     return DayState.WAITING if series is None else DayState.PARTIAL

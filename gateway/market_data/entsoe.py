@@ -5,7 +5,7 @@ hang on servers that ignore the offset. The token goes out as the documented que
 errors, not in logs. Source: Transparency Platform RESTful API, implementation guide (documentType, in_Domain, periodStart).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -21,7 +21,7 @@ from gateway.market_data.entsoe_day import AssembledDay, assemble_day, auction_s
 from gateway.market_data.entsoe_document import PriceDocument, PriceTimeSeries, read_balancing, read_publication
 from gateway.market_data.entsoe_xml import is_zip, read_zip
 from gateway.market_data.http_fetch import FetchCaps, Reply, checked_url, fetch
-from gateway.market_data.market_rules import MarketRules
+from gateway.market_data.market_rules import MarketRules, contract_of
 from gateway.market_data.provenance import UNNAMED, joined_note, named_prices
 from gateway.market_data.rate_budget import RateBudget
 from gateway.ports import Clock, Worker
@@ -32,6 +32,12 @@ BAN = timedelta(minutes=10)
 """How long the platform refuses all requests of an address and token after too many."""
 _FINAL = "A02"
 _WITHDRAWN = "A13"
+_CATEGORIES = {
+    PriceProduct.IMBALANCE: None,
+    PriceProduct.IMBALANCE_LONG: "A04",
+    PriceProduct.IMBALANCE_SHORT: "A05",
+}
+"""imbalance_Price.category of each product: excess balance is A04, insufficient balance A05; None takes all."""
 _WORKER_FROM_BYTES = 250_000
 """Larger documents take more than about 50 ms to read and go to a worker process."""
 _ZIP_RATIO = 25
@@ -133,7 +139,7 @@ class EntsoeEndpoint:
 
 
 class EntsoePriceSource:
-    """Day-ahead prices of one auction; `ports.PriceSource`.
+    """Prices of one day-ahead or intraday auction; `ports.PriceSource`.
 
     Only the auction of `product` is returned, chosen by the zone's rule. The EXAA auction is a hint of the day, never the
     price that settles: it is always preliminary. `published_at` is the document's creation time, which the platform sets when
@@ -160,7 +166,7 @@ class EntsoePriceSource:
             InvalidInput: The zone is unknown, the platform refuses the request, or the document breaks a rule.
         """
         area = area_code(zone)
-        domains = {"in_Domain": area, "out_Domain": area, "contract_MarketAgreement.type": "A01"}
+        domains = {"in_Domain": area, "out_Domain": area, "contract_MarketAgreement.type": contract_of(self._product)}
         reply = await self._endpoint.ask("A44", domains, day)
         document = await self._endpoint.read(read_prices, reply.body, area)
         if document is None:
@@ -182,14 +188,20 @@ class EntsoePriceSource:
 
 
 class EntsoeImbalanceSource:
-    """Imbalance prices where one price holds for long and short, as in Belgium; `ports.PriceSource`.
+    """Imbalance prices of one direction, or of both where one price holds, as in Belgium; `ports.PriceSource`.
 
-    A day in progress comes with the quarter-hours that have passed; it is preliminary until the operator's final document.
+    A day in progress comes with the quarter-hours that have passed; it is preliminary until the operator's final document. Where
+    a document has one price without a category, it is the price of both directions: in the Netherlands long and short differ in
+    regulation state 2 only.
     """
 
-    def __init__(self, *, endpoint: EntsoeEndpoint, rules: MarketRules) -> None:
+    def __init__(
+        self, *, endpoint: EntsoeEndpoint, rules: MarketRules, product: PriceProduct = PriceProduct.IMBALANCE
+    ) -> None:
         self._endpoint = endpoint
         self._rules = rules
+        self._product = product
+        self._category = _CATEGORIES[product]
 
     @property
     def name(self) -> str:
@@ -201,22 +213,22 @@ class EntsoeImbalanceSource:
 
         Raises:
             PeerUnavailable: The platform does not answer, asks to wait or sends a web page.
-            InvalidInput: The archive or a document breaks a rule, or long and short have different prices: two prices are
-                two series, and a series that mixed them would settle wrongly.
+            InvalidInput: The archive or a document breaks a rule, or long and short have different prices although one price
+                was asked for: a series that mixed them would settle wrongly.
         """
         area = area_code(zone)
         reply = await self._endpoint.ask("A85", {"controlArea_Domain": area}, day)
         documents = await self._endpoint.read(read_imbalance, reply.body, area)
         valid = [document for document in documents if document.status != _WITHDRAWN]
-        final = _single_price([s for d in valid if d.status == _FINAL for s in d.series], day)
-        early = _single_price([s for d in valid if d.status != _FINAL for s in d.series], day)
+        final = _single_price(self._mine(d for d in valid if d.status == _FINAL), day)
+        early = _single_price(self._mine(d for d in valid if d.status != _FINAL), day)
         chosen = _first_known(final, early)
         if chosen is None:
             return None
         require_limits(chosen, self._rules.limits_on(PriceProduct.IMBALANCE, chosen.currency, day.day))
         asked = _Asked(
             zone=zone,
-            product=PriceProduct.IMBALANCE,
+            product=self._product,
             day=day,
             published_at=max(document.created_at for document in valid),
             fetched_at=self._endpoint.now(),
@@ -224,6 +236,13 @@ class EntsoeImbalanceSource:
         )
         is_final = final is not None and chosen.prices_per_mwh == final.prices_per_mwh
         return _series(chosen, asked, Quality.FINAL if is_final else Quality.PRELIMINARY)
+
+    def _mine(self, documents: Iterable[PriceDocument]) -> list[PriceTimeSeries]:
+        """Return the series of our direction: its own category, or the one price that holds for both."""
+        found = [series for document in documents for series in document.series]
+        if self._category is None:
+            return found
+        return [series for series in found if series.category in (self._category, None)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

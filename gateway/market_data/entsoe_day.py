@@ -16,8 +16,8 @@ from gateway.domain.errors import InvalidInput
 from gateway.domain.series import PriceProduct
 from gateway.domain.timegrid import DeliveryDay, TimeGrid
 from gateway.domain.units import QUARTER_HOUR
-from gateway.market_data.entsoe_document import DAY_AHEAD_CONTRACT, PriceDocument, PricePeriod, PriceTimeSeries
-from gateway.market_data.market_rules import PriceLimits, ZoneRule
+from gateway.market_data.entsoe_document import PriceDocument, PricePeriod, PriceTimeSeries
+from gateway.market_data.market_rules import PriceLimits, ZoneRule, contract_of
 
 SUSPICIOUS_TAIL = timedelta(hours=3)
 """A last point that is repeated for longer than this may be a document cut short (no auction day has had it so far)."""
@@ -51,9 +51,9 @@ class AssembledDay:
 
 
 def auction_series(document: PriceDocument, rule: ZoneRule, product: PriceProduct) -> tuple[PriceTimeSeries, ...]:
-    """Return the series of a day-ahead document that are the auction of the product in this zone.
+    """Return the series of a price document that are the auction of the product in this zone.
 
-    The auction is never guessed: positions the rule does not list are left out, and so are intraday contracts.
+    The auction is never guessed: positions the rule does not list are left out, and so are series of another contract.
 
     Raises:
         InvalidInput: The rule has no auction of that product, two listed positions are there at once, or a currency is not
@@ -63,7 +63,7 @@ def auction_series(document: PriceDocument, rule: ZoneRule, product: PriceProduc
     if positions is None:
         raise InvalidInput("product", f"zone {rule.zone} has no rule for {product.value}")
     chosen = tuple(
-        series for series in document.series if series.contract == DAY_AHEAD_CONTRACT and series.sequence in positions
+        series for series in document.series if series.contract == contract_of(product) and series.sequence in positions
     )
     if len({series.sequence for series in chosen}) > 1:
         raise InvalidInput("classificationSequence", f"zone {rule.zone} has two auctions but its rule tells of one")

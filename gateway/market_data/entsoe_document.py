@@ -37,8 +37,6 @@ from gateway.market_data.entsoe_xml import read_tree
 
 NO_SEQUENCE = "none"
 """Sequence of a series without a position element."""
-DAY_AHEAD_CONTRACT = "A01"
-"""contract_MarketAgreement.type: daily; A07 is intraday."""
 DEFAULT_MAX_SPAN = timedelta(days=4)
 
 _PUBLICATION = "urn:iec62325.351:tc57wg16:451-3:publicationdocument:"

@@ -1,15 +1,27 @@
 """Dated rules of the markets, read from a file: price limits, and which auction is which in a zone's documents."""
 
+import dataclasses
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gateway.domain.errors import InvalidInput
 from gateway.domain.series import PriceProduct
+
+DAILY_CONTRACT = "A01"
+"""contract_MarketAgreement.type of day-ahead auctions."""
+INTRADAY_CONTRACT = "A07"
+"""contract_MarketAgreement.type of intraday auctions."""
+_INTRADAY = frozenset({PriceProduct.INTRADAY_IDA1, PriceProduct.INTRADAY_IDA2, PriceProduct.INTRADAY_IDA3})
+
+
+def contract_of(product: PriceProduct) -> str:
+    """Return the contract type under which ENTSO-E files the auction of a product; its positions are counted per contract."""
+    return INTRADAY_CONTRACT if product in _INTRADAY else DAILY_CONTRACT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +51,15 @@ class ZoneRule:
     """ISO 4217 codes that prices of the zone may come in."""
     sequences: Mapping[PriceProduct, tuple[str, ...]]
     """Classification sequences that are the auction of a product; `none` means a series without a position."""
+    imbalance: Literal["single", "dual"] = "single"
+    """Whether long and short are settled at one price, or each at its own."""
+
+    @property
+    def imbalance_products(self) -> tuple[PriceProduct, ...]:
+        """What the imbalance prices of the zone are kept as."""
+        if self.imbalance == "single":
+            return (PriceProduct.IMBALANCE,)
+        return (PriceProduct.IMBALANCE_LONG, PriceProduct.IMBALANCE_SHORT)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +75,7 @@ class MarketRules:
         own = self.zones.get(name)
         if own is not None:
             return own
-        return ZoneRule(zone=name, currencies=self.default_zone.currencies, sequences=self.default_zone.sequences)
+        return dataclasses.replace(self.default_zone, zone=name)
 
     def limits_on(self, product: PriceProduct, currency: str, day: date) -> PriceLimits | None:
         """Return the price limits in force on a delivery day; None when the market has no known limit."""
@@ -119,14 +140,23 @@ def _zone_rule(field: str, zone: str, row: Mapping[str, Any]) -> ZoneRule:
         if not isinstance(positions, list) or not all(isinstance(position, str) for position in positions):
             raise InvalidInput(f"{field}.sequences.{name}", "must be a list of texts")
         sequences[product] = tuple(positions)
-    listed = [position for positions in sequences.values() for position in positions]
+    listed = [(contract_of(product), position) for product, positions in sequences.items() for position in positions]
     if len(set(listed)) != len(listed):
         raise InvalidInput(f"{field}.sequences", "gives one position to two auctions")
     return ZoneRule(
         zone=zone,
         currencies=tuple(_currency(f"{field}.currencies", currency) for currency in currencies),
         sequences=sequences,
+        imbalance=_scheme(f"{field}.imbalance", row.get("imbalance", "single")),
     )
+
+
+def _scheme(field: str, value: object) -> Literal["single", "dual"]:
+    if value == "dual":
+        return "dual"
+    if value != "single":
+        raise InvalidInput(field, "must be single or dual")
+    return "single"
 
 
 def _product(field: str, value: object) -> PriceProduct:

@@ -25,14 +25,8 @@ from gateway.rpc.door import Context, caller
 from gateway.v1 import market_data_service_pb2 as pb
 from gateway.v1 import market_data_service_pb2_grpc as pb_grpc
 
-_PRODUCTS = {
-    pb.PRICE_PRODUCT_DAY_AHEAD_SDAC: PriceProduct.DAY_AHEAD_SDAC,
-    pb.PRICE_PRODUCT_DAY_AHEAD_EXAA: PriceProduct.DAY_AHEAD_EXAA,
-    pb.PRICE_PRODUCT_IMBALANCE: PriceProduct.IMBALANCE,
-    pb.PRICE_PRODUCT_TARIFF_ENERGY: PriceProduct.TARIFF_ENERGY,
-    pb.PRICE_PRODUCT_PROGRAM_TARIFF: PriceProduct.PROGRAM_TARIFF,
-    pb.PRICE_PRODUCT_PROGRAM_EXPORT_TARIFF: PriceProduct.PROGRAM_EXPORT_TARIFF,
-}
+_PRODUCTS = {getattr(pb, f"PRICE_PRODUCT_{product.name}"): product for product in PriceProduct}
+"""Both sides name a product by the same word."""
 _QUALITIES = {
     Quality.FINAL: pb.QUALITY_FINAL,
     Quality.PRELIMINARY: pb.QUALITY_PRELIMINARY,

@@ -40,6 +40,22 @@ class _PriceProductEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PricePro
     """What a grid partner's program charges for energy drawn, as its events say."""
     PRICE_PRODUCT_PROGRAM_EXPORT_TARIFF: _PriceProduct.ValueType  # 6
     """What a grid partner's program pays for energy fed in, as its events say."""
+    PRICE_PRODUCT_DAY_AHEAD_LOCAL: _PriceProduct.ValueType  # 7
+    """Auction of one zone alone."""
+    PRICE_PRODUCT_DAY_AHEAD_LMP: _PriceProduct.ValueType  # 8
+    """Locational marginal price of a node, day ahead."""
+    PRICE_PRODUCT_INTRADAY_IDA1: _PriceProduct.ValueType  # 9
+    """First European intraday auction."""
+    PRICE_PRODUCT_INTRADAY_IDA2: _PriceProduct.ValueType  # 10
+    """Second European intraday auction."""
+    PRICE_PRODUCT_INTRADAY_IDA3: _PriceProduct.ValueType  # 11
+    """Third European intraday auction: the second half of the day."""
+    PRICE_PRODUCT_INTRADAY_REFERENCE: _PriceProduct.ValueType  # 12
+    """Mean of short-term trading."""
+    PRICE_PRODUCT_IMBALANCE_LONG: _PriceProduct.ValueType  # 13
+    """Imbalance price of a surplus where two prices hold."""
+    PRICE_PRODUCT_IMBALANCE_SHORT: _PriceProduct.ValueType  # 14
+    """Imbalance price of a deficit where two prices hold."""
 
 class PriceProduct(_PriceProduct, metaclass=_PriceProductEnumTypeWrapper):
     """What a price is the price of."""
@@ -58,6 +74,22 @@ PRICE_PRODUCT_PROGRAM_TARIFF: PriceProduct.ValueType  # 5
 """What a grid partner's program charges for energy drawn, as its events say."""
 PRICE_PRODUCT_PROGRAM_EXPORT_TARIFF: PriceProduct.ValueType  # 6
 """What a grid partner's program pays for energy fed in, as its events say."""
+PRICE_PRODUCT_DAY_AHEAD_LOCAL: PriceProduct.ValueType  # 7
+"""Auction of one zone alone."""
+PRICE_PRODUCT_DAY_AHEAD_LMP: PriceProduct.ValueType  # 8
+"""Locational marginal price of a node, day ahead."""
+PRICE_PRODUCT_INTRADAY_IDA1: PriceProduct.ValueType  # 9
+"""First European intraday auction."""
+PRICE_PRODUCT_INTRADAY_IDA2: PriceProduct.ValueType  # 10
+"""Second European intraday auction."""
+PRICE_PRODUCT_INTRADAY_IDA3: PriceProduct.ValueType  # 11
+"""Third European intraday auction: the second half of the day."""
+PRICE_PRODUCT_INTRADAY_REFERENCE: PriceProduct.ValueType  # 12
+"""Mean of short-term trading."""
+PRICE_PRODUCT_IMBALANCE_LONG: PriceProduct.ValueType  # 13
+"""Imbalance price of a surplus where two prices hold."""
+PRICE_PRODUCT_IMBALANCE_SHORT: PriceProduct.ValueType  # 14
+"""Imbalance price of a deficit where two prices hold."""
 Global___PriceProduct: _TypeAlias = PriceProduct  # noqa: Y015
 
 class _Quality:

@@ -31,6 +31,7 @@ from gateway.domain.series import (
     carbon_series_id,
     judge_day,
     market_day_id,
+    missing_slots,
     price_series_id,
     require_day,
 )
@@ -306,7 +307,7 @@ class MarketDataGatherer:
             product=product,
             day=day.day.isoformat(),
             state=state,
-            missing_count=day.grid().count if series is None else len(series.gaps),
+            missing_count=missing_slots(series, product, day),
             series_id=None if series is None else series.id,
             checked_at=now,
             note=note,

@@ -86,6 +86,22 @@ class Sites:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ImbalancePrices:
+    """What a deviation costs or brings per delivery period; one price holds for both directions unless the zone has two."""
+
+    short: tuple[Decimal, ...]
+    """Of a deficit: more was drawn than bought."""
+    long: tuple[Decimal, ...]
+    """Of a surplus: less was drawn than bought."""
+    series: tuple[str, ...]
+    """Ids of the price series behind it."""
+
+    def of(self, index: int, deviation: Decimal) -> Decimal:
+        """Return the price of a period for a deviation, positive when more was drawn than bought."""
+        return self.short[index] if deviation >= 0 else self.long[index]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DayFacts:
     """Everything a delivery day of a portfolio is settled from."""
 
@@ -96,7 +112,7 @@ class DayFacts:
     nominations: tuple[Nomination, ...]
     day_ahead: tuple[Decimal, ...]
     """Per delivery period, what the award cost."""
-    imbalance: PriceSeries
+    imbalance: ImbalancePrices
     meters: Meters
     late_limits: tuple[Limit, ...]
     """That came after the gate and applied on the day."""
@@ -185,7 +201,7 @@ class FactReader:
         grid = day.grid()
         rows = await self._store.find(Nomination, tenant, {"award": award.id}, limit=ALL)
         nominations = tuple(sorted((row.record for row in rows), key=lambda one: one.connection_point))
-        imbalance = await self.complete_series(tenant, portfolio.record.bidding_zone, PriceProduct.IMBALANCE, day)
+        imbalance = await self._imbalance(tenant, portfolio.record.bidding_zone, day)
         day_ahead = await self._published(tenant, portfolio.record.bidding_zone, PriceProduct.DAY_AHEAD_SDAC, day)
         return DayFacts(
             portfolio=portfolio.record,
@@ -198,7 +214,23 @@ class FactReader:
             meters={one.connection_point: await self.meters(tenant, one.connection_point, grid) for one in nominations},
             late_limits=await self._late_limits(tenant, plan, day.interval),
             not_followed=await self._not_followed(tenant, grid, sites),
-            series=tuple(one.id for one in (day_ahead, imbalance) if one is not None),
+            series=(*(() if day_ahead is None else (day_ahead.id,)), *imbalance.series),
+        )
+
+    async def _imbalance(self, tenant: str, zone: str, day: DeliveryDay) -> ImbalancePrices:
+        """Return the imbalance prices of a day: two where the zone has them, otherwise one for both directions."""
+        short, long = PriceProduct.IMBALANCE_SHORT, PriceProduct.IMBALANCE_LONG
+        if await self._store.get(MarketDayStatus, tenant, market_day_id(zone, short, day)) is None:
+            short = long = PriceProduct.IMBALANCE
+        deficit = await self.complete_series(tenant, zone, short, day)
+        surplus = deficit if long is short else await self.complete_series(tenant, zone, long, day)
+        if deficit.currency != surplus.currency:
+            raise PreconditionFailed(f"imbalance prices of {day.day.isoformat()} are in two currencies")
+        grid = day.grid()
+        return ImbalancePrices(
+            short=per_period(deficit, grid),
+            long=per_period(surplus, grid),
+            series=tuple(dict.fromkeys((deficit.id, surplus.id))),
         )
 
     async def award_of(self, tenant: str, portfolio_id: str, iso_day: str) -> tuple[Award, Bid, PlanRun]:

@@ -12,7 +12,7 @@ from gateway.domain.residuals import PositionAtRisk, Shortfall, in_force, shortf
 from gateway.domain.series import DayState, MarketDayStatus, PriceProduct, PriceSeries, market_day_id
 from gateway.domain.timegrid import DeliveryDay, TimeGrid
 from gateway.observe import logger
-from gateway.ports import Batch, Clock, Ids, Put, Store
+from gateway.ports import Batch, Clock, Ids, Put, Store, Stored
 from gateway.services.settle_delivery.facts import (
     ALL,
     FactReader,
@@ -132,8 +132,7 @@ class ResidualFinder:
         """Return what energy that cannot be drawn is assumed to bring per period, and on what grounds."""
         for back in range(1, _LOOK_BACK_DAYS + 1):
             past = day.next(-back)
-            key = market_day_id(zone, PriceProduct.IMBALANCE, past)
-            status = await self._store.get(MarketDayStatus, tenant, key)
+            status = await self._imbalance_day(tenant, zone, past)
             if status is None or status.record.state is not DayState.COMPLETE or status.record.series_id is None:
                 continue
             row = await self._store.get(PriceSeries, tenant, status.record.series_id)
@@ -143,6 +142,14 @@ class ResidualFinder:
             mean = float(np.repeat(row.record.as_array(), each).mean())
             return np.full(grid.count, mean), f"mean imbalance price of {past.day.isoformat()}: {mean:.2f} per MWh"
         return np.zeros(grid.count), "no imbalance price is known: the energy is assumed to bring nothing"
+
+    async def _imbalance_day(self, tenant: str, zone: str, day: DeliveryDay) -> Stored[MarketDayStatus] | None:
+        """Return the status of what a surplus brings on a day: the price of its direction, or the one price of both."""
+        for product in (PriceProduct.IMBALANCE_LONG, PriceProduct.IMBALANCE):
+            status = await self._store.get(MarketDayStatus, tenant, market_day_id(zone, product, day))
+            if status is not None:
+                return status
+        return None
 
 
 def _positions(grid: TimeGrid, power_kw: FloatArray, prices: FloatArray, assumed: FloatArray) -> list[PositionAtRisk]:

@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from bidding.arrays import FloatArray
-from bidding.delivery.settlement import DeliveryFacts, SettledDay, settle_day
+from bidding.delivery.settlement import KWH_PER_MWH, SECONDS_PER_HOUR, DeliveryFacts, SettledDay, settle_day
 from gateway.domain.bids import Award, Nomination, Residual
 from gateway.domain.errors import Conflict, NotFound, PreconditionFailed, Unavailable
 from gateway.domain.evidence import AuditEntry
@@ -24,7 +24,6 @@ from gateway.services.settle_delivery.facts import (
     SettleSettings,
     Sites,
     model_uncontrolled,
-    per_period,
     positions_kw,
     power_under_kw,
 )
@@ -140,7 +139,6 @@ class Settler:
         day = settled_day(facts, nomination, uncontrolled_kwh)
         evidence = evidence_of(facts, sites, point, day)
         causes = causes_of_deviation(evidence)
-        imbalance = per_period(facts.imbalance, facts.grid)
         periods = tuple(
             SettledPeriod(
                 start=start,
@@ -148,7 +146,9 @@ class Settler:
                 position_mwh=line.position_mwh,
                 metered_mwh=line.position_mwh if line.metered_mwh is None else line.metered_mwh,
                 day_ahead_price_per_mwh=facts.day_ahead[index],
-                imbalance_price_per_mwh=imbalance[index],
+                imbalance_price_per_mwh=facts.imbalance.of(
+                    index, Decimal(0) if line.imbalance_mwh is None else line.imbalance_mwh
+                ),
                 day_ahead_cash=line.day_ahead_cash,
                 imbalance_cash=Decimal(0) if line.imbalance_cash is None else line.imbalance_cash,
                 cause=causes[index],
@@ -237,18 +237,21 @@ def settled_day(facts: DayFacts, nomination: Nomination, uncontrolled_kwh: Float
     """Return the delivery periods of a connection point in energy and cash."""
     grid = facts.grid
     meters = facts.meters[nomination.connection_point]
-    imbalance = per_period(facts.imbalance, grid)
+    hours = Decimal(int(grid.step.total_seconds())) / SECONDS_PER_HOUR
     position = {period.start: period.volume_mw for period in nomination.periods}
     rows = []
     for index, start in enumerate(grid.starts()):
         meter = meters[index]
         other = 0.0 if meter is None else meter.energy_kwh - meter.chargers_kwh
+        bought_mw = position.get(start, Decimal(0))
+        metered_kwh = None if meter is None else exact_kwh(meter.energy_kwh)
+        deviation = Decimal(0) if metered_kwh is None else metered_kwh - bought_mw * hours * KWH_PER_MWH
         rows.append(
             DeliveryFacts(
-                position_mw=position.get(start, Decimal(0)),
+                position_mw=bought_mw,
                 day_ahead_price_per_mwh=facts.day_ahead[index],
-                metered_kwh=None if meter is None else exact_kwh(meter.energy_kwh),
-                imbalance_price_per_mwh=imbalance[index],
+                metered_kwh=metered_kwh,
+                imbalance_price_per_mwh=facts.imbalance.of(index, deviation),
                 uncontrolled_kwh=exact_kwh(float(uncontrolled_kwh[index]) + other),
             )
         )
