@@ -23,6 +23,8 @@ portfolio = "vpp-be"
 name = "Car park north"
 max_import_kw = 520.0
 fail_safe_import_kw = 430.0
+phase_rating_a = 800.0                      # fuse of each phase; left out: only the total is bounded
+max_unbalance_a = 20.0                      # most by which two phases may differ; left out: no such rule
 connection_points = [{ id = "541448820000000015", dso = "dso-demo", brp = "brp-demo", site_class = "home" }]
 circuits = [{ id = "site-01-c1", name = "Level -1", max_import_kw = 200.0, fail_safe_import_kw = 140.0 }]
 
@@ -37,6 +39,10 @@ max_import_kw = 11.0
 min_import_kw = 1.38
 fallback_kw = 1.38
 enforcement = "B"                           # left out: B
+phase_map = "123 231 312"                   # grid phases of L1, L2, L3, repeated over the group; left out: unknown
+is_dc = false                               # left out: false
+pilots_a = [6.0, 8.0, 16.0]                 # currents it can be set to; left out: any from the minimum on
+wakes_after_pause = true                    # left out: true; false where cars do not resume after 0 A
 
 [[capacity_groups]]                         # under which name a grid partner knows a node
 authority = "vtn:grid-demo"
@@ -211,6 +217,25 @@ class _Table:
             raise InvalidInput(self.path(key), "must be a finite decimal number above 0")
         return value
 
+    def flag(self, key: str, *, default: bool) -> bool:
+        """Return a truth value; an absent one is the default."""
+        if not self.has(key):
+            return default
+        value = self._value(key)
+        if not isinstance(value, bool):
+            raise InvalidInput(self.path(key), "must be true or false")
+        return value
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """Return a list of finite numbers; an absent list is empty."""
+        value = self._value(key) if self.has(key) else []
+        if not isinstance(value, list):
+            raise InvalidInput(self.path(key), "must be a list of numbers")
+        for number in value:
+            if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+                raise InvalidInput(self.path(key), "must be a list of finite numbers")
+        return tuple(float(number) for number in value)
+
     def tables(self, key: str, *, at_least: int = 0) -> Sequence["_Table"]:
         """Return a list of tables; an absent list is empty."""
         self._read.add(key)
@@ -346,6 +371,9 @@ class _Draft:
     def _add_node(self, table: _Table, kind: NodeKind, parent: str | None) -> Node:
         node_id, name = table.text("id"), table.text("name")
         rating_kw, fail_safe_kw = table.number("max_import_kw"), table.number("fail_safe_import_kw")
+        phase_rating_a, max_unbalance_a = (
+            table.number(key) if table.has(key) else None for key in ("phase_rating_a", "max_unbalance_a")
+        )
         with table.naming():
             node = Node(
                 id=node_id,
@@ -355,6 +383,8 @@ class _Draft:
                 name=name,
                 max_import_kw=rating_kw,
                 fail_safe_import_kw=fail_safe_kw,
+                phase_rating_a=phase_rating_a,
+                max_unbalance_a=max_unbalance_a,
             )
         _add_once(self.nodes, node_id, node, table.path("id"))
         self._node_paths[node_id] = table.where
@@ -387,6 +417,9 @@ class _Draft:
         enforcement = table.choice("enforcement", EnforcementClass) if table.has("enforcement") else EnforcementClass.B
         phases = table.whole("phases", low=1, high=3)
         max_kw, min_kw, fallback_kw = (table.number(key) for key in ("max_import_kw", "min_import_kw", "fallback_kw"))
+        maps = table.text("phase_map").split() if table.has("phase_map") else [""]
+        is_dc, wakes = table.flag("is_dc", default=False), table.flag("wakes_after_pause", default=True)
+        pilots_a = table.numbers("pilots_a")
         table.refuse_unknown()
         if len(self.chargers) + count > MAX_CHARGER_COUNT:
             raise InvalidInput(table.path("count"), f"more than {MAX_CHARGER_COUNT} chargers in one file")
@@ -403,6 +436,10 @@ class _Draft:
                     phases=phases,
                     fallback_kw=fallback_kw,
                     enforcement=enforcement,
+                    phase_map=maps[(number - first) % len(maps)],
+                    is_dc=is_dc,
+                    pilots_a=pilots_a,
+                    wakes_after_pause=wakes,
                 )
             _add_once(self.chargers, charger.id, charger, table.path("id_prefix"))
 

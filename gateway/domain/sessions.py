@@ -45,13 +45,17 @@ class Session:
     """When the car left; None while it is there."""
     delivered_kwh: float = 0.0
     goal: DriverGoal = DriverGoal.CHEAPEST
+    boost: bool = False
+    """True when the driver wants to charge at full power now, whatever the plan says; limits hold all the same."""
+    battery_kwh: float | None = None
+    """Usable capacity of the battery; None unknown. With it a reported state of charge can be checked and used."""
 
     def __post_init__(self) -> None:
         """Reject powers and energies that are negative or not finite and a departure before the arrival."""
         require_utc("session.arrival", self.arrival)
         if not np.isfinite(self.max_power_kw) or self.max_power_kw <= 0.0:
             raise InvalidInput("session.max_power_kw", "must be a finite number above 0")
-        for field in ("energy_needed_kwh", "delivered_kwh"):
+        for field in ("energy_needed_kwh", "delivered_kwh", "battery_kwh"):
             value = getattr(self, field)
             if value is not None and (not np.isfinite(value) or value < 0.0):
                 raise InvalidInput(f"session.{field}", "must be a finite number of at least 0")

@@ -8,14 +8,18 @@ A node's rating is physical: it binds always. A connection point belongs to a si
 are measured; what flows there is the chargers plus the site's other load.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from gateway.domain.errors import InvalidInput
+
+_PHASE_NAMES = "123"
+PHASE_COUNT = 3
 
 
 class NodeKind(StrEnum):
@@ -64,6 +68,10 @@ class Node:
     phases: int = 3
     voltage_v: float = 230.0
     """Nominal line-to-neutral voltage."""
+    phase_rating_a: float | None = None
+    """Fuse or breaker of each phase; None: only the total over phases is bounded."""
+    max_unbalance_a: float | None = None
+    """Most by which the currents of two phases may differ here; None: no such rule."""
 
     def __post_init__(self) -> None:
         """Reject ratings that are negative or not finite and a fail-safe above the rating."""
@@ -77,6 +85,12 @@ class Node:
             raise InvalidInput("node.parent", "only a portfolio has no parent")
         if self.phases not in {1, 3}:
             raise InvalidInput("node.phases", "must be 1 or 3")
+        if not np.isfinite(self.voltage_v) or self.voltage_v <= 0.0:
+            raise InvalidInput("node.voltage_v", "must be a finite number above 0")
+        for field in ("phase_rating_a", "max_unbalance_a"):
+            current_a = getattr(self, field)
+            if current_a is not None and (not np.isfinite(current_a) or current_a < 0.0):
+                raise InvalidInput(f"node.{field}", "must be a finite number of at least 0")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,9 +110,18 @@ class Charger:
     fallback_kw: float
     """What it does on its own when its lease runs out."""
     enforcement: EnforcementClass = EnforcementClass.B
+    phase_map: str = ""
+    """Grid phase of each of its conductors in order: `123`, `231`, ... (OCPP phase rotation RST, STR, ...), one digit for one
+    phase. Empty is unknown: a car that uses fewer than three phases then counts in full on every phase."""
+    is_dc: bool = False
+    """True for a direct-current charger: it loads its phases alike whatever the car."""
+    pilots_a: tuple[float, ...] = ()
+    """Currents per phase that it can be set to above 0, ascending; empty: any from its minimum on."""
+    wakes_after_pause: bool = True
+    """False where cars were seen not to resume after 0 A: it is paused only when nothing else is left."""
 
     def __post_init__(self) -> None:
-        """Reject powers that are negative, not finite or in the wrong order."""
+        """Reject powers that are negative, not finite or in the wrong order, and a wiring that no charger has."""
         for field in ("max_import_kw", "min_import_kw", "fallback_kw"):
             value = getattr(self, field)
             if not np.isfinite(value) or value < 0.0:
@@ -109,6 +132,14 @@ class Charger:
             raise InvalidInput("charger.fallback_kw", "must not exceed max_import_kw")
         if self.phases not in {1, 3}:
             raise InvalidInput("charger.phases", "must be 1 or 3")
+        if self.phase_map and (len(self.phase_map) != self.phases or not set(self.phase_map) <= set(_PHASE_NAMES)):
+            raise InvalidInput("charger.phase_map", "must have one digit 1, 2 or 3 for each phase of the charger")
+        if len(set(self.phase_map)) != len(self.phase_map):
+            raise InvalidInput("charger.phase_map", "must not repeat a phase")
+        if any(not np.isfinite(pilot) or pilot <= 0.0 for pilot in self.pilots_a):
+            raise InvalidInput("charger.pilots_a", "must be finite numbers above 0")
+        if any(low >= high for low, high in pairwise(self.pilots_a)):
+            raise InvalidInput("charger.pilots_a", "must ascend")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,6 +194,71 @@ class CapacityGroup:
     node: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Wiring:
+    """How nodes and chargers are wired per phase; `N` nodes, `C` chargers, grid phases 0 to 2."""
+
+    phase_rating_a: npt.NDArray[np.float64]
+    """Fuse per phase of each node, shape (N,); infinite where only the total is bounded."""
+    max_unbalance_a: npt.NDArray[np.float64]
+    """Most by which two phases of each node may differ, shape (N,); infinite without such a rule."""
+    voltage_v: npt.NDArray[np.float64]
+    """Nominal line-to-neutral voltage of each node, shape (N,)."""
+    phase_of: npt.NDArray[np.int8]
+    """Grid phase of the conductors L1 to L3 of each charger, shape (C, 3); -1 where unknown or absent."""
+    phases: npt.NDArray[np.int8]
+    """Number of phases of each charger, shape (C,)."""
+    is_dc: npt.NDArray[np.bool_]
+    """Direct-current chargers, shape (C,)."""
+    wakes_after_pause: npt.NDArray[np.bool_]
+    """Chargers whose cars resume after 0 A, shape (C,)."""
+    pilot_sets: tuple[tuple[float, ...], ...]
+    """The different sets of currents that chargers can be set to; the first is empty: any current."""
+    pilot_set: npt.NDArray[np.int32]
+    """Position in `pilot_sets` of each charger, shape (C,)."""
+
+    @classmethod
+    def of(cls, nodes: Sequence[Node], chargers: Sequence[Charger]) -> "Wiring":
+        """Read the wiring of nodes and chargers, in the order given."""
+        phase_of = np.full((len(chargers), PHASE_COUNT), -1, dtype=np.int8)
+        for i, charger in enumerate(chargers):
+            for conductor, name in enumerate(charger.phase_map):
+                phase_of[i, conductor] = int(name) - 1
+        sets: list[tuple[float, ...]] = [(), *sorted({c.pilots_a for c in chargers} - {()})]
+        place = {pilots: i for i, pilots in enumerate(sets)}
+        return cls(
+            phase_rating_a=np.array([np.inf if n.phase_rating_a is None else n.phase_rating_a for n in nodes]),
+            max_unbalance_a=np.array([np.inf if n.max_unbalance_a is None else n.max_unbalance_a for n in nodes]),
+            voltage_v=np.array([n.voltage_v for n in nodes]),
+            phase_of=phase_of,
+            phases=np.array([c.phases for c in chargers], dtype=np.int8),
+            is_dc=np.array([c.is_dc for c in chargers], dtype=bool),
+            wakes_after_pause=np.array([c.wakes_after_pause for c in chargers], dtype=bool),
+            pilot_sets=tuple(sets),
+            pilot_set=np.array([place[c.pilots_a] for c in chargers], dtype=np.int32),
+        )
+
+    def shares(self, used_phases: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+        """Return what each charger puts on each grid phase per kW that it draws, shape (C, 3).
+
+        A car on three phases puts a third on each; one on fewer phases its part on the first conductors' phases, or its part on
+        every phase where nobody knows which they are, so that the worst case is counted (the row then sums to more than 1).
+
+        Args:
+            used_phases: Phases that the car at each charger uses, 1 to 3, shape (C,).
+        """
+        used = np.where(self.is_dc, PHASE_COUNT, np.minimum(used_phases, self.phases))
+        part = 1.0 / np.maximum(used, 1)
+        is_open = (used < PHASE_COUNT) & (self.phase_of[:, 0] < 0)
+        share = np.zeros((len(used), PHASE_COUNT))
+        everywhere = (used >= PHASE_COUNT) | is_open
+        share[everywhere] = part[everywhere, None]
+        for conductor in range(PHASE_COUNT - 1):
+            at = np.flatnonzero(~everywhere & (used > conductor))
+            share[at, self.phase_of[at, conductor]] = part[at]
+        return share
+
+
 @dataclass(frozen=True, slots=True)
 class SiteTree:
     """The nodes in arrays, parents before children, for vectorised work over chargers.
@@ -177,6 +273,8 @@ class SiteTree:
     rating_kw: npt.NDArray[np.float64]
     charger_ids: tuple[str, ...]
     charger_node: npt.NDArray[np.int32]
+    wiring: Wiring | None = None
+    """How it is wired per phase; None where nobody said: only totals are bounded then."""
 
     @classmethod
     def build(cls, nodes: Iterable[Node], chargers: Iterable[Charger]) -> "SiteTree":
@@ -205,6 +303,7 @@ class SiteTree:
             rating_kw=np.array([n.max_import_kw for n in ordered]),
             charger_ids=tuple(charger.id for charger in leaves),
             charger_node=np.array([index[charger.parent] for charger in leaves], dtype=np.int32),
+            wiring=Wiring.of(ordered, leaves),
         )
 
     def node_index(self, node_id: str) -> int:

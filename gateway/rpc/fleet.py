@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from gateway.domain.errors import InvalidInput
 from gateway.domain.identity import Permission, Principal
-from gateway.domain.sessions import Session, SessionState
+from gateway.domain.sessions import DriverGoal, Session, SessionState
 from gateway.domain.topology import Charger, ConnectionPoint, Node, NodeKind
 from gateway.ports import Store
 from gateway.rpc import convert
@@ -24,6 +24,12 @@ _KINDS = {
     NodeKind.PORTFOLIO: pb.NODE_KIND_PORTFOLIO,
     NodeKind.SITE: pb.NODE_KIND_SITE,
     NodeKind.CIRCUIT: pb.NODE_KIND_CIRCUIT,
+}
+_GOALS: dict[int, DriverGoal] = {
+    pb.DRIVER_GOAL_UNSPECIFIED: DriverGoal.CHEAPEST,
+    pb.DRIVER_GOAL_GUARANTEED: DriverGoal.GUARANTEED,
+    pb.DRIVER_GOAL_CHEAPEST: DriverGoal.CHEAPEST,
+    pb.DRIVER_GOAL_GREENEST: DriverGoal.GREENEST,
 }
 _WIRE_NAMES = {
     "charger": "charger_id",
@@ -157,6 +163,9 @@ def _node_message(node: Node) -> pb.Node:
         display_name=node.name,
         max_import_power_kw=node.max_import_kw,
         fail_safe_import_power_kw=node.fail_safe_import_kw,
+        phase_rating_a=node.phase_rating_a,
+        max_unbalance_a=node.max_unbalance_a,
+        voltage_v=node.voltage_v,
     )
 
 
@@ -168,6 +177,10 @@ def _charger_message(charger: Charger) -> pb.Charger:
         min_power_kw=charger.min_import_kw,
         phase_count=charger.phases,
         fallback_power_kw=charger.fallback_kw,
+        phase_map=charger.phase_map,
+        is_dc=charger.is_dc,
+        pilots_a=charger.pilots_a,
+        wakes_after_pause=charger.wakes_after_pause,
     )
 
 
@@ -203,10 +216,20 @@ def _session(field: str, message: pb.Session, tenant: str) -> Session:
             expected_departure=expected,
             departure=departure,
             delivered_kwh=message.delivered_energy_kwh,
+            goal=_goal(message.goal),
+            boost=message.boost,
+            battery_kwh=message.battery_kwh if message.HasField("battery_kwh") else None,
         )
     except InvalidInput as error:
         name = error.field.removeprefix("session.")
         raise InvalidInput(f"{field}.{_WIRE_NAMES.get(name, name)}", error.problem) from error
+
+
+def _goal(value: int) -> DriverGoal:
+    goal = _GOALS.get(value)
+    if goal is None:
+        raise InvalidInput("goal", "is not a known goal")
+    return goal
 
 
 def _batch(

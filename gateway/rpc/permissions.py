@@ -15,6 +15,7 @@ _OF_SERVICE: dict[str, dict[str, Permission]] = {
         "ListNodes": Permission.FLEET_READ,
         "ListChargers": Permission.FLEET_READ,
         "ListConnectionPoints": Permission.FLEET_READ,
+        "ListChargerStates": Permission.FLEET_READ,
         "ReportSessions": Permission.FLEET_WRITE,
         "ReportMeterHistory": Permission.TELEMETRY_WRITE,
         "StreamTelemetry": Permission.TELEMETRY_WRITE,

@@ -26,47 +26,57 @@ from gateway.v1 import types_pb2 as gateway_dot_v1_dot_types__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egateway/v1/fleet_service.proto\x12\ngateway.v1\x1a\x16gateway/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9f\x01\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tparent_id\x18\x02 \x01(\t\x12\"\n\x04kind\x18\x03 \x01(\x0e\x32\x14.gateway.v1.NodeKind\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12\x1b\n\x13max_import_power_kw\x18\x05 \x01(\x01\x12!\n\x19\x66\x61il_safe_import_power_kw\x18\x06 \x01(\x01\"\x84\x01\n\x07\x43harger\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tparent_id\x18\x02 \x01(\t\x12\x14\n\x0cmax_power_kw\x18\x03 \x01(\x01\x12\x14\n\x0cmin_power_kw\x18\x04 \x01(\x01\x12\x13\n\x0bphase_count\x18\x05 \x01(\x05\x12\x19\n\x11\x66\x61llback_power_kw\x18\x06 \x01(\x01\"k\n\x0f\x43onnectionPoint\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07site_id\x18\x02 \x01(\t\x12\x14\n\x0c\x62idding_zone\x18\x03 \x01(\t\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12\x12\n\nsite_class\x18\x05 \x01(\t\"9\n\x10ListNodesRequest\x12%\n\x04page\x18\x01 \x01(\x0b\x32\x17.gateway.v1.PageRequest\"M\n\x11ListNodesResponse\x12\x1f\n\x05nodes\x18\x01 \x03(\x0b\x32\x10.gateway.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"<\n\x13ListChargersRequest\x12%\n\x04page\x18\x01 \x01(\x0b\x32\x17.gateway.v1.PageRequest\"V\n\x14ListChargersResponse\x12%\n\x08\x63hargers\x18\x01 \x03(\x0b\x32\x13.gateway.v1.Charger\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"D\n\x1bListConnectionPointsRequest\x12%\n\x04page\x18\x01 \x01(\x0b\x32\x17.gateway.v1.PageRequest\"o\n\x1cListConnectionPointsResponse\x12\x36\n\x11\x63onnection_points\x18\x01 \x03(\x0b\x32\x1b.gateway.v1.ConnectionPoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x84\x03\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\ncharger_id\x18\x02 \x01(\t\x12\x30\n\x0c\x61rrival_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x0e\x64\x65parture_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x12\x14\n\x0cmax_power_kw\x18\x05 \x01(\x01\x12\x13\n\x0bphase_count\x18\x06 \x01(\x05\x12\x1e\n\x11\x65nergy_needed_kwh\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12@\n\x17\x65xpected_departure_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x02\x88\x01\x01\x12\x1c\n\x14\x64\x65livered_energy_kwh\x18\t \x01(\x01\x42\x11\n\x0f_departure_timeB\x14\n\x12_energy_needed_kwhB\x1a\n\x18_expected_departure_time\"f\n\x15ReportSessionsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12%\n\x08sessions\x18\x02 \x03(\x0b\x32\x13.gateway.v1.Session\x12\x12\n\nis_history\x18\x03 \x01(\x08\"0\n\x16ReportSessionsResponse\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x01 \x01(\x05\"\xc8\x01\n\x19ReportMeterHistoryRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x1b\n\x13\x63onnection_point_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12resolution_minutes\x18\x04 \x01(\x05\x12\x12\n\nenergy_kwh\x18\x05 \x03(\x01\x12\x1a\n\x12\x63harger_energy_kwh\x18\x06 \x03(\x01\"4\n\x1aReportMeterHistoryResponse\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x01 \x01(\x05\"\xf1\x01\n\x16StreamTelemetryRequest\x12\x13\n\x0b\x63harger_ids\x18\x01 \x03(\t\x12\x1c\n\x14\x63onnection_point_ids\x18\x02 \x03(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x30\n\x0cmeasure_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rcharger_index\x18\x05 \x03(\x05\x12\x10\n\x08power_kw\x18\x06 \x03(\x02\x12\x1b\n\x13\x65nergy_register_kwh\x18\x07 \x03(\x01\x12\x1a\n\x12meter_register_kwh\x18\x08 \x03(\x01\"8\n\x17StreamTelemetryResponse\x12\x1d\n\x15\x61\x63knowledged_sequence\x18\x01 \x01(\x03*i\n\x08NodeKind\x12\x19\n\x15NODE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13NODE_KIND_PORTFOLIO\x10\x01\x12\x12\n\x0eNODE_KIND_SITE\x10\x02\x12\x15\n\x11NODE_KIND_CIRCUIT\x10\x03\x32\xb4\x04\n\x0c\x46leetService\x12H\n\tListNodes\x12\x1c.gateway.v1.ListNodesRequest\x1a\x1d.gateway.v1.ListNodesResponse\x12Q\n\x0cListChargers\x12\x1f.gateway.v1.ListChargersRequest\x1a .gateway.v1.ListChargersResponse\x12i\n\x14ListConnectionPoints\x12\'.gateway.v1.ListConnectionPointsRequest\x1a(.gateway.v1.ListConnectionPointsResponse\x12W\n\x0eReportSessions\x12!.gateway.v1.ReportSessionsRequest\x1a\".gateway.v1.ReportSessionsResponse\x12\x63\n\x12ReportMeterHistory\x12%.gateway.v1.ReportMeterHistoryRequest\x1a&.gateway.v1.ReportMeterHistoryResponse\x12^\n\x0fStreamTelemetry\x12\".gateway.v1.StreamTelemetryRequest\x1a#.gateway.v1.StreamTelemetryResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egateway/v1/fleet_service.proto\x12\ngateway.v1\x1a\x16gateway/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\x02\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tparent_id\x18\x02 \x01(\t\x12\"\n\x04kind\x18\x03 \x01(\x0e\x32\x14.gateway.v1.NodeKind\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12\x1b\n\x13max_import_power_kw\x18\x05 \x01(\x01\x12!\n\x19\x66\x61il_safe_import_power_kw\x18\x06 \x01(\x01\x12\x1b\n\x0ephase_rating_a\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x0fmax_unbalance_a\x18\x08 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\tvoltage_v\x18\t \x01(\x01\x42\x11\n\x0f_phase_rating_aB\x12\n\x10_max_unbalance_a\"\xd3\x01\n\x07\x43harger\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tparent_id\x18\x02 \x01(\t\x12\x14\n\x0cmax_power_kw\x18\x03 \x01(\x01\x12\x14\n\x0cmin_power_kw\x18\x04 \x01(\x01\x12\x13\n\x0bphase_count\x18\x05 \x01(\x05\x12\x19\n\x11\x66\x61llback_power_kw\x18\x06 \x01(\x01\x12\x11\n\tphase_map\x18\x07 \x01(\t\x12\r\n\x05is_dc\x18\x08 \x01(\x08\x12\x10\n\x08pilots_a\x18\t \x03(\x01\x12\x19\n\x11wakes_after_pause\x18\n \x01(\x08\"k\n\x0f\x43onnectionPoint\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07site_id\x18\x02 \x01(\t\x12\x14\n\x0c\x62idding_zone\x18\x03 \x01(\t\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12\x12\n\nsite_class\x18\x05 \x01(\t\"9\n\x10ListNodesRequest\x12%\n\x04page\x18\x01 \x01(\x0b\x32\x17.gateway.v1.PageRequest\"M\n\x11ListNodesResponse\x12\x1f\n\x05nodes\x18\x01 \x03(\x0b\x32\x10.gateway.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"<\n\x13ListChargersRequest\x12%\n\x04page\x18\x01 \x01(\x0b\x32\x17.gateway.v1.PageRequest\"V\n\x14ListChargersResponse\x12%\n\x08\x63hargers\x18\x01 \x03(\x0b\x32\x13.gateway.v1.Charger\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"D\n\x1bListConnectionPointsRequest\x12%\n\x04page\x18\x01 \x01(\x0b\x32\x17.gateway.v1.PageRequest\"o\n\x1cListConnectionPointsResponse\x12\x36\n\x11\x63onnection_points\x18\x01 \x03(\x0b\x32\x1b.gateway.v1.ConnectionPoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xe3\x03\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\ncharger_id\x18\x02 \x01(\t\x12\x30\n\x0c\x61rrival_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x0e\x64\x65parture_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x12\x14\n\x0cmax_power_kw\x18\x05 \x01(\x01\x12\x13\n\x0bphase_count\x18\x06 \x01(\x05\x12\x1e\n\x11\x65nergy_needed_kwh\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12@\n\x17\x65xpected_departure_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x02\x88\x01\x01\x12\x1c\n\x14\x64\x65livered_energy_kwh\x18\t \x01(\x01\x12$\n\x04goal\x18\n \x01(\x0e\x32\x16.gateway.v1.DriverGoal\x12\r\n\x05\x62oost\x18\x0b \x01(\x08\x12\x18\n\x0b\x62\x61ttery_kwh\x18\x0c \x01(\x01H\x03\x88\x01\x01\x42\x11\n\x0f_departure_timeB\x14\n\x12_energy_needed_kwhB\x1a\n\x18_expected_departure_timeB\x0e\n\x0c_battery_kwh\"f\n\x15ReportSessionsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12%\n\x08sessions\x18\x02 \x03(\x0b\x32\x13.gateway.v1.Session\x12\x12\n\nis_history\x18\x03 \x01(\x08\"0\n\x16ReportSessionsResponse\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x01 \x01(\x05\"\xc8\x01\n\x19ReportMeterHistoryRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x1b\n\x13\x63onnection_point_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12resolution_minutes\x18\x04 \x01(\x05\x12\x12\n\nenergy_kwh\x18\x05 \x03(\x01\x12\x1a\n\x12\x63harger_energy_kwh\x18\x06 \x03(\x01\"4\n\x1aReportMeterHistoryResponse\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x01 \x01(\x05\"\xbc\x02\n\x16StreamTelemetryRequest\x12\x13\n\x0b\x63harger_ids\x18\x01 \x03(\t\x12\x1c\n\x14\x63onnection_point_ids\x18\x02 \x03(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x30\n\x0cmeasure_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rcharger_index\x18\x05 \x03(\x05\x12\x10\n\x08power_kw\x18\x06 \x03(\x02\x12\x1b\n\x13\x65nergy_register_kwh\x18\x07 \x03(\x01\x12\x1a\n\x12meter_register_kwh\x18\x08 \x03(\x01\x12\x17\n\x0fphase_current_a\x18\t \x03(\x02\x12\x17\n\x0fphase_voltage_v\x18\n \x03(\x02\x12\x17\n\x0fstate_of_charge\x18\x0b \x03(\x02\"8\n\x17StreamTelemetryResponse\x12\x1d\n\x15\x61\x63knowledged_sequence\x18\x01 \x01(\x03\"\xc2\x02\n\x0c\x43hargerState\x12\x12\n\ncharger_id\x18\x01 \x01(\t\x12\x15\n\x08power_kw\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x35\n\x0cmeasure_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x01\x88\x01\x01\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\x1c\n\x14\x64\x65livered_energy_kwh\x18\x05 \x01(\x01\x12\x16\n\x0ephase_power_kw\x18\x06 \x03(\x01\x12\x11\n\tvoltage_v\x18\x07 \x01(\x01\x12\x1c\n\x0fstate_of_charge\x18\x08 \x01(\x01H\x02\x88\x01\x01\x12#\n\x05\x66lags\x18\t \x03(\x0e\x32\x14.gateway.v1.DataFlagB\x0b\n\t_power_kwB\x0f\n\r_measure_timeB\x12\n\x10_state_of_charge\"W\n\x18ListChargerStatesRequest\x12%\n\x04page\x18\x01 \x01(\x0b\x32\x17.gateway.v1.PageRequest\x12\x14\n\x0c\x66lagged_only\x18\x02 \x01(\x08\"^\n\x19ListChargerStatesResponse\x12(\n\x06states\x18\x01 \x03(\x0b\x32\x18.gateway.v1.ChargerState\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*i\n\x08NodeKind\x12\x19\n\x15NODE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13NODE_KIND_PORTFOLIO\x10\x01\x12\x12\n\x0eNODE_KIND_SITE\x10\x02\x12\x15\n\x11NODE_KIND_CIRCUIT\x10\x03*y\n\nDriverGoal\x12\x1b\n\x17\x44RIVER_GOAL_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44RIVER_GOAL_GUARANTEED\x10\x01\x12\x18\n\x14\x44RIVER_GOAL_CHEAPEST\x10\x02\x12\x18\n\x14\x44RIVER_GOAL_GREENEST\x10\x03*\x8c\x02\n\x08\x44\x61taFlag\x12\x19\n\x15\x44\x41TA_FLAG_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44\x41TA_FLAG_UNKNOWN\x10\x01\x12\x13\n\x0f\x44\x41TA_FLAG_STALE\x10\x02\x12\x1b\n\x17\x44\x41TA_FLAG_REGISTER_FELL\x10\x03\x12(\n$DATA_FLAG_POWER_CONTRADICTS_REGISTER\x10\x04\x12&\n\"DATA_FLAG_CHARGE_CONTRADICTS_METER\x10\x05\x12\'\n#DATA_FLAG_POWER_CONTRADICTS_CURRENT\x10\x06\x12!\n\x1d\x44\x41TA_FLAG_VOLTAGE_IMPLAUSIBLE\x10\x07\x32\x96\x05\n\x0c\x46leetService\x12H\n\tListNodes\x12\x1c.gateway.v1.ListNodesRequest\x1a\x1d.gateway.v1.ListNodesResponse\x12Q\n\x0cListChargers\x12\x1f.gateway.v1.ListChargersRequest\x1a .gateway.v1.ListChargersResponse\x12i\n\x14ListConnectionPoints\x12\'.gateway.v1.ListConnectionPointsRequest\x1a(.gateway.v1.ListConnectionPointsResponse\x12W\n\x0eReportSessions\x12!.gateway.v1.ReportSessionsRequest\x1a\".gateway.v1.ReportSessionsResponse\x12\x63\n\x12ReportMeterHistory\x12%.gateway.v1.ReportMeterHistoryRequest\x1a&.gateway.v1.ReportMeterHistoryResponse\x12`\n\x11ListChargerStates\x12$.gateway.v1.ListChargerStatesRequest\x1a%.gateway.v1.ListChargerStatesResponse\x12^\n\x0fStreamTelemetry\x12\".gateway.v1.StreamTelemetryRequest\x1a#.gateway.v1.StreamTelemetryResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gateway.v1.fleet_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_NODEKIND']._serialized_start=2084
-  _globals['_NODEKIND']._serialized_end=2189
+  _globals['_NODEKIND']._serialized_start=2960
+  _globals['_NODEKIND']._serialized_end=3065
+  _globals['_DRIVERGOAL']._serialized_start=3067
+  _globals['_DRIVERGOAL']._serialized_end=3188
+  _globals['_DATAFLAG']._serialized_start=3191
+  _globals['_DATAFLAG']._serialized_end=3459
   _globals['_NODE']._serialized_start=104
-  _globals['_NODE']._serialized_end=263
-  _globals['_CHARGER']._serialized_start=266
-  _globals['_CHARGER']._serialized_end=398
-  _globals['_CONNECTIONPOINT']._serialized_start=400
-  _globals['_CONNECTIONPOINT']._serialized_end=507
-  _globals['_LISTNODESREQUEST']._serialized_start=509
-  _globals['_LISTNODESREQUEST']._serialized_end=566
-  _globals['_LISTNODESRESPONSE']._serialized_start=568
-  _globals['_LISTNODESRESPONSE']._serialized_end=645
-  _globals['_LISTCHARGERSREQUEST']._serialized_start=647
-  _globals['_LISTCHARGERSREQUEST']._serialized_end=707
-  _globals['_LISTCHARGERSRESPONSE']._serialized_start=709
-  _globals['_LISTCHARGERSRESPONSE']._serialized_end=795
-  _globals['_LISTCONNECTIONPOINTSREQUEST']._serialized_start=797
-  _globals['_LISTCONNECTIONPOINTSREQUEST']._serialized_end=865
-  _globals['_LISTCONNECTIONPOINTSRESPONSE']._serialized_start=867
-  _globals['_LISTCONNECTIONPOINTSRESPONSE']._serialized_end=978
-  _globals['_SESSION']._serialized_start=981
-  _globals['_SESSION']._serialized_end=1369
-  _globals['_REPORTSESSIONSREQUEST']._serialized_start=1371
-  _globals['_REPORTSESSIONSREQUEST']._serialized_end=1473
-  _globals['_REPORTSESSIONSRESPONSE']._serialized_start=1475
-  _globals['_REPORTSESSIONSRESPONSE']._serialized_end=1523
-  _globals['_REPORTMETERHISTORYREQUEST']._serialized_start=1526
-  _globals['_REPORTMETERHISTORYREQUEST']._serialized_end=1726
-  _globals['_REPORTMETERHISTORYRESPONSE']._serialized_start=1728
-  _globals['_REPORTMETERHISTORYRESPONSE']._serialized_end=1780
-  _globals['_STREAMTELEMETRYREQUEST']._serialized_start=1783
-  _globals['_STREAMTELEMETRYREQUEST']._serialized_end=2024
-  _globals['_STREAMTELEMETRYRESPONSE']._serialized_start=2026
-  _globals['_STREAMTELEMETRYRESPONSE']._serialized_end=2082
-  _globals['_FLEETSERVICE']._serialized_start=2192
-  _globals['_FLEETSERVICE']._serialized_end=2756
+  _globals['_NODE']._serialized_end=380
+  _globals['_CHARGER']._serialized_start=383
+  _globals['_CHARGER']._serialized_end=594
+  _globals['_CONNECTIONPOINT']._serialized_start=596
+  _globals['_CONNECTIONPOINT']._serialized_end=703
+  _globals['_LISTNODESREQUEST']._serialized_start=705
+  _globals['_LISTNODESREQUEST']._serialized_end=762
+  _globals['_LISTNODESRESPONSE']._serialized_start=764
+  _globals['_LISTNODESRESPONSE']._serialized_end=841
+  _globals['_LISTCHARGERSREQUEST']._serialized_start=843
+  _globals['_LISTCHARGERSREQUEST']._serialized_end=903
+  _globals['_LISTCHARGERSRESPONSE']._serialized_start=905
+  _globals['_LISTCHARGERSRESPONSE']._serialized_end=991
+  _globals['_LISTCONNECTIONPOINTSREQUEST']._serialized_start=993
+  _globals['_LISTCONNECTIONPOINTSREQUEST']._serialized_end=1061
+  _globals['_LISTCONNECTIONPOINTSRESPONSE']._serialized_start=1063
+  _globals['_LISTCONNECTIONPOINTSRESPONSE']._serialized_end=1174
+  _globals['_SESSION']._serialized_start=1177
+  _globals['_SESSION']._serialized_end=1660
+  _globals['_REPORTSESSIONSREQUEST']._serialized_start=1662
+  _globals['_REPORTSESSIONSREQUEST']._serialized_end=1764
+  _globals['_REPORTSESSIONSRESPONSE']._serialized_start=1766
+  _globals['_REPORTSESSIONSRESPONSE']._serialized_end=1814
+  _globals['_REPORTMETERHISTORYREQUEST']._serialized_start=1817
+  _globals['_REPORTMETERHISTORYREQUEST']._serialized_end=2017
+  _globals['_REPORTMETERHISTORYRESPONSE']._serialized_start=2019
+  _globals['_REPORTMETERHISTORYRESPONSE']._serialized_end=2071
+  _globals['_STREAMTELEMETRYREQUEST']._serialized_start=2074
+  _globals['_STREAMTELEMETRYREQUEST']._serialized_end=2390
+  _globals['_STREAMTELEMETRYRESPONSE']._serialized_start=2392
+  _globals['_STREAMTELEMETRYRESPONSE']._serialized_end=2448
+  _globals['_CHARGERSTATE']._serialized_start=2451
+  _globals['_CHARGERSTATE']._serialized_end=2773
+  _globals['_LISTCHARGERSTATESREQUEST']._serialized_start=2775
+  _globals['_LISTCHARGERSTATESREQUEST']._serialized_end=2862
+  _globals['_LISTCHARGERSTATESRESPONSE']._serialized_start=2864
+  _globals['_LISTCHARGERSTATESRESPONSE']._serialized_end=2958
+  _globals['_FLEETSERVICE']._serialized_start=3462
+  _globals['_FLEETSERVICE']._serialized_end=4124
 # @@protoc_insertion_point(module_scope)

@@ -49,6 +49,78 @@ NODE_KIND_CIRCUIT: NodeKind.ValueType  # 3
 """Feeder, transformer or panel."""
 Global___NodeKind: _TypeAlias = NodeKind  # noqa: Y015
 
+class _DriverGoal:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DriverGoalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DriverGoal.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DRIVER_GOAL_UNSPECIFIED: _DriverGoal.ValueType  # 0
+    """Not set: cheapest."""
+    DRIVER_GOAL_GUARANTEED: _DriverGoal.ValueType  # 1
+    """Full by the announced departure, whatever it costs."""
+    DRIVER_GOAL_CHEAPEST: _DriverGoal.ValueType  # 2
+    """By the announced departure, where prices are low."""
+    DRIVER_GOAL_GREENEST: _DriverGoal.ValueType  # 3
+    """By the announced departure, where carbon is low."""
+
+class DriverGoal(_DriverGoal, metaclass=_DriverGoalEnumTypeWrapper):
+    """What the driver asked for."""
+
+DRIVER_GOAL_UNSPECIFIED: DriverGoal.ValueType  # 0
+"""Not set: cheapest."""
+DRIVER_GOAL_GUARANTEED: DriverGoal.ValueType  # 1
+"""Full by the announced departure, whatever it costs."""
+DRIVER_GOAL_CHEAPEST: DriverGoal.ValueType  # 2
+"""By the announced departure, where prices are low."""
+DRIVER_GOAL_GREENEST: DriverGoal.ValueType  # 3
+"""By the announced departure, where carbon is low."""
+Global___DriverGoal: _TypeAlias = DriverGoal  # noqa: Y015
+
+class _DataFlag:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DataFlagEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DataFlag.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DATA_FLAG_UNSPECIFIED: _DataFlag.ValueType  # 0
+    """Not set."""
+    DATA_FLAG_UNKNOWN: _DataFlag.ValueType  # 1
+    """It was never measured."""
+    DATA_FLAG_STALE: _DataFlag.ValueType  # 2
+    """Its last measurement is too old to be trusted."""
+    DATA_FLAG_REGISTER_FELL: _DataFlag.ValueType  # 3
+    """Its energy register went backwards."""
+    DATA_FLAG_POWER_CONTRADICTS_REGISTER: _DataFlag.ValueType  # 4
+    """Its power and the growth of its energy register disagree."""
+    DATA_FLAG_CHARGE_CONTRADICTS_METER: _DataFlag.ValueType  # 5
+    """The state of charge and the metered energy disagree by more than 5 % of the battery; the state of charge is not used."""
+    DATA_FLAG_POWER_CONTRADICTS_CURRENT: _DataFlag.ValueType  # 6
+    """Its power and its currents times voltages disagree."""
+    DATA_FLAG_VOLTAGE_IMPLAUSIBLE: _DataFlag.ValueType  # 7
+    """Its voltage is outside what a public grid delivers; the nominal one is used."""
+
+class DataFlag(_DataFlag, metaclass=_DataFlagEnumTypeWrapper):
+    """What is wrong with the data of a charger."""
+
+DATA_FLAG_UNSPECIFIED: DataFlag.ValueType  # 0
+"""Not set."""
+DATA_FLAG_UNKNOWN: DataFlag.ValueType  # 1
+"""It was never measured."""
+DATA_FLAG_STALE: DataFlag.ValueType  # 2
+"""Its last measurement is too old to be trusted."""
+DATA_FLAG_REGISTER_FELL: DataFlag.ValueType  # 3
+"""Its energy register went backwards."""
+DATA_FLAG_POWER_CONTRADICTS_REGISTER: DataFlag.ValueType  # 4
+"""Its power and the growth of its energy register disagree."""
+DATA_FLAG_CHARGE_CONTRADICTS_METER: DataFlag.ValueType  # 5
+"""The state of charge and the metered energy disagree by more than 5 % of the battery; the state of charge is not used."""
+DATA_FLAG_POWER_CONTRADICTS_CURRENT: DataFlag.ValueType  # 6
+"""Its power and its currents times voltages disagree."""
+DATA_FLAG_VOLTAGE_IMPLAUSIBLE: DataFlag.ValueType  # 7
+"""Its voltage is outside what a public grid delivers; the nominal one is used."""
+Global___DataFlag: _TypeAlias = DataFlag  # noqa: Y015
+
 @_typing.final
 class Node(_message.Message):
     """One node of the site tree."""
@@ -61,6 +133,9 @@ class Node(_message.Message):
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     MAX_IMPORT_POWER_KW_FIELD_NUMBER: _builtins.int
     FAIL_SAFE_IMPORT_POWER_KW_FIELD_NUMBER: _builtins.int
+    PHASE_RATING_A_FIELD_NUMBER: _builtins.int
+    MAX_UNBALANCE_A_FIELD_NUMBER: _builtins.int
+    VOLTAGE_V_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Opaque id."""
     parent_id: _builtins.str
@@ -73,6 +148,12 @@ class Node(_message.Message):
     """Physical rating in kW, total over phases."""
     fail_safe_import_power_kw: _builtins.float
     """What applies in kW when every authority is lost."""
+    phase_rating_a: _builtins.float
+    """Fuse of each phase in A; absent when only the total over phases is bounded."""
+    max_unbalance_a: _builtins.float
+    """Most by which the currents of two phases may differ in A; absent without such a rule."""
+    voltage_v: _builtins.float
+    """Nominal line-to-neutral voltage in V."""
     def __init__(
         self,
         *,
@@ -82,12 +163,22 @@ class Node(_message.Message):
         display_name: _builtins.str = ...,
         max_import_power_kw: _builtins.float = ...,
         fail_safe_import_power_kw: _builtins.float = ...,
+        phase_rating_a: _builtins.float | None = ...,
+        max_unbalance_a: _builtins.float | None = ...,
+        voltage_v: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_unbalance_a", b"_max_unbalance_a", "_phase_rating_a", b"_phase_rating_a", "max_unbalance_a", b"max_unbalance_a", "phase_rating_a", b"phase_rating_a"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "fail_safe_import_power_kw", b"fail_safe_import_power_kw", "id", b"id", "kind", b"kind", "max_import_power_kw", b"max_import_power_kw", "parent_id", b"parent_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_unbalance_a", b"_max_unbalance_a", "_phase_rating_a", b"_phase_rating_a", "display_name", b"display_name", "fail_safe_import_power_kw", b"fail_safe_import_power_kw", "id", b"id", "kind", b"kind", "max_import_power_kw", b"max_import_power_kw", "max_unbalance_a", b"max_unbalance_a", "parent_id", b"parent_id", "phase_rating_a", b"phase_rating_a", "voltage_v", b"voltage_v"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__max_unbalance_a: _TypeAlias = _typing.Literal["max_unbalance_a"]  # noqa: Y015
+    _WhichOneofArgType__max_unbalance_a: _TypeAlias = _typing.Literal["_max_unbalance_a", b"_max_unbalance_a"]  # noqa: Y015
+    _WhichOneofReturnType__phase_rating_a: _TypeAlias = _typing.Literal["phase_rating_a"]  # noqa: Y015
+    _WhichOneofArgType__phase_rating_a: _TypeAlias = _typing.Literal["_phase_rating_a", b"_phase_rating_a"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_unbalance_a) -> _WhichOneofReturnType__max_unbalance_a | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__phase_rating_a) -> _WhichOneofReturnType__phase_rating_a | None: ...
 
 Global___Node: _TypeAlias = Node  # noqa: Y015
 
@@ -103,6 +194,10 @@ class Charger(_message.Message):
     MIN_POWER_KW_FIELD_NUMBER: _builtins.int
     PHASE_COUNT_FIELD_NUMBER: _builtins.int
     FALLBACK_POWER_KW_FIELD_NUMBER: _builtins.int
+    PHASE_MAP_FIELD_NUMBER: _builtins.int
+    IS_DC_FIELD_NUMBER: _builtins.int
+    PILOTS_A_FIELD_NUMBER: _builtins.int
+    WAKES_AFTER_PAUSE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Opaque id."""
     parent_id: _builtins.str
@@ -115,6 +210,16 @@ class Charger(_message.Message):
     """Phases: 1 or 3."""
     fallback_power_kw: _builtins.float
     """What it does in kW when its lease runs out."""
+    phase_map: _builtins.str
+    """Grid phase of each of its conductors L1, L2, L3 in order, such as 123 or 231; empty when nobody said."""
+    is_dc: _builtins.bool
+    """True for a direct-current charger."""
+    wakes_after_pause: _builtins.bool
+    """False where cars were seen not to resume after 0 A."""
+    @_builtins.property
+    def pilots_a(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Currents per phase in A that it can be set to above 0, ascending; empty means any from its minimum on."""
+
     def __init__(
         self,
         *,
@@ -124,10 +229,14 @@ class Charger(_message.Message):
         min_power_kw: _builtins.float = ...,
         phase_count: _builtins.int = ...,
         fallback_power_kw: _builtins.float = ...,
+        phase_map: _builtins.str = ...,
+        is_dc: _builtins.bool = ...,
+        pilots_a: _abc.Iterable[_builtins.float] | None = ...,
+        wakes_after_pause: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fallback_power_kw", b"fallback_power_kw", "id", b"id", "max_power_kw", b"max_power_kw", "min_power_kw", b"min_power_kw", "parent_id", b"parent_id", "phase_count", b"phase_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fallback_power_kw", b"fallback_power_kw", "id", b"id", "is_dc", b"is_dc", "max_power_kw", b"max_power_kw", "min_power_kw", b"min_power_kw", "parent_id", b"parent_id", "phase_count", b"phase_count", "phase_map", b"phase_map", "pilots_a", b"pilots_a", "wakes_after_pause", b"wakes_after_pause"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -342,6 +451,9 @@ class Session(_message.Message):
     ENERGY_NEEDED_KWH_FIELD_NUMBER: _builtins.int
     EXPECTED_DEPARTURE_TIME_FIELD_NUMBER: _builtins.int
     DELIVERED_ENERGY_KWH_FIELD_NUMBER: _builtins.int
+    GOAL_FIELD_NUMBER: _builtins.int
+    BOOST_FIELD_NUMBER: _builtins.int
+    BATTERY_KWH_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Opaque pseudonymous id chosen by the platform, unique for ever."""
     charger_id: _builtins.str
@@ -354,6 +466,12 @@ class Session(_message.Message):
     """Energy that the driver asked for in kWh; absent when the driver said nothing."""
     delivered_energy_kwh: _builtins.float
     """Energy delivered so far in kWh by the charger's meter."""
+    goal: Global___DriverGoal.ValueType
+    """What the driver asked for."""
+    boost: _builtins.bool
+    """True when the driver wants to charge at full power now, whatever the plan says; limits hold all the same."""
+    battery_kwh: _builtins.float
+    """Usable capacity of the battery in kWh; absent when unknown. A reported state of charge is used only with it."""
     @_builtins.property
     def arrival_time(self) -> _timestamp_pb2.Timestamp:
         """When it was plugged in."""
@@ -378,17 +496,24 @@ class Session(_message.Message):
         energy_needed_kwh: _builtins.float | None = ...,
         expected_departure_time: _timestamp_pb2.Timestamp | None = ...,
         delivered_energy_kwh: _builtins.float = ...,
+        goal: Global___DriverGoal.ValueType = ...,
+        boost: _builtins.bool = ...,
+        battery_kwh: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_departure_time", b"_departure_time", "_energy_needed_kwh", b"_energy_needed_kwh", "_expected_departure_time", b"_expected_departure_time", "arrival_time", b"arrival_time", "departure_time", b"departure_time", "energy_needed_kwh", b"energy_needed_kwh", "expected_departure_time", b"expected_departure_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_battery_kwh", b"_battery_kwh", "_departure_time", b"_departure_time", "_energy_needed_kwh", b"_energy_needed_kwh", "_expected_departure_time", b"_expected_departure_time", "arrival_time", b"arrival_time", "battery_kwh", b"battery_kwh", "departure_time", b"departure_time", "energy_needed_kwh", b"energy_needed_kwh", "expected_departure_time", b"expected_departure_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_departure_time", b"_departure_time", "_energy_needed_kwh", b"_energy_needed_kwh", "_expected_departure_time", b"_expected_departure_time", "arrival_time", b"arrival_time", "charger_id", b"charger_id", "delivered_energy_kwh", b"delivered_energy_kwh", "departure_time", b"departure_time", "energy_needed_kwh", b"energy_needed_kwh", "expected_departure_time", b"expected_departure_time", "id", b"id", "max_power_kw", b"max_power_kw", "phase_count", b"phase_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_battery_kwh", b"_battery_kwh", "_departure_time", b"_departure_time", "_energy_needed_kwh", b"_energy_needed_kwh", "_expected_departure_time", b"_expected_departure_time", "arrival_time", b"arrival_time", "battery_kwh", b"battery_kwh", "boost", b"boost", "charger_id", b"charger_id", "delivered_energy_kwh", b"delivered_energy_kwh", "departure_time", b"departure_time", "energy_needed_kwh", b"energy_needed_kwh", "expected_departure_time", b"expected_departure_time", "goal", b"goal", "id", b"id", "max_power_kw", b"max_power_kw", "phase_count", b"phase_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__battery_kwh: _TypeAlias = _typing.Literal["battery_kwh"]  # noqa: Y015
+    _WhichOneofArgType__battery_kwh: _TypeAlias = _typing.Literal["_battery_kwh", b"_battery_kwh"]  # noqa: Y015
     _WhichOneofReturnType__departure_time: _TypeAlias = _typing.Literal["departure_time"]  # noqa: Y015
     _WhichOneofArgType__departure_time: _TypeAlias = _typing.Literal["_departure_time", b"_departure_time"]  # noqa: Y015
     _WhichOneofReturnType__energy_needed_kwh: _TypeAlias = _typing.Literal["energy_needed_kwh"]  # noqa: Y015
     _WhichOneofArgType__energy_needed_kwh: _TypeAlias = _typing.Literal["_energy_needed_kwh", b"_energy_needed_kwh"]  # noqa: Y015
     _WhichOneofReturnType__expected_departure_time: _TypeAlias = _typing.Literal["expected_departure_time"]  # noqa: Y015
     _WhichOneofArgType__expected_departure_time: _TypeAlias = _typing.Literal["_expected_departure_time", b"_expected_departure_time"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__battery_kwh) -> _WhichOneofReturnType__battery_kwh | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__departure_time) -> _WhichOneofReturnType__departure_time | None: ...
     @_typing.overload
@@ -536,6 +661,9 @@ class StreamTelemetryRequest(_message.Message):
     POWER_KW_FIELD_NUMBER: _builtins.int
     ENERGY_REGISTER_KWH_FIELD_NUMBER: _builtins.int
     METER_REGISTER_KWH_FIELD_NUMBER: _builtins.int
+    PHASE_CURRENT_A_FIELD_NUMBER: _builtins.int
+    PHASE_VOLTAGE_V_FIELD_NUMBER: _builtins.int
+    STATE_OF_CHARGE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Batch number chosen by the caller, growing; repeated batches are ignored."""
     @_builtins.property
@@ -568,6 +696,22 @@ class StreamTelemetryRequest(_message.Message):
         read in this batch.
         """
 
+    @_builtins.property
+    def phase_current_a(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Current in A of the conductors L1, L2, L3 of the charger: three values per position, NaN where not measured; empty if not read
+        in this batch.
+        """
+
+    @_builtins.property
+    def phase_voltage_v(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Line-to-neutral voltage in V of the conductors L1, L2, L3 of the charger: three values per position, NaN where not measured;
+        empty if not read in this batch.
+        """
+
+    @_builtins.property
+    def state_of_charge(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """State of charge of the car's battery, 0 to 1, one per position, NaN where not known; empty if not read in this batch."""
+
     def __init__(
         self,
         *,
@@ -579,10 +723,13 @@ class StreamTelemetryRequest(_message.Message):
         power_kw: _abc.Iterable[_builtins.float] | None = ...,
         energy_register_kwh: _abc.Iterable[_builtins.float] | None = ...,
         meter_register_kwh: _abc.Iterable[_builtins.float] | None = ...,
+        phase_current_a: _abc.Iterable[_builtins.float] | None = ...,
+        phase_voltage_v: _abc.Iterable[_builtins.float] | None = ...,
+        state_of_charge: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["measure_time", b"measure_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charger_ids", b"charger_ids", "charger_index", b"charger_index", "connection_point_ids", b"connection_point_ids", "energy_register_kwh", b"energy_register_kwh", "measure_time", b"measure_time", "meter_register_kwh", b"meter_register_kwh", "power_kw", b"power_kw", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charger_ids", b"charger_ids", "charger_index", b"charger_index", "connection_point_ids", b"connection_point_ids", "energy_register_kwh", b"energy_register_kwh", "measure_time", b"measure_time", "meter_register_kwh", b"meter_register_kwh", "phase_current_a", b"phase_current_a", "phase_voltage_v", b"phase_voltage_v", "power_kw", b"power_kw", "sequence", b"sequence", "state_of_charge", b"state_of_charge"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -609,3 +756,132 @@ class StreamTelemetryResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StreamTelemetryResponse: _TypeAlias = StreamTelemetryResponse  # noqa: Y015
+
+@_typing.final
+class ChargerState(_message.Message):
+    """What is known of one charger now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHARGER_ID_FIELD_NUMBER: _builtins.int
+    POWER_KW_FIELD_NUMBER: _builtins.int
+    MEASURE_TIME_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    DELIVERED_ENERGY_KWH_FIELD_NUMBER: _builtins.int
+    PHASE_POWER_KW_FIELD_NUMBER: _builtins.int
+    VOLTAGE_V_FIELD_NUMBER: _builtins.int
+    STATE_OF_CHARGE_FIELD_NUMBER: _builtins.int
+    FLAGS_FIELD_NUMBER: _builtins.int
+    charger_id: _builtins.str
+    """Charger."""
+    power_kw: _builtins.float
+    """Power drawn in kW; absent when unknown or too old."""
+    session_id: _builtins.str
+    """Car there; empty without one."""
+    delivered_energy_kwh: _builtins.float
+    """Energy drawn by the car so far in kWh; 0 without one."""
+    voltage_v: _builtins.float
+    """Line-to-neutral voltage in V used to convert currents: measured, or nominal."""
+    state_of_charge: _builtins.float
+    """State of charge, 0 to 1; absent when unknown, or contradicted by the meter."""
+    @_builtins.property
+    def measure_time(self) -> _timestamp_pb2.Timestamp:
+        """Instant of the last measurement; absent when never measured."""
+
+    @_builtins.property
+    def phase_power_kw(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Power in kW on the grid phases L1, L2, L3 by the phases that the car uses, each the worst where the wiring is unknown; empty when
+        the power is unknown.
+        """
+
+    @_builtins.property
+    def flags(self) -> _containers.RepeatedScalarFieldContainer[Global___DataFlag.ValueType]:
+        """What is wrong with its data."""
+
+    def __init__(
+        self,
+        *,
+        charger_id: _builtins.str = ...,
+        power_kw: _builtins.float | None = ...,
+        measure_time: _timestamp_pb2.Timestamp | None = ...,
+        session_id: _builtins.str = ...,
+        delivered_energy_kwh: _builtins.float = ...,
+        phase_power_kw: _abc.Iterable[_builtins.float] | None = ...,
+        voltage_v: _builtins.float = ...,
+        state_of_charge: _builtins.float | None = ...,
+        flags: _abc.Iterable[Global___DataFlag.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_measure_time", b"_measure_time", "_power_kw", b"_power_kw", "_state_of_charge", b"_state_of_charge", "measure_time", b"measure_time", "power_kw", b"power_kw", "state_of_charge", b"state_of_charge"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_measure_time", b"_measure_time", "_power_kw", b"_power_kw", "_state_of_charge", b"_state_of_charge", "charger_id", b"charger_id", "delivered_energy_kwh", b"delivered_energy_kwh", "flags", b"flags", "measure_time", b"measure_time", "phase_power_kw", b"phase_power_kw", "power_kw", b"power_kw", "session_id", b"session_id", "state_of_charge", b"state_of_charge", "voltage_v", b"voltage_v"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__measure_time: _TypeAlias = _typing.Literal["measure_time"]  # noqa: Y015
+    _WhichOneofArgType__measure_time: _TypeAlias = _typing.Literal["_measure_time", b"_measure_time"]  # noqa: Y015
+    _WhichOneofReturnType__power_kw: _TypeAlias = _typing.Literal["power_kw"]  # noqa: Y015
+    _WhichOneofArgType__power_kw: _TypeAlias = _typing.Literal["_power_kw", b"_power_kw"]  # noqa: Y015
+    _WhichOneofReturnType__state_of_charge: _TypeAlias = _typing.Literal["state_of_charge"]  # noqa: Y015
+    _WhichOneofArgType__state_of_charge: _TypeAlias = _typing.Literal["_state_of_charge", b"_state_of_charge"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__measure_time) -> _WhichOneofReturnType__measure_time | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__power_kw) -> _WhichOneofReturnType__power_kw | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__state_of_charge) -> _WhichOneofReturnType__state_of_charge | None: ...
+
+Global___ChargerState: _TypeAlias = ChargerState  # noqa: Y015
+
+@_typing.final
+class ListChargerStatesRequest(_message.Message):
+    """Asks for charger states."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_FIELD_NUMBER: _builtins.int
+    FLAGGED_ONLY_FIELD_NUMBER: _builtins.int
+    flagged_only: _builtins.bool
+    """True for chargers with a flag only."""
+    @_builtins.property
+    def page(self) -> _types_pb2.PageRequest:
+        """Page."""
+
+    def __init__(
+        self,
+        *,
+        page: _types_pb2.PageRequest | None = ...,
+        flagged_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flagged_only", b"flagged_only", "page", b"page"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListChargerStatesRequest: _TypeAlias = ListChargerStatesRequest  # noqa: Y015
+
+@_typing.final
+class ListChargerStatesResponse(_message.Message):
+    """Charger states by charger id."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChargerState]:
+        """States of this page."""
+
+    def __init__(
+        self,
+        *,
+        states: _abc.Iterable[Global___ChargerState] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListChargerStatesResponse: _TypeAlias = ListChargerStatesResponse  # noqa: Y015

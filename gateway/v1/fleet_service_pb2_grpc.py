@@ -60,6 +60,11 @@ class FleetServiceStub:
                 request_serializer=gateway_dot_v1_dot_fleet__service__pb2.ReportMeterHistoryRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_fleet__service__pb2.ReportMeterHistoryResponse.FromString,
                 _registered_method=True)
+        self.ListChargerStates = channel.unary_unary(
+                '/gateway.v1.FleetService/ListChargerStates',
+                request_serializer=gateway_dot_v1_dot_fleet__service__pb2.ListChargerStatesRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_fleet__service__pb2.ListChargerStatesResponse.FromString,
+                _registered_method=True)
         self.StreamTelemetry = channel.stream_stream(
                 '/gateway.v1.FleetService/StreamTelemetry',
                 request_serializer=gateway_dot_v1_dot_fleet__service__pb2.StreamTelemetryRequest.SerializeToString,
@@ -107,6 +112,13 @@ class FleetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListChargerStates(self, request, context):
+        """Lists what is known of each charger now, and what is wrong with it: of the caller's platform, or of the tenant for people.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StreamTelemetry(self, request_iterator, context):
         """Streams measurements up; each batch is acknowledged once it is safe.
         """
@@ -141,6 +153,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.ReportMeterHistory,
                     request_deserializer=gateway_dot_v1_dot_fleet__service__pb2.ReportMeterHistoryRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_fleet__service__pb2.ReportMeterHistoryResponse.SerializeToString,
+            ),
+            'ListChargerStates': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListChargerStates,
+                    request_deserializer=gateway_dot_v1_dot_fleet__service__pb2.ListChargerStatesRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_fleet__service__pb2.ListChargerStatesResponse.SerializeToString,
             ),
             'StreamTelemetry': grpc.stream_stream_rpc_method_handler(
                     servicer.StreamTelemetry,
@@ -284,6 +301,33 @@ class FleetService:
             '/gateway.v1.FleetService/ReportMeterHistory',
             gateway_dot_v1_dot_fleet__service__pb2.ReportMeterHistoryRequest.SerializeToString,
             gateway_dot_v1_dot_fleet__service__pb2.ReportMeterHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListChargerStates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.FleetService/ListChargerStates',
+            gateway_dot_v1_dot_fleet__service__pb2.ListChargerStatesRequest.SerializeToString,
+            gateway_dot_v1_dot_fleet__service__pb2.ListChargerStatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

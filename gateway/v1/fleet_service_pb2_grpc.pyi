@@ -45,6 +45,8 @@ class FleetServiceStub:
     """Reports interval data of a settlement meter from before it was streamed, so that forecasts have a past. Periods that are known
     already stay as they are.
     """
+    ListChargerStates: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.ListChargerStatesRequest, _fleet_service_pb2.ListChargerStatesResponse]
+    """Lists what is known of each charger now, and what is wrong with it: of the caller's platform, or of the tenant for people."""
     StreamTelemetry: _grpc.StreamStreamMultiCallable[_fleet_service_pb2.StreamTelemetryRequest, _fleet_service_pb2.StreamTelemetryResponse]
     """Streams measurements up; each batch is acknowledged once it is safe."""
 
@@ -65,6 +67,8 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """Reports interval data of a settlement meter from before it was streamed, so that forecasts have a past. Periods that are known
     already stay as they are.
     """
+    ListChargerStates: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.ListChargerStatesRequest, _fleet_service_pb2.ListChargerStatesResponse]  # type: ignore[assignment]
+    """Lists what is known of each charger now, and what is wrong with it: of the caller's platform, or of the tenant for people."""
     StreamTelemetry: _aio.StreamStreamMultiCallable[_fleet_service_pb2.StreamTelemetryRequest, _fleet_service_pb2.StreamTelemetryResponse]  # type: ignore[assignment]
     """Streams measurements up; each batch is acknowledged once it is safe."""
 
@@ -112,6 +116,14 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         """Reports interval data of a settlement meter from before it was streamed, so that forecasts have a past. Periods that are known
         already stay as they are.
         """
+
+    @_abc_1.abstractmethod
+    def ListChargerStates(
+        self,
+        request: _fleet_service_pb2.ListChargerStatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_service_pb2.ListChargerStatesResponse, _abc.Awaitable[_fleet_service_pb2.ListChargerStatesResponse]]:
+        """Lists what is known of each charger now, and what is wrong with it: of the caller's platform, or of the tenant for people."""
 
     @_abc_1.abstractmethod
     def StreamTelemetry(

@@ -308,3 +308,44 @@ def test_the_demo_has_twelve_sites_and_its_fallbacks_leave_room() -> None:
         assert 0.0 < fallback_kw <= 0.8 * site.max_import_kw
         assert site.fail_safe_import_kw >= fallback_kw
     assert [(group.authority, group.node) for group in inventory.capacity_groups] == [("vtn:grid-demo", "vpp-be")]
+
+
+def test_a_file_says_how_nodes_and_chargers_are_wired_per_phase() -> None:
+    document = _small()
+    for path, value in (
+        (("sites", 0, "phase_rating_a"), 80.0),
+        (("sites", 0, "max_unbalance_a"), 20.0),
+        (("sites", 0, "charger_groups", 0, "phase_map"), "123 231"),
+        (("sites", 0, "charger_groups", 0, "pilots_a"), [6.0, 16]),
+        (("sites", 0, "charger_groups", 1, "is_dc"), True),
+        (("sites", 0, "charger_groups", 1, "wakes_after_pause"), False),
+    ):
+        _set(*path, to=value)(document)
+    inventory = parse_inventory(document)
+    site = next(node for node in inventory.nodes if node.id == "north")
+    assert (site.phase_rating_a, site.max_unbalance_a) == (80.0, 20.0)
+    assert [charger.phase_map for charger in inventory.chargers] == ["123", "231", "123", ""]
+    assert [charger.pilots_a for charger in inventory.chargers] == [(6.0, 16.0)] * 3 + [()]
+    assert [charger.is_dc for charger in inventory.chargers] == [False, False, False, True]
+    assert [charger.wakes_after_pause for charger in inventory.chargers] == [True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("phase_map", "12"),
+        ("phase_map", "113"),
+        ("phase_map", "124"),
+        ("pilots_a", [16.0, 6.0]),
+        ("pilots_a", [0.0]),
+        ("pilots_a", ["6"]),
+        ("pilots_a", 6.0),
+        ("is_dc", "no"),
+    ],
+)
+def test_a_wiring_that_no_charger_has_is_refused_by_its_path(key: str, value: object) -> None:
+    document = _small()
+    _set("sites", 0, "charger_groups", 0, key, to=value)(document)
+    with pytest.raises(InvalidInput) as refused:
+        parse_inventory(document)
+    assert refused.value.field == f"sites[0].charger_groups[0].{key}"
