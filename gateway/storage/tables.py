@@ -25,12 +25,15 @@ from sqlalchemy.orm import declared_attr
 from sqlmodel import Field, SQLModel
 from typing_extensions import override
 
+from gateway.domain.authorities import AuthorityStanding
 from gateway.domain.bids import Award, Bid, Nomination, Order, PlanRun, Residual, Schedule
-from gateway.domain.dispatch import DispatchBatch, DispatchOutcome
+from gateway.domain.compliance import ComplianceShortfall
+from gateway.domain.dispatch import CommandRoster, DispatchBatch, DispatchOutcome
 from gateway.domain.errors import InvalidInput
 from gateway.domain.fleet import RegisterReading
 from gateway.domain.identity import Account
 from gateway.domain.limits import Limit
+from gateway.domain.oscp import OscpLink, OscpMessage, OscpRegister, OscpRequest, OscpSegment
 from gateway.domain.programs import (
     Enrolment,
     HeldObject,
@@ -265,6 +268,44 @@ class PortfolioRecord(TextRow, table=True):
     bidding_zone: str
 
 
+@record(OscpLink)
+class OscpLinkRecord(TextRow, table=True):
+    """Links with OSCP partners, tokens hashed or encrypted."""
+
+    state: str
+
+
+@record(OscpRequest, at="at", expires=_any_row)
+class OscpRequestRecord(TextRow, table=True):
+    """Requests of OSCP partners that took effect."""
+
+    authority: str
+
+
+@record(OscpSegment, at="at", expires=_no_longer_open)
+class OscpSegmentRecord(CompactRow, table=True):
+    """Parts of messages that came in several."""
+
+    authority: str
+    chain: str
+    is_open: bool
+
+
+@record(OscpMessage, at="created_at", expires=_no_longer_open)
+class OscpMessageRecord(TextRow, table=True):
+    """Messages to OSCP partners; ordered by what happened first."""
+
+    authority: str
+    is_open: bool
+
+
+@record(OscpRegister, at="until")
+class OscpRegisterRecord(TextRow, table=True):
+    """Energy registers of capacity groups."""
+
+    authority: str
+
+
 @record(CapacityGroup)
 class CapacityGroupRecord(TextRow, table=True):
     """Names under which grid partners know nodes."""
@@ -388,6 +429,11 @@ class SeenNonceRecord(TextRow, table=True):
     authority: str
 
 
+@record(AuthorityStanding, at="changed_at")
+class AuthorityStandingRecord(TextRow, table=True):
+    """What is remembered of authorities that state limits directly."""
+
+
 @record(Limit, at="interval.start")
 class LimitRecord(TextRow, table=True):
     """Limits of all authorities; ordered by the start of their interval."""
@@ -397,6 +443,22 @@ class LimitRecord(TextRow, table=True):
     kind: str
     binding: str
     cause: str
+
+
+@record(ComplianceShortfall, at="raised_at")
+class ComplianceShortfallRecord(TextRow, table=True):
+    """Limits that the chargers below a node could not keep."""
+
+    authority: str
+    node: str
+    is_open: bool
+
+
+@record(CommandRoster)
+class CommandRosterRecord(CompactRow, table=True):
+    """Chargers of charging platforms as packed commands refer to them."""
+
+    csms: str
 
 
 @record(DispatchBatch, at="issued_at", expires=_has_successor)

@@ -61,6 +61,9 @@ from gateway.domain.topology import (
     Route,
 )
 from gateway.ports import OutboxItem
+from tests.storage.authority_records import authority_examples
+from tests.storage.dispatch_records import dispatch_examples
+from tests.storage.oscp_records import oscp_examples
 from tests.storage.program_records import program_examples
 
 T0 = datetime(2026, 3, 29, 0, 45, 0, 123456, tzinfo=UTC)
@@ -104,6 +107,9 @@ def dispatch(record_id: str = "dispatch-1", tenant: str = TENANT, **changes: Any
         "limit_kw": (0.0, 0.1 + 0.2),
         "fallback_kw": (3.6, 0.0),
         "cause": "limit:limit-1",
+        "roster": "roster-1",
+        "packed_places": bytes(8),
+        "packed_limit_kw": bytes.fromhex("9a9999999999b93f0000000000001440"),
     }
     return DispatchBatch(id=record_id, tenant=tenant, **values | changes)
 
@@ -117,6 +123,9 @@ def outcome(record_id: str = "outcome-1", **changes: Any) -> DispatchOutcome:
         "charger_ids": ("charger-1", "charger-2"),
         "states": (DispatchState.APPLIED, int(DispatchState.REJECTED)),
         "detail": ("", "busy"),
+        "roster": "roster-1",
+        "packed_places": bytes(8),
+        "packed_states": bytes((3, 4)),
     }
     return DispatchOutcome(id=record_id, tenant=TENANT, **values | changes)
 
@@ -511,4 +520,12 @@ _MARKET: list[object] = [
     ),
 ]
 
-EXAMPLES: list[Any] = [*_FLEET, *_GRID, *program_examples(TENANT, T0), *_MARKET]
+EXAMPLES: list[Any] = [
+    *_FLEET,
+    *_GRID,
+    *program_examples(TENANT, T0),
+    *authority_examples(TENANT, T0),
+    *dispatch_examples(TENANT, T0),
+    *oscp_examples(TENANT, T0),
+    *_MARKET,
+]

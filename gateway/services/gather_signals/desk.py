@@ -5,14 +5,15 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from gateway.domain.alerts import Alert, alerts_of
-from gateway.domain.errors import Conflict, NotFound, PreconditionFailed, StorageUnavailable, Unavailable
+from gateway.domain.errors import Conflict, NotFound, PreconditionFailed, Unavailable
 from gateway.domain.identity import Permission, Principal, system_principal
 from gateway.domain.limits import Direction, Limit, Resolution, resolve
 from gateway.domain.signals import EventAnswer, EventStatus, GridEvent, OptType
-from gateway.domain.topology import CapacityGroup, Node
+from gateway.domain.topology import Node
 from gateway.observe import logger
-from gateway.ports import Batch, Clock, Ids, Put, ReceivedEvents, Store
+from gateway.ports import Batch, Clock, Ids, Put, ReceivedEvents, StatedLimits, Store
 from gateway.services.gather_signals.appraisal import BY_POLICY, Appraiser
+from gateway.services.gather_signals.contacts import Contacts
 from gateway.services.gather_signals.intake import Decided, Intake
 from gateway.services.gather_signals.ledger import LimitLedger
 from gateway.services.gather_signals.manual import ManualOrders, request_hash, require_finite
@@ -21,13 +22,14 @@ from gateway.services.gather_signals.pacing import Turns, in_turns
 from gateway.services.gather_signals.publishing import TariffPublisher
 from gateway.services.gather_signals.scribe import MOST_ROWS, Scribe, is_over
 from gateway.services.gather_signals.settings import SignalSettings, SignalSources
+from gateway.services.gather_signals.stated import StatedWords
 
 _OVER = frozenset({EventStatus.CANCELLED, EventStatus.COMPLETED})
 _LOG = logger("gather_signals")
 
 
 class SignalGatherer:
-    """Implements `ports.SignalDesk`; keeps the ledger of limits of every tenant."""
+    """Implements `ports.SignalDesk` and `ports.LimitDesk`; keeps the ledger of limits of every tenant."""
 
     def __init__(
         self,
@@ -60,18 +62,16 @@ class SignalGatherer:
         self.appraiser = Appraiser(sources, self._settings)
         self._manual = ManualOrders(self.scribe)
         self._publisher = TariffPublisher(self.scribe)
-        self._groups: dict[str, list[CapacityGroup]] = {}
-        unconditional = {name for name, rules in self._settings.programs.items() if rules.is_unconditional}
-        self._lost = {tenant: set(unconditional) for tenant in tenants}
+        self._contacts = Contacts(self.scribe)
+        self._words = StatedWords(self.scribe, self._contacts)
         self.on_change = self.scribe.on_change
         """Called with the tenant whenever a limit or the contact with an authority changed."""
 
     async def load(self) -> None:
         """Fill the ledgers from rows."""
         await self.scribe.load()
+        await self._contacts.load()
         for tenant in self.scribe.tenants:
-            groups = await self._store.find(CapacityGroup, tenant, limit=MOST_ROWS)
-            self._groups[tenant] = [row.record for row in groups]
             self.scribe.notify(tenant)
 
     # ---------------------------------------------------------------- what the dispatcher asks
@@ -83,19 +83,19 @@ class SignalGatherer:
     @property
     def lost(self) -> frozenset[str]:
         """Authorities that any tenant cannot reach."""
-        return frozenset(name for names in self._lost.values() for name in names)
+        return self._contacts.lost
 
     def lost_nodes(self, tenant: str) -> dict[str, frozenset[str]]:
         """Return, for each node in their hands, the unconditional authorities that cannot be reached."""
-        lost = {name for name in self._lost[tenant] if self._settings.rules(name).is_unconditional}
-        nodes: dict[str, set[str]] = {}
-        if lost:
-            spoken = [(x.node, x.authority) for found in self._ledger(tenant).by_node().values() for x in found]
-            granted = [(group.node, group.authority) for group in self._groups.get(tenant, ())]
-            for node, authority in (*spoken, *granted):
-                if authority in lost:
-                    nodes.setdefault(node, set()).add(authority)
-        return {node: frozenset(names) for node, names in nodes.items()}
+        return self._contacts.lost_nodes(tenant)
+
+    def steady_nodes(self, tenant: str, direction: Direction = Direction.IMPORT) -> dict[str, frozenset[str]]:
+        """Return, for each node in their hands, the authorities that say a limit for every instant: a gap is never open."""
+        return self._contacts.steady_nodes(tenant, direction)
+
+    def stated_by(self, tenant: str, authority: str) -> Sequence[Limit]:
+        """Return the limits of an authority that are in force or to come, by their start."""
+        return self._words.stated_by(tenant, authority)
 
     # ---------------------------------------------------------------- what grid partners say
 
@@ -152,26 +152,18 @@ class SignalGatherer:
         return timedelta(seconds=self._ids.uniform(0.0, longest.total_seconds()))
 
     async def contact(self, principal: Principal, authority: str, *, is_lost: bool) -> None:
-        """Tell whether a partner can be reached; a loss acts at once and never opens a limit."""
-        principal.require(Permission.SIGNAL_RECEIVE)
-        tenant = principal.tenant
-        lost = self._lost[tenant]
-        if is_lost == (authority in lost):
-            return
-        if is_lost:
-            lost.add(authority)
-        else:
-            lost.discard(authority)
-        self.scribe.notify(tenant)
-        action = "signal.lost" if is_lost else "signal.found"
-        entry = self.scribe.entries.of(principal, action, ("signal", authority))
-        try:
-            await self.scribe.apply(Batch(tenant=tenant, audit=(entry,)))
-        except StorageUnavailable:
-            if not is_lost:
-                lost.add(authority)
-                self.scribe.notify(tenant)
-                raise
+        """Tell whether a partner can be reached; a loss acts at once, and also after a restart; it never opens a limit."""
+        await self._contacts.change(principal, authority, is_lost=is_lost)
+
+    async def state_limits(self, principal: Principal, stated: StatedLimits) -> None:
+        """Make an authority's limits durable and let them act, see `ports.LimitDesk`.
+
+        Raises:
+            InvalidInput: A limit is of another authority or tenant, or names an unknown node.
+            Conflict: A row of the caller's own has another version than expected; nothing was kept.
+            StorageUnavailable: Nothing was kept and the partner must not be answered; a reduction acts from memory.
+        """
+        await self._words.state(principal, stated)
 
     # ---------------------------------------------------------------- what people ask and order
 

@@ -1,12 +1,15 @@
 """The events and limits of one tenant that may still matter, in memory; rebuilt from rows."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from gateway.domain.limits import Limit
+from gateway.domain.limits import Limit, LimitKind
 from gateway.domain.signals import GridEvent
 
 _KEPT_AFTER_END = timedelta(days=1)
+_UNSAVED = " (not on disk yet)"
+"""Behind the name of an authority: its unsaved limits bind beside its others and never in their place."""
 
 
 class LimitLedger:
@@ -39,12 +42,17 @@ class LimitLedger:
         self.events |= {event.id: event for event in events}
         self.limits |= {limit.id: limit for limit in limits}
         spoken = {limit.authority for limit in limits} | {event.authority for event in events}
+        spoken = {f"{authority}{_UNSAVED}" for authority in spoken}
         self._unsaved = {key: limit for key, limit in self._unsaved.items() if limit.authority not in spoken}
         self._by_node = None
 
     def hold(self, limits: Iterable[Limit]) -> None:
         """Apply limits that could not be written: they reduce at once and open nothing."""
-        self._unsaved |= {limit.id: limit for limit in limits if limit.withdrawn_at is None}
+        self._unsaved |= {
+            limit.id: replace(limit, authority=f"{limit.authority}{_UNSAVED}")
+            for limit in limits
+            if limit.withdrawn_at is None and limit.kind is LimitKind.LIMIT
+        }
         self._by_node = None
 
     def of_authority(self, authority: str) -> tuple[list[GridEvent], list[Limit]]:

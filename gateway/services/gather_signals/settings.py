@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
+from gateway.domain.authorities import StatedRules, protocol_of
 from gateway.domain.limits import Limit
 from gateway.domain.programs import OptDecision
 from gateway.domain.signals import GridEvent
@@ -15,6 +16,7 @@ from gateway.domain.topology import Node
 from gateway.services.gather_signals.rules import ProgramRules, find_rules
 
 _DEFAULT = ProgramRules()
+_STATED = {"oscp": StatedRules(is_forecast=True), "lpc": StatedRules(), "charger": StatedRules(is_unconditional=False)}
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -24,6 +26,8 @@ class SignalSettings:
 
     programs: Mapping[str, ProgramRules] = field(default_factory=dict)
     """By authority, or by `{authority}:{program}` for one program of it; one without an entry has the default rules."""
+    stated: Mapping[str, StatedRules] = field(default_factory=lambda: _STATED)
+    """What the silence of authorities that state limits means: by authority, or by protocol for all of it."""
     time_zone: str = "UTC"
     """IANA zone whose days the prices and carbon of programs are kept by."""
     longest_manual: timedelta = timedelta(days=7)
@@ -36,6 +40,11 @@ class SignalSettings:
     def rules(self, authority: str, program: str = "") -> ProgramRules:
         """Return the rules of a program; an empty program is every one of the authority."""
         return find_rules(self.programs, authority, program) or _DEFAULT
+
+    def stated_rules(self, authority: str) -> StatedRules | None:
+        """Return what the silence of an authority that states limits means; None when nothing is said about it."""
+        own = self.stated.get(authority)
+        return self.stated.get(protocol_of(authority)) if own is None else own
 
     def rules_of(self, event: GridEvent) -> ProgramRules:
         """Return the rules of an event's program."""

@@ -1,5 +1,7 @@
 """Records of capacity providers, steering boxes, charging platforms without a stream, and market data."""
 
+from gateway.storage.migrations.record_tables import record_table
+
 revision = "r0003"
 down_revision = "r0002"
 branch_labels = None
@@ -8,3 +10,11 @@ depends_on = None
 
 def upgrade() -> None:
     """Create what the rooms of limits, fleet and market data keep."""
+    record_table("command_roster_record", "csms", compact=True)
+    record_table("compliance_shortfall_record", "authority", "node", "is_open bool")
+    record_table("authority_standing_record")
+    record_table("oscp_link_record", "state")
+    record_table("oscp_request_record", "authority", expires=True)
+    record_table("oscp_segment_record", "authority", "chain", "is_open bool", compact=True, expires=True)
+    record_table("oscp_message_record", "authority", "is_open bool", expires=True)
+    record_table("oscp_register_record", "authority")

@@ -1,0 +1,54 @@
+"""Who may speak about our limits, what is known of the contact with them, and what their silence means.
+
+An authority either sends events (OpenADR) or states limits directly (a capacity provider, a steering box, a charger). What is
+agreed with it decides what silence means:
+
+| word of the authority | it cannot be reached | it speaks, but has no limit for now |
+| --- | --- | --- |
+| unconditional, forecasts (a capacity provider) | fallback at once, else fail-safe | fallback, else fail-safe: a gap is never open |
+| unconditional, states what it wants (a steering box) | its limit or its fallback, else fail-safe | nothing of it binds |
+| conditional (a charger's own limit) | nothing changes: its last word runs to its end | nothing of it binds |
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway.domain.errors import InvalidInput
+from gateway.domain.timegrid import require_utc
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StatedRules:
+    """What the silence of authorities that state limits directly means."""
+
+    is_unconditional: bool = True
+    """Losing contact with it puts its nodes to its fallback, else to their fail-safe."""
+    is_forecast: bool = False
+    """It says a limit for every instant: where none covers one, its fallback applies, else the node's fail-safe."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AuthorityStanding:
+    """What must be remembered of an authority that states limits, when its limits are long over and when we start again."""
+
+    id: str
+    """The authority, `{protocol}:{name}`."""
+    tenant: str
+    nodes: tuple[str, ...]
+    """Every node where it ever limited what is drawn, in order."""
+    export_nodes: tuple[str, ...] = ()
+    """Every node where it ever limited what is fed in, in order."""
+    is_lost: bool
+    """True while it cannot be reached."""
+    changed_at: datetime
+
+    def __post_init__(self) -> None:
+        """Reject an authority without a name and a naive time."""
+        if not protocol_of(self.id) or protocol_of(self.id) == self.id:
+            raise InvalidInput("authority.id", "must be `{protocol}:{name}`")
+        require_utc("authority.changed_at", self.changed_at)
+
+
+def protocol_of(authority: str) -> str:
+    """Return the protocol by which an authority speaks: what is before the colon of `{protocol}:{name}`."""
+    return authority.partition(":")[0]

@@ -1,0 +1,152 @@
+"""Which authorities can be reached, which nodes are in their hands, and what of that survives a restart."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from gateway.domain.authorities import AuthorityStanding, StatedRules
+from gateway.domain.errors import StorageUnavailable
+from gateway.domain.identity import Permission, Principal
+from gateway.domain.limits import Direction, Limit
+from gateway.domain.topology import CapacityGroup
+from gateway.ports import Batch, Put
+from gateway.services.gather_signals.scribe import MOST_ROWS, Scribe
+
+_EVENT = "event:"
+_DEFAULT = StatedRules()
+
+
+class Contacts:
+    """Contact with the authorities of every tenant."""
+
+    def __init__(self, scribe: Scribe) -> None:
+        """Count those as lost that are unconditional by configuration; `load` adds what was known before."""
+        self._scribe = scribe
+        unconditional = {name for name, rules in scribe.settings.programs.items() if rules.is_unconditional}
+        self._lost = {tenant: set(unconditional) for tenant in scribe.tenants}
+        self._said: dict[str, dict[str, bool]] = {tenant: {} for tenant in scribe.tenants}
+        """The last word about each authority, which may not be on disk yet."""
+        self._groups: dict[str, list[CapacityGroup]] = {}
+        self._standings: dict[str, dict[str, AuthorityStanding]] = {tenant: {} for tenant in scribe.tenants}
+
+    async def load(self) -> None:
+        """Take over rows: whoever was lost when the process ended still is."""
+        store = self._scribe.store
+        for tenant in self._scribe.tenants:
+            self._groups[tenant] = [row.record for row in await store.find(CapacityGroup, tenant, limit=MOST_ROWS)]
+            standings = [row.record for row in await store.find(AuthorityStanding, tenant, limit=MOST_ROWS)]
+            self._standings[tenant] = {one.id: one for one in standings}
+            self._lost[tenant] |= {one.id for one in standings if one.is_lost}
+
+    @property
+    def lost(self) -> frozenset[str]:
+        """Authorities that any tenant cannot reach."""
+        return frozenset(name for names in self._lost.values() for name in names)
+
+    def lost_nodes(self, tenant: str) -> dict[str, frozenset[str]]:
+        """Return, for each node in their hands, the unconditional authorities that cannot be reached."""
+        lost = {name for name in self._lost[tenant] if self._is_unconditional(tenant, name)}
+        if not lost:
+            return {}
+        held = [(x.node, x.authority) for found in self._scribe.ledger(tenant).by_node().values() for x in found]
+        granted = [(group.node, group.authority) for group in self._groups.get(tenant, ())]
+        spoken = [(node, one.id) for one in self._standings[tenant].values() for node in _all_nodes(one)]
+        return _by_node(place for place in (*held, *granted, *spoken) if place[1] in lost)
+
+    def steady_nodes(self, tenant: str, direction: Direction) -> dict[str, frozenset[str]]:
+        """Return, for each node in their hands, the authorities that say a limit for every instant."""
+        is_import = direction is Direction.IMPORT
+        granted = [(group.node, group.authority) for group in self._groups.get(tenant, ()) if is_import]
+        spoken = [
+            (node, one.id)
+            for one in self._standings[tenant].values()
+            for node in (one.nodes if is_import else one.export_nodes)
+        ]
+        return _by_node(place for place in (*granted, *spoken) if self._is_forecast(place[1]))
+
+    async def change(self, principal: Principal, authority: str, *, is_lost: bool) -> None:
+        """Tell whether an authority can be reached; a loss acts at once and never opens a limit."""
+        principal.require(Permission.SIGNAL_RECEIVE)
+        tenant = principal.tenant
+        lost, said = self._lost[tenant], self._said[tenant]
+        if said.get(authority, authority in lost) == is_lost:
+            return
+        said[authority] = is_lost
+        if is_lost:
+            lost.add(authority)
+            self._scribe.notify(tenant)
+        async with self._scribe.lock(tenant):
+            if said[authority] == is_lost:
+                await self._keep(principal, authority, is_lost=is_lost)
+
+    async def _keep(self, principal: Principal, authority: str, *, is_lost: bool) -> None:
+        """Write a change of contact; only then whoever was found counts as found."""
+        tenant = principal.tenant
+        standing = self._changed(tenant, authority, is_lost=is_lost)
+        entry = self._scribe.entries.of(principal, "signal.lost" if is_lost else "signal.found", ("signal", authority))
+        puts = () if standing is None else (Put(record=standing),)
+        try:
+            await self._scribe.apply(Batch(tenant=tenant, puts=puts, audit=(entry,)))
+        except StorageUnavailable:
+            if is_lost:
+                return
+            self._said[tenant][authority] = True
+            raise
+        if standing is not None:
+            self.commit(standing)
+        if not is_lost:
+            self._lost[tenant].discard(authority)
+            self._scribe.notify(tenant)
+
+    def after(self, tenant: str, authority: str, limits: Iterable[Limit], now: datetime) -> AuthorityStanding | None:
+        """Return what is to be remembered when an authority has stated limits; None when that is known already."""
+        old = self._standings[tenant].get(authority) or AuthorityStanding(
+            id=authority, tenant=tenant, nodes=(), is_lost=authority in self._lost[tenant], changed_at=now
+        )
+        drawn = {limit.node for limit in limits if limit.direction is Direction.IMPORT}
+        fed_in = {limit.node for limit in limits if limit.direction is Direction.EXPORT}
+        nodes = tuple(sorted({*old.nodes, *drawn}))
+        export_nodes = tuple(sorted({*old.export_nodes, *fed_in}))
+        if (nodes, export_nodes) == (old.nodes, old.export_nodes):
+            return None
+        return replace(old, nodes=nodes, export_nodes=export_nodes, changed_at=now)
+
+    def commit(self, standing: AuthorityStanding) -> None:
+        """Take over what is on disk now."""
+        self._standings[standing.tenant][standing.id] = standing
+
+    def _changed(self, tenant: str, authority: str, *, is_lost: bool) -> AuthorityStanding | None:
+        """Return what is to be remembered of a change of contact; None for those who send events: they start as lost."""
+        now = self._scribe.clock.now()
+        old = self._standings[tenant].get(authority)
+        if old is not None:
+            return replace(old, is_lost=is_lost, changed_at=now)
+        if self._scribe.settings.stated_rules(authority) is None:
+            return None
+        return AuthorityStanding(id=authority, tenant=tenant, nodes=(), is_lost=is_lost, changed_at=now)
+
+    def _is_unconditional(self, tenant: str, authority: str) -> bool:
+        stated = self._scribe.settings.stated_rules(authority)
+        if stated is None and authority in self._standings[tenant]:
+            stated = _DEFAULT
+        by_events = self._scribe.settings.rules(authority).is_unconditional
+        return by_events or (stated is not None and stated.is_unconditional)
+
+    def _is_forecast(self, authority: str) -> bool:
+        stated = self._scribe.settings.stated_rules(authority)
+        return stated is not None and stated.is_forecast
+
+
+def _all_nodes(standing: AuthorityStanding) -> set[str]:
+    return {*standing.nodes, *standing.export_nodes}
+
+
+def _by_node(places: Iterable[tuple[str, str]]) -> dict[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
+    for node, authority in places:
+        found.setdefault(node, set()).add(authority)
+    return _frozen(found)
+
+
+def _frozen(found: Mapping[str, set[str]]) -> dict[str, frozenset[str]]:
+    return {node: frozenset(names) for node, names in found.items()}

@@ -1,0 +1,58 @@
+"""Limits that authorities state directly, made durable with what they replace and with the rows of the room that brings them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from gateway.domain.errors import InvalidInput
+from gateway.domain.identity import Permission, Principal
+from gateway.domain.limits import Limit
+from gateway.ports import Batch, Put, StatedLimits
+from gateway.services.gather_signals.contacts import Contacts
+from gateway.services.gather_signals.replacing import rows_after
+from gateway.services.gather_signals.scribe import Scribe, is_over
+
+
+class StatedWords:
+    """Takes what authorities state."""
+
+    def __init__(self, scribe: Scribe, contacts: Contacts) -> None:
+        """Remember who writes and who knows which nodes are in whose hands."""
+        self._scribe = scribe
+        self._contacts = contacts
+
+    def stated_by(self, tenant: str, authority: str) -> Sequence[Limit]:
+        """Return the limits of an authority that are in force or to come, by their start."""
+        now = self._scribe.clock.now()
+        _, limits = self._scribe.ledger(tenant).of_authority(authority)
+        return sorted((x for x in limits if not is_over(x, now)), key=lambda x: (x.interval.start, x.id))
+
+    async def state(self, principal: Principal, stated: StatedLimits) -> None:
+        """Write what an authority says; see `SignalGatherer.state_limits`."""
+        principal.require(Permission.SIGNAL_RECEIVE)
+        for limit in stated.limits:
+            self._check(principal, stated.authority, limit)
+        tenant = principal.tenant
+        async with self._scribe.lock(tenant):
+            now = self._scribe.clock.now()
+            ledger = self._scribe.ledger(tenant)
+            ledger.prune(now)
+            new = [replace(limit, known_at=now) for limit in stated.limits]
+            rows = rows_after(ledger.of_authority(stated.authority)[1], new, stated.withdrawn, now)
+            standing = self._contacts.after(tenant, stated.authority, new, now)
+            own = (stated.raw, standing, *rows)
+            batch = Batch(
+                tenant=tenant,
+                puts=(*stated.puts, *(Put(record=record) for record in own if record is not None)),
+                audit=(*stated.audit, *self._scribe.entries.of_limits(principal, rows)),
+            )
+            await self._scribe.write(batch, [], rows)
+            if standing is not None:
+                self._contacts.commit(standing)
+
+    def _check(self, principal: Principal, authority: str, limit: Limit) -> None:
+        if limit.authority != authority:
+            raise InvalidInput("limit.authority", f"must be {authority}")
+        if limit.tenant != principal.tenant:
+            raise InvalidInput("limit.tenant", "must be the tenant of the caller")
+        if self._scribe.sources.find_node(principal.tenant, limit.node) is None:
+            raise InvalidInput("limit.node", f"{limit.node} is not a node")

@@ -1,0 +1,187 @@
+"""Limits that authorities state directly: one batch, the newest word, silence, and a store that fails."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from gateway.domain.authorities import AuthorityStanding
+from gateway.domain.errors import InvalidInput, PermissionRefused, StorageUnavailable
+from gateway.domain.evidence import AuditEntry
+from gateway.domain.limits import Binding, Direction, Limit, LimitKind, PhasePowers
+from gateway.domain.signals import RawSignal
+from gateway.domain.timegrid import Interval
+from gateway.domain.topology import CapacityGroup
+from gateway.ports import Put, StatedLimits
+from tests.fakes.clock import START
+from tests.services.scene import GRID, PLATFORM, TENANT, Scene
+
+DSO = "oscp:dso-1"
+
+
+def at(minute: float) -> datetime:
+    return START + timedelta(minutes=minute)
+
+
+def limit(  # what a limit says
+    limit_id: str,
+    max_kw: float,
+    start: float = 0.0,
+    end: float | None = 60.0,
+    *,
+    kind: LimitKind = LimitKind.LIMIT,
+    direction: Direction = Direction.IMPORT,
+    node: str = "site-1",
+    phases: PhasePowers | None = None,
+    authority: str = DSO,
+) -> Limit:
+    return Limit(
+        id=limit_id,
+        tenant=TENANT,
+        authority=authority,
+        node=node,
+        direction=direction,
+        kind=kind,
+        binding=Binding.MANDATORY,
+        max_kw=max_kw,
+        interval=Interval(start=at(start), end=None if end is None else at(end)),
+        cause="signal:raw-1",
+        known_at=START,
+        phase_max_kw=phases,
+    )
+
+
+def said(*limits: Limit, withdrawn: tuple[str, ...] = (), authority: str = DSO) -> StatedLimits:
+    return StatedLimits(authority=authority, raw=None, limits=limits, withdrawn=withdrawn)
+
+
+async def loaded(**options: object) -> Scene:
+    scene = Scene(**options)  # type: ignore[arg-type]
+    await scene.start(cars=0)
+    scene.clock.set(START + timedelta(minutes=5))
+    return scene
+
+
+async def value(scene: Scene, minute: float, node: str = "site-1") -> float:
+    return (await scene.services.signals.resolve(GRID, node, at(minute))).kw
+
+
+async def test_everything_an_authority_says_is_one_batch_with_the_rows_of_its_room() -> None:
+    scene = await loaded()
+    raw = RawSignal(
+        id="raw-1",
+        tenant=TENANT,
+        authority=DSO,
+        protocol="oscp-2.0",
+        received_at=START,
+        sha256="0" * 64,
+        body=b"{}",
+    )
+    own = CapacityGroup(id=f"{DSO}:g", tenant=TENANT, authority=DSO, name="g", node="site-1")
+    entry = AuditEntry(
+        id="audit-own",
+        tenant=TENANT,
+        at=START,
+        actor="oscp",
+        action="oscp.register",
+        object_kind="link",
+        object_id=DSO,
+        causes=(),
+        detail={},
+    )
+    before = len(scene.store.applied)
+    stated = StatedLimits(authority=DSO, raw=raw, limits=(limit("l1", 50.0),), puts=(Put(record=own),), audit=(entry,))
+    await scene.services.signals.state_limits(GRID, stated)
+    (batch,) = scene.store.applied[before:]
+    assert [type(put.record).__name__ for put in batch.puts] == [
+        "CapacityGroup",
+        "RawSignal",
+        "AuthorityStanding",
+        "Limit",
+    ]
+    assert [each.action for each in batch.audit] == ["oscp.register", "limit.set"]
+    assert batch.puts[-1].record.known_at == scene.clock.now(), "known when it was on disk, whatever the room said"
+    assert [x.id for x in scene.services.signals.stated_by(TENANT, DSO)] == ["l1"]
+
+
+async def test_the_newest_word_replaces_the_time_it_covers_and_the_rest_stays() -> None:
+    scene = await loaded()
+    desk = scene.services.signals
+    await desk.state_limits(GRID, said(limit("l1", 50.0, 0, 120)))
+    await desk.state_limits(GRID, said(limit("l2", 20.0, 30, 60)))
+    assert [await value(scene, minute) for minute in (10, 29.9, 30, 59.9, 60, 119.9)] == [50, 50, 20, 20, 50, 50]
+    await scene.restart()
+    assert [await value(scene, minute) for minute in (10, 29.9, 30, 59.9, 60, 119.9)] == [50, 50, 20, 20, 50, 50]
+
+
+async def test_a_withdrawn_limit_goes_with_what_overlaps_left_of_it() -> None:
+    scene = await loaded()
+    desk = scene.services.signals
+    await desk.state_limits(GRID, said(limit("l1", 50.0, 0, 120, authority="lpc:box"), authority="lpc:box"))
+    await desk.state_limits(GRID, said(limit("l2", 20.0, 30, 60, authority="lpc:box"), authority="lpc:box"))
+    await desk.state_limits(GRID, said(withdrawn=("l1",), authority="lpc:box"))
+    assert [await value(scene, minute) for minute in (10, 30, 60)] == [80, 20, 80]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"kind": LimitKind.FALLBACK}, id="kind"),
+        pytest.param({"direction": Direction.EXPORT}, id="direction"),
+        pytest.param({"node": "site-2"}, id="node"),
+        pytest.param({"phases": (10.0, None, None)}, id="phases"),
+    ],
+)
+async def test_a_word_about_something_else_replaces_nothing(other: dict[str, object]) -> None:
+    scene = await loaded()
+    await scene.services.signals.state_limits(GRID, said(limit("l1", 50.0)))
+    await scene.services.signals.state_limits(GRID, said(limit("l2", 60.0, **other)))  # type: ignore[arg-type]
+    assert {x.id for x in scene.services.signals.stated_by(TENANT, DSO)} == {"l1", "l2"}
+    assert await value(scene, 10) == 50.0
+
+
+async def test_a_limit_of_somebody_else_or_at_no_node_of_ours_is_refused_whole() -> None:
+    scene = await loaded()
+    desk = scene.services.signals
+    for bad, field in (
+        (limit("l2", 1.0, authority="oscp:other"), "limit.authority"),
+        (replace(limit("l2", 1.0), tenant="other"), "limit.tenant"),
+        (limit("l2", 1.0, node="nowhere"), "limit.node"),
+    ):
+        with pytest.raises(InvalidInput) as caught:
+            await desk.state_limits(GRID, said(limit("l1", 50.0), bad))
+        assert caught.value.field == field
+    assert not desk.stated_by(TENANT, DSO)
+    with pytest.raises(PermissionRefused):
+        await desk.state_limits(PLATFORM, said(limit("l1", 50.0)))
+
+
+async def test_a_reduction_acts_from_memory_when_the_store_fails_and_nothing_opens() -> None:
+    scene = await loaded()
+    desk = scene.services.signals
+    await desk.state_limits(GRID, said(limit("f1", 10.0, kind=LimitKind.FALLBACK)))
+    scene.store.is_down = True
+    with pytest.raises(StorageUnavailable):
+        await desk.state_limits(GRID, said(limit("l1", 50.0)))
+    assert await value(scene, 10) == 10.0, "what is not on disk opens nothing, not even from a fallback to a limit"
+    with pytest.raises(StorageUnavailable):
+        await desk.state_limits(GRID, said(limit("l2", 5.0)))
+    assert await value(scene, 10) == 5.0
+    scene.store.is_down = False
+    await desk.state_limits(GRID, said(limit("l3", 40.0)))
+    assert await value(scene, 10) == 40.0, "said again and on disk: it counts"
+
+
+async def test_o19_a_lost_authority_without_fallback_is_fail_safe_also_after_a_restart() -> None:
+    scene = await loaded()
+    desk = scene.services.signals
+    await desk.contact(GRID, "lpc:box", is_lost=False)
+    await desk.state_limits(GRID, said(limit("l1", 50.0, 0, 20, authority="lpc:box"), authority="lpc:box"))
+    await desk.contact(GRID, "lpc:box", is_lost=True)
+    assert [await value(scene, minute) for minute in (10, 20)] == [50.0, 20.0], "its last limit runs to its end"
+    scene.clock.set(at(3 * 24 * 60))
+    await scene.restart()
+    assert await value(scene, 3 * 24 * 60) == 20.0, "its limits are long forgotten, who is lost is not"
+    await scene.services.signals.contact(GRID, "lpc:box", is_lost=False)
+    assert await value(scene, 3 * 24 * 60) == 80.0
+    assert [x.is_lost for x in scene.store.all(AuthorityStanding, TENANT)] == [False]
