@@ -15,8 +15,24 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 IndexArray = npt.NDArray[np.int64]
 
-_SETTLED = (DispatchState.ACCEPTED, DispatchState.APPLIED, DispatchState.FOLLOWED, DispatchState.NOT_FOLLOWING)
-_TROUBLED = (DispatchState.REJECTED, DispatchState.TIMED_OUT, DispatchState.NOT_FOLLOWING)
+_MOST_NAMES = 4_096
+"""More remembered ids of commands than this are looked through for those that nobody has any more."""
+
+
+def _table(*states: DispatchState) -> BoolArray:
+    """Return which states are among some: looking up is faster than comparing for a hundred thousand chargers."""
+    return np.isin(np.arange(len(DispatchState)), states)
+
+
+_SETTLED = _table(DispatchState.ACCEPTED, DispatchState.APPLIED, DispatchState.FOLLOWED, DispatchState.NOT_FOLLOWING)
+_WATCHED = _table(DispatchState.ACCEPTED, DispatchState.APPLIED, DispatchState.FOLLOWED)
+_TROUBLED = _table(DispatchState.REJECTED, DispatchState.TIMED_OUT, DispatchState.NOT_FOLLOWING)
+_UNANSWERED = _table(DispatchState.REJECTED, DispatchState.TIMED_OUT, DispatchState.NONE)
+_REFUSED = _table(DispatchState.REJECTED, DispatchState.TIMED_OUT)
+_MEASURED = _table(DispatchState.FOLLOWED, DispatchState.NOT_FOLLOWING)
+_WAITING = _table(DispatchState.SENT, DispatchState.REJECTED, DispatchState.TIMED_OUT)
+_UNHEARD = _table(DispatchState.SENT, DispatchState.TIMED_OUT)
+_UNPROVEN = _table(DispatchState.ACCEPTED, DispatchState.APPLIED, DispatchState.NOT_FOLLOWING)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +81,8 @@ class CommandBook:
         """Begin without any command."""
         count = len(charger_ids)
         self.charger_ids = charger_ids
-        self.batch: list[str] = [""] * count
+        self.batch_code = np.zeros(count, dtype=np.int32)
+        self._batch_names = [""]
         self.sequence = np.zeros(count, dtype=np.int64)
         self.limit_kw = np.zeros(count)
         self.issued_at = np.full(count, -np.inf)
@@ -94,23 +111,25 @@ class CommandBook:
         for name, values in vars(older).items():
             if isinstance(values, np.ndarray):
                 getattr(self, name)[new] = values[old]
-        for i, j in zip(new.tolist(), old.tolist(), strict=True):
-            self.batch[i] = older.batch[j]
-            if j in older.reasons:
-                self.reasons[i] = older.reasons[j]
+        self._batch_names = list(older._batch_names)
+        now_at = dict(zip(old.tolist(), new.tolist(), strict=True))
+        self.reasons = {now_at[j]: reason for j, reason in older.reasons.items() if j in now_at}
+
+    def batch_of(self, i: int) -> str:
+        """Return the id of the newest command of a charger; empty before the first."""
+        return self._batch_names[int(self.batch_code[i])]
 
     def send(self, sent: Sent) -> None:
         """Remember a command that goes out now; the same limit again is a renewal and keeps its state."""
         index = sent.index
         is_new = (self.limit_kw[index] != sent.limit_kw) | (self.state[index] == DispatchState.NONE)
-        is_retry = np.isin(self.state[index], (DispatchState.REJECTED, DispatchState.TIMED_OUT))
+        is_retry = _REFUSED[self.state[index]]
         self.sequence[index] = sent.sequence
         self.limit_kw[index] = sent.limit_kw
         self.issued_at[index] = sent.at
         self.lease_until[index] = sent.lease_until
         self.must_resend[index] = False
-        for i in index.tolist():
-            self.batch[i] = sent.batch
+        self.batch_code[index] = self._code_of(sent.batch)
         fresh = index[is_new]
         self.limit_since[fresh] = sent.at
         self._over_count[fresh] = 0
@@ -131,9 +150,7 @@ class CommandBook:
         self.acked_sequence[held] = self.sequence[held]
         self.accepted_kw[held] = self.limit_kw[held]
         self.accepted_until[held] = self.lease_until[held]
-        self._move(
-            held[np.isin(self.state[held], (DispatchState.SENT, DispatchState.TIMED_OUT))], DispatchState.ACCEPTED, now
-        )
+        self._move(held[_UNHEARD[self.state[held]]], DispatchState.ACCEPTED, now)
 
     def accept(self, index: IndexArray, limit_kw: FloatArray, *, sequence: int, lease_until: float, now: float) -> None:
         """Take a platform's word that it holds a command; older words than the newest only extend what was accepted."""
@@ -142,8 +159,7 @@ class CommandBook:
         self.acked_sequence[index] = sequence
         self.accepted_kw[index] = limit_kw
         self.accepted_until[index] = lease_until
-        waiting = (DispatchState.SENT, DispatchState.REJECTED, DispatchState.TIMED_OUT)
-        newest = index[(self.sequence[index] == sequence) & np.isin(self.state[index], waiting)]
+        newest = index[(self.sequence[index] == sequence) & _WAITING[self.state[index]]]
         self._move(newest, DispatchState.ACCEPTED, now)
 
     def report(self, index: IndexArray, states: npt.NDArray[np.int8], *, sequence: int, now: float) -> None:
@@ -153,28 +169,28 @@ class CommandBook:
             at = index[is_newest & (states == state)]
             if state is DispatchState.APPLIED:
                 self._was_applied[at] = True
-                at = at[~np.isin(self.state[at], (DispatchState.FOLLOWED, DispatchState.NOT_FOLLOWING))]
+                at = at[~_MEASURED[self.state[at]]]
             self._move(at, state, now)
 
     def restore(self, index: IndexArray, states: npt.NDArray[np.int8], at: float) -> None:
         """Set states as they were written down, after a restart; what was settled had been accepted."""
         self.state[index] = states
         self.state_since[index] = at
-        settled = index[np.isin(states, _SETTLED)]
+        settled = index[_SETTLED[states]]
         self.acked_sequence[settled] = self.sequence[settled]
         self.accepted_kw[settled] = self.limit_kw[settled]
         self.accepted_until[settled] = self.lease_until[settled]
 
     def trust_renewals(self) -> None:
         """Count renewals of accepted limits as acknowledged: that they were is not written down, only changes are."""
-        index = np.flatnonzero(np.isin(self.state, _SETTLED) & (self.accepted_kw == self.limit_kw))
+        index = np.flatnonzero(_SETTLED[self.state] & (self.accepted_kw == self.limit_kw))
         self.acked_sequence[index] = self.sequence[index]
         self.accepted_until[index] = self.lease_until[index]
 
     def time_out(self, now: float, rules: FollowRules) -> None:
         """Give up waiting for acknowledgements that are overdue."""
         is_late = (self.sequence > self.acked_sequence) & (now - self.issued_at >= rules.ack_timeout_s)
-        is_open = ~np.isin(self.state, (DispatchState.REJECTED, DispatchState.TIMED_OUT, DispatchState.NONE))
+        is_open = ~_UNANSWERED[self.state]
         self._move(np.flatnonzero(is_late & is_open), DispatchState.TIMED_OUT, now)
 
     def observe(self, power_kw: FloatArray, power_at: FloatArray, now: float, rules: FollowRules) -> None:
@@ -187,7 +203,7 @@ class CommandBook:
             rules: Tolerances and times.
         """
         is_fresh = ~np.isnan(power_kw) & (power_at > self._sampled_at)
-        is_fresh &= (power_at >= self.limit_since + rules.settle_s) & np.isin(self.state, _SETTLED)
+        is_fresh &= (power_at >= self.limit_since + rules.settle_s) & _SETTLED[self.state]
         self._sampled_at = np.where(is_fresh, power_at, self._sampled_at)
         tolerance = rules.tolerance(self.limit_kw)
         over = is_fresh & (power_kw > self.limit_kw + tolerance)
@@ -203,9 +219,8 @@ class CommandBook:
             takes_less, np.minimum(self._under_since, power_at), np.where(is_fresh, np.inf, self._under_since)
         )
         is_over_long = (self._over_count >= rules.samples) | (now - self._over_since >= rules.not_following_after_s)
-        self._move(np.flatnonzero(is_over_long & np.isin(self.state, _SETTLED[:3])), DispatchState.NOT_FOLLOWING, now)
-        ends = (DispatchState.ACCEPTED, DispatchState.APPLIED, DispatchState.NOT_FOLLOWING)
-        self._move(np.flatnonzero(under & np.isin(self.state, ends)), DispatchState.FOLLOWED, now)
+        self._move(np.flatnonzero(is_over_long & _WATCHED[self.state]), DispatchState.NOT_FOLLOWING, now)
+        self._move(np.flatnonzero(under & _UNPROVEN[self.state]), DispatchState.FOLLOWED, now)
 
     def in_force_kw(self, lapsed_kw: FloatArray, now: float) -> FloatArray:
         """Return the set points that our commands stand for: the newest limit while its lease runs, else the fallback."""
@@ -219,7 +234,7 @@ class CommandBook:
         """
         accepted = np.where(self.accepted_until > now, self.accepted_kw, lapsed_kw)
         newest = np.where(self.lease_until > now, self.limit_kw, lapsed_kw)
-        is_settled = (self.acked_sequence == self.sequence) & np.isin(self.state, _SETTLED)
+        is_settled = (self.acked_sequence == self.sequence) & _SETTLED[self.state]
         under_way = np.where(self.state == DispatchState.REJECTED, accepted, np.maximum(accepted, newest))
         counted = np.where(is_settled, newest, under_way)
         over = power_kw > counted + rules.tolerance(counted)
@@ -233,7 +248,7 @@ class CommandBook:
     @property
     def is_troubled(self) -> BoolArray:
         """Chargers that refused, did not answer or draw too much."""
-        return np.isin(self.state, _TROUBLED)
+        return np.asarray(_TROUBLED[self.state])
 
     @property
     def was_applied(self) -> BoolArray:
@@ -245,6 +260,15 @@ class CommandBook:
         index = np.flatnonzero(self.changed)
         self.changed[index] = False
         return index
+
+    def _code_of(self, batch: str) -> int:
+        """Return the number of a new command's id; ids that no charger has any more are forgotten from time to time."""
+        if len(self._batch_names) > _MOST_NAMES:
+            kept, codes = np.unique(np.r_[0, self.batch_code], return_inverse=True)
+            self._batch_names = [self._batch_names[code] for code in kept.tolist()]
+            self.batch_code[:] = codes[1:]
+        self._batch_names.append(batch)
+        return len(self._batch_names) - 1
 
     def _move(self, index: IndexArray, state: DispatchState, now: float) -> None:
         index = index[self.state[index] != state]

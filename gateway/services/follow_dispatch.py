@@ -13,11 +13,19 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.domain.commands import CommandBook, FollowRules, Sent
-from gateway.domain.dispatch import DispatchBatch, DispatchOutcome, DispatchState
+from gateway.domain.dispatch import (
+    CommandRoster,
+    DispatchBatch,
+    DispatchOutcome,
+    DispatchState,
+    pack_places,
+    pack_states,
+)
 from gateway.domain.errors import StorageUnavailable
 from gateway.domain.evidence import AuditEntry
 from gateway.domain.fleet import FleetView
 from gateway.domain.identity import Permission, Principal
+from gateway.domain.rosters import Rosters
 from gateway.observe import NOT_FOLLOWING
 from gateway.ports import Batch, Clock, Ids, Put, Store
 
@@ -70,13 +78,17 @@ class _Picture:
         """Chargers that refused, did not answer, draw too much or are silent."""
         return self.book.is_troubled | self.is_silent
 
+    def platform_of(self, members: IndexArray) -> int:
+        """Return the position in `csms_ids` of the platform that commands some chargers, all of one."""
+        return int(self.view.csms_index[members[0]])
+
     def status(self, i: int) -> ChargerStatus:
         """Return where the command of one charger is."""
         book = self.book
         power, since, charger_id = float(self.view.power_kw[i]), float(book.state_since[i]), book.charger_ids[i]
         return ChargerStatus(
             charger_id=charger_id,
-            dispatch_id=f"{book.batch[i]}/{charger_id}" if book.batch[i] else "",
+            dispatch_id=f"{book.batch_of(i)}/{charger_id}" if book.batch_of(i) else "",
             state=DispatchState(int(book.state[i])),
             limit_kw=float(book.limit_kw[i]),
             measured_kw=None if np.isnan(power) else power,
@@ -134,6 +146,7 @@ class Follower:
         self.rules = FollowRules() if rules is None else rules
         self._flush_every = flush_every
         self._books: dict[str, CommandBook] = {}
+        self._rosters: dict[str, Rosters] = {}
         self._pending: deque[Batch] = deque(maxlen=_MOST_PENDING)
 
     async def load(self, tenant: str) -> None:
@@ -150,7 +163,9 @@ class Follower:
             since = last.issued_at - 2 * (last.lease_until - last.issued_at)
             rows = await self._store.find(DispatchBatch, tenant, {"csms": csms}, since=since, limit=_MOST_ROWS)
             outcomes = await self._store.find(DispatchOutcome, tenant, {"csms": csms}, since=since, limit=_MOST_ROWS)
-            _replay(book, [row.record for row in rows], [row.record for row in outcomes], places)
+            rosters = await self._store.find(CommandRoster, tenant, {"csms": csms}, limit=_MOST_ROWS)
+            known = {row.record.id: row.record for row in rosters}
+            _replay(book, [row.record for row in rows], [row.record for row in outcomes], _Places(places, known))
         book.trust_renewals()
         book.take_changed()
 
@@ -263,7 +278,7 @@ class Follower:
         Returns:
             True when everything is on disk; False when the store was unavailable: nothing is lost, call again.
         """
-        for tenant, book in self._books.items():
+        for tenant, book in list(self._books.items()):
             index = book.take_changed()
             index = index[book.state[index] != DispatchState.SENT]  # the DispatchBatch row says so itself
             if index.size:
@@ -277,28 +292,39 @@ class Follower:
         return True
 
     def _outcome_batch(self, tenant: str, book: CommandBook, index: IndexArray) -> Batch:
-        picture, now = self._picture(tenant), self._clock.now()
-        view = picture.view
-        groups: dict[tuple[str, int, str], list[int]] = {}
-        for i in index.tolist():
-            csms = view.csms_ids[view.csms_index[i]]
-            groups.setdefault((book.batch[i], int(book.sequence[i]), csms), []).append(i)
-        outcomes = [
-            DispatchOutcome(
-                id=self._ids.new("outcome"),
-                tenant=tenant,
-                batch=batch,
-                csms=csms,
-                sequence=sequence,
-                at=now,
-                charger_ids=tuple(book.charger_ids[i] for i in members),
-                states=tuple(int(book.state[i]) for i in members),
-                detail=tuple(picture.likely_cause(i) for i in members),
-            )
-            for (batch, sequence, csms), members in groups.items()
-        ]
+        picture = self._picture(tenant)
+        rosters = self._rosters.setdefault(tenant, Rosters(tenant))
+        rosters.follow(picture.view)
+        order = np.lexsort((book.sequence[index], book.batch_code[index]))
+        index = index[order]
+        sequence, code = book.sequence[index], book.batch_code[index]
+        borders = np.flatnonzero((np.diff(sequence) != 0) | (np.diff(code) != 0)) + 1
+        outcomes = [self._outcome(tenant, picture, rosters, members) for members in np.split(index, borders)]
+        used = rosters.unsaved([rosters.of(picture.view, picture.platform_of(m)) for m in np.split(index, borders)])
+        rosters.saved(used)  # what is pending is written before anything later, or the process ends
         audit = tuple(entry for outcome in outcomes for entry in self._alarms(outcome))
-        return Batch(tenant=tenant, puts=tuple(Put(record=outcome) for outcome in outcomes), audit=audit)
+        puts = (*(Put(record=roster) for roster in used), *(Put(record=outcome) for outcome in outcomes))
+        return Batch(tenant=tenant, puts=puts, audit=audit)
+
+    def _outcome(self, tenant: str, picture: _Picture, rosters: Rosters, members: IndexArray) -> DispatchOutcome:
+        """Return the row about chargers with commands of one batch: those in trouble by name, the others packed."""
+        book, platform, first = picture.book, picture.platform_of(members), int(members[0])
+        is_named = picture.is_trouble[members]
+        named, fine = members[is_named].tolist(), members[~is_named]
+        return DispatchOutcome(
+            id=self._ids.new("outcome"),
+            tenant=tenant,
+            batch=book.batch_of(first),
+            csms=picture.view.csms_ids[platform],
+            sequence=int(book.sequence[first]),
+            at=self._clock.now(),
+            charger_ids=tuple(book.charger_ids[i] for i in named),
+            states=tuple(int(book.state[i]) for i in named),
+            detail=tuple(picture.likely_cause(i) for i in named),
+            roster=rosters.of(picture.view, platform).id if fine.size else "",
+            packed_places=pack_places(rosters.places[fine]),
+            packed_states=pack_states(book.state[fine]),
+        )
 
     def _alarms(self, outcome: DispatchOutcome) -> list[AuditEntry]:
         entries = []
@@ -324,32 +350,45 @@ class Follower:
         return self._clock.now().timestamp()
 
 
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where the chargers of rows are in the tree as it is now."""
+
+    of: dict[str, int]
+    rosters: dict[str, CommandRoster]
+
+    def known(self, row: DispatchBatch | DispatchOutcome) -> tuple[IndexArray, IndexArray]:
+        """Return the positions in the tree and in the row's columns of the chargers that are still there."""
+        known = [(self.of[c], j) for j, c in enumerate(row.chargers(self.rosters)) if c in self.of]
+        return np.array([i for i, _ in known], dtype=np.int64), np.array([j for _, j in known], dtype=np.int64)
+
+
 def _replay(
-    book: CommandBook, batches: Sequence[DispatchBatch], outcomes: Sequence[DispatchOutcome], places: dict[str, int]
+    book: CommandBook, batches: Sequence[DispatchBatch], outcomes: Sequence[DispatchOutcome], places: _Places
 ) -> None:
     """Let commands and what became of them happen again in the order in which they did."""
     order: list[tuple[datetime, int, int, DispatchBatch | DispatchOutcome]] = []
     order += [(batch.issued_at, batch.sequence, 0, batch) for batch in batches]
     order += [(outcome.at, outcome.sequence, 1, outcome) for outcome in outcomes]
     for _, _, _, row in sorted(order, key=lambda item: item[:3]):
-        known = [(places[c], j) for j, c in enumerate(row.charger_ids) if c in places]
-        index = np.array([i for i, _ in known], dtype=np.int64)
-        columns = np.array([j for _, j in known], dtype=np.int64)
+        index, columns = places.known(row)
         if isinstance(row, DispatchBatch):
-            book.send(_sent_again(row, index, columns))
+            book.send(_sent_again(row, index, columns, places.rosters))
         else:
-            book.restore(index, np.array(row.states, dtype=np.int8)[columns], row.at.timestamp())
+            book.restore(index, row.all_states[columns], row.at.timestamp())
 
 
-def _sent_again(batch: DispatchBatch, index: IndexArray, columns: IndexArray) -> Sent:
+def _sent_again(
+    batch: DispatchBatch, index: IndexArray, columns: IndexArray, rosters: dict[str, CommandRoster]
+) -> Sent:
     return Sent(
         batch=batch.id,
         sequence=batch.sequence,
         at=batch.issued_at.timestamp(),
         lease_until=batch.lease_until.timestamp(),
         index=index,
-        limit_kw=np.array(batch.limit_kw)[columns],
-        fallback_kw=np.array(batch.fallback_kw)[columns],
+        limit_kw=batch.limits_kw[columns],
+        fallback_kw=batch.fallbacks_kw(rosters)[columns],
     )
 
 

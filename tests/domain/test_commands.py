@@ -156,7 +156,7 @@ def test_commands_move_with_their_chargers_when_the_tree_changes() -> None:
     newer = CommandBook(("new", "b"))
     newer.carry_over(book)
     assert newer.limit_kw.tolist() == [0.0, 8.0]
-    assert newer.batch == ["", "dispatch-1"]
+    assert [newer.batch_of(i) for i in range(2)] == ["", "dispatch-1"]
     assert newer.reasons == {1: "why"}
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.domain.commands import Sent
-from gateway.domain.dispatch import DispatchBatch, DispatchState
+from gateway.domain.dispatch import CommandRoster, DispatchBatch, DispatchState, pack_places, pack_powers
 from gateway.domain.errors import StorageUnavailable
 from gateway.domain.evidence import AuditEntry
+from gateway.domain.rosters import Rosters
 from gateway.observe import logger
 from gateway.ports import Batch, Put
 from gateway.services.plan_dispatch.link import DispatchLink
@@ -33,6 +34,7 @@ class _Outgoing:
     """A command as it is written and where its chargers are in the tree."""
 
     row: DispatchBatch
+    roster: CommandRoster
     index: IndexArray
     limit_kw: FloatArray
     fallback_kw: FloatArray
@@ -53,7 +55,8 @@ class Sender:
         self._ports = ports
         self._settings = settings
         self._sequences: dict[str, int] = {}
-        self._unsaved: deque[DispatchBatch] = deque(maxlen=_MOST_UNSAVED)
+        self._rosters = Rosters(tenant)
+        self._unsaved: deque[tuple[DispatchBatch, CommandRoster]] = deque(maxlen=_MOST_UNSAVED)
 
     async def load(self) -> None:
         """Go on from the newest sequence number of every platform."""
@@ -92,7 +95,7 @@ class Sender:
         except StorageUnavailable as error:
             _log.warning("commands go out from memory", tenant=self._tenant, reason=str(error))
             outgoing = self._outgoing(picture, np.minimum(setpoints_kw, picture.in_force_kw), links)
-            self._unsaved.extend(out.row for out in outgoing)
+            self._unsaved.extend((out.row, out.roster) for out in outgoing)
         if self._ports.sources.fleet(self._tenant).tree is not picture.view.tree:
             return  # the tree changed meanwhile: the next look starts from it
         for out in outgoing:
@@ -102,31 +105,36 @@ class Sender:
         self, picture: Picture, setpoints_kw: FloatArray, links: Mapping[str, DispatchLink]
     ) -> list[_Outgoing]:
         view = picture.view
-        must_go = self._must_go(picture, setpoints_kw)
-        outgoing = []
-        for k, csms in enumerate(view.csms_ids):
-            index = np.flatnonzero(must_go & (view.csms_index == k)) if csms in links else np.zeros(0, dtype=np.int64)
-            if index.size:
-                outgoing.append(self._next(picture, csms, index, setpoints_kw[index]))
-        return outgoing
+        self._rosters.follow(view)
+        index = np.flatnonzero(self._must_go(picture, setpoints_kw))
+        platform = view.csms_index[index]
+        order = np.argsort(platform, kind="stable")
+        ends = np.cumsum(np.bincount(platform, minlength=len(view.csms_ids)))
+        return [
+            self._next(picture, k, mine, setpoints_kw[mine])
+            for k, mine in enumerate(np.split(index[order], ends[:-1]))
+            if mine.size and view.csms_ids[k] in links
+        ]
 
     def _must_go(self, picture: Picture, setpoints_kw: FloatArray) -> BoolArray:
         """Return the chargers whose command changed, was lost, refused long enough ago or must be renewed."""
         book, lease_s = picture.book, self._settings.lease.total_seconds()
         age = picture.now - book.issued_at
         is_changed = (np.abs(setpoints_kw - book.limit_kw) > _SAME_KW) | (book.state == DispatchState.NONE)
-        is_refused = np.isin(book.state, (DispatchState.REJECTED, DispatchState.TIMED_OUT))
+        is_refused = (book.state == DispatchState.REJECTED) | (book.state == DispatchState.TIMED_OUT)
         is_retry = is_refused & (age >= self._settings.retry_after.total_seconds())
         is_due = picture.is_connected & (book.state != DispatchState.NONE) & (age >= lease_s / 3.0)
         # Who is renewed takes the others of the platform along that would be due soon: fewer, larger messages.
-        due_platforms = np.unique(picture.view.csms_index[is_due])
-        is_soon = np.isin(picture.view.csms_index, due_platforms) & (age >= lease_s / 6.0)
+        has_due = np.zeros(len(picture.view.csms_ids), dtype=bool)
+        has_due[picture.view.csms_index[is_due]] = True
+        is_soon = has_due[picture.view.csms_index] & (age >= lease_s / 6.0)
         return np.asarray(picture.is_connected & (is_changed | book.must_resend | is_retry | is_due | is_soon))
 
-    def _next(self, picture: Picture, csms: str, index: IndexArray, limit_kw: FloatArray) -> _Outgoing:
-        self._sequences[csms] = self.sequence_of(csms) + 1
+    def _next(self, picture: Picture, platform: int, index: IndexArray, limit_kw: FloatArray) -> _Outgoing:
         view = picture.view
-        fallback_kw = view.fallback_kw[index]
+        csms, roster = view.csms_ids[platform], self._rosters.of(view, platform)
+        self._sequences[csms] = self.sequence_of(csms) + 1
+        causes = _causes(picture, index)
         row = DispatchBatch(
             id=self._ports.ids.new("dispatch"),
             tenant=self._tenant,
@@ -134,24 +142,25 @@ class Sender:
             sequence=self._sequences[csms],
             issued_at=picture.at,
             lease_until=picture.at + self._settings.lease,
-            charger_ids=tuple(view.tree.charger_ids[i] for i in index.tolist()),
-            limit_kw=tuple(limit_kw.tolist()),
-            fallback_kw=tuple(fallback_kw.tolist()),
-            cause=_causes(picture, index)[0],
+            cause=causes[0],
+            roster=roster.id,
+            packed_places=pack_places(self._rosters.places[index]),
+            packed_limit_kw=pack_powers(limit_kw),
         )
-        return _Outgoing(row=row, index=index, limit_kw=limit_kw, fallback_kw=fallback_kw)
+        return _Outgoing(row=row, roster=roster, index=index, limit_kw=limit_kw, fallback_kw=view.fallback_kw[index])
 
     async def _write(self, picture: Picture, outgoing: list[_Outgoing]) -> None:
-        rows = [*self._unsaved, *(out.row for out in outgoing)]
+        commands = [*self._unsaved, *((out.row, out.roster) for out in outgoing)]
+        rosters = self._rosters.unsaved([roster for _, roster in commands])
+        puts = (*(Put(record=roster) for roster in rosters), *(Put(record=row) for row, _ in commands))
         audit = tuple(entry for out in outgoing for entry in self._entries(picture, out))
         try:
             async with asyncio.timeout(self._settings.store_patience_s):
-                await self._ports.store.apply(
-                    Batch(tenant=self._tenant, puts=tuple(Put(record=row) for row in rows), audit=audit)
-                )
+                await self._ports.store.apply(Batch(tenant=self._tenant, puts=puts, audit=audit))
         except TimeoutError as error:
             raise StorageUnavailable("the store does not answer") from error
         self._unsaved.clear()
+        self._rosters.saved(rosters)
 
     def _entries(self, picture: Picture, out: _Outgoing) -> list[AuditEntry]:
         """Return the audit of a command; renewing what is in force decides nothing and leaves no entry."""
@@ -196,17 +205,19 @@ class Sender:
 def _causes(picture: Picture, index: IndexArray) -> list[str]:
     """Return what commands follow from: limits that bind above the chargers, then schedules, then a car."""
     levels = picture.view.levels
-    above = {int(n) for node in levels.node for n in np.unique(node[index])}
+    is_above = np.zeros(len(levels.parent) + 1, dtype=bool)
+    for node in levels.node:
+        is_above[node[index]] = True
     causes = [
         f"limit:{r.binding.id}"
         for n, r in sorted(picture.caps.resolutions.items())
-        if n in above and r.binding is not None
+        if is_above[n] and r.binding is not None
     ]
-    causes += [f"schedule:{s.id}" for n, s in sorted(picture.caps.schedules.items()) if n in above]
-    cars = (picture.view.session_ids[i] for i in index.tolist())
+    causes += [f"schedule:{s.id}" for n, s in sorted(picture.caps.schedules.items()) if is_above[n]]
+    cars = (picture.view.session_ids[i] for i in index)
     car = next((session for session in cars if session is not None), None)
     if car is not None:
         causes.append(f"session:{car}")
     if not causes:
-        causes.append(f"dispatch:{picture.book.batch[int(index[0])] or 'first'}")
+        causes.append(f"dispatch:{picture.book.batch_of(int(index[0])) or 'first'}")
     return causes[:_MOST_CAUSES]

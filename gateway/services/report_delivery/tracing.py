@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from gateway.domain.bids import Award, Bid, Nomination, Order, PlanRun, Residual, Schedule
-from gateway.domain.dispatch import DispatchBatch
+from gateway.domain.dispatch import CommandRoster, DispatchBatch
 from gateway.domain.errors import NotFound
 from gateway.domain.evidence import TraceStep
 from gateway.domain.identity import Account
@@ -173,7 +173,7 @@ _KINDS: dict[str, tuple[_Kind, ...]] = {
             record=DispatchBatch,
             at=lambda r: r.issued_at,
             tell=lambda r: (
-                f"{sum(r.limit_kw):.1f} kW to {len(r.charger_ids)} chargers of {r.csms}, sequence {r.sequence}"
+                f"{r.limits_kw.sum():.1f} kW to {len(r.limits_kw)} chargers of {r.csms}, sequence {r.sequence}"
             ),
             causes=lambda r: (r.cause,),
         ),
@@ -297,7 +297,8 @@ class Tracer:
             DispatchBatch, tenant, since=period.start - max(length, timedelta(minutes=15)), until=period.end, limit=_ALL
         )
         chargers = await self._chargers_of(tenant, point.record.site)
-        mine = [row.record.id for row in rows if not chargers.isdisjoint(row.record.charger_ids)]
+        rosters = {row.record.id: row.record for row in await self._store.find(CommandRoster, tenant, limit=_ALL)}
+        mine = [row.record.id for row in rows if not chargers.isdisjoint(row.record.chargers(rosters))]
         return [f"dispatch:{batch}" for batch in mine[-_MOST_DISPATCHES:]]
 
     async def _chargers_of(self, tenant: str, site: str) -> set[str]:
