@@ -170,6 +170,7 @@ def _service_jobs(services: Services) -> list[Job]:
         Job(name="fleet", run=services.fleet.run),
         Job(name="beliefs", run=services.beliefs.run),
         Job(name="market-data", run=PublicationLoop(services.market).run),
+        Job(name="price-histories", run=services.price_histories.follow),
         Job(name="plan", run=services.planner.run),
         Job(name="orders", run=services.submitter.run),
         Job(name="settle", run=services.settler.run),

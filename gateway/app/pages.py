@@ -48,6 +48,7 @@ def page_site(
         sessions=SessionBook(),
         admission=services.admission,
         market=services.market,
+        price_histories=services.price_histories,
         planner=services.planner,
         reviewer=services.reviewer,
         submitter=services.submitter,

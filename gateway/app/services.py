@@ -19,7 +19,7 @@ from gateway.services.decide_opt import OptDecider, OptMode, OptRules
 from gateway.services.declare_availability import AvailabilityDesk
 from gateway.services.expect_power import PowerExpectation
 from gateway.services.follow_dispatch import Follower
-from gateway.services.gather_market_data import GatherSettings, MarketDataGatherer
+from gateway.services.gather_market_data import GatherSettings, MarketDataGatherer, PriceHistories
 from gateway.services.gather_signals import (
     ProgramDesk,
     ProgramRules,
@@ -67,6 +67,7 @@ class Services:
     dispatcher: Dispatcher
     follower: Follower
     market: MarketDataGatherer
+    price_histories: PriceHistories
     planner: BidPlanner
     reviewer: BidReviewer
     submitter: OrderSubmitter
@@ -106,6 +107,7 @@ def wire_services(settings: Settings, world: World) -> Services:
             carbon_sources=world.carbon,
             settings=_gather_settings(settings),
         ),
+        price_histories=PriceHistories(store=store, clock=clock),
         planner=BidPlanner(
             store=store,
             clock=clock,

@@ -17,6 +17,8 @@ TOPICS: dict[str, str] = {
     "Nomination": "bids",
     "Settlement": "bids",
     "PriceSeries": "prices",
+    "CarbonSeries": "prices",
+    "MarketDayStatus": "prices",
     "GridEvent": "limits",
     "Limit": "limits",
     "RawSignal": "partners",

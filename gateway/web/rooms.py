@@ -14,7 +14,7 @@ from gateway.services.admit import Admission
 from gateway.services.decide_opt import OptDecider
 from gateway.services.declare_availability import AvailabilityDesk
 from gateway.services.follow_dispatch import Follower
-from gateway.services.gather_market_data import MarketDataGatherer
+from gateway.services.gather_market_data import MarketDataGatherer, PriceHistories
 from gateway.services.gather_signals import ProgramDesk, SignalGatherer
 from gateway.services.plan_bids import BidPlanner
 from gateway.services.report_delivery import DeliveryReporter
@@ -43,6 +43,7 @@ class WebRooms:
     sessions: SessionBook
     admission: Admission
     market: MarketDataGatherer
+    price_histories: PriceHistories
     planner: BidPlanner
     reviewer: BidReviewer
     submitter: OrderSubmitter

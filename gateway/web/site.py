@@ -9,7 +9,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from gateway.domain import errors
-from gateway.web import availability, live, login, metrics, operator, partners, trader
+from gateway.web import availability, live, login, market, metrics, operator, partners, trader
 from gateway.web.armour import Armour
 from gateway.web.rooms import TEMPLATES, WebRooms
 
@@ -39,6 +39,7 @@ def create_site(rooms: WebRooms) -> FastAPI:
     site.add_exception_handler(HTTPException, _no_such_page)
     site.include_router(login.router)
     site.include_router(trader.router)
+    site.include_router(market.router)
     site.include_router(operator.router)
     site.include_router(partners.router)
     site.include_router(availability.router)

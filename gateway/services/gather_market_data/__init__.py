@@ -4,8 +4,17 @@ What a source's reply means is read in `gateway.market_data`; what a day's price
 """
 
 from gateway.services.gather_market_data.gather import MarketDataGatherer
+from gateway.services.gather_market_data.history import PriceHistories, PriceHistory, PriceOrigin
 from gateway.services.gather_market_data.loop import PublicationLoop
 from gateway.services.gather_market_data.settings import GatherSettings
 from gateway.services.gather_market_data.stand_in import shifted_series
 
-__all__ = ["GatherSettings", "MarketDataGatherer", "PublicationLoop", "shifted_series"]
+__all__ = [
+    "GatherSettings",
+    "MarketDataGatherer",
+    "PriceHistories",
+    "PriceHistory",
+    "PriceOrigin",
+    "PublicationLoop",
+    "shifted_series",
+]

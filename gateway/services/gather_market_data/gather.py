@@ -116,6 +116,19 @@ class MarketDataGatherer:
             PermissionRefused: The caller may not read market data.
             NotFound: Nothing was known then.
         """
+        known = as_known(await self.revisions(principal, zone, product, day), at)
+        if known is None:
+            raise NotFound("prices", f"{market_day_id(zone, product, day)} at {at.isoformat()}")
+        return known
+
+    async def revisions(
+        self, principal: Principal, zone: str, product: PriceProduct, day: DeliveryDay
+    ) -> list[PriceSeries]:
+        """Return every kept revision of a delivery day's prices, of all sources, in no order.
+
+        Raises:
+            PermissionRefused: The caller may not read market data.
+        """
         principal.require(Permission.MARKET_READ)
         span = day.interval
         rows = await self.store.find(
@@ -126,10 +139,7 @@ class MarketDataGatherer:
             until=span.end,
             limit=_MOST_REVISIONS,
         )
-        known = as_known((row.record for row in rows if row.record.grid.start == span.start), at)
-        if known is None:
-            raise NotFound("prices", f"{market_day_id(zone, product, day)} at {at.isoformat()}")
-        return known
+        return [row.record for row in rows if row.record.grid.start == span.start]
 
     async def day_status(
         self, principal: Principal, zone: str, product: PriceProduct, day: DeliveryDay

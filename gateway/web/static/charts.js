@@ -40,6 +40,15 @@ const KINDS = {
     ],
     axes: [axis(colour, "mw", LEFT, "MW (+ bought)"), axis(colour, "price", RIGHT, "price per MWh")],
   }),
+  market: (colour) => ({
+    columns: ["price_per_mwh", "carbon_g_per_kwh"],
+    series: [
+      line("Price per MWh", colour.accent, { paths: STEP(1), scale: "price" }),
+      line("Carbon g/kWh", colour.warn, { width: 1.5, paths: STEP(1), scale: "carbon" }),
+    ],
+    axes: [axis(colour, "price", LEFT, "price per MWh"), axis(colour, "carbon", RIGHT, "g CO₂ per kWh")],
+    origins: ["price_origin", "carbon_origin"],
+  }),
   operator: (colour) => ({
     columns: ["power_kw", "limit_kw"],
     series: [
@@ -61,6 +70,7 @@ async function draw(element) {
   const kind = KINDS[element.dataset.chart](colours());
   const data = [content.x, ...kind.columns.map((name) => content[name] || [])];
   if (!content.x.length) return;
+  element.origins = (kind.origins || []).map((name) => content[name]).filter(Boolean);
   if (element.chart) {
     element.chart.setData(data);
     return;
@@ -74,9 +84,18 @@ async function draw(element) {
     axes: [timeAxis(colours(), localOf), ...kind.axes],
     scales: { x: { time: true } },
     tzDate: localOf,
+    hooks: { setCursor: [() => tellOrigin(element)] },
   };
   element.chart = new uPlot(options, data, element);
   element.dataset.drawn = "true";
+}
+
+// Where the values come from, below the chart while somebody points at it.
+function tellOrigin(element) {
+  const place = element.parentElement.querySelector("[data-origin]");
+  if (place && element.chart && element.chart.cursor.idx !== null && element.origins.length) {
+    place.textContent = element.origins.join(" · ");
+  }
 }
 
 function start() {
@@ -91,6 +110,12 @@ function start() {
   if (picker) {
     picker.day.addEventListener("change", () => { if (picker.day.value) location.assign("/trader/" + picker.day.value); });
     picker.addEventListener("submit", (event) => event.preventDefault());
+  }
+  const place = document.querySelector("[data-market-place]");
+  if (place) {
+    const go = () => { if (place.day.value) location.assign("/market/" + place.day.value + "?" + new URLSearchParams({ zone: place.zone.value, product: place.product.value })); };
+    place.addEventListener("change", go);
+    place.addEventListener("submit", (event) => { event.preventDefault(); go(); });
   }
 }
 

@@ -1,0 +1,138 @@
+"""The market page: prices and carbon of any day with where they come from, revisions, and years of prices at once."""
+
+import asyncio
+from datetime import date
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
+
+from gateway.domain.errors import InvalidInput, NotFound
+from gateway.domain.identity import Principal
+from gateway.domain.series import CarbonSeries, MarketDayStatus, PriceProduct, PriceSeries
+from gateway.domain.timegrid import DeliveryDay
+from gateway.web import market_view
+from gateway.web.rooms import TEMPLATES, Login, Rooms, WebRooms
+
+router = APIRouter(prefix="/market")
+Product = Annotated[str, Query(max_length=40)]
+Zone = Annotated[str, Query(max_length=40)]
+
+
+@router.get("")
+async def today(rooms: Rooms, session: Login) -> Response:
+    """Open today's delivery day."""
+    day = DeliveryDay.containing(rooms.clock.now(), rooms.time_zone)
+    return RedirectResponse(f"/market/{day.day.isoformat()}", status_code=303)
+
+
+@router.get("/history")
+async def history(rooms: Rooms, session: Login, zone: Zone = "", product: Product = "") -> Response:
+    """Return all prices of a zone and product that are known now, as one block of numbers."""
+    place = _place(rooms, zone, product)
+    known = await rooms.price_histories.of(session.principal, *place)
+    body = await asyncio.to_thread(market_view.packed_history, known, _time_zone(rooms, place[0]))
+    return Response(body, media_type="application/octet-stream", headers={"Cache-Control": "no-store"})
+
+
+@router.get("/{day}")
+async def market_page(
+    request: Request, rooms: Rooms, session: Login, day: str, zone: Zone = "", product: Product = ""
+) -> Response:
+    """Show one delivery day."""
+    context = await _context(rooms, session.principal, day, _place(rooms, zone, product))
+    return TEMPLATES.TemplateResponse(request, "market.html", {**context, "session": session})
+
+
+@router.get("/{day}/now")
+async def now_fragment(
+    request: Request, rooms: Rooms, session: Login, day: str, zone: Zone = "", product: Product = ""
+) -> Response:
+    """Return the part of the page that changes, for htmx."""
+    context = await _context(rooms, session.principal, day, _place(rooms, zone, product))
+    return TEMPLATES.TemplateResponse(request, "_market.html", {**context, "session": session})
+
+
+@router.get("/{day}/series")
+async def series(rooms: Rooms, session: Login, day: str, zone: Zone = "", product: Product = "") -> Response:
+    """Return the chart's columns."""
+    place = _place(rooms, zone, product)
+    delivery_day = DeliveryDay(day=_iso(day), zone=_time_zone(rooms, place[0]))
+    prices = await _prices(rooms, session.principal, place, delivery_day)
+    carbon = await _carbon(rooms, session.principal, place[0], delivery_day)
+    return JSONResponse(market_view.chart_columns(prices, carbon, delivery_day.zone))
+
+
+async def _context(
+    rooms: WebRooms, principal: Principal, day: str, place: tuple[str, PriceProduct]
+) -> dict[str, object]:
+    zone, product = place
+    delivery_day = DeliveryDay(day=_iso(day), zone=_time_zone(rooms, zone))
+    prices = await _prices(rooms, principal, place, delivery_day)
+    carbon = await _carbon(rooms, principal, zone, delivery_day)
+    in_force = None if prices is None else prices.id
+    revisions = await rooms.market.revisions(principal, zone, product, delivery_day)
+    return {
+        "day": delivery_day.day.isoformat(),
+        "before": delivery_day.next(-1).day.isoformat(),
+        "after": delivery_day.next().day.isoformat(),
+        "zone": zone,
+        "zones": sorted({*rooms.market.settings.time_zones, zone}),
+        "product": product.value,
+        "products": [one.value for one in PriceProduct],
+        "prices": prices,
+        "carbon": carbon,
+        "status": await _status(rooms, principal, place, delivery_day),
+        "rows": market_view.market_rows(prices, carbon, delivery_day.zone),
+        "revisions": market_view.revision_lines(revisions, in_force, delivery_day.zone),
+        "time_zone": delivery_day.zone,
+    }
+
+
+async def _prices(
+    rooms: WebRooms, principal: Principal, place: tuple[str, PriceProduct], day: DeliveryDay
+) -> PriceSeries | None:
+    try:
+        return await rooms.market.prices(principal, *place, day)
+    except NotFound:
+        return None
+
+
+async def _carbon(rooms: WebRooms, principal: Principal, zone: str, day: DeliveryDay) -> CarbonSeries | None:
+    try:
+        return await rooms.market.carbon(principal, zone, day)
+    except NotFound:
+        return None
+
+
+async def _status(
+    rooms: WebRooms, principal: Principal, place: tuple[str, PriceProduct], day: DeliveryDay
+) -> MarketDayStatus | None:
+    try:
+        return await rooms.market.day_status(principal, *place, day)
+    except NotFound:
+        return None
+
+
+def _place(rooms: WebRooms, zone: str, product: str) -> tuple[str, PriceProduct]:
+    """Return the zone and product asked for; without words the first that there is a price source for."""
+    known = sorted(rooms.market.settings.time_zones)
+    own = next(iter(rooms.market.price_source_counts), (known[0] if known else "", PriceProduct.DAY_AHEAD_SDAC))
+    chosen = zone or own[0]
+    if chosen not in known:
+        raise NotFound("zone", chosen)
+    try:
+        return chosen, PriceProduct(product) if product else own[1]
+    except ValueError as error:
+        raise InvalidInput("product", "is not one that prices are kept of") from error
+
+
+def _time_zone(rooms: WebRooms, zone: str) -> str:
+    return rooms.market.settings.time_zones[zone]
+
+
+def _iso(day: str) -> date:
+    try:
+        return date.fromisoformat(day)
+    except ValueError as error:
+        raise InvalidInput("day", "must be an ISO date") from error
