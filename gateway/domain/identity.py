@@ -20,6 +20,8 @@ class Role(StrEnum):
     OPERATOR = "operator"
     AUDITOR = "auditor"
     ADMIN = "admin"
+    STEERING_BOX = "steering-box"
+    """A steering box of the grid operator, or the sidecar that speaks for it: says limits of its own box and nothing else."""
     SYSTEM = "system"
     """The gateway itself acting on its own rules; never granted to a login or token."""
 
@@ -37,6 +39,8 @@ class Permission(StrEnum):
     ENROLMENT_MANAGE = "enrolment.manage"
     PROGRAM_SWITCH = "program.switch"
     LIMIT_SET = "limit.set"
+    POWER_STEER = "power.steer"
+    STEERING_READ = "steering.read"
     MARKET_READ = "market.read"
     MARKET_WRITE = "market.write"
     BID_READ = "bid.read"
@@ -56,6 +60,7 @@ _READ_ALL = frozenset(
         Permission.MARKET_READ,
         Permission.BID_READ,
         Permission.EVIDENCE_READ,
+        Permission.STEERING_READ,
     }
 )
 
@@ -69,7 +74,7 @@ GRANTS: dict[Role, frozenset[Permission]] = {
             Permission.SIGNAL_READ,
         }
     ),
-    Role.UTILITY: frozenset({Permission.SIGNAL_READ, Permission.EVIDENCE_READ}),
+    Role.UTILITY: frozenset({Permission.SIGNAL_READ, Permission.EVIDENCE_READ, Permission.STEERING_READ}),
     Role.TRADER: _READ_ALL | {Permission.BID_DRAFT, Permission.BID_PROPOSE, Permission.BID_WITHDRAW},
     Role.APPROVER: _READ_ALL | {Permission.BID_APPROVE, Permission.BID_WITHDRAW},
     Role.OPERATOR: _READ_ALL
@@ -82,6 +87,7 @@ GRANTS: dict[Role, frozenset[Permission]] = {
     },
     Role.AUDITOR: _READ_ALL,
     Role.ADMIN: frozenset({Permission.USER_MANAGE, Permission.FLEET_READ, Permission.FLEET_WRITE}),
+    Role.STEERING_BOX: frozenset({Permission.POWER_STEER, Permission.STEERING_READ}),
     Role.SYSTEM: frozenset(Permission) - {Permission.BID_APPROVE, Permission.BID_PROPOSE},
 }
 

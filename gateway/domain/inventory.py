@@ -80,6 +80,7 @@ from gateway.domain.errors import InvalidInput
 from gateway.domain.programs import Enrolment
 from gateway.domain.timegrid import Interval, zone_of
 from gateway.domain.topology import (
+    VOLTAGE_LEVELS,
     CapacityGroup,
     Charger,
     ConnectionPoint,
@@ -396,17 +397,22 @@ class _Draft:
             raise InvalidInput(table.path("id"), "has a wrong check digit")
         if site_class not in SITE_CLASSES:
             raise InvalidInput(table.path("site_class"), f"must be one of {', '.join(SITE_CLASSES)}")
-        point = ConnectionPoint(
-            id=point_id,
-            tenant=self._tenant,
-            site=site.id,
-            bidding_zone=portfolio.bidding_zone,
-            time_zone=portfolio.time_zone,
-            dso=table.text("dso"),
-            brp=table.text("brp") if table.has("brp") else None,
-            loss_factor=_loss_factor(table),
-            site_class=site_class,
-        )
+        dso, brp = table.text("dso"), table.text("brp") if table.has("brp") else None
+        loss_factor = _loss_factor(table)
+        voltage_level = table.text("voltage_level") if table.has("voltage_level") else VOLTAGE_LEVELS[0]
+        with table.naming():
+            point = ConnectionPoint(
+                id=point_id,
+                tenant=self._tenant,
+                site=site.id,
+                bidding_zone=portfolio.bidding_zone,
+                time_zone=portfolio.time_zone,
+                dso=dso,
+                brp=brp,
+                loss_factor=loss_factor,
+                site_class=site_class,
+                voltage_level=voltage_level,
+            )
         _add_once(self.connection_points, point_id, point, table.path("id"))
         table.refuse_unknown()
 

@@ -142,6 +142,10 @@ class Charger:
             raise InvalidInput("charger.pilots_a", "must ascend")
 
 
+VOLTAGE_LEVELS = ("low", "medium", "high")
+"""Levels of the grid that a connection point may be at."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConnectionPoint:
     """A grid connection with a settlement meter (EAN, MaLo, MPAN)."""
@@ -160,6 +164,13 @@ class ConnectionPoint:
     loss_factor: float = 1.0
     site_class: str = "public"
     """Kind of place for forecasts: `home`, `public` or `workplace`."""
+    voltage_level: str = "low"
+    """Level of the grid that it is connected to: `low`, `medium` or `high`."""
+
+    def __post_init__(self) -> None:
+        """Reject a voltage level that does not exist."""
+        if self.voltage_level not in VOLTAGE_LEVELS:
+            raise InvalidInput("connection_point.voltage_level", f"must be one of {', '.join(VOLTAGE_LEVELS)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
