@@ -8,12 +8,12 @@ from typing import get_args
 
 from gateway.clock import SystemClock
 from gateway.domain.errors import InvalidInput
+from gateway.json_guard import JsonPolicy, read_json
 from gateway.openadr.https import TlsFiles
 from gateway.openadr.profiles.objects import Sent, objects_in
 from gateway.openadr.profiles.rules import ObjectKind
 from gateway.openadr.v3.client import VtnClient
 from gateway.openadr.v3.dialect import target_queries
-from gateway.openadr.v3.guard import JsonPolicy, read_json
 from gateway.openadr.v3.names import Dialect
 from gateway.openadr.v3.settings import Credentials, VenSettings
 from gateway.openadr.v3.transport import HttpTransport

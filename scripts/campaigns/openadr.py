@@ -27,8 +27,8 @@ from lxml import etree
 
 from gateway.domain.errors import InvalidInput
 from gateway.domain.signals import GridEvent
+from gateway.json_guard import JsonPolicy, JsonRejected, read_json
 from gateway.openadr.v3 import reader
-from gateway.openadr.v3.guard import JsonPolicy, JsonRejected, read_json
 from gateway.openadr.v20b.codec import encode
 from gateway.openadr.v20b.guard import GuardPolicy, SignaturePolicy, check
 from gateway.openadr.v20b.reader import read

@@ -11,9 +11,9 @@ from typing import Generic, ParamSpec, TypeVar
 from urllib.parse import quote, urlencode
 
 from gateway.domain.errors import InvalidInput, PeerUnavailable
+from gateway.json_guard import Json, read_json
 from gateway.observe import logger
 from gateway.openadr.v3.dialect import Query, resources_path
-from gateway.openadr.v3.guard import Json, read_json
 from gateway.openadr.v3.names import PAGE, Dialect, ObjectKind
 from gateway.openadr.v3.reader import (
     ReadObject,

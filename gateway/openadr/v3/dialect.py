@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from gateway.openadr.v3.guard import Json
+from gateway.json_guard import Json
 from gateway.openadr.v3.names import Dialect, Operation
 from gateway.openadr.v3.wire import Target
 

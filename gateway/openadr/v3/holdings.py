@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gateway.domain.programs import HeldObject
-from gateway.openadr.v3.guard import Json, canonical, read_json
+from gateway.json_guard import Json, canonical, read_json
 from gateway.openadr.v3.names import ObjectKind
 from gateway.openadr.v3.reader import read_program
 from gateway.openadr.v3.surroundings import Surroundings

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gateway.domain.errors import InvalidInput
-from gateway.openadr.v3.guard import Json
+from gateway.json_guard import Json
 
 SECURE_PORT = 8883
 PLAIN_PORT = 1883

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.domain.errors import InvalidInput
-from gateway.openadr.v3.guard import JsonPolicy, read_json
+from gateway.json_guard import JsonPolicy, read_json
 from gateway.openadr.v3.names import ObjectKind
 from gateway.openadr.v3.reader import read_notification
 from gateway.openadr.v3.wire import Notification

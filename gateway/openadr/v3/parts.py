@@ -5,8 +5,8 @@ from decimal import Decimal
 from typing import TypeVar
 
 from gateway.domain.errors import InvalidInput
+from gateway.json_guard import Json
 from gateway.openadr.v3.findings import Finding
-from gateway.openadr.v3.guard import Json
 from gateway.openadr.v3.literals import IsoDuration, Start, parse_duration, parse_start
 from gateway.openadr.v3.wire import IntervalPeriod, Meta, Payload, Point, Target, Value
 

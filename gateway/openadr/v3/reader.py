@@ -10,9 +10,9 @@ from decimal import Decimal
 from typing import Generic, TypeVar
 
 from gateway.domain.errors import InvalidInput
+from gateway.json_guard import Json
 from gateway.openadr.v3.dialect import operation_of
 from gateway.openadr.v3.findings import Finding
-from gateway.openadr.v3.guard import Json
 from gateway.openadr.v3.names import ObjectKind
 from gateway.openadr.v3.parts import BROKEN, Fields, read_meta, read_payload, storable
 from gateway.openadr.v3.wire import (

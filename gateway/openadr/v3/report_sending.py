@@ -11,10 +11,10 @@ from http import HTTPStatus
 
 from gateway.domain.errors import PeerUnavailable
 from gateway.domain.programs import PendingReport
+from gateway.json_guard import JsonPolicy, read_json
 from gateway.observe import logger
 from gateway.openadr.backoff import jittered_pause_after
 from gateway.openadr.v3.client import VtnClient
-from gateway.openadr.v3.guard import JsonPolicy, read_json
 from gateway.openadr.v3.reader import read_report
 from gateway.openadr.v3.refusals import VtnBusy, VtnRefused, heeded_pause
 from gateway.openadr.v3.surroundings import Surroundings

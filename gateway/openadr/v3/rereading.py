@@ -7,8 +7,8 @@ from datetime import datetime
 from gateway.domain.errors import InvalidInput
 from gateway.domain.programs import HeldObject
 from gateway.domain.signals import GridEvent, RawSignal
+from gateway.json_guard import Json, read_json
 from gateway.openadr.v3.companion import KnownEvent
-from gateway.openadr.v3.guard import Json, read_json
 from gateway.openadr.v3.names import Dialect, ObjectKind
 from gateway.openadr.v3.reader import read_event, read_program
 from gateway.openadr.v3.settings import VenSettings

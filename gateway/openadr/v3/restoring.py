@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from gateway.domain.errors import InvalidInput
 from gateway.domain.signals import GridEvent, RawSignal
+from gateway.json_guard import Json, read_json
 from gateway.observe import logger
 from gateway.openadr.v3.chance import draws
 from gateway.openadr.v3.companion import KnownEvent
-from gateway.openadr.v3.guard import Json, read_json
 from gateway.openadr.v3.holdings import Holdings
 from gateway.openadr.v3.names import Dialect
 from gateway.openadr.v3.reader import id_of, read_event

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from gateway.domain.errors import InvalidInput
 from gateway.domain.signals import Instruction
+from gateway.json_guard import JsonPolicy
 from gateway.openadr.https import TlsFiles, check_address
-from gateway.openadr.v3.guard import JsonPolicy
 from gateway.openadr.v3.names import Dialect
 from gateway.openadr.v3.wire import Payload, Target
 

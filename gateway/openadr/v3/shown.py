@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from gateway.openadr.v3.guard import Json
+from gateway.json_guard import Json
 from gateway.openadr.v3.names import Dialect
 from gateway.openadr.v3.settings import VenSettings
 from gateway.openadr.v3.standing import Standing

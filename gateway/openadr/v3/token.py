@@ -6,9 +6,9 @@ from http import HTTPStatus
 from urllib.parse import urlencode
 
 from gateway.domain.errors import InvalidInput, PeerUnavailable
+from gateway.json_guard import read_json
 from gateway.observe import logger
 from gateway.openadr.https import check_address
-from gateway.openadr.v3.guard import read_json
 from gateway.openadr.v3.parts import Fields
 from gateway.openadr.v3.refusals import VtnRefused, refusal
 from gateway.openadr.v3.settings import VEN_SCOPES, Credentials, VenSettings

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from gateway.domain.errors import InvalidInput
 from gateway.domain.programs import NonCompliance
 from gateway.domain.signals import EventAnswer, GridEvent, OptType
+from gateway.json_guard import Json
 from gateway.openadr.profiles.gate import ProfileGate
 from gateway.openadr.v3.chance import draws
 from gateway.openadr.v3.companion import KnownEvent
 from gateway.openadr.v3.findings import Finding
-from gateway.openadr.v3.guard import Json
 from gateway.openadr.v3.holdings import Holdings, Seen
 from gateway.openadr.v3.names import Dialect, ObjectKind
 from gateway.openadr.v3.parts import BROKEN

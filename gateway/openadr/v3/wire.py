@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from gateway.json_guard import Json
 from gateway.openadr.v3.findings import Finding
-from gateway.openadr.v3.guard import Json
 from gateway.openadr.v3.literals import IsoDuration, Start
 from gateway.openadr.v3.names import Operation
 

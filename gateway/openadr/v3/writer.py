@@ -4,8 +4,8 @@ import json
 from decimal import Decimal
 
 from gateway.domain.errors import InvalidInput
+from gateway.json_guard import Json
 from gateway.openadr.v3.dialect import operation_word, write_targets
-from gateway.openadr.v3.guard import Json
 from gateway.openadr.v3.literals import format_instant
 from gateway.openadr.v3.names import Dialect
 from gateway.openadr.v3.reader import REPORT_DESCRIPTOR

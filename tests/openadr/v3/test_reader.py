@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.errors import InvalidInput
-from gateway.openadr.v3.guard import Json, JsonPolicy, read_json
+from gateway.json_guard import Json, JsonPolicy, read_json
 from gateway.openadr.v3.literals import parse_duration
 from gateway.openadr.v3.names import Operation
 from gateway.openadr.v3.reader import (

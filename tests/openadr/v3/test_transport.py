@@ -15,9 +15,9 @@ import trustme
 from aiohttp import web
 
 from gateway.domain.errors import InvalidInput, PeerUnavailable
+from gateway.json_guard import JsonPolicy
 from gateway.openadr.https import TlsFiles
 from gateway.openadr.v3.client import VtnClient
-from gateway.openadr.v3.guard import JsonPolicy
 from gateway.openadr.v3.names import Dialect
 from gateway.openadr.v3.refusals import VtnBusy, VtnRefused
 from gateway.openadr.v3.settings import Credentials, VenSettings

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.openadr.v3.guard import JsonPolicy, JsonRejected, canonical, read_json
+from gateway.json_guard import JsonPolicy, JsonRejected, canonical, read_json
 
 SMALL = JsonPolicy(max_bytes=200, max_depth=4, max_values=20)
 

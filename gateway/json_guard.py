@@ -15,7 +15,7 @@ from gateway.domain.errors import InvalidInput
 Json = Any
 """None, bool, str, Decimal, list or dict, as `read_json` returns it."""
 _LONGEST_NUMBER = 64
-_FIELD = "openadr.json"
+_FIELD = "json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
