@@ -74,17 +74,35 @@ class DispatchTimes(Section):
 
 
 class FeedSettings(Section):
-    """A public place that publishes the same prices without a key."""
+    """A public place that publishes prices without a key; those of the same product as ENTSO-E's are its fallback."""
 
-    name: Literal["energy-charts", "smard", "elering", "awattar", "nord-pool-portal"]
+    name: Literal[
+        "energy-charts",
+        "smard",
+        "elering",
+        "awattar",
+        "nord-pool-portal",
+        "octopus",
+        "elexon",
+        "elexon-market-index",
+        "caiso-oasis",
+    ]
     url: str | None = None
     """Another address than the public one, for example the sandbox's."""
+    product_code: str | None = None
+    """Octopus: code of the tariff, for example `AGILE-24-10-01`."""
+    region: str | None = None
+    """Octopus: letter of the distribution region, A to P."""
+    with_vat: bool = False
+    """Octopus: whether prices are taken with value added tax."""
+    node: str | None = None
+    """CAISO: pricing node or trading hub, for example `TH_SP15_GEN-APND`."""
 
 
 class CarbonFeedSettings(Section):
     """A place that publishes carbon intensity and is not Electricity Maps."""
 
-    name: Literal["uk-carbon-intensity", "watttime", "entsoe-generation"]
+    name: Literal["uk-carbon-intensity", "watttime", "energy-charts", "entsoe-generation"]
     """The last one computes the intensity from what ENTSO-E says was produced; it knows no forecast."""
     url: str | None = None
     """Another address than the public one, for example a test server."""
@@ -92,6 +110,8 @@ class CarbonFeedSettings(Section):
     """Great Britain: outward postcode of the region; None for the national value."""
     region: str | None = None
     """WattTime: name of the grid region."""
+    country: str | None = None
+    """energy-charts: code of the country, for example `de`."""
     username: str | None = None
     password_file: Path | None = None
     factors: str = "ipcc-ar5-lifecycle"
@@ -103,8 +123,15 @@ class MarketSettings(Section):
 
     zone: str
     time_zone: str
-    entsoe_url: str
-    entsoe_token_file: Path
+    entsoe_url: str | None = None
+    """Address of ENTSO-E's API; None for a zone that is not on the platform."""
+    entsoe_token_file: Path | None = None
+    auctions: tuple[
+        Literal["day-ahead-exaa", "day-ahead-local", "intraday-ida1", "intraday-ida2", "intraday-ida3"], ...
+    ] = ()
+    """Auctions beside the coupled one whose prices are gathered from ENTSO-E; `config/market_rules.toml` must tell of them."""
+    system: tuple[Literal["load", "load-forecast", "wind-solar-forecast"], ...] = ()
+    """What else is gathered from ENTSO-E for the zone: demand, and forecasts of demand, wind and sun."""
     feeds: tuple[FeedSettings, ...] = ()
     """Asked in this order when ENTSO-E has no whole day, and to confirm the one it has."""
     carbon_url: str | None = None

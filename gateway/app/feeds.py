@@ -1,19 +1,27 @@
 """Public feeds of prices and carbon by name: their addresses, made into sources."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import aiohttp
 
 from gateway.domain.errors import InvalidInput
+from gateway.domain.series import PriceProduct
+from gateway.market_data.carbon_energy_charts import PUBLIC_URL as ENERGY_CHARTS_URL
+from gateway.market_data.carbon_energy_charts import EnergyChartsCarbon
 from gateway.market_data.carbon_uk import PUBLIC_URL as UK_URL
 from gateway.market_data.carbon_uk import UkCarbonIntensity
 from gateway.market_data.carbon_watttime import PUBLIC_URL as WATTTIME_URL
 from gateway.market_data.carbon_watttime import WattTime, WattTimeAccount
 from gateway.market_data.feeds.awattar import Awattar
 from gateway.market_data.feeds.elering import Elering
+from gateway.market_data.feeds.elexon import ElexonSystemPrices
+from gateway.market_data.feeds.elexon_index import ElexonMarketIndex
 from gateway.market_data.feeds.energy_charts import EnergyCharts
 from gateway.market_data.feeds.nord_pool_portal import NordPoolPortal
-from gateway.market_data.feeds.public_prices import PriceFeed, PublicPrices
+from gateway.market_data.feeds.oasis import SPACING, CaisoOasis
+from gateway.market_data.feeds.octopus import OctopusAgile
+from gateway.market_data.feeds.public_prices import FeedPace, PriceFeed, PublicPrices
 from gateway.market_data.feeds.smard import Smard
 from gateway.ports import CarbonSource, Clock, PriceSource
 from gateway.settings import CarbonFeedSettings, FeedSettings, MarketSettings, read_secret
@@ -24,22 +32,43 @@ _URLS = {
     "elering": "https://dashboard.elering.ee",
     "awattar": "https://api.awattar.de",
     "nord-pool-portal": "https://dataportal-api.nordpoolgroup.com",
+    "octopus": "https://api.octopus.energy",
+    "elexon": "https://data.elexon.co.uk/bmrs/api/v1",
+    "elexon-market-index": "https://data.elexon.co.uk/bmrs/api/v1",
+    "caiso-oasis": "https://oasis.caiso.com",
 }
+_PLAIN_FEEDS: Mapping[str, Callable[[], PriceFeed]] = {
+    "energy-charts": EnergyCharts,
+    "smard": Smard,
+    "elering": Elering,
+    "nord-pool-portal": NordPoolPortal,
+    "elexon": ElexonSystemPrices,
+    "elexon-market-index": ElexonMarketIndex,
+}
+"""Feeds that need no more than their address."""
 _AWATTAR_AUSTRIA = "https://api.awattar.at"
 
 
-def public_feeds(market: MarketSettings, session: aiohttp.ClientSession, clock: Clock) -> tuple[PriceSource, ...]:
-    """Return the public feeds of the market's zone in the order of the settings.
+def public_feeds(
+    market: MarketSettings, session: aiohttp.ClientSession, clock: Clock
+) -> dict[PriceProduct, tuple[PriceSource, ...]]:
+    """Return the public feeds of the market's zone by product, in the order of the settings.
 
     Raises:
-        InvalidInput: A feed does not cover the zone at all, or an address may not be used.
+        InvalidInput: A feed does not cover the zone at all, a value that it needs is missing, or an address may not be used.
     """
-    return tuple(
-        PublicPrices(
-            feed=_feed(feed, market.zone), url=feed.url or _url(feed, market.zone), session=session, clock=clock
+    found: dict[PriceProduct, tuple[PriceSource, ...]] = {}
+    for settings in market.feeds:
+        feed = _feed(settings, market.zone)
+        source = PublicPrices(
+            feed=feed,
+            url=settings.url or _url(settings, market.zone),
+            session=session,
+            clock=clock,
+            pace=FeedPace(spacing=SPACING) if settings.name == "caiso-oasis" else None,
         )
-        for feed in market.feeds
-    )
+        found[feed.product] = (*found.get(feed.product, ()), source)
+    return found
 
 
 def carbon_feed(zone: str, feed: CarbonFeedSettings, session: aiohttp.ClientSession, clock: Clock) -> CarbonSource:
@@ -51,6 +80,11 @@ def carbon_feed(zone: str, feed: CarbonFeedSettings, session: aiohttp.ClientSess
     if feed.name == "uk-carbon-intensity":
         return UkCarbonIntensity(
             zone=zone, postcode=feed.postcode, session=session, clock=clock, url=feed.url or UK_URL
+        )
+    if feed.name == "energy-charts":
+        country = _required("market.carbon_feed.country", feed.country, feed.name)
+        return EnergyChartsCarbon(
+            zone=zone, country=country, session=session, clock=clock, url=feed.url or ENERGY_CHARTS_URL
         )
     for name in ("region", "username", "password_file"):
         if not getattr(feed, name):
@@ -66,17 +100,24 @@ def carbon_feed(zone: str, feed: CarbonFeedSettings, session: aiohttp.ClientSess
 
 
 def _feed(feed: FeedSettings, zone: str) -> PriceFeed:
-    match feed.name:
-        case "energy-charts":
-            return EnergyCharts()
-        case "smard":
-            return Smard()
-        case "elering":
-            return Elering()
-        case "awattar":
-            return Awattar(zone)
-        case "nord-pool-portal":
-            return NordPoolPortal()
+    if feed.name == "awattar":
+        return Awattar(zone)
+    if feed.name == "octopus":
+        return OctopusAgile(
+            product_code=_required("market.feeds.product_code", feed.product_code, feed.name),
+            region=_required("market.feeds.region", feed.region, feed.name),
+            zone=zone,
+            with_vat=feed.with_vat,
+        )
+    if feed.name == "caiso-oasis":
+        return CaisoOasis(node=_required("market.feeds.node", feed.node, feed.name), zone=zone)
+    return _PLAIN_FEEDS[feed.name]()
+
+
+def _required(field: str, value: str | None, name: str) -> str:
+    if not value:
+        raise InvalidInput(field, f"is required for {name}")
+    return value
 
 
 def _url(feed: FeedSettings, zone: str) -> str:

@@ -50,29 +50,66 @@ PriceKey = tuple[str, PriceProduct]
 
 def entsoe_endpoint(
     market: MarketSettings, session: aiohttp.ClientSession, clock: Clock, worker: Worker
-) -> EntsoeEndpoint:
-    """Return the one door to ENTSO-E: everything that asks the platform shares its budget."""
+) -> EntsoeEndpoint | None:
+    """Return the one door to ENTSO-E: everything that asks the platform shares its budget; None where it is not asked.
+
+    Raises:
+        InvalidInput: There is an address and no token file.
+    """
+    if market.entsoe_url is None:
+        return None
+    if market.entsoe_token_file is None:
+        raise InvalidInput("market.entsoe_token_file", "is required with market.entsoe_url")
     token = read_secret("market.entsoe_token_file", market.entsoe_token_file)
     account = EntsoeAccount(url=market.entsoe_url, token=token)
     return EntsoeEndpoint(account=account, session=session, clock=clock, worker=worker)
 
 
 def price_sources(
-    market: MarketSettings, endpoint: EntsoeEndpoint, session: aiohttp.ClientSession, clock: Clock
+    market: MarketSettings, endpoint: EntsoeEndpoint | None, session: aiohttp.ClientSession, clock: Clock
 ) -> dict[PriceKey, tuple[PriceSource, ...]]:
-    """Return the price sources of the market's zone by product."""
+    """Return the price sources of the market's zone by product: ENTSO-E first, then the feeds of the same product.
+
+    Raises:
+        InvalidInput: There is no source at all, a feed or auction is not one of the zone, or a value is missing.
+    """
+    found: dict[PriceProduct, tuple[PriceSource, ...]] = {}
+    if endpoint is not None:
+        found |= _platform_prices(market, endpoint)
+    elif market.auctions or market.system:
+        raise InvalidInput("market.entsoe_url", "is required with market.auctions and market.system")
+    for product, feeds in public_feeds(market, session, clock).items():
+        found[product] = (*found.get(product, ()), *feeds)
+    if not found:
+        raise InvalidInput("market.feeds", "must name a source of prices, or market.entsoe_url be set")
+    return {(market.zone, product): sources for product, sources in found.items()}
+
+
+def _platform_prices(market: MarketSettings, endpoint: EntsoeEndpoint) -> dict[PriceProduct, tuple[PriceSource, ...]]:
+    """Return what ENTSO-E is asked for: the zone's main auction, further ones of the settings, and imbalance prices."""
     rules = load_market_rules(MARKET_RULES)
-    return {
-        (market.zone, PriceProduct.DAY_AHEAD_SDAC): (
-            EntsoePriceSource(endpoint=endpoint, rules=rules),
-            *public_feeds(market, session, clock),
-        ),
-        (market.zone, PriceProduct.IMBALANCE): (EntsoeImbalanceSource(endpoint=endpoint, rules=rules),),
+    rule = rules.zone(market.zone)
+    main = (
+        PriceProduct.DAY_AHEAD_SDAC if PriceProduct.DAY_AHEAD_SDAC in rule.sequences else PriceProduct.DAY_AHEAD_LOCAL
+    )
+    auctions = (main, *(PriceProduct(name) for name in market.auctions))
+    for auction in auctions:
+        if auction not in rule.sequences:
+            raise InvalidInput(
+                "market.auctions", f"{auction.value} is no auction of {market.zone} by market_rules.toml"
+            )
+    auction_sources = {
+        auction: (EntsoePriceSource(endpoint=endpoint, rules=rules, product=auction),) for auction in auctions
     }
+    imbalance = {
+        product: (EntsoeImbalanceSource(endpoint=endpoint, rules=rules, product=product),)
+        for product in rule.imbalance_products
+    }
+    return {**auction_sources, **imbalance}
 
 
 def carbon_sources(
-    market: MarketSettings, endpoint: EntsoeEndpoint, session: aiohttp.ClientSession, clock: Clock
+    market: MarketSettings, endpoint: EntsoeEndpoint | None, session: aiohttp.ClientSession, clock: Clock
 ) -> dict[str, tuple[CarbonSource, ...]]:
     """Return the carbon source of the market's zone; none where the settings name none.
 
@@ -83,6 +120,8 @@ def carbon_sources(
         if market.carbon_url is not None:
             raise InvalidInput("market.carbon_feed", "must not stand beside market.carbon_url: a zone has one source")
         if market.carbon_feed.name == "entsoe-generation":
+            if endpoint is None:
+                raise InvalidInput("market.entsoe_url", "is required for the carbon feed entsoe-generation")
             factors = load_factors(CARBON_FACTORS, market.carbon_feed.factors)
             return {market.zone: (GenerationCarbon(endpoint=endpoint, factors=factors),)}
         return {market.zone: (carbon_feed(market.zone, market.carbon_feed, session, clock),)}

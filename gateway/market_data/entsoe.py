@@ -19,11 +19,12 @@ from gateway.domain.timegrid import DeliveryDay
 from gateway.market_data.areas import area_code
 from gateway.market_data.entsoe_day import AssembledDay, assemble_day, auction_series, require_limits
 from gateway.market_data.entsoe_document import PriceDocument, PriceTimeSeries, read_balancing, read_publication
-from gateway.market_data.entsoe_xml import is_zip, read_zip
+from gateway.market_data.entsoe_xml import read_zip
 from gateway.market_data.http_fetch import FetchCaps, Reply, checked_url, fetch
 from gateway.market_data.market_rules import MarketRules, contract_of
 from gateway.market_data.provenance import UNNAMED, joined_note, named_prices
 from gateway.market_data.rate_budget import RateBudget
+from gateway.market_data.zip_guard import is_zip
 from gateway.ports import Clock, Worker
 
 NAME = "entsoe"

@@ -7,8 +7,9 @@ import aiohttp
 import pytest
 
 from gateway.app.feeds import carbon_feed, public_feeds
-from gateway.app.peers import carbon_sources
+from gateway.app.peers import carbon_sources, price_sources
 from gateway.domain.errors import InvalidInput
+from gateway.domain.series import PriceProduct
 from gateway.domain.timegrid import DeliveryDay
 from gateway.market_data.entsoe import EntsoeAccount, EntsoeEndpoint
 from gateway.settings import CarbonFeedSettings, FeedSettings, MarketSettings
@@ -34,14 +35,14 @@ async def test_feeds_come_in_the_order_of_the_settings() -> None:
     async with aiohttp.ClientSession() as session:
         feeds = [FeedSettings.model_validate({"name": name}) for name in NAMES]
         made = public_feeds(market("BE", *feeds), session, HandClock())
-    assert [source.name for source in made] == NAMES
+    assert [source.name for source in made[PriceProduct.DAY_AHEAD_SDAC]] == NAMES
 
 
 async def test_an_address_of_the_settings_is_asked() -> None:
     async with scripted_peer() as peer, aiohttp.ClientSession() as session:
         peer.reply(status=404)
         feed = FeedSettings.model_validate({"name": "energy-charts", "url": peer.url})
-        (source,) = public_feeds(market("BE", feed), session, HandClock())
+        (source,) = public_feeds(market("BE", feed), session, HandClock())[PriceProduct.DAY_AHEAD_SDAC]
         assert await source.fetch("BE", DeliveryDay(day=date(2026, 10, 3), zone="Europe/Brussels")) is None
         assert [request.path for request in peer.asked] == ["/price"]
 
@@ -78,3 +79,60 @@ async def test_two_sources_of_carbon_are_refused() -> None:
         own = market("NL").model_copy(update={"carbon_feed": CarbonFeedSettings(name="entsoe-generation")})
         (source,) = carbon_sources(own, door, session, HandClock())["NL"]
         assert source.name == "entsoe-generation"
+
+
+PLATFORM = EntsoeAccount(url="https://example.com/api", token="token")
+
+
+def without_platform(zone: str, *feeds: FeedSettings) -> MarketSettings:
+    return market(zone, *feeds).model_copy(update={"entsoe_url": None, "entsoe_token_file": None})
+
+
+async def test_each_zone_is_asked_for_the_auctions_and_the_imbalance_prices_that_it_has() -> None:
+    async with aiohttp.ClientSession() as session:
+        door = EntsoeEndpoint(account=PLATFORM, session=session, clock=HandClock())
+        belgium = price_sources(market("BE"), door, session, HandClock())
+        netherlands = price_sources(market("NL"), door, session, HandClock())
+        britain = price_sources(market("GB", FeedSettings(name="elexon")), door, session, HandClock())
+    assert {product.value for _, product in belgium} == {"day-ahead-sdac", "imbalance"}
+    assert {product.value for _, product in netherlands} == {"day-ahead-sdac", "imbalance-long", "imbalance-short"}
+    assert {product.value for _, product in britain} == {"day-ahead-local", "imbalance"}
+    assert [source.name for source in britain["GB", PriceProduct.IMBALANCE]] == ["entsoe", "elexon"]
+
+
+async def test_further_auctions_of_the_settings_are_gathered_where_the_zone_has_them() -> None:
+    async with aiohttp.ClientSession() as session:
+        door = EntsoeEndpoint(account=PLATFORM, session=session, clock=HandClock())
+        german = market("DE_LU").model_copy(update={"auctions": ("day-ahead-exaa", "intraday-ida3")})
+        assert {product.value for _, product in price_sources(german, door, session, HandClock())} == {
+            "day-ahead-sdac",
+            "day-ahead-exaa",
+            "intraday-ida3",
+            "imbalance",
+        }
+        belgian = german.model_copy(update={"zone": "BE"})
+        with pytest.raises(InvalidInput, match="day-ahead-exaa is no auction of BE"):
+            price_sources(belgian, door, session, HandClock())
+
+
+async def test_a_zone_can_do_without_the_platform() -> None:
+    octopus = FeedSettings(name="octopus", product_code="AGILE-24-10-01", region="C")
+    index = FeedSettings(name="elexon-market-index")
+    node = FeedSettings(name="caiso-oasis", node="TH_SP15_GEN-APND")
+    async with aiohttp.ClientSession() as session:
+        british = price_sources(without_platform("GB", octopus, index), None, session, HandClock())
+        assert {product.value for _, product in british} == {"tariff-energy", "intraday-reference"}
+        american = price_sources(without_platform("CAISO_SP15", node), None, session, HandClock())
+        assert [product.value for _, product in american] == ["day-ahead-lmp"]
+        for feed, field in [(octopus, "region"), (octopus, "product_code"), (node, "node")]:
+            bare = without_platform("GB", feed.model_copy(update={field: None}))
+            with pytest.raises(InvalidInput) as refusal:
+                price_sources(bare, None, session, HandClock())
+            assert refusal.value.field == f"market.feeds.{field}"
+        with pytest.raises(InvalidInput, match="source of prices"):
+            price_sources(without_platform("GB"), None, session, HandClock())
+        asks = without_platform("GB", octopus).model_copy(update={"auctions": ("intraday-ida1",)})
+        with pytest.raises(InvalidInput, match="entsoe_url"):
+            price_sources(asks, None, session, HandClock())
+        german = CarbonFeedSettings(name="energy-charts", country="de")
+        assert carbon_feed("DE_LU", german, session, HandClock()).name == "energy-charts-co2eq"

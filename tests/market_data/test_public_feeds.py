@@ -1,5 +1,6 @@
 """Public price feeds over real sockets: one contract for all of them, then what is particular to each."""
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,14 +20,17 @@ from gateway.domain.timegrid import DeliveryDay, TimeGrid
 from gateway.market_data.feeds.awattar import Awattar
 from gateway.market_data.feeds.elering import Elering
 from gateway.market_data.feeds.elexon import ElexonSystemPrices
+from gateway.market_data.feeds.elexon_index import ElexonMarketIndex
 from gateway.market_data.feeds.energy_charts import EnergyCharts
 from gateway.market_data.feeds.nord_pool_portal import NordPoolPortal
+from gateway.market_data.feeds.oasis import SPACING, CaisoOasis
 from gateway.market_data.feeds.octopus import OctopusAgile
-from gateway.market_data.feeds.public_prices import PriceFeed, PublicPrices, Samples, on_grid
+from gateway.market_data.feeds.public_prices import FeedPace, PriceFeed, PublicPrices, Samples, on_grid
 from gateway.market_data.feeds.smard import Smard
 from gateway.market_data.http_fetch import FetchCaps
 from tests.fakes.clock import HandClock
 from tests.fakes.scripted_peer import ScriptedPeer
+from tests.market_data.documents import zipped
 
 NOW = datetime(2026, 10, 3, 14, 0, tzinfo=UTC)
 REPLIES = Path(__file__).parent / "replies"
@@ -113,6 +117,35 @@ def of_elexon(starts: Sequence[datetime], prices: Prices, step: timedelta) -> li
     return [{"data": rows}]
 
 
+def of_market_index(starts: Sequence[datetime], prices: Prices, step: timedelta) -> list[Document]:
+    rows = [
+        {"startTime": f"{start:%Y-%m-%dT%H:%M:%SZ}", "dataProvider": provider, "price": written, "volume": volume}
+        for start, price in zip(starts, prices, strict=True)
+        if price is not None
+        for provider, written, volume in (("N2EXMIDP", exact("0"), 0), ("APXMIDP", price, exact("812.5")))
+    ]
+    return [{"data": rows}]
+
+
+class Archive:
+    """The rows of an OASIS reply, which are no JSON: `answer` zips them."""
+
+    def __init__(self, rows: str) -> None:
+        self.rows = rows
+
+
+OASIS_HEAD = "INTERVALSTARTTIME_GMT,INTERVALENDTIME_GMT,NODE,MARKET_RUN_ID,LMP_TYPE,MW,GROUP"
+
+
+def of_oasis(starts: Sequence[datetime], prices: Prices, step: timedelta) -> list[Any]:
+    rows = [OASIS_HEAD]
+    for start, price in zip(starts, prices, strict=True):
+        if price is not None:
+            span = f"{start:%Y-%m-%dT%H:%M:%S}-00:00,{start + step:%Y-%m-%dT%H:%M:%S}-00:00"
+            rows += [f"{span},TH_SP15_GEN-APND,DAM,{kind},{price},1" for kind in ("MCC", "LMP", "MCE")]
+    return [Archive("\n".join(rows) + "\n")]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """One feed and how its replies look."""
@@ -120,7 +153,7 @@ class Case:
     feed: PriceFeed
     zone: str
     tz: str
-    documents: Callable[[Sequence[datetime], Prices, timedelta], list[Document]]
+    documents: Callable[[Sequence[datetime], Prices, timedelta], list[Any]]
     step: timedelta
     currency: str = "EUR"
     factor: Decimal = Decimal(1)
@@ -129,6 +162,8 @@ class Case:
     quality: Quality = Quality.FINAL
     notes: str = ""
     day: date = field(default=date(2026, 10, 3))
+    clock_changes: tuple[tuple[int, int], tuple[int, int]] = ((3, 29), (10, 25))
+    """Month and day of both clock changes of 2026."""
 
 
 CASES = [
@@ -183,6 +218,29 @@ CASES = [
         ),
         id="elexon",
     ),
+    pytest.param(
+        Case(
+            feed=ElexonMarketIndex(),
+            zone="GB",
+            tz="Europe/London",
+            documents=of_market_index,
+            step=HALF,
+            currency="GBP",
+        ),
+        id="elexon-market-index",
+    ),
+    pytest.param(
+        Case(
+            feed=CaisoOasis(node="TH_SP15_GEN-APND", zone="CAISO_SP15"),
+            zone="CAISO_SP15",
+            tz="America/Los_Angeles",
+            documents=of_oasis,
+            step=HOUR,
+            currency="USD",
+            clock_changes=((3, 8), (11, 1)),
+        ),
+        id="caiso-oasis",
+    ),
 ]
 each_feed = pytest.mark.parametrize("case", CASES)
 
@@ -203,11 +261,16 @@ def clock() -> HandClock:
     return HandClock(NOW)
 
 
-def answer(peer: ScriptedPeer, documents: Sequence[Document]) -> None:
+def answer(peer: ScriptedPeer, documents: Sequence[Any], **headers: str) -> None:
     peer.answers.clear()
     for document in documents:
-        text = json.dumps(document)
-        peer.reply(text.replace('"#', "").replace('#"', "").encode(), content_type="application/json")
+        peer.reply(written_out(document), content_type="application/octet-stream", headers=headers)
+
+
+def written_out(document: Any) -> bytes:
+    if isinstance(document, Archive):
+        return zipped({"20261003_20261003_PRC_LMP_DAM_v12.csv": document.rows.replace("#", "").encode()})
+    return json.dumps(document).replace('"#', "").replace('#"', "").encode()
 
 
 def exact(number: str) -> str:
@@ -283,6 +346,24 @@ async def test_after_429_nobody_is_asked_for_ten_minutes(
     assert len(peer.asked) == 2
 
 
+async def test_two_requests_to_oasis_keep_their_distance(
+    peer: ScriptedPeer, session: aiohttp.ClientSession, clock: HandClock
+) -> None:
+    feed, pace = CaisoOasis(node="TH_SP15_GEN-APND", zone="CAISO_SP15"), FeedPace(spacing=SPACING)
+    prices = PublicPrices(feed=feed, url=peer.url, session=session, clock=clock, pace=pace)
+    peer.reply(status=404)
+    day = DeliveryDay(day=date(2026, 10, 3), zone="America/Los_Angeles")
+    await prices.fetch("CAISO_SP15", day)
+    async with asyncio.TaskGroup() as group:
+        second = group.create_task(prices.fetch("CAISO_SP15", day))
+        clock.move(seconds=4.9)
+        await asyncio.sleep(0.05)
+        assert len(peer.asked) == 1
+        assert not second.done()
+        clock.move(seconds=0.1)
+    assert len(peer.asked) == 2
+
+
 @each_feed
 @pytest.mark.parametrize(
     "body",
@@ -321,28 +402,27 @@ async def test_a_zone_that_it_does_not_cover_is_refused_by_name(case: Case, sour
 
 
 @each_feed
-@pytest.mark.parametrize(("month", "day_of_month"), [(3, 29), (10, 25)])
+@pytest.mark.parametrize("is_autumn", [False, True], ids=["spring", "autumn"])
 async def test_clock_change_days_have_their_own_count(
-    case: Case, source: Open, peer: ScriptedPeer, month: int, day_of_month: int
+    case: Case, source: Open, peer: ScriptedPeer, is_autumn: bool
 ) -> None:
     if case.feed.name == "elexon":
         pytest.skip("its rows carry the day: tested below")
+    month, day_of_month = case.clock_changes[is_autumn]
     day = DeliveryDay(day=date(2026, month, day_of_month), zone=case.tz)
     grid, written, _ = native(case, day)
     answer(peer, case.documents(grid.starts(), written, case.step))
     found = await source(case.feed).fetch(case.zone, day)
     assert found is not None
     assert found.is_complete
-    assert found.grid.count * found.grid.step == timedelta(hours=23 if month == 3 else 25)
+    assert found.grid.count * found.grid.step == timedelta(hours=25 if is_autumn else 23)
 
 
 @each_feed
 async def test_stand_in_values_say_so(case: Case, source: Open, peer: ScriptedPeer) -> None:
     day = DeliveryDay(day=case.day, zone=case.tz)
     grid, written, _ = native(case, day)
-    for document in case.documents(grid.starts(), written, case.step):
-        text = json.dumps(document).replace('"#', "").replace('#"', "")
-        peer.reply(text.encode(), content_type="application/json", headers={"X-Stand-In": "another year"})
+    answer(peer, case.documents(grid.starts(), written, case.step), **{"X-Stand-In": "another year"})
     found = await source(case.feed).fetch(case.zone, day)
     assert found is not None
     assert found.quality is Quality.SUBSTITUTED
@@ -447,6 +527,72 @@ async def test_two_system_prices_are_not_one_series(source: Open, peer: Scripted
     answer(peer, [document])
     with pytest.raises(InvalidInput, match=r"systemSellPrice differs|two prices are two series"):
         await source(ElexonSystemPrices()).fetch("GB", day)
+
+
+async def test_half_hours_without_trades_have_no_index_price(source: Open, peer: ScriptedPeer) -> None:
+    day = DeliveryDay(day=date(2026, 10, 3), zone="Europe/London")
+    document = of_market_index(day.grid(HALF).starts(), [exact("5")] * 48, HALF)[0]
+    document["data"][3] |= {"price": 0, "volume": 0}
+    answer(peer, [document])
+    found = await source(ElexonMarketIndex()).fetch("GB", day)
+    assert found is not None
+    assert found.gaps == (day.grid(HALF).slot_start(1),)
+
+
+def oasis_error(code: int, text: str) -> bytes:
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?><m:OASISReport xmlns:m="http://www.caiso.com/soa/OASISReport_v1.xsd">'
+        f"<m:MessagePayload><m:RTO><m:ERROR><m:ERR_CODE>{code}</m:ERR_CODE><m:ERR_DESC>{text}</m:ERR_DESC>"
+        "</m:ERROR></m:RTO></m:MessagePayload></m:OASISReport>"
+    ).encode()
+
+
+OASIS_DAY = DeliveryDay(day=date(2026, 10, 3), zone="America/Los_Angeles")
+
+
+async def test_oasis_says_in_a_zip_that_there_are_no_data_or_that_it_refuses(source: Open, peer: ScriptedPeer) -> None:
+    prices = source(CaisoOasis(node="TH_SP15_GEN-APND", zone="CAISO_SP15"))
+    peer.reply(zipped({"INVALID_REQUEST.xml": oasis_error(1000, "No data returned for the specified selection")}))
+    assert await prices.fetch("CAISO_SP15", OASIS_DAY) is None
+    peer.answers.clear()
+    peer.reply(zipped({"INVALID_REQUEST.xml": oasis_error(1016, "Invalid node")}))
+    with pytest.raises(InvalidInput, match="Invalid node"):
+        await prices.fetch("CAISO_SP15", OASIS_DAY)
+
+
+OASIS_ROW = "2026-10-03T07:00:00-00:00,2026-10-03T08:00:00-00:00,TH_SP15_GEN-APND,DAM,LMP,31.5,1"
+
+
+@pytest.mark.parametrize(
+    ("members", "problem"),
+    [
+        pytest.param({"../../etc/x.csv": b"a"}, "plain", id="a path"),
+        pytest.param({"a.csv": b"a", "b.csv": b"b"}, "2 members", id="two members"),
+        pytest.param({"a.exe": b"a"}, "plain", id="another kind"),
+        pytest.param({"a.csv": b"0" * 6_000_000}, "larger", id="a bomb"),
+        pytest.param({"a.csv": b"A,B\n1,2\n"}, "no column", id="other columns"),
+        pytest.param({"a.csv": f"{OASIS_HEAD}\n{OASIS_ROW.replace('TH_SP15', 'TH_NP15')}\n".encode()}, "another node",
+                     id="another node"),
+        pytest.param({"a.csv": f"{OASIS_HEAD}\n{OASIS_ROW.replace('31.5', 'NaN')}\n".encode()}, "finite", id="NaN"),
+        pytest.param({"a.csv": f"{OASIS_HEAD}\n{OASIS_ROW}\n{OASIS_ROW}\n".encode()}, "twice", id="an hour twice"),
+        pytest.param({"a.csv": f"{OASIS_HEAD}\n{OASIS_ROW.replace('T08:00', 'T07:05')}\n".encode()}, "an hour after",
+                     id="five minutes"),
+    ],
+)  # fmt: skip
+async def test_an_archive_of_oasis_is_not_believed(
+    source: Open, peer: ScriptedPeer, members: dict[str, bytes], problem: str
+) -> None:
+    peer.reply(zipped(members), content_type="application/zip")
+    with pytest.raises(InvalidInput, match=problem):
+        await source(CaisoOasis(node="TH_SP15_GEN-APND", zone="CAISO_SP15")).fetch("CAISO_SP15", OASIS_DAY)
+
+
+async def test_m10_a_price_of_9052_dollars_is_a_price(source: Open, peer: ScriptedPeer) -> None:
+    answer(peer, of_oasis(OASIS_DAY.grid(HOUR).starts(), [exact("9052.13")] * 24, HOUR))
+    found = await source(CaisoOasis(node="TH_SP15_GEN-APND", zone="CAISO_SP15")).fetch("CAISO_SP15", OASIS_DAY)
+    assert found is not None
+    assert found.is_complete
+    assert (found.currency, max(found.as_array())) == ("USD", 9052.13)
 
 
 @given(step=st.sampled_from([QUARTER, HALF, HOUR]), kept=st.sets(st.integers(0, 99)), shift=st.integers(0, 59))

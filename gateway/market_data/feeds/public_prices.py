@@ -7,6 +7,7 @@ delivery day's grid               hourly values repeated and counted; missing sl
 ```
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -78,6 +79,15 @@ class PriceFeed(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeedPace:
+    """How often a feed may be asked."""
+
+    per_minute: int = 30
+    spacing: timedelta = timedelta(0)
+    """Least time between two requests, waited for; for feeds that refuse bursts."""
+
+
 class PublicPrices:
     """Prices of one public feed; `ports.PriceSource`.
 
@@ -86,7 +96,7 @@ class PublicPrices:
         url: Its address; https except on loopback.
         session: HTTP session of the application.
         clock: For the fetch times and the budget.
-        requests_per_minute: Budget of this feed.
+        pace: How often it may be asked.
         caps: Bounds of one request in real seconds and bytes.
     """
 
@@ -97,7 +107,7 @@ class PublicPrices:
         url: str,
         session: aiohttp.ClientSession,
         clock: Clock,
-        requests_per_minute: int = 30,
+        pace: FeedPace | None = None,
         caps: FetchCaps | None = None,
     ) -> None:
         self._feed = feed
@@ -105,7 +115,11 @@ class PublicPrices:
         self._session = session
         self._clock = clock
         self._caps = FetchCaps() if caps is None else caps
-        self._budget = RateBudget(peer=feed.name, per_minute=requests_per_minute, clock=clock)
+        pace = FeedPace() if pace is None else pace
+        self._budget = RateBudget(peer=feed.name, per_minute=pace.per_minute, clock=clock)
+        self._spacing = pace.spacing
+        self._turn = asyncio.Lock()
+        self._asked_at: datetime | None = None
 
     @property
     def name(self) -> str:
@@ -136,6 +150,10 @@ class PublicPrices:
 
     async def _ask(self, path: str, params: Mapping[str, str], stand_ins: list[str]) -> bytes | None:
         self._budget.take()
+        async with self._turn:
+            if self._asked_at is not None:
+                await self._clock.sleep_until(self._asked_at + self._spacing)
+            self._asked_at = self._clock.now()
         reply = await fetch(
             self._session, f"{self._url}{path}", peer=self.name, params=params, headers={}, caps=self._caps
         )
