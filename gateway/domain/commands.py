@@ -152,6 +152,13 @@ class CommandBook:
         self.accepted_until[held] = self.lease_until[held]
         self._move(held[_UNHEARD[self.state[held]]], DispatchState.ACCEPTED, now)
 
+    def forget(self, index: IndexArray) -> None:
+        """Let chargers hold nothing of what they were told: they count as they do without us until a command is accepted again."""
+        for held_until in (self.lease_until, self.accepted_until):
+            held_until[index] = -np.inf
+        self.must_resend[index] = True
+        self.state[index] = DispatchState.NONE
+
     def accept(self, index: IndexArray, limit_kw: FloatArray, *, sequence: int, lease_until: float, now: float) -> None:
         """Take a platform's word that it holds a command; older words than the newest only extend what was accepted."""
         is_newer = self.acked_sequence[index] < sequence

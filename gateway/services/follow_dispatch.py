@@ -194,6 +194,10 @@ class Follower:
         """Take a reconnecting platform's word on what it holds."""
         self.book(tenant).resume(index, applied_sequence, self._now())
 
+    def forgotten(self, tenant: str, index: IndexArray) -> None:
+        """Take note that chargers hold nothing of what they were told: a car came or left, or the charger started anew."""
+        self.book(tenant).forget(index)
+
     def acked(self, tenant: str, sent: Sent, rejected: Sequence[int], reasons: Sequence[str]) -> None:
         """Take a platform's acknowledgement of a command.
 

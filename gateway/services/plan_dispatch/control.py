@@ -127,7 +127,7 @@ class Control:
         """Return which of so many chargers have a platform that is connected."""
         is_connected = np.zeros(count, dtype=bool)
         for link in self.links.values():
-            is_connected[link.places[link.places >= 0]] = True
+            is_connected[link.places[(link.places >= 0) & link.is_reachable]] = True
         return is_connected
 
     def _clipped(self, picture: Picture) -> FloatArray | None:

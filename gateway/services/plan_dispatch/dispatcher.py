@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 
@@ -112,13 +112,17 @@ class Dispatcher:
                     await self._controls[change.tenant].load_schedules()
                     self.wake(change.tenant)
 
-    async def connect(self, principal: Principal, charger_ids: Sequence[str], resume_token: str) -> DispatchLink:
+    async def connect(
+        self, principal: Principal, charger_ids: Sequence[str], resume_token: str, *, lease: timedelta | None = None
+    ) -> DispatchLink:
         """Open the stream of a charging platform; an older stream of the same platform ends.
 
         Args:
             principal: The platform.
             charger_ids: Chargers that it commands; positions in this list are the charger index of the stream.
             resume_token: Of the last message that it applied; empty at the first start.
+            lease: How long its commands hold; None for as long as everybody's. Platforms that can be told only now and then, or
+                whose chargers wear their flash with every command, take longer ones.
 
         Raises:
             PermissionRefused: The caller is not a charging platform.
@@ -137,10 +141,10 @@ class Dispatcher:
             tenant=principal.tenant,
             csms=principal.csms,
             charger_ids=tuple(charger_ids),
-            lease=self._settings.lease,
+            lease=self._settings.lease if lease is None else lease,
             resumed_sequence=applied,
         )
-        link = DispatchLink(origin=origin, desk=self._desk, on_close=self._closed)
+        link = DispatchLink(origin=origin, desk=self._desk, on_close=self._closed, on_reach=self.wake)
         link.bind(place)
         older = control.links.get(principal.csms)
         if older is not None:

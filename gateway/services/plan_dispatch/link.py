@@ -6,7 +6,7 @@ A platform that reads slowly gets fewer, newer messages; memory does not grow wi
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -19,6 +19,7 @@ from gateway.services.plan_dispatch.settings import CommandDesk
 IndexArray = npt.NDArray[np.int64]
 PositionArray = npt.NDArray[np.int32]
 FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 
 _MOST_UNANSWERED = 256
 _MOST_JUMP = 1_000_000
@@ -52,13 +53,21 @@ class LinkOrigin:
 class DispatchLink:
     """One platform's open stream."""
 
-    def __init__(self, *, origin: LinkOrigin, desk: CommandDesk, on_close: Callable[["DispatchLink"], None]) -> None:
+    def __init__(
+        self,
+        *,
+        origin: LinkOrigin,
+        desk: CommandDesk,
+        on_close: Callable[["DispatchLink"], None],
+        on_reach: Callable[[str], None],
+    ) -> None:
         """Open the mailbox; `bind` says where the chargers are in the tree.
 
         Args:
             origin: Whose link it is.
             desk: Who keeps what becomes of commands.
             on_close: Told when the stream ends.
+            on_reach: Told the tenant when other chargers can be commanded than before.
         """
         self.tenant = origin.tenant
         self.csms = origin.csms
@@ -67,10 +76,13 @@ class DispatchLink:
         self.resumed_sequence = origin.resumed_sequence
         self._desk = desk
         self._on_close = on_close
+        self._on_reach = on_reach
         count = len(origin.charger_ids)
         self.places: IndexArray = np.full(count, -1, dtype=np.int64)
         self._order: IndexArray = np.zeros(0, dtype=np.int64)
         self._sorted: IndexArray = np.zeros(0, dtype=np.int64)
+        self.is_reachable: BoolArray = np.ones(count, dtype=bool)
+        """Chargers that the platform can command now; the others count as without a platform."""
         self._pending = np.zeros(count, dtype=bool)
         self._limit_kw = np.zeros(count)
         self._fallback_kw = np.zeros(count)
@@ -156,6 +168,50 @@ class DispatchLink:
         if sent is not None and not self._is_superseded:
             refused = [(i, why) for i, why in zip(self.places[rejected_index].tolist(), reasons, strict=True) if i >= 0]
             self._desk.acked(self.tenant, sent, [i for i, _ in refused], [why for _, why in refused])
+
+    def settle(self, sequence: int, accepted: PositionArray, rejected: PositionArray, reasons: Sequence[str]) -> None:
+        """Take the platform's word on some commands of a message; the others stay open until they are settled or time out.
+
+        Args:
+            sequence: Of the message.
+            accepted: Positions that hold it.
+            rejected: Positions at which it did not take effect.
+            reasons: One text per rejected position.
+
+        Raises:
+            InvalidInput: A position is outside the list or a reason is missing.
+        """
+        self._check_positions("settle.accepted", accepted)
+        self._check_positions("settle.rejected", rejected)
+        if len(reasons) != len(rejected):
+            raise InvalidInput("settle.reasons", "needs one reason per rejected position")
+        sent = self._unanswered.get(sequence)
+        if sent is None or self._is_superseded:
+            return
+        places = self.places[np.concatenate((accepted, rejected))]
+        is_named = np.isin(sent.index, places[places >= 0])
+        part = replace(
+            sent,
+            index=sent.index[is_named],
+            limit_kw=sent.limit_kw[is_named],
+            fallback_kw=sent.fallback_kw[is_named],
+        )
+        refused = [(i, why) for i, why in zip(self.places[rejected].tolist(), reasons, strict=True) if i >= 0]
+        self._desk.acked(self.tenant, part, [i for i, _ in refused], [why for _, why in refused])
+
+    def reach(self, index: PositionArray, *, is_reachable: bool) -> None:
+        """Say which chargers can be commanded from now on; what they were told before they hold no more.
+
+        Raises:
+            InvalidInput: A position is outside the list.
+        """
+        self._check_positions("reach.charger_index", index)
+        self.is_reachable[index] = is_reachable
+        self._pending[index] &= is_reachable
+        places = self.places[index]
+        if not self._is_superseded:
+            self._desk.forgotten(self.tenant, places[places >= 0])
+            self._on_reach(self.tenant)
 
     async def outcome(self, sequence: int, index: PositionArray, states: npt.NDArray[np.int8]) -> None:
         """Take what became of a message's commands at the chargers; old sequences change nothing.

@@ -111,15 +111,16 @@ class Sender:
         order = np.argsort(platform, kind="stable")
         ends = np.cumsum(np.bincount(platform, minlength=len(view.csms_ids)))
         return [
-            self._next(picture, k, mine, setpoints_kw[mine])
+            self._next(picture, links[view.csms_ids[k]], k, mine, setpoints_kw[mine])
             for k, mine in enumerate(np.split(index[order], ends[:-1]))
             if mine.size and view.csms_ids[k] in links
         ]
 
     def _must_go(self, picture: Picture, setpoints_kw: FloatArray) -> BoolArray:
         """Return the chargers whose command changed, was lost, refused long enough ago or must be renewed."""
-        book, lease_s = picture.book, self._settings.lease.total_seconds()
-        age = picture.now - book.issued_at
+        book, age = picture.book, picture.now - picture.book.issued_at
+        has_lease = np.isfinite(book.lease_until) & np.isfinite(book.issued_at)
+        lease_s = np.subtract(book.lease_until, book.issued_at, out=np.zeros(age.shape), where=has_lease)
         is_changed = (np.abs(setpoints_kw - book.limit_kw) > _SAME_KW) | (book.state == DispatchState.NONE)
         is_refused = (book.state == DispatchState.REJECTED) | (book.state == DispatchState.TIMED_OUT)
         is_retry = is_refused & (age >= self._settings.retry_after.total_seconds())
@@ -130,7 +131,9 @@ class Sender:
         is_soon = has_due[picture.view.csms_index] & (age >= lease_s / 6.0)
         return np.asarray(picture.is_connected & (is_changed | book.must_resend | is_retry | is_due | is_soon))
 
-    def _next(self, picture: Picture, platform: int, index: IndexArray, limit_kw: FloatArray) -> _Outgoing:
+    def _next(
+        self, picture: Picture, link: DispatchLink, platform: int, index: IndexArray, limit_kw: FloatArray
+    ) -> _Outgoing:
         view = picture.view
         csms, roster = view.csms_ids[platform], self._rosters.of(view, platform)
         self._sequences[csms] = self.sequence_of(csms) + 1
@@ -141,7 +144,7 @@ class Sender:
             csms=csms,
             sequence=self._sequences[csms],
             issued_at=picture.at,
-            lease_until=picture.at + self._settings.lease,
+            lease_until=picture.at + link.lease,
             cause=causes[0],
             roster=roster.id,
             packed_places=pack_places(self._rosters.places[index]),

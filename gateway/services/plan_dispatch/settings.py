@@ -44,8 +44,10 @@ class DispatchSettings:
     """Energy a car is believed to need when the driver said nothing."""
     store_patience_s: float = 0.5
     """Real seconds after which a write that hangs counts as failed, so that a reduction can go out from memory."""
-    inline_charger_count: int = 20_000
-    """Larger fleets are allocated in a thread, so that the event loop goes on."""
+    inline_charger_count: int = 5_000
+    """Larger fleets are allocated in a thread and looked at in parts, so that the event loop goes on."""
+    ack_pause_s: float = 0.05
+    """Real seconds that platforms of a larger fleet have to acknowledge a reduction before everything is allocated anew."""
 
     def __post_init__(self) -> None:
         """Reject times that are not positive and a headroom outside [0, 1)."""
@@ -97,6 +99,10 @@ class CommandDesk(Protocol):
 
     def acked(self, tenant: str, sent: Sent, rejected: Sequence[int], reasons: Sequence[str]) -> None:
         """A platform acknowledged a command."""
+        ...
+
+    def forgotten(self, tenant: str, index: IndexArray) -> None:
+        """Chargers hold nothing of what they were told."""
         ...
 
     def told(self, tenant: str, index: IndexArray, states: npt.NDArray[np.int8], sequence: int) -> None:
