@@ -47,6 +47,8 @@ from gateway.domain.series import CarbonSeries, MarketDayStatus, PriceSeries
 from gateway.domain.sessions import Session
 from gateway.domain.settlement import EventPerformance, MeteredPeriod, Settlement
 from gateway.domain.signals import GridEvent, RawSignal, ReportRequest, SeenNonce, VenRegistration
+from gateway.domain.steering import Limitation
+from gateway.domain.steering_orders import ExecutionProof, SteeringOrder
 from gateway.domain.topology import CapacityGroup, Charger, ConnectionPoint, Node, Portfolio
 from gateway.storage import codec
 
@@ -476,6 +478,29 @@ class DispatchOutcomeRecord(CompactRow, table=True):
 
     batch: str
     csms: str
+
+
+@record(Limitation, at="since")
+class LimitationRecord(TextRow, table=True):
+    """Where the state machine of each steering box and direction is."""
+
+    box: str
+
+
+@record(SteeringOrder, at="received_at")
+class SteeringOrderRecord(TextRow, table=True):
+    """Orders of steering boxes; kept for ever."""
+
+    box: str
+    is_open: bool
+
+
+@record(ExecutionProof, at="received_at")
+class ExecutionProofRecord(CompactRow, table=True):
+    """What became of orders of steering boxes; kept for ever."""
+
+    box: str
+    is_complete: bool
 
 
 # ---------------------------------------------------------------- market data

@@ -24,7 +24,9 @@ TIME_FIELDS = {
     "DispatchOutcome": "at",
     "EventPerformance": "found_at",
     "GridEvent": "active.start",
+    "ExecutionProof": "received_at",
     "Limit": "interval.start",
+    "Limitation": "since",
     "MarketDayStatus": "checked_at",
     "MeteredPeriod": "start",
     "Nomination": "created_at",
@@ -42,6 +44,7 @@ TIME_FIELDS = {
     "SeenNonce": "seen_at",
     "Session": "arrival",
     "Settlement": "settled_at",
+    "SteeringOrder": "received_at",
     "VenRegistration": "registered_at",
 }
 

@@ -65,6 +65,7 @@ from tests.storage.authority_records import authority_examples
 from tests.storage.dispatch_records import dispatch_examples
 from tests.storage.oscp_records import oscp_examples
 from tests.storage.program_records import program_examples
+from tests.storage.steering_records import steering_examples
 
 T0 = datetime(2026, 3, 29, 0, 45, 0, 123456, tzinfo=UTC)
 """A quarter of an hour before the clock change, with microseconds."""
@@ -527,5 +528,6 @@ EXAMPLES: list[Any] = [
     *authority_examples(TENANT, T0),
     *dispatch_examples(TENANT, T0),
     *oscp_examples(TENANT, T0),
+    *steering_examples(TENANT, T0),
     *_MARKET,
 ]
