@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.calm import CalmRules, CalmState, CapRelief, Marks
+from gateway.domain.calm import CalmRules, CalmState, CapRelief, Marks, TrackingError
 
 RULES = CalmRules(stability_s=60.0, deadband_kw=0.5, deadband_share=0.02, ramp_kw_per_s=0.1)
 NONE = np.zeros(1, dtype=bool)
@@ -14,7 +14,7 @@ NONE = np.zeros(1, dtype=bool)
 def step(
     state: CalmState, current: float, target: float, now: float, *, urgent: bool = False, prompt: bool = False
 ) -> float:
-    marks = Marks(urgent=np.array([urgent]), prompt=np.array([prompt]))
+    marks = Marks(urgent=np.array([urgent]), prompt=np.array([prompt]), restoring=np.ones(1, dtype=bool))
     minimum = np.array([4.14])
     return float(state.step(np.array([current]), np.array([target]), minimum, marks, rules=RULES, now=now)[0])
 
@@ -60,21 +60,65 @@ def test_trifles_are_left_alone_but_stopping_is_not_a_trifle() -> None:
     state = CalmState(1, np.zeros(1))
     step(state, 5.0, 5.4, 0.0)
     assert step(state, 5.0, 5.4, 100.0) == 5.0
-    step(state, 0.3, 0.0, 200.0)
-    assert step(state, 0.3, 0.0, 300.0) == 0.0
+    step(state, 0.3, 0.0, 400.0)
+    assert step(state, 0.3, 0.0, 500.0) == 0.0
 
 
 def test_a_car_that_has_just_arrived_need_not_wait() -> None:
     assert step(CalmState(1, np.zeros(1)), 0.0, 11.0, 0.0, prompt=True) == 11.0
 
 
-def test_increases_of_different_chargers_are_spread() -> None:
+def both(*, restoring: bool) -> Marks:
+    nobody = np.zeros(2, dtype=bool)
+    return Marks(urgent=nobody, prompt=nobody, restoring=np.full(2, restoring))
+
+
+@pytest.mark.parametrize(
+    ("restoring", "reached"), [(True, [10.0, 5.0]), (False, [10.0, 10.0])], ids=["relief", "other"]
+)
+def test_increases_of_different_chargers_are_spread_after_a_limit_was_relaxed(
+    restoring: bool, reached: list[float]
+) -> None:
     rules = CalmRules(stability_s=0.0, restore_spread_s=100.0, ramp_kw_per_s=1000.0)
     state = CalmState(2, np.array([0.1, 0.9]))
-    marks = Marks(urgent=np.zeros(2, dtype=bool), prompt=np.zeros(2, dtype=bool))
+    marks = both(restoring=restoring)
     current, target, low = np.full(2, 5.0), np.full(2, 10.0), np.full(2, 4.14)
     state.step(current, target, low, marks, rules=rules, now=0.0)
-    assert state.step(current, target, low, marks, rules=rules, now=50.0).tolist() == [10.0, 5.0]
+    assert state.step(current, target, low, marks, rules=rules, now=50.0).tolist() == reached
+
+
+def test_relief_lets_everybody_wait_anew_at_a_new_place() -> None:
+    rules = CalmRules(stability_s=10.0, restore_spread_s=100.0, ramp_kw_per_s=1000.0)
+    state = CalmState(2, np.zeros(2))
+    marks, current, low = both(restoring=True), np.full(2, 5.0), np.full(2, 4.14)
+    state.step(current, np.full(2, 10.0), low, marks, rules=rules, now=0.0)
+    state.restart(np.array([True, False]), np.array([0.5, 0.5]), now=50.0)
+    assert state.step(current, np.full(2, 10.0), low, marks, rules=rules, now=100.0).tolist() == [5.0, 10.0]
+    assert state.step(current, np.full(2, 10.0), low, marks, rules=rules, now=111.0).tolist() == [10.0, 10.0]
+
+
+def test_g10_who_has_just_started_is_not_paused_unless_a_limit_forces_it() -> None:
+    state = CalmState(1, np.zeros(1))
+    step(state, 0.0, 11.0, 0.0, prompt=True)
+    step(state, 11.0, 0.0, 10.0)
+    assert step(state, 11.0, 0.0, 80.0) == 4.14, "down to its minimum, but on"
+    step(state, 4.14, 0.0, 310.0)
+    assert step(state, 4.14, 0.0, 370.0) == 0.0
+    other = CalmState(1, np.zeros(1))
+    step(other, 11.0, 11.0, 0.0)
+    assert step(other, 11.0, 0.0, 10.0, urgent=True) == 0.0
+
+
+def test_g10_who_was_just_paused_rests_unless_its_car_has_just_come() -> None:
+    state = CalmState(1, np.zeros(1))
+    step(state, 11.0, 11.0, 0.0)
+    step(state, 0.0, 11.0, 10.0)
+    assert step(state, 0.0, 11.0, 300.0) == 0.0
+    step(state, 0.0, 11.0, 310.0)
+    assert step(state, 0.0, 11.0, 370.0) == 4.14
+    other = CalmState(1, np.zeros(1))
+    step(other, 11.0, 11.0, 0.0)
+    assert step(other, 0.0, 11.0, 10.0, prompt=True) == 11.0
 
 
 @given(
@@ -97,9 +141,23 @@ def test_a_step_stays_between_where_it_is_and_where_it_should_be(
 def test_relief_is_recent_until_patience_is_over() -> None:
     relief = CapRelief()
     low, high = np.array([50.0, 10.0]), np.array([80.0, 10.0])
-    assert not relief.is_recent(low, 0.0, 60.0).any(), "nothing is known to have risen"
-    assert relief.is_recent(high, 10.0, 60.0).tolist() == [True, False]
-    assert relief.is_recent(high, 69.0, 60.0).tolist() == [True, False]
-    assert not relief.is_recent(high, 70.0, 60.0).any()
-    assert not relief.is_recent(low, 71.0, 60.0).any(), "a tighter cap is no relief"
-    assert not relief.is_recent(np.array([1.0]), 72.0, 60.0).any(), "another tree begins anew"
+    assert not relief.see(low, 0.0).any(), "nothing is known to have risen"
+    assert relief.see(high, 10.0).tolist() == [True, False]
+    assert not relief.see(high, 11.0).any()
+    assert relief.is_recent(69.0, 60.0).tolist() == [True, False]
+    assert not relief.is_recent(70.0, 60.0).any()
+    assert not relief.see(low, 71.0).any(), "a tighter cap is no relief"
+    assert not relief.see(np.array([1.0]), 72.0).any(), "another tree begins anew"
+    assert not relief.is_recent(72.0, 60.0).any()
+
+
+def test_the_tracking_error_is_the_worst_of_a_whole_window_and_unknown_before() -> None:
+    error = TrackingError(100.0)
+    assert np.isnan(error.share(2)).all()
+    error.see(np.array([2.0, 0.0]), np.array([20.0, 0.0]), 0.0)
+    assert np.isnan(error.share(2)).all(), "one look is no window"
+    error.see(np.array([1.0, 0.0]), np.array([20.0, 0.0]), 100.0)
+    assert error.share(2).tolist() == [0.1, 0.0]
+    error.see(np.zeros(2), np.full(2, 20.0), 200.0)
+    assert error.share(2).tolist() == [0.05, 0.0], "the first window is forgotten"
+    assert np.isnan(error.share(3)).all(), "another tree begins anew"

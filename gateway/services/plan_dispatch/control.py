@@ -120,8 +120,7 @@ class Control:
         place = {charger_id: i for i, charger_id in enumerate(view.tree.charger_ids)}
         for link in self.links.values():
             link.bind(place)
-        seed = int(self._ports.ids.uniform(0, 2**31))
-        self._calm = CalmState(len(place), np.random.default_rng(seed).random(len(place)))
+        self._calm = CalmState(len(place), self._shares(len(place)))
 
     def is_connected(self, count: int) -> BoolArray:
         """Return which of so many chargers have a platform that is connected."""
@@ -177,9 +176,11 @@ class Control:
         view, wants, now = picture.view, picture.wants, picture.now
         grace = self._settings.arrival_grace.total_seconds()
         has_just_arrived = view.has_session & (now - np.nan_to_num(view.arrival, nan=-np.inf) <= grace)
+        is_relaxed = self._relaxed(picture)
         marks = Marks(
             urgent=(wants.wanted_kw <= 0.0) | view.levels.is_below(self._is_over_schedule(picture, target)),
-            prompt=(has_just_arrived & (picture.in_force_kw <= 0.0)) | self._is_planned(picture),
+            prompt=(has_just_arrived & (picture.in_force_kw <= 0.0)) | (self._is_planned(picture) & ~is_relaxed),
+            restoring=is_relaxed & ~wants.must_run,
         )
         current = picture.in_force_kw
         rules = self._settings.calm
@@ -202,16 +203,28 @@ class Control:
         can_charge = reached >= wants.min_kw
         return np.where(stepped > current, np.where(can_charge, reached, current), stepped)
 
+    def _relaxed(self, picture: Picture) -> BoolArray:
+        """Return which chargers hang below a node whose limit was relaxed lately, shape (C,): they are spread at random.
+
+        Each relief draws new places, so that the same charger is not always the last, and everybody below waits anew.
+        """
+        levels, rules = picture.view.levels, self._settings.calm
+        rose = self._relief.see(picture.caps.cap_kw, picture.now)
+        if rose.any():
+            self._calm.restart(levels.is_below(rose), self._shares(len(picture.in_force_kw)), picture.now)
+        return levels.is_below(self._relief.is_recent(picture.now, rules.stability_s + rules.restore_spread_s))
+
+    def _shares(self, count: int) -> FloatArray:
+        """Return a random place per charger, 0 to 1."""
+        return np.random.default_rng(int(self._ports.ids.uniform(0, 2**31))).random(count)
+
     def _is_planned(self, picture: Picture) -> BoolArray:
         """Return which chargers may rise with their schedule at once, shape (C,).
 
         A schedule is sold energy: waiting for stability in every quarter-hour would deliver a third less than was bought. Below a
         node whose limit was relaxed lately power still returns calmly.
         """
-        levels, rules = picture.view.levels, self._settings.calm
-        patience = rules.stability_s + rules.restore_spread_s
-        is_relaxed = self._relief.is_recent(picture.caps.cap_kw, picture.now, patience)
-        return levels.is_below(np.isfinite(picture.caps.target_kw)) & ~levels.is_below(is_relaxed)
+        return picture.view.levels.is_below(np.isfinite(picture.caps.target_kw))
 
     def _is_over_schedule(self, picture: Picture, target: FloatArray) -> BoolArray:
         levels = picture.view.levels

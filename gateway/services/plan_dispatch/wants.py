@@ -74,20 +74,21 @@ class Departures:
     def __init__(self, believe: Callable[[str, datetime, datetime], datetime]) -> None:
         """Remember whom to ask."""
         self._believe = believe
-        self._cars: list[str | None] = []
+        self._arrival = np.zeros(0)
         self._leaves_at = np.zeros(0)
 
     def of(self, view: FleetView, now: datetime) -> FloatArray:
         """Return when each car leaves, as the driver said or as believed; infinite without a car."""
-        if len(self._cars) != len(view.session_ids):
-            self._cars = [None] * len(view.session_ids)
-            self._leaves_at = np.full(len(view.session_ids), -np.inf)
+        if len(self._arrival) != len(view.arrival):
+            self._arrival = np.full(len(view.arrival), np.nan)
+            self._leaves_at = np.full(len(view.arrival), -np.inf)
         unsaid = view.has_session & np.isnan(view.expected_departure)
-        for i in np.flatnonzero(unsaid).tolist():
-            if self._cars[i] != view.session_ids[i] or self._leaves_at[i] <= now.timestamp():
-                arrival = datetime.fromtimestamp(float(view.arrival[i]), UTC)
-                self._cars[i] = view.session_ids[i]
-                self._leaves_at[i] = self._believe(view.site_class[i], arrival, now).timestamp()
+        # A car is known by its arrival.
+        is_unknown = unsaid & ((self._arrival != view.arrival) | (self._leaves_at <= now.timestamp()))
+        for i in np.flatnonzero(is_unknown).tolist():
+            arrival = datetime.fromtimestamp(float(view.arrival[i]), UTC)
+            self._arrival[i] = view.arrival[i]
+            self._leaves_at[i] = self._believe(view.site_class[i], arrival, now).timestamp()
         said = np.where(view.has_session, view.expected_departure, np.inf)
         return np.where(unsaid, self._leaves_at, said)
 
