@@ -416,6 +416,18 @@ class CarbonSource(Protocol):
         ...
 
 
+class BanBook(Protocol):
+    """Remembers which sources asked to be left alone, also after a restart."""
+
+    async def banned_until(self, source: str) -> datetime | None:
+        """Return until when a source may not be called; None when it may."""
+        ...
+
+    async def ban(self, source: str) -> timedelta:
+        """Keep that a source refuses; return for how long it is left alone."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuctionInfo:
     """An auction as its exchange describes it.

@@ -1,6 +1,7 @@
 """Public feeds of prices and carbon by name: their addresses, made into sources."""
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
@@ -21,9 +22,10 @@ from gateway.market_data.feeds.energy_charts import EnergyCharts
 from gateway.market_data.feeds.nord_pool_portal import NordPoolPortal
 from gateway.market_data.feeds.oasis import SPACING, CaisoOasis
 from gateway.market_data.feeds.octopus import OctopusAgile
-from gateway.market_data.feeds.public_prices import FeedPace, PriceFeed, PublicPrices
+from gateway.market_data.feeds.public_prices import PriceFeed, PublicPrices
 from gateway.market_data.feeds.smard import Smard
-from gateway.ports import CarbonSource, Clock, PriceSource
+from gateway.market_data.turnstile import Pace
+from gateway.ports import BanBook, CarbonSource, Clock, PriceSource
 from gateway.settings import CarbonFeedSettings, FeedSettings, MarketSettings, read_secret
 
 _URLS = {
@@ -50,7 +52,7 @@ _AWATTAR_AUSTRIA = "https://api.awattar.at"
 
 
 def public_feeds(
-    market: MarketSettings, session: aiohttp.ClientSession, clock: Clock
+    market: MarketSettings, session: aiohttp.ClientSession, clock: Clock, bans: BanBook | None = None
 ) -> dict[PriceProduct, tuple[PriceSource, ...]]:
     """Return the public feeds of the market's zone by product, in the order of the settings.
 
@@ -65,7 +67,7 @@ def public_feeds(
             url=settings.url or _url(settings, market.zone),
             session=session,
             clock=clock,
-            pace=FeedPace(spacing=SPACING) if settings.name == "caiso-oasis" else None,
+            pace=Pace(bans=bans, spacing=SPACING if settings.name == "caiso-oasis" else timedelta(0)),
         )
         found[feed.product] = (*found.get(feed.product, ()), source)
     return found

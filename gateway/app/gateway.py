@@ -50,7 +50,7 @@ from gateway.rpc.fleet import FleetServicer
 from gateway.rpc.market_data import MarketDataServicer
 from gateway.rpc.server import RpcServer, Servicers, TlsFiles
 from gateway.rpc.signals import SignalsServicer
-from gateway.services.gather_market_data import PublicationLoop
+from gateway.services.gather_market_data import PublicationLoop, SourceBans
 from gateway.settings import RpcSettings, Settings, private_key
 from gateway.storage.store import SqlStore
 from gateway.ticker import Ticker
@@ -248,8 +248,10 @@ async def _world(settings: Settings, store: Store, clock: Clock, ids: Ids, http:
     prices: dict[PriceKey, tuple[PriceSource, ...]] = {}
     carbon: dict[str, tuple[CarbonSource, ...]] = {}
     if market is not None:
-        door = entsoe_endpoint(market, http, clock, worker)
-        prices, carbon = price_sources(market, door, http, clock), carbon_sources(market, door, http, clock)
+        bans = SourceBans(store=store, clock=clock, ids=ids, tenant=settings.tenants[0])
+        door = entsoe_endpoint(market, http, clock, worker, bans)
+        prices = price_sources(market, door, http, clock, bans)
+        carbon = carbon_sources(market, door, http, clock)
     elif settings.tariff is not None:
         prices, carbon = tariff_prices(settings.tariff, clock), tariff_carbon(settings.tariff, clock)
     return World(

@@ -15,10 +15,17 @@ from gateway.exchanges.nord_pool import NordPoolAccount, NordPoolExchange, NordP
 from gateway.grid_settings import VtnSettings
 from gateway.market_data.carbon import CarbonAccount, CarbonIntensitySource
 from gateway.market_data.carbon_of_generation import GenerationCarbon, load_factors
-from gateway.market_data.entsoe import EntsoeAccount, EntsoeEndpoint, EntsoeImbalanceSource, EntsoePriceSource
+from gateway.market_data.entsoe import (
+    REQUESTS_PER_MINUTE,
+    EntsoeAccount,
+    EntsoeEndpoint,
+    EntsoeImbalanceSource,
+    EntsoePriceSource,
+)
 from gateway.market_data.market_rules import load_market_rules
 from gateway.market_data.sgip_file import SgipCarbonFile
 from gateway.market_data.tariff import TariffPriceSource, load_tariff
+from gateway.market_data.turnstile import Pace
 from gateway.openadr.https import TlsFiles
 from gateway.openadr.journal import ExchangeJournal
 from gateway.openadr.profiles import ProfileGate
@@ -31,7 +38,18 @@ from gateway.openadr.v20b.rereading import Rereader
 from gateway.openadr.v20b.settings import LaterWord, ReportPoint, SigningFiles, VenSettings
 from gateway.openadr.v20b.transport import HttpTransport
 from gateway.openadr.v20b.ven import Ven
-from gateway.ports import CarbonSource, Clock, Ids, PriceSource, SignalDesk, StatusDesk, Store, UsageDesk, Worker
+from gateway.ports import (
+    BanBook,
+    CarbonSource,
+    Clock,
+    Ids,
+    PriceSource,
+    SignalDesk,
+    StatusDesk,
+    Store,
+    UsageDesk,
+    Worker,
+)
 from gateway.settings import (
     BrpSettings,
     ExchangeSettings,
@@ -49,7 +67,11 @@ PriceKey = tuple[str, PriceProduct]
 
 
 def entsoe_endpoint(
-    market: MarketSettings, session: aiohttp.ClientSession, clock: Clock, worker: Worker
+    market: MarketSettings,
+    session: aiohttp.ClientSession,
+    clock: Clock,
+    worker: Worker,
+    bans: BanBook | None = None,
 ) -> EntsoeEndpoint | None:
     """Return the one door to ENTSO-E: everything that asks the platform shares its budget; None where it is not asked.
 
@@ -62,11 +84,16 @@ def entsoe_endpoint(
         raise InvalidInput("market.entsoe_token_file", "is required with market.entsoe_url")
     token = read_secret("market.entsoe_token_file", market.entsoe_token_file)
     account = EntsoeAccount(url=market.entsoe_url, token=token)
-    return EntsoeEndpoint(account=account, session=session, clock=clock, worker=worker)
+    pace = Pace(per_minute=REQUESTS_PER_MINUTE, bans=bans)
+    return EntsoeEndpoint(account=account, session=session, clock=clock, worker=worker, pace=pace)
 
 
 def price_sources(
-    market: MarketSettings, endpoint: EntsoeEndpoint | None, session: aiohttp.ClientSession, clock: Clock
+    market: MarketSettings,
+    endpoint: EntsoeEndpoint | None,
+    session: aiohttp.ClientSession,
+    clock: Clock,
+    bans: BanBook | None = None,
 ) -> dict[PriceKey, tuple[PriceSource, ...]]:
     """Return the price sources of the market's zone by product: ENTSO-E first, then the feeds of the same product.
 
@@ -78,7 +105,7 @@ def price_sources(
         found |= _platform_prices(market, endpoint)
     elif market.auctions or market.system:
         raise InvalidInput("market.entsoe_url", "is required with market.auctions and market.system")
-    for product, feeds in public_feeds(market, session, clock).items():
+    for product, feeds in public_feeds(market, session, clock, bans).items():
         found[product] = (*found.get(product, ()), *feeds)
     if not found:
         raise InvalidInput("market.feeds", "must name a source of prices, or market.entsoe_url be set")

@@ -7,7 +7,7 @@ errors, not in logs. Source: Transparency Platform RESTful API, implementation g
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TypeVar, cast
 
@@ -23,14 +23,16 @@ from gateway.market_data.entsoe_xml import read_zip
 from gateway.market_data.http_fetch import FetchCaps, Reply, checked_url, fetch
 from gateway.market_data.market_rules import MarketRules, contract_of
 from gateway.market_data.provenance import UNNAMED, joined_note, named_prices
-from gateway.market_data.rate_budget import RateBudget
+from gateway.market_data.turnstile import Pace, Turnstile
 from gateway.market_data.zip_guard import is_zip
+from gateway.observe import logger
 from gateway.ports import Clock, Worker
 
 NAME = "entsoe"
 LICENCE = "ENTSO-E Transparency Platform, terms of use; prices are the exchanges'"
-BAN = timedelta(minutes=10)
-"""How long the platform refuses all requests of an address and token after too many."""
+REQUESTS_PER_MINUTE = 60
+_TOKEN_REFUSED = ("entsoe.token", "is refused by ENTSO-E")
+_LOG = logger("market_data")
 _FINAL = "A02"
 _WITHDRAWN = "A13"
 _CATEGORIES = {
@@ -72,7 +74,7 @@ class EntsoeEndpoint:
         session: HTTP session of the application.
         clock: For the fetch times and the budget.
         worker: Where big documents are read; None reads them on the loop.
-        requests_per_minute: Budget; the platform bans for ten minutes above 400.
+        pace: How often it is asked, 60 times a minute by default; the platform bans for ten minutes above 400.
         caps: Bounds of one request in real seconds and bytes.
     """
 
@@ -83,7 +85,7 @@ class EntsoeEndpoint:
         session: aiohttp.ClientSession,
         clock: Clock,
         worker: Worker | None = None,
-        requests_per_minute: int = 60,
+        pace: Pace | None = None,
         caps: FetchCaps | None = None,
     ) -> None:
         self._account = account
@@ -91,7 +93,9 @@ class EntsoeEndpoint:
         self._clock = clock
         self._worker = worker
         self._caps = FetchCaps() if caps is None else caps
-        self._budget = RateBudget(peer="ENTSO-E", per_minute=requests_per_minute, clock=clock)
+        pace = Pace(per_minute=REQUESTS_PER_MINUTE) if pace is None else pace
+        self._turnstile = Turnstile(peer="ENTSO-E", key=NAME, pace=pace, clock=clock)
+        self._is_token_refused = False
 
     def now(self) -> datetime:
         """Return the current instant, for `fetched_at`."""
@@ -102,9 +106,11 @@ class EntsoeEndpoint:
 
         Raises:
             PeerUnavailable: No answer, a refusal that passes, or the budget is spent.
-            InvalidInput: The platform refuses the token.
+            InvalidInput: The platform refuses the token; it is not sent again until the program starts anew.
         """
-        self._budget.take()
+        if self._is_token_refused:
+            raise InvalidInput(*_TOKEN_REFUSED)
+        await self._turnstile.enter()
         grid = day.grid()
         params = {
             "securityToken": self._account.token,
@@ -119,10 +125,12 @@ class EntsoeEndpoint:
         if reply.status in {200, 400}:
             return reply
         if reply.status in {401, 403}:
-            raise InvalidInput("entsoe.token", "is refused by ENTSO-E")
+            self._is_token_refused = True
+            _LOG.error("entsoe_token_refused", status=reply.status)
+            raise InvalidInput(*_TOKEN_REFUSED)
         if reply.status == 429:
-            self._budget.hold(BAN)
-            raise PeerUnavailable("ENTSO-E had too many requests; waiting ten minutes")
+            minutes = (await self._turnstile.refused()).total_seconds() / 60.0
+            raise PeerUnavailable(f"ENTSO-E had too many requests; waiting {minutes:.0f} minutes")
         raise PeerUnavailable(f"ENTSO-E answered with status {reply.status}")
 
     async def read(self, reader: Callable[[bytes, str], _T], body: bytes, area: str) -> _T:

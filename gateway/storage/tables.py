@@ -33,6 +33,7 @@ from gateway.domain.errors import InvalidInput
 from gateway.domain.fleet import RegisterReading
 from gateway.domain.identity import Account
 from gateway.domain.limits import Limit
+from gateway.domain.market_asking import MarketPoll, SourceBan
 from gateway.domain.oscp import OscpLink, OscpMessage, OscpRegister, OscpRequest, OscpSegment
 from gateway.domain.programs import (
     Enrolment,
@@ -522,6 +523,16 @@ class CarbonSeriesRecord(TextRow, table=True):
     zone: str
     kind: str
     source: str
+
+
+@record(MarketPoll, at="asked_at")
+class MarketPollRecord(TextRow, table=True):
+    """How often days of market data were asked for."""
+
+
+@record(SourceBan, at="banned_at")
+class SourceBanRecord(TextRow, table=True):
+    """Sources that asked to be left alone."""
 
 
 @record(MarketDayStatus, at="checked_at")

@@ -103,13 +103,14 @@ async def test_each_zone_is_asked_for_the_auctions_and_the_imbalance_prices_that
 async def test_further_auctions_of_the_settings_are_gathered_where_the_zone_has_them() -> None:
     async with aiohttp.ClientSession() as session:
         door = EntsoeEndpoint(account=PLATFORM, session=session, clock=HandClock())
-        german = market("DE_LU").model_copy(update={"auctions": ("day-ahead-exaa", "intraday-ida3")})
+        german = market("DE_LU").model_copy(update={"auctions": ("day-ahead-exaa",)})
         assert {product.value for _, product in price_sources(german, door, session, HandClock())} == {
             "day-ahead-sdac",
             "day-ahead-exaa",
-            "intraday-ida3",
             "imbalance",
         }
+        spanish = market("ES").model_copy(update={"auctions": ("intraday-ida1", "intraday-ida3")})
+        assert ("ES", PriceProduct.INTRADAY_IDA3) in price_sources(spanish, door, session, HandClock())
         belgian = german.model_copy(update={"zone": "BE"})
         with pytest.raises(InvalidInput, match="day-ahead-exaa is no auction of BE"):
             price_sources(belgian, door, session, HandClock())

@@ -3,7 +3,7 @@ import logging
 import traceback
 import tracemalloc
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from gateway.domain.timegrid import DeliveryDay
 from gateway.market_data.entsoe import EntsoeAccount, EntsoeEndpoint, EntsoeImbalanceSource, EntsoePriceSource
 from gateway.market_data.http_fetch import FetchCaps
 from gateway.market_data.market_rules import MarketRules, load_market_rules
+from gateway.market_data.turnstile import Pace
 from tests.fakes.clock import HandClock
 from tests.fakes.scripted_peer import ScriptedPeer
 from tests.market_data.documents import (
@@ -252,7 +253,7 @@ async def test_too_many_requests_stop_all_sources_behind_the_door(
 
 async def test_the_budget_is_kept(endpoint: Endpoint, rules: MarketRules, peer: ScriptedPeer) -> None:
     peer.reply(acknowledgement())
-    source = EntsoePriceSource(endpoint=endpoint(requests_per_minute=2), rules=rules)
+    source = EntsoePriceSource(endpoint=endpoint(pace=Pace(per_minute=2)), rules=rules)
     await source.fetch("BE", DAY)
     await source.fetch("BE", DAY)
     with pytest.raises(PeerUnavailable, match="budget"):
@@ -451,7 +452,9 @@ async def test_an_imbalance_price_outside_its_limits_is_refused(
         await imbalance.fetch("BE", DAY)
 
 
-def test_the_ban_is_as_long_as_the_platforms() -> None:
-    from gateway.market_data.entsoe import BAN
-
-    assert timedelta(minutes=10) == BAN
+async def test_m14_a_refused_token_is_not_sent_again(prices: EntsoePriceSource, peer: ScriptedPeer) -> None:
+    peer.reply(b"<html>Unauthorized</html>", status=401)
+    for _ in range(3):
+        with pytest.raises(InvalidInput, match="refused by ENTSO-E"):
+            await prices.fetch("BE", DAY)
+    assert len(peer.asked) == 1

@@ -25,9 +25,10 @@ from gateway.market_data.feeds.energy_charts import EnergyCharts
 from gateway.market_data.feeds.nord_pool_portal import NordPoolPortal
 from gateway.market_data.feeds.oasis import SPACING, CaisoOasis
 from gateway.market_data.feeds.octopus import OctopusAgile
-from gateway.market_data.feeds.public_prices import FeedPace, PriceFeed, PublicPrices, Samples, on_grid
+from gateway.market_data.feeds.public_prices import PriceFeed, PublicPrices, Samples, on_grid
 from gateway.market_data.feeds.smard import Smard
 from gateway.market_data.http_fetch import FetchCaps
+from gateway.market_data.turnstile import Pace
 from tests.fakes.clock import HandClock
 from tests.fakes.scripted_peer import ScriptedPeer
 from tests.market_data.documents import zipped
@@ -349,7 +350,7 @@ async def test_after_429_nobody_is_asked_for_ten_minutes(
 async def test_two_requests_to_oasis_keep_their_distance(
     peer: ScriptedPeer, session: aiohttp.ClientSession, clock: HandClock
 ) -> None:
-    feed, pace = CaisoOasis(node="TH_SP15_GEN-APND", zone="CAISO_SP15"), FeedPace(spacing=SPACING)
+    feed, pace = CaisoOasis(node="TH_SP15_GEN-APND", zone="CAISO_SP15"), Pace(spacing=SPACING)
     prices = PublicPrices(feed=feed, url=peer.url, session=session, clock=clock, pace=pace)
     peer.reply(status=404)
     day = DeliveryDay(day=date(2026, 10, 3), zone="America/Los_Angeles")

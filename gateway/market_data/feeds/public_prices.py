@@ -7,7 +7,6 @@ delivery day's grid               hourly values repeated and counted; missing sl
 ```
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,14 +21,13 @@ from gateway.domain.timegrid import DeliveryDay, TimeGrid
 from gateway.domain.units import QUARTER_HOUR
 from gateway.market_data.http_fetch import FetchCaps, checked_url, fetch
 from gateway.market_data.provenance import UNNAMED, joined_note, named_prices
-from gateway.market_data.rate_budget import RateBudget
+from gateway.market_data.turnstile import Pace, Turnstile
 from gateway.ports import Clock
 
 MOST_REQUESTS = 4
 """A feed that needs more requests for one delivery day is being led in circles."""
 QUARTER_HOUR_MARKET = datetime(2025, 9, 30, 22, tzinfo=UTC)
 """Begin of the first delivery day on which the single day-ahead coupling clears quarter-hours (1 October 2025, CET)."""
-WAIT_AFTER_REFUSAL = timedelta(minutes=10)
 _ABSENT = frozenset({204, 404})
 
 
@@ -79,15 +77,6 @@ class PriceFeed(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FeedPace:
-    """How often a feed may be asked."""
-
-    per_minute: int = 30
-    spacing: timedelta = timedelta(0)
-    """Least time between two requests, waited for; for feeds that refuse bursts."""
-
-
 class PublicPrices:
     """Prices of one public feed; `ports.PriceSource`.
 
@@ -107,7 +96,7 @@ class PublicPrices:
         url: str,
         session: aiohttp.ClientSession,
         clock: Clock,
-        pace: FeedPace | None = None,
+        pace: Pace | None = None,
         caps: FetchCaps | None = None,
     ) -> None:
         self._feed = feed
@@ -115,11 +104,8 @@ class PublicPrices:
         self._session = session
         self._clock = clock
         self._caps = FetchCaps() if caps is None else caps
-        pace = FeedPace() if pace is None else pace
-        self._budget = RateBudget(peer=feed.name, per_minute=pace.per_minute, clock=clock)
-        self._spacing = pace.spacing
-        self._turn = asyncio.Lock()
-        self._asked_at: datetime | None = None
+        pace = Pace() if pace is None else pace
+        self._turnstile = Turnstile(peer=feed.name, key=feed.name, pace=pace, clock=clock)
 
     @property
     def name(self) -> str:
@@ -149,19 +135,15 @@ class PublicPrices:
         return self._series(zone, day, samples, stand_ins[0] if stand_ins else None)
 
     async def _ask(self, path: str, params: Mapping[str, str], stand_ins: list[str]) -> bytes | None:
-        self._budget.take()
-        async with self._turn:
-            if self._asked_at is not None:
-                await self._clock.sleep_until(self._asked_at + self._spacing)
-            self._asked_at = self._clock.now()
+        await self._turnstile.enter()
         reply = await fetch(
             self._session, f"{self._url}{path}", peer=self.name, params=params, headers={}, caps=self._caps
         )
         if reply.status in _ABSENT:
             return None
         if reply.status == 429:
-            self._budget.hold(WAIT_AFTER_REFUSAL)
-            raise PeerUnavailable(f"{self.name} had too many requests; waiting ten minutes")
+            minutes = (await self._turnstile.refused()).total_seconds() / 60.0
+            raise PeerUnavailable(f"{self.name} had too many requests; waiting {minutes:.0f} minutes")
         if reply.status != 200:
             raise PeerUnavailable(f"{self.name} answered with status {reply.status}")
         if reply.stand_in is not None:

@@ -3,6 +3,7 @@
 What a source's reply means is read in `gateway.market_data`; what a day's prices are used for is decided elsewhere.
 """
 
+from gateway.services.gather_market_data.bans import SourceBans
 from gateway.services.gather_market_data.gather import MarketDataGatherer
 from gateway.services.gather_market_data.history import PriceHistories, PriceHistory, PriceOrigin
 from gateway.services.gather_market_data.loop import PublicationLoop
@@ -16,5 +17,6 @@ __all__ = [
     "PriceHistory",
     "PriceOrigin",
     "PublicationLoop",
+    "SourceBans",
     "shifted_series",
 ]

@@ -1,0 +1,20 @@
+"""One example of every record about gathering market data, filled so that each field shows when it is lost."""
+
+from datetime import datetime, timedelta
+
+from gateway.domain.market_asking import MarketPoll, SourceBan
+
+
+def market_examples(tenant: str, t0: datetime) -> list[object]:
+    """Return the examples for a tenant, their times around an instant."""
+    return [
+        MarketPoll(
+            id="BE:day-ahead-sdac:2026-03-29",
+            tenant=tenant,
+            asked_count=7,
+            failed_count=2,
+            asked_at=t0,
+            due_at=t0 + timedelta(minutes=3),
+        ),
+        SourceBan(id="entsoe", tenant=tenant, banned_at=t0, until=t0 + timedelta(minutes=20)),
+    ]
