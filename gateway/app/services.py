@@ -177,6 +177,7 @@ def _wire_control(settings: Settings, world: World) -> _Control:
             fleet=fleet.view,
             limits=signals.limits_by_node,
             lost=signals.lost_nodes,
+            steady=signals.steady_nodes,
             believe_departure=beliefs.believe_departure,
         ),
         settings=_dispatch_settings(settings),
@@ -190,7 +191,8 @@ def _wire_control(settings: Settings, world: World) -> _Control:
         resource_nodes=_resource_nodes(settings),
     )
     fleet.on_change.append(dispatcher.wake)
-    fleet.on_measurement.append(follower.measured)
+    fleet.on_measurement.append(follower.noticed)
+    follower.on_news.append(dispatcher.wake)
     signals.on_change.append(dispatcher.wake)
     return _Control(
         fleet=fleet,
@@ -312,7 +314,7 @@ def _follow_rules(settings: Settings) -> FollowRules:
         not_following_after_s=times.not_following_after,
         ack_timeout_s=max(30.0, times.lease / 3.0),
         silent_after_s=max(300.0, times.telemetry_stale_after),
-        taper_after_s=max(120.0, 2.0 * times.tick),
+        taper_after_s=max(30.0, 2.0 * times.tick),
     )
 
 

@@ -6,7 +6,7 @@ agreed with it decides what silence means:
 | word of the authority | it cannot be reached | it speaks, but has no limit for now |
 | --- | --- | --- |
 | unconditional, forecasts (a capacity provider) | fallback at once, else fail-safe | fallback, else fail-safe: a gap is never open |
-| unconditional, states what it wants (a steering box) | its limit or its fallback, else fail-safe | nothing of it binds |
+| unconditional, states what it wants (a steering box) | its limit to its end, then fallback, else fail-safe | nothing of it binds |
 | conditional (a charger's own limit) | nothing changes: its last word runs to its end | nothing of it binds |
 """
 

@@ -6,13 +6,14 @@
  authority B: FALLBACK      ┘
 ```
 
-Per authority: the blocks of kind LIMIT that cover `now` (the smallest binds); if none covers it and the authority has declared
-FALLBACK blocks, or is lost, the fallback; if it is lost and has none, the node's fail-safe. Losing an authority therefore never
-opens a limit. Across authorities the minimum binds. OPTIMUM is a wish inside the limits and never a limit. Zero is a limit;
-absent is not zero.
+Per authority: the blocks of kind LIMIT that cover `now`; if none covers it, those of kind FALLBACK. An authority may be lost (out
+of contact) and may be steady (a forecast: it has a word for every instant); a lost steady one has both, so that its fallback
+applies at once and its last limit still runs to its end. Of one that is lost or steady and has neither, the node's fail-safe.
+Losing an authority therefore never opens a limit. Across authorities the minimum binds, for the total and for each phase. OPTIMUM
+is a wish inside the limits and never a limit. Zero is a limit; absent is not zero.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -23,6 +24,9 @@ from gateway.domain.errors import InvalidInput
 from gateway.domain.timegrid import Interval
 from gateway.domain.topology import Node
 
+_W_PER_KW = 1000.0
+NOTHING_AGREED: Mapping[str, float] = {}
+PHASE_NAMES = ("L1", "L2", "L3")
 PhasePowers = tuple[float | None, float | None, float | None]
 """A power per phase, L1 to L3, in kW."""
 
@@ -93,6 +97,22 @@ class Limit:
         if self.interval.end is None and self.authority.startswith("manual:"):
             raise InvalidInput("limit.interval.end", "a manual limit must expire")
 
+    @property
+    def bound_kw(self) -> float:
+        """Most that it leaves, total over phases: its authority's own guarantee goes before its order."""
+        return max(self.max_kw, self.guaranteed_kw)
+
+    def usable_kw(self, headroom: float, other_kw: float = 0.0, agreed_kw: float = 0.0) -> float:
+        """Return what chargers may fill of it: headroom taken off, never under what its authority guarantees.
+
+        Args:
+            headroom: Share that is left free, 0 to 1.
+            other_kw: What else flows at the connection point, negative when it feeds in; counts where the limit is at the grid.
+            agreed_kw: What the authority guarantees by our settings, beside what it says itself.
+        """
+        free_kw = self.bound_kw * (1.0 - headroom) - (other_kw if self.is_at_grid else 0.0)
+        return max(free_kw, self.guaranteed_kw, min(self.bound_kw, agreed_kw), 0.0)
+
     def covers(self, instant: datetime) -> bool:
         """Tell whether the limit applies at the instant."""
         return self.interval.contains(instant) and (self.withdrawn_at is None or instant < self.withdrawn_at)
@@ -117,54 +137,109 @@ class Resolution:
     """Limits that apply too but do not bind, smallest first."""
     optimum_kw: float | None = None
     """Smallest wish of kind OPTIMUM that we agreed to, inside the value in force; None when nobody wishes."""
+    own_kw: float = np.inf
+    """What the node itself leaves whatever anybody orders: its rating or its fail-safe."""
+    because: str = ""
+    """Why a fallback or the fail-safe applies; empty when neither does."""
+    phase_kw: tuple[float, float, float] | None = None
+    """Value in force of each phase L1 to L3, infinite where only the total is bounded; None when no phase is bounded."""
+    phase_binding: tuple[Limit | None, Limit | None, Limit | None] = (None, None, None)
+    """The limit that binds on each phase; None when it is the fuse of the node, or nothing."""
+
+    @property
+    def applying(self) -> tuple[Limit, ...]:
+        """Every limit that applies, smallest first where none is the node's own."""
+        return self.shadowed if self.binding is None else (self.binding, *self.shadowed)
+
+    def usable_kw(
+        self, headroom: float, other_kw: float = 0.0, agreed_kw: Mapping[str, float] = NOTHING_AGREED
+    ) -> float:
+        """Return what chargers may fill of everything that applies, never negative.
+
+        Args:
+            headroom: Share that is left free, 0 to 1; taken off the node's own rating or fail-safe, too.
+            other_kw: As in `Limit.usable_kw`.
+            agreed_kw: What authorities guarantee by our settings, by their name.
+        """
+        own_kw = min(self.own_kw, self.kw) if self.binding is None else self.own_kw
+        rooms = [x.usable_kw(headroom, other_kw, agreed_kw.get(x.authority, 0.0)) for x in self.applying]
+        return min(own_kw * (1.0 - headroom), *rooms) if rooms else own_kw * (1.0 - headroom)
+
+    def usable_phase_kw(self, headroom: float) -> tuple[float, float, float] | None:
+        """Return what chargers may fill of each phase with headroom taken off; None when no phase is bounded."""
+        if self.phase_kw is None:
+            return None
+        one, two, three = (kw * (1.0 - headroom) for kw in self.phase_kw)
+        return one, two, three
 
     def why(self) -> str:
         """Return the one sentence that says what binds, by whose order and until when; the same text everywhere."""
         until = "until further notice" if self.until is None else f"until {self.until:%Y-%m-%d %H:%M}Z"
-        if self.binding is None:
-            return f"{self.kw:.1f} kW at {self.node} by its {self.authority} {until}"
-        reason = f" ({self.binding.reason})" if self.binding.reason else ""
-        return f"{self.kw:.1f} kW at {self.node} by order of {self.authority}{reason} {until}"
+        said = "; ".join(text for text in ("" if self.binding is None else self.binding.reason, self.because) if text)
+        whose = f"its {self.authority}" if self.binding is None else f"order of {self.authority}"
+        reason = f" ({said})" if said else ""
+        return f"{self.kw:.1f} kW at {self.node} by {whose}{reason}{self._why_phases()} {until}"
+
+    def _why_phases(self) -> str:
+        """Say which phases limits bound, and by whose order."""
+        if self.phase_kw is None:
+            return ""
+        by_order: dict[str, list[str]] = {}
+        for name, kw, limit in zip(PHASE_NAMES, self.phase_kw, self.phase_binding, strict=True):
+            if limit is not None:
+                by_order.setdefault(limit.authority, []).append(f"{name} {kw:.1f} kW")
+        return "".join(f", {' '.join(phases)} by order of {name}" for name, phases in by_order.items())
 
 
 RATING = "rating"
+NO_FALLBACK = "it cannot be reached and left no fallback"
+NO_WORD = "it says nothing for this time"
+NO_WORD_FALLBACK = "its fallback: it says nothing else for this time"
+CONTACT_FALLBACK = "its fallback: it cannot be reached"
 
 
-def resolve(
+def resolve(  # what a fold depends on
     node: Node,
     limits: Iterable[Limit],
     now: datetime,
     *,
     direction: Direction = Direction.IMPORT,
     lost: frozenset[str] = frozenset(),
+    steady: frozenset[str] = frozenset(),
 ) -> Resolution:
     """Fold all limits of one node into what binds now.
 
     Args:
-        node: The node; limits of other nodes are ignored. Its rating binds always.
+        node: The node; limits of other nodes are ignored. Its ratings bind always.
         limits: All limits known for the node, of any authority, kind and time.
         now: The instant asked for, aware UTC.
         direction: Direction asked for.
         lost: Authorities that are out of contact and unconditional; the node's fail-safe applies for one of them that left
             neither limit nor fallback.
+        steady: Authorities that say a limit for every instant; the fail-safe applies for one of them that has neither now, and
+            when it is lost, too, its fallback applies at once.
 
     Returns:
         The value in force, the binding limit, the shadowed ones and the next change.
     """
     is_import = direction is Direction.IMPORT
-    rating_kw = node.max_import_kw if is_import else node.max_export_kw
-    fail_safe_kw = node.fail_safe_import_kw if is_import else 0.0
     mine = [lim for lim in limits if lim.node == node.id and lim.direction is direction]
-    candidates = [lim for name in _authorities(mine) for lim in _in_force(mine, name, now)]
-    silent = sorted(lost - {lim.authority for lim in candidates})
-    ordered = sorted(candidates, key=lambda lim: (lim.max_kw, lim.authority, lim.id))
-    value, binding, authority = rating_kw, None, RATING
+    heard = {name: in_force(mine, name, now, falls_back=name in lost & steady) for name in _authorities(mine)}
+    candidates = [lim for found in heard.values() for lim in found]
+    silent = sorted(name for name in lost | steady if not heard.get(name))
+    ordered = sorted(candidates, key=lambda lim: (lim.bound_kw, lim.authority, lim.id))
+    fail_safe_kw = node.fail_safe_import_kw if is_import else 0.0
+    value, binding, authority, because = node.max_import_kw if is_import else node.max_export_kw, None, RATING, ""
     if silent and fail_safe_kw < value:
         value, authority = fail_safe_kw, f"fail-safe of {silent[0]}"
-    if ordered and ordered[0].max_kw <= value:
+        because = NO_FALLBACK if silent[0] in lost else NO_WORD
+    own_kw = value
+    if ordered and ordered[0].bound_kw <= value:
         binding = ordered[0]
-        value, authority = binding.max_kw, binding.authority
+        value, authority = binding.bound_kw, binding.authority
+        because = _why_fallback(binding, lost)
     wishes = [lim.max_kw for lim in mine if _is_wish(lim) and lim.covers(now)]
+    phase_kw, phase_binding = _phases(node if is_import else None, ordered)
     return Resolution(
         node=node.id,
         direction=direction,
@@ -175,6 +250,10 @@ def resolve(
         until=next_change(mine, now),
         shadowed=tuple(lim for lim in ordered if lim is not binding),
         optimum_kw=min([*wishes, value]) if wishes else None,
+        own_kw=own_kw,
+        because=because,
+        phase_kw=phase_kw,
+        phase_binding=phase_binding,
     )
 
 
@@ -189,6 +268,23 @@ def next_change(limits: Iterable[Limit], now: datetime) -> datetime | None:
     return min((border for border in borders if border > now), default=None)
 
 
+def in_force(limits: Iterable[Limit], authority: str, now: datetime, *, falls_back: bool) -> list[Limit]:
+    """Return which limits of one authority apply at an instant.
+
+    Args:
+        limits: Limits of one node and direction.
+        authority: Whose.
+        now: The instant.
+        falls_back: It is steady and out of contact: its fallback applies beside its last limit.
+    """
+    covering = [
+        lim for lim in limits if lim.authority == authority and lim.binding is not Binding.VOLUNTARY and lim.covers(now)
+    ]
+    blocks = [lim for lim in covering if lim.kind is LimitKind.LIMIT]
+    fallbacks = [lim for lim in covering if lim.kind is LimitKind.FALLBACK]
+    return [*blocks, *fallbacks] if falls_back else blocks or fallbacks
+
+
 def _is_wish(limit: Limit) -> bool:
     return limit.kind is LimitKind.OPTIMUM and limit.binding is not Binding.VOLUNTARY
 
@@ -197,9 +293,32 @@ def _authorities(limits: Iterable[Limit]) -> list[str]:
     return sorted({lim.authority for lim in limits})
 
 
-def _in_force(limits: list[Limit], authority: str, now: datetime) -> list[Limit]:
-    covering = [
-        lim for lim in limits if lim.authority == authority and lim.binding is not Binding.VOLUNTARY and lim.covers(now)
-    ]
-    blocks = [lim for lim in covering if lim.kind is LimitKind.LIMIT]
-    return blocks or [lim for lim in covering if lim.kind is LimitKind.FALLBACK]
+def _why_fallback(binding: Limit, lost: frozenset[str]) -> str:
+    if binding.kind is not LimitKind.FALLBACK:
+        return ""
+    return CONTACT_FALLBACK if binding.authority in lost else NO_WORD_FALLBACK
+
+
+_Phases = tuple[float, float, float]
+_PhaseLimits = tuple[Limit | None, Limit | None, Limit | None]
+
+
+def _phases(node: Node | None, applying: Sequence[Limit]) -> tuple[_Phases | None, _PhaseLimits]:
+    """Return what binds on each phase: the fuse of a node that has one, else the smallest bound of a limit that names it."""
+    fuse_kw = (
+        np.inf if node is None or node.phase_rating_a is None else node.phase_rating_a * node.voltage_v / _W_PER_KW
+    )
+    found = [_on_phase(i, fuse_kw, applying) for i in range(len(PHASE_NAMES))]
+    values, (one, two, three) = [kw for kw, _ in found], (limit for _, limit in found)
+    if not np.isfinite(values).any():
+        return None, (None, None, None)
+    return (values[0], values[1], values[2]), (one, two, three)
+
+
+def _on_phase(phase: int, fuse_kw: float, applying: Iterable[Limit]) -> tuple[float, Limit | None]:
+    value, binding = fuse_kw, None
+    for limit in applying:
+        kw = None if limit.phase_max_kw is None else limit.phase_max_kw[phase]
+        if kw is not None and kw < value:
+            value, binding = kw, limit
+    return value, binding

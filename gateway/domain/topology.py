@@ -346,6 +346,13 @@ class SiteTree:
         return inside[self.charger_node]
 
 
+def fuses_kw(tree: SiteTree) -> npt.NDArray[np.float64]:
+    """Return the most that the fuse of each node lets through on each phase, in kW, shape (N, 3); infinite without one."""
+    if tree.wiring is None:
+        return np.full((len(tree.node_ids), PHASE_COUNT), np.inf)
+    return np.repeat((tree.wiring.phase_rating_a * tree.wiring.voltage_v / 1000.0)[:, None], PHASE_COUNT, axis=1)
+
+
 def _depth(node: Node, by_id: dict[str, Node]) -> int:
     depth = 0
     while node.parent is not None:

@@ -230,6 +230,7 @@ class Scene:
                 fleet=tracker.view,
                 limits=signals.limits_by_node,
                 lost=signals.lost_nodes,
+                steady=signals.steady_nodes,
                 believe_departure=lambda site_class, arrival, now: now + timedelta(hours=4),
             ),
             settings=replace(self.settings, store_patience_s=self._patience_s),
@@ -243,6 +244,8 @@ class Scene:
             resource_nodes=self.resource_nodes,
         )
         tracker.on_change.append(dispatcher.wake)
+        tracker.on_measurement.append(follower.noticed)
+        follower.on_news.append(dispatcher.wake)
         signals.on_change.append(dispatcher.wake)
         return Services(tracker, signals, decider, follower, dispatcher, ProgramDesk(signals.scribe, signals.appraiser))
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from gateway.domain.errors import InvalidInput
 from gateway.domain.fleet import FleetView
-from gateway.domain.topology import Charger, EnforcementClass
+from gateway.domain.limits import Binding, Direction, Limit, LimitKind, resolve
+from gateway.domain.timegrid import Interval
+from gateway.domain.topology import Charger, EnforcementClass, Node
 from gateway.services.plan_dispatch import DispatchSettings
 from gateway.services.plan_dispatch.caps import Margins
 from gateway.services.plan_dispatch.wants import (
@@ -127,8 +129,22 @@ def test_less_slack_comes_first_and_weighs_more() -> None:
     [(100.0, "dso", 95.0), (4.3, "dso", 4.2), (4.0, "dso", 4.0), (100.0, "other", 95.0), (0.0, "dso", 0.0)],
 )
 def test_headroom_never_goes_under_what_an_authority_guarantees(kw: float, authority: str, left: float) -> None:
-    margins = Margins(headroom=0.05, guaranteed_min_kw={"dso": 4.2}, lead=timedelta(0))
-    assert margins.taken_off(kw, authority) == pytest.approx(left)
+    node = next(row for row in tree() if isinstance(row, Node) and row.id == "vpp")
+    limit = Limit(
+        id="l",
+        tenant=TENANT,
+        authority=authority,
+        node="vpp",
+        direction=Direction.IMPORT,
+        kind=LimitKind.LIMIT,
+        binding=Binding.MANDATORY,
+        max_kw=kw,
+        interval=Interval(start=START, end=None),
+        cause="signal:1",
+        known_at=START,
+    )
+    margins = Margins(headroom=np.array([0.05]), guaranteed_min_kw={"dso": 4.2}, lead=timedelta(0))
+    assert margins.usable_kw(0, resolve(node, [limit], START), 0.0) == pytest.approx(left)
 
 
 @pytest.mark.parametrize(

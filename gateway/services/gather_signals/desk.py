@@ -209,7 +209,8 @@ class SignalGatherer:
             return resolve(node, [x.record for x in rows if x.record.known_at <= at], at, direction=direction)
         limits = self._ledger(principal.tenant).at_node(node_id)
         lost = self.lost_nodes(principal.tenant).get(node_id, frozenset())
-        return resolve(node, limits, now if at is None else at, direction=direction, lost=lost)
+        steady = self.steady_nodes(principal.tenant, direction).get(node_id, frozenset())
+        return resolve(node, limits, now if at is None else at, direction=direction, lost=lost, steady=steady)
 
     async def set_manual_limit(  # noqa: PLR0913  # what a person must say is six things
         self,

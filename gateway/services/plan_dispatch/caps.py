@@ -1,7 +1,7 @@
 """What may flow through every node now: limits and ratings with headroom, and what the schedule asks for."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from gateway.domain.bids import Schedule
 from gateway.domain.fleet import FleetView
 from gateway.domain.limits import Limit, Resolution, next_change, resolve
+from gateway.domain.topology import Node, fuses_kw
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -22,6 +23,8 @@ class Caps:
 
     cap_kw: FloatArray
     """Most that may flow, headroom taken off, the limits that begin within the lead included."""
+    phase_cap_kw: FloatArray
+    """The same for each phase L1 to L3, shape (N, 3); infinite where only the total is bounded."""
     target_kw: FloatArray
     """What the schedule asks for, or less where a grid partner wishes so; infinite where there is neither."""
     resolutions: Mapping[int, Resolution]
@@ -39,40 +42,49 @@ class Orders:
     limits: Mapping[str, Sequence[Limit]]
     lost: Mapping[str, frozenset[str]]
     schedules: Sequence[Schedule]
+    steady: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Authorities that say a limit for every instant, by node."""
+    other_kw: Mapping[str, float] = field(default_factory=dict)
+    """What else flows at a site's connection points, by node, negative when it feeds in; absent counts as nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Margins:
     """How far from a limit to stay, and how long ahead to look."""
 
-    headroom: float
+    headroom: FloatArray
+    """Share left free per node, shape (N,)."""
     guaranteed_min_kw: Mapping[str, float]
     lead: timedelta
 
-    def taken_off(self, kw: float, authority: str) -> float:
-        """Return a limit without headroom, never under what its authority guarantees, never above the limit."""
-        return max(kw * (1.0 - self.headroom), min(kw, self.guaranteed_min_kw.get(authority, 0.0)))
+    def usable_kw(self, node: int, resolution: Resolution, other_kw: float) -> float:
+        """Return what chargers may fill of what applies at a node, see `Resolution.usable_kw`."""
+        return resolution.usable_kw(float(self.headroom[node]), other_kw, self.guaranteed_min_kw)
 
 
-def read_caps(view: FleetView, orders: Orders, margins: Margins, now: datetime) -> Caps:
+def read_caps(view: FleetView, orders: Orders, margins: Margins, place: Mapping[str, int], now: datetime) -> Caps:
     """Return what binds at every node now.
 
     Args:
         view: The fleet, for its tree.
         orders: Limits, lost authorities and schedules.
         margins: Headroom and lead.
+        place: Index of every node of the tree by its id.
         now: The instant.
     """
     cap = view.tree.rating_kw * (1.0 - margins.headroom)
-    place = {node_id: i for i, node_id in enumerate(view.tree.node_ids)}
+    phase_cap = fuses_kw(view.tree) * (1.0 - margins.headroom[:, None])
     resolutions = {}
-    for node_id in sorted({*orders.limits, *orders.lost}):
+    for node_id in sorted({*orders.limits, *orders.lost, *orders.steady}):
         i = place.get(node_id)
         if i is not None:
-            limits, lost = orders.limits.get(node_id, ()), orders.lost.get(node_id, _NOBODY)
-            resolutions[i] = resolve(view.nodes[node_id], limits, now, lost=lost)
-            ahead = [resolve(view.nodes[node_id], limits, at, lost=lost) for at in _borders(limits, now, margins.lead)]
-            cap[i] = min(margins.taken_off(r.kw, r.authority) for r in (resolutions[i], *ahead))
+            found = [
+                _resolved(view.nodes[node_id], orders, at) for at in (now, *_borders(orders, node_id, now, margins))
+            ]
+            resolutions[i] = found[0]
+            cap[i] = min(margins.usable_kw(i, r, orders.other_kw.get(node_id, 0.0)) for r in found)
+            for bounds in (r.usable_phase_kw(float(margins.headroom[i])) for r in found):
+                phase_cap[i] = phase_cap[i] if bounds is None else np.minimum(phase_cap[i], bounds)
     target, followed = _targets(view, place, orders.schedules, now)
     for i, resolution in resolutions.items():
         if resolution.optimum_kw is not None:
@@ -82,6 +94,7 @@ def read_caps(view: FleetView, orders: Orders, margins: Margins, now: datetime) 
     changes += [s.start for s in orders.schedules if s.start > now]
     return Caps(
         cap_kw=cap,
+        phase_cap_kw=phase_cap,
         target_kw=target,
         resolutions=resolutions,
         schedules=followed,
@@ -89,11 +102,17 @@ def read_caps(view: FleetView, orders: Orders, margins: Margins, now: datetime) 
     )
 
 
-def _borders(limits: Sequence[Limit], now: datetime, lead: timedelta) -> list[datetime]:
-    """Return the instants within the lead at which something changes."""
+def _resolved(node: Node, orders: Orders, at: datetime) -> Resolution:
+    lost, steady = orders.lost.get(node.id, _NOBODY), orders.steady.get(node.id, _NOBODY)
+    return resolve(node, orders.limits.get(node.id, ()), at, lost=lost, steady=steady)
+
+
+def _borders(orders: Orders, node_id: str, now: datetime, margins: Margins) -> list[datetime]:
+    """Return the instants within the lead at which something changes at a node."""
     borders = []
+    limits = orders.limits.get(node_id, ())
     at = next_change(limits, now)
-    while at is not None and at <= now + lead:
+    while at is not None and at <= now + margins.lead:
         borders.append(at)
         at = next_change(limits, at)
     return borders

@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 from gateway.domain.allocation import Demand, allocate_within, clip
 from gateway.domain.bids import Schedule
-from gateway.domain.calm import CalmState, CapRelief, Marks
+from gateway.domain.calm import CalmState, CapRelief, Marks, TrackingError
+from gateway.domain.commands import CommandBook
 from gateway.domain.fleet import FleetView
 from gateway.services.plan_dispatch.caps import Margins, Orders, read_caps
 from gateway.services.plan_dispatch.link import DispatchLink
@@ -29,6 +30,8 @@ BoolArray = npt.NDArray[np.bool_]
 
 _SAME_KW = 1e-6
 _IDLE_KW = 0.05
+_ERROR_MARGIN = 1.25
+"""So much more than the worst measured excess is left free."""
 
 
 class Control:
@@ -52,6 +55,8 @@ class Control:
         self._idle = IdleCars(settings.ask_idle_after, settings.ask_urgent_after)
         self._calm = CalmState(0, np.zeros(0))
         self._charger_ids: tuple[str, ...] | None = None
+        self._node_place: dict[str, int] = {}
+        self._tracking = TrackingError(settings.headroom_window.total_seconds())
         self._relief = CapRelief()
 
     async def load(self) -> None:
@@ -72,15 +77,24 @@ class Control:
     async def step(self) -> datetime:
         """Bring every set point where it should be now and return when to look again at the latest."""
         picture = self.look()
+        await self._breathe(picture)
         lowered = self._clipped(picture)
         if lowered is not None:
+            await self._breathe(picture)
             await self.sender.issue(picture, lowered, self.links)
+            await self._breathe(picture, self._settings.ack_pause_s)
             picture = self.look()
+            await self._breathe(picture)
         target = await self._allocate(picture)
         latest = self.look() if self._is_big(picture) else picture
         if latest.view.tree is picture.view.tree:
             await self.sender.issue(latest, self._calmed(latest, target), self.links)
         return self._next_look(latest)
+
+    async def _breathe(self, picture: Picture, real_seconds: float = 0.0) -> None:
+        """Let the event loop turn: what a large fleet takes is split into parts, and platforms can answer in between."""
+        if self._is_big(picture):
+            await asyncio.sleep(real_seconds)
 
     def look(self) -> Picture:
         """Return what is the case now."""
@@ -89,9 +103,18 @@ class Control:
         self._follow_tree(view)
         desk.measured(self.tenant)
         book, seconds = desk.book(self.tenant), now.timestamp()
-        orders = Orders(limits=sources.limits(self.tenant), lost=sources.lost(self.tenant), schedules=self.schedules)
+        orders = Orders(
+            limits=sources.limits(self.tenant),
+            lost=sources.lost(self.tenant),
+            schedules=self.schedules,
+            steady=sources.steady(self.tenant),
+        )
         settings = self._settings
-        margins = Margins(headroom=settings.headroom, guaranteed_min_kw=settings.guaranteed_min_kw, lead=settings.lead)
+        margins = Margins(
+            headroom=self._headroom(view, book, seconds),
+            guaranteed_min_kw=settings.guaranteed_min_kw,
+            lead=settings.lead,
+        )
         wants = read_wants(view, self._departures.of(view, now), settings.believed_energy_kwh, seconds)
         is_connected = self.is_connected(len(view.max_kw))
         in_force = np.where(is_connected, book.in_force_kw(view.lapsed_kw, seconds), 0.0)
@@ -103,7 +126,7 @@ class Control:
             at=now,
             view=view,
             book=book,
-            caps=read_caps(view, orders, margins, now),
+            caps=read_caps(view, orders, margins, self._node_place, now),
             wants=wants,
             is_connected=is_connected,
             is_loose=is_loose,
@@ -113,10 +136,22 @@ class Control:
             priority=priority_of(wants.laxity, in_force > 0.0),
         )
 
+    def _headroom(self, view: FleetView, book: CommandBook, now: float) -> FloatArray:
+        """Return the share to leave free per node, shape (N,): as configured, and what chargers were measured above it lately."""
+        settings, count = self._settings, len(view.tree.node_ids)
+        measured_kw, commanded_kw = book.tracked_kw(view.power_kw)
+        totals = view.levels.totals
+        self._tracking.see(totals(np.maximum(measured_kw - commanded_kw, 0.0)), totals(commanded_kw), now)
+        learned = self._tracking.share(count) * _ERROR_MARGIN
+        return np.where(
+            np.isnan(learned), settings.headroom, np.clip(learned, settings.least_headroom, settings.most_headroom)
+        )
+
     def _follow_tree(self, view: FleetView) -> None:
         if self._charger_ids is view.tree.charger_ids:
             return
         self._charger_ids = view.tree.charger_ids
+        self._node_place = {node_id: i for i, node_id in enumerate(view.tree.node_ids)}
         place = {charger_id: i for i, charger_id in enumerate(view.tree.charger_ids)}
         for link in self.links.values():
             link.bind(place)
@@ -167,7 +202,7 @@ class Control:
 
     def _aim(self, picture: Picture) -> FloatArray:
         """Return what the schedule leaves to give, shape (N,): what cars do not take of their limits goes to others."""
-        unused = picture.book.unused_kw(picture.view.power_kw, picture.now, self._ports.desk.rules)
+        unused = picture.book.lastingly_unused_kw(picture.view.power_kw, picture.now, self._ports.desk.rules)
         unused = np.where(picture.is_connected & picture.view.has_session, unused, 0.0)
         return picture.caps.target_kw + picture.view.levels.totals(unused)
 

@@ -171,7 +171,8 @@ class Dispatcher:
             raise NotFound("node", node_id)
         limits = self._sources.limits(tenant).get(node_id, ())
         lost = self._sources.lost(tenant).get(node_id, frozenset())
-        resolution = resolve(view.nodes[node_id], limits, now, lost=lost)
+        steady = self._sources.steady(tenant).get(node_id, frozenset())
+        resolution = resolve(view.nodes[node_id], limits, now, lost=lost, steady=steady)
         measured = float(view.node_power_kw()[view.tree.node_index(node_id)])
         is_troubled = np.isin(self._desk.book(tenant).state, _TROUBLED) & view.tree.below(node_id)
         return OperatorLine(
@@ -198,6 +199,7 @@ class Dispatcher:
             view=view,
             limits=self._sources.limits(principal.tenant),
             lost=self._sources.lost(principal.tenant),
+            steady=self._sources.steady(principal.tenant),
             is_connected=control.is_connected(len(view.max_kw)),
         )
         return read_status(facts, node, self._clock.now())

@@ -29,7 +29,13 @@ class DispatchSettings:
     """A tighter limit is sent so long before it begins, so that cars have come down when it does."""
     calm: CalmRules = field(default_factory=CalmRules)
     headroom: float = 0.05
-    """Share of every limit and rating that is left free."""
+    """Share of every limit and rating that is left free until it is known how exactly chargers follow."""
+    least_headroom: float = 0.05
+    """Share left free at least, however exactly they follow."""
+    most_headroom: float = 0.2
+    """Share left free at most, however badly."""
+    headroom_window: timedelta = timedelta(minutes=15)
+    """The worst of the last one to two windows counts."""
     guaranteed_min_kw: Mapping[str, float] = field(default_factory=dict)
     """By authority: headroom never pushes its limit under this."""
     retry_after: timedelta = timedelta(seconds=30)
@@ -51,11 +57,20 @@ class DispatchSettings:
 
     def __post_init__(self) -> None:
         """Reject times that are not positive and a headroom outside [0, 1)."""
-        for name in ("tick", "lease", "retry_after"):
+        for name in ("tick", "lease", "retry_after", "headroom_window"):
             if getattr(self, name) <= timedelta(0):
                 raise InvalidInput(f"dispatch.{name}", "must be positive")
-        if not 0.0 <= self.headroom < 1.0:
-            raise InvalidInput("dispatch.headroom", "must be a share below 1")
+        for share in ("headroom", "least_headroom", "most_headroom"):
+            if not 0.0 <= getattr(self, share) < 1.0:
+                raise InvalidInput(f"dispatch.{share}", "must be a share below 1")
+        if self.least_headroom > self.most_headroom:
+            raise InvalidInput("dispatch.least_headroom", "must not exceed dispatch.most_headroom")
+
+
+def nobody(tenant: str) -> Mapping[str, frozenset[str]]:
+    """Say that no authority must have a word for every instant."""
+    del tenant
+    return {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +85,8 @@ class DispatchSources:
     """Unconditional authorities out of contact, by node."""
     believe_departure: Callable[[str, datetime, datetime], datetime]
     """When a car at a kind of place, arrived then, is believed to leave, as seen now."""
+    steady: Callable[[str], Mapping[str, frozenset[str]]] = nobody
+    """Authorities that say a limit for every instant, by node."""
 
 
 class CommandDesk(Protocol):

@@ -26,6 +26,8 @@ class StatusFacts:
     """Limits by node."""
     lost: Mapping[str, frozenset[str]]
     """Unconditional authorities out of contact, by node."""
+    steady: Mapping[str, frozenset[str]]
+    """Authorities that say a limit for every instant, by node."""
     is_connected: BoolArray
     """Chargers whose platform is connected, shape (C,)."""
 
@@ -63,7 +65,13 @@ def _is_online(facts: StatusFacts, below: BoolArray) -> bool | None:
 
 def _resolutions(facts: StatusFacts, node_id: str, at: datetime) -> list[Resolution]:
     return [
-        resolve(facts.view.nodes[name], facts.limits.get(name, ()), at, lost=facts.lost.get(name, _NOBODY))
+        resolve(
+            facts.view.nodes[name],
+            facts.limits.get(name, ()),
+            at,
+            lost=facts.lost.get(name, _NOBODY),
+            steady=facts.steady.get(name, _NOBODY),
+        )
         for name in _with_those_above(facts.view, node_id)
     ]
 
