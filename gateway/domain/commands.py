@@ -52,8 +52,10 @@ class FollowRules:
     """A platform must acknowledge within this time."""
     silent_after_s: float = 300.0
     """A charger with a car that sends no measurement for so long is silent."""
-    taper_after_s: float = 120.0
+    taper_after_s: float = 30.0
     """A car that draws less than its limit for so long leaves the rest to others."""
+    damping_s: float = 60.0
+    """Time constant with which a measurement counts for what is left to others: noise moves nobody's set point."""
 
     def tolerance(self, limit_kw: FloatArray) -> FloatArray:
         """Return the tolerance per charger in kW."""
@@ -102,6 +104,8 @@ class CommandBook:
         self._over_since = np.full(count, np.inf)
         self._under_since = np.full(count, np.inf)
         self._was_applied = np.zeros(count, dtype=bool)
+        self._smooth_kw = np.full(count, np.nan)
+        self._is_tapering = np.zeros(count, dtype=bool)
 
     def carry_over(self, older: "CommandBook") -> None:
         """Take over the commands of chargers that were there before the tree changed."""
@@ -200,7 +204,7 @@ class CommandBook:
         is_open = ~_UNANSWERED[self.state]
         self._move(np.flatnonzero(is_late & is_open), DispatchState.TIMED_OUT, now)
 
-    def observe(self, power_kw: FloatArray, power_at: FloatArray, now: float, rules: FollowRules) -> None:
+    def observe(self, power_kw: FloatArray, power_at: FloatArray, now: float, rules: FollowRules) -> bool:
         """Compare measurements with the limits in force.
 
         Args:
@@ -208,7 +212,11 @@ class CommandBook:
             power_at: Instant of the measurement.
             now: Seconds of the clock.
             rules: Tolerances and times.
+
+        Returns:
+            True when somebody has just begun to draw too much, or measurably takes less than it may: others should be looked at.
         """
+        self._smoothe(power_kw, power_at, rules)
         is_fresh = ~np.isnan(power_kw) & (power_at > self._sampled_at)
         is_fresh &= (power_at >= self.limit_since + rules.settle_s) & _SETTLED[self.state]
         self._sampled_at = np.where(is_fresh, power_at, self._sampled_at)
@@ -226,8 +234,19 @@ class CommandBook:
             takes_less, np.minimum(self._under_since, power_at), np.where(is_fresh, np.inf, self._under_since)
         )
         is_over_long = (self._over_count >= rules.samples) | (now - self._over_since >= rules.not_following_after_s)
-        self._move(np.flatnonzero(is_over_long & _WATCHED[self.state]), DispatchState.NOT_FOLLOWING, now)
+        not_following = np.flatnonzero(is_over_long & _WATCHED[self.state])
+        self._move(not_following, DispatchState.NOT_FOLLOWING, now)
         self._move(np.flatnonzero(under & _UNPROVEN[self.state]), DispatchState.FOLLOWED, now)
+        was_tapering, self._is_tapering = self._is_tapering, now - self._under_since >= rules.taper_after_s
+        return bool(not_following.size) or bool((self._is_tapering & ~was_tapering).any())
+
+    def _smoothe(self, power_kw: FloatArray, power_at: FloatArray, rules: FollowRules) -> None:
+        """Let new measurements move the smoothed ones, the more the longer the last one is ago."""
+        is_new = ~np.isnan(power_kw) & (power_at > self._sampled_at)
+        elapsed = np.where(is_new & np.isfinite(self._sampled_at), power_at - self._sampled_at, np.inf)
+        share = 1.0 - np.exp(-elapsed / rules.damping_s)
+        known = np.where(np.isnan(self._smooth_kw), power_kw, self._smooth_kw)
+        self._smooth_kw = np.where(is_new, known + share * (power_kw - known), self._smooth_kw)
 
     def in_force_kw(self, lapsed_kw: FloatArray, now: float) -> FloatArray:
         """Return the set points that our commands stand for: the newest limit while its lease runs, else the fallback."""
@@ -247,10 +266,23 @@ class CommandBook:
         over = power_kw > counted + rules.tolerance(counted)
         return np.where(over, power_kw, counted)
 
+    def tracked_kw(self, power_kw: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return measured and commanded powers of the chargers that follow, zero for the others, shape (C,) each.
+
+        Who does not follow is counted as it draws and says nothing about how exactly the others follow.
+        """
+        counts = (self.state == DispatchState.FOLLOWED) & (self.limit_kw > 0.0) & ~np.isnan(power_kw)
+        return np.where(counts, power_kw, 0.0), np.where(counts, self.limit_kw, 0.0)
+
     def unused_kw(self, power_kw: FloatArray, now: float, rules: FollowRules) -> FloatArray:
         """Return what cars have left of their limits for long enough to give it to others, shape (C,)."""
         is_long = now - self._under_since >= rules.taper_after_s
         return np.where(is_long & ~np.isnan(power_kw), np.maximum(self.limit_kw - np.nan_to_num(power_kw), 0.0), 0.0)
+
+    def lastingly_unused_kw(self, power_kw: FloatArray, now: float, rules: FollowRules) -> FloatArray:
+        """Return the part of `unused_kw` that smoothed measurements leave, too, shape (C,): noise gives nothing away."""
+        smooth = np.nan_to_num(self._smooth_kw)
+        return self.unused_kw(np.maximum(power_kw, smooth), now, rules)
 
     @property
     def is_troubled(self) -> BoolArray:

@@ -35,6 +35,8 @@ BoolArray = npt.NDArray[np.bool_]
 _MOST_ROWS = 100_000
 _MOST_PENDING = 1_000
 _NAMED_IN_AUDIT = 20
+_LOOK_EVERY_S = 0.5
+"""Thousands of readings a second need not be compared with every limit each time they come; a second is soon enough."""
 _ALARMS = {
     DispatchState.REJECTED: "dispatch.rejected",
     DispatchState.TIMED_OUT: "dispatch.timed_out",
@@ -147,6 +149,9 @@ class Follower:
         self._flush_every = flush_every
         self._books: dict[str, CommandBook] = {}
         self._rosters: dict[str, Rosters] = {}
+        self._observed_at: dict[str, float] = {}
+        self.on_news: list[Callable[[str], None]] = []
+        """Told the tenant when a charger has begun to draw too much or measurably takes less than it may."""
         self._pending: deque[Batch] = deque(maxlen=_MOST_PENDING)
 
     async def load(self, tenant: str) -> None:
@@ -227,11 +232,19 @@ class Follower:
         """Take what a platform says became of a command at its chargers."""
         self.book(tenant).report(index, states, sequence=sequence, now=self._now())
 
+    def noticed(self, tenant: str) -> None:
+        """Measurements have come: compare them, but not more often than makes a difference."""
+        if self._clock.monotonic() - self._observed_at.get(tenant, -np.inf) >= _LOOK_EVERY_S:
+            self.measured(tenant)
+
     def measured(self, tenant: str) -> None:
-        """Compare the newest measurements with the limits in force."""
+        """Compare the newest measurements with the limits in force; tell `on_news` when others should be looked at."""
         view, book, now = self._fleet(tenant), self.book(tenant), self._now()
-        book.observe(view.power_kw, view.power_at, now, self.rules)
+        self._observed_at[tenant] = self._clock.monotonic()
+        has_news = book.observe(view.power_kw, view.power_at, now, self.rules)
         book.time_out(now, self.rules)
+        for tell in self.on_news if has_news else ():
+            tell(tenant)
         NOT_FOLLOWING.set(sum(int((b.state == DispatchState.NOT_FOLLOWING).sum()) for b in self._books.values()))
 
     # ---------------------------------------------------------------- what people ask
