@@ -258,6 +258,11 @@ class PublicationRule:
     delivery_from: time = time(0)
     """Local time of the delivery day before which the product has no values at all."""
 
+    @property
+    def is_published_once(self) -> bool:
+        """Whether an auction sets the values before delivery, so that another value of a day is a revision."""
+        return self.day_offset == -1
+
     def opens_at(self, day: DeliveryDay) -> datetime:
         """Return from when on asking makes sense."""
         return day.next(self.day_offset).at(self.first_poll)

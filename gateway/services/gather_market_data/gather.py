@@ -3,8 +3,9 @@ r"""Pulls prices and carbon, judges each delivery day, and keeps every revision.
 A day is complete only when every delivery period of the market's own day has a price; until then nobody may bid from it:
 
 ```
-WAITING --> PARTIAL --> COMPLETE          before 14:00 the day before
-    \----------\--> LATE --> FALLBACK     from 14:00 people are told, from 20:00 the same day last week stands in
+WAITING --> PARTIAL --> COMPLETE                       before 14:00 the day before
+    \----------\--> LATE --> DECOUPLED --> FALLBACK    from 14:00 people are told; nothing at all at 14:20 is the coupling's
+                                                       failure; from 20:00 a local auction or last week stands in
 ```
 
 A whole day is then compared with another source, where there is one: what differs by more than a cent is an alarm, and the
@@ -15,6 +16,7 @@ The same prices fetched again are one row; other prices are a new row and the ol
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.domain.errors import Conflict, InvalidInput, NotFound, PeerUnavailable, Unavailable
@@ -40,15 +42,25 @@ from gateway.observe import logger
 from gateway.ports import Batch, CarbonSource, Clock, Ids, PriceSource, Put, Store
 from gateway.services.gather_market_data.revisions import as_known, better
 from gateway.services.gather_market_data.settings import GatherSettings
-from gateway.services.gather_market_data.stand_in import shifted_series
+from gateway.services.gather_market_data.stand_in import local_series, shifted_series
 
 _ACTOR = "system:market-data"
 _WEEK_DAYS = 7
+_AFTER_DECOUPLING = "published after the deadline of the coupling: local auctions may have set these prices"
 _MOST_REVISIONS = 10_000
 _LOG = logger("gather_market_data")
 
 PriceKey = tuple[str, PriceProduct]
 """Zone and product."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """What asking the sources for a day led to."""
+
+    status: MarketDayStatus
+    has_answer: bool
+    """Whether a source answered in a way that can be read, be it that there is nothing yet."""
 
 
 class MarketDataGatherer:
@@ -173,7 +185,11 @@ class MarketDataGatherer:
     # ------------------------------------------------------------ one day
 
     async def refresh(self, zone: str, product: PriceProduct, day: DeliveryDay) -> MarketDayStatus:
-        """Ask the sources once for a delivery day, keep what is new and return where the day stands.
+        """Ask the sources once for a delivery day, keep what is new and return where the day stands; see `ask`."""
+        return (await self.ask(zone, product, day)).status
+
+    async def ask(self, zone: str, product: PriceProduct, day: DeliveryDay) -> Asked:
+        """Ask the sources once for a delivery day and keep what is new.
 
         Raises:
             NotFound: No source is configured for the zone and product.
@@ -181,11 +197,25 @@ class MarketDataGatherer:
         """
         if (zone, product) not in self._prices:
             raise NotFound("price-source", f"{zone}:{product.value}")
-        fetched, note = await self._fetch_prices(zone, product, day)
+        fetched, notes = await self._fetch_prices(zone, product, day)
         statuses = [
-            await self._keep_prices(tenant, zone, product, day, fetched, note) for tenant in self.settings.tenants
+            await self._keep_prices(tenant, zone, product, day, fetched, "; ".join(notes))
+            for tenant in self.settings.tenants
         ]
-        return statuses[0]
+        return Asked(status=statuses[0], has_answer=len(notes) < len(self._prices[zone, product]))
+
+    async def judge(self, zone: str, product: PriceProduct, day: DeliveryDay) -> None:
+        """Judge a day again without asking anybody: time alone makes it late, decoupled, or a case for a stand-in.
+
+        Raises:
+            StorageUnavailable: Nothing was kept.
+        """
+        for tenant in self.settings.tenants:
+            row = await self.store.get(MarketDayStatus, tenant, market_day_id(zone, product, day))
+            if row is not None and row.record.state is not DayState.COMPLETE:
+                series = await self._series_of(tenant, row.record)
+                if judge_day(product, series, day, self.clock.now()) is not row.record.state:
+                    await self._keep_prices(tenant, zone, product, day, None, row.record.note)
 
     async def confirm(self, zone: str, product: PriceProduct, day: DeliveryDay) -> str:
         """Ask another source whether it has the same prices for a day that is complete, and note what it says.
@@ -252,8 +282,10 @@ class MarketDataGatherer:
             await self._keep_carbon(tenant, series)
         return series.is_complete
 
-    async def _fetch_prices(self, zone: str, product: PriceProduct, day: DeliveryDay) -> tuple[PriceSeries | None, str]:
-        """Ask source after source until one has the whole day; return the fullest answer and what went wrong."""
+    async def _fetch_prices(
+        self, zone: str, product: PriceProduct, day: DeliveryDay
+    ) -> tuple[PriceSeries | None, Sequence[str]]:
+        """Ask source after source until one has the whole day; return the fullest answer and what went wrong, per source."""
         best: PriceSeries | None = None
         notes: list[str] = []
         for source in self._prices[(zone, product)]:
@@ -274,7 +306,7 @@ class MarketDataGatherer:
         for note in notes:
             _LOG.warning("price_source_failed", zone=zone, product=product.value, day=day.day.isoformat(), error=note)
         kept = None if best is None else dataclasses.replace(best, id=price_series_id(best, day))
-        return kept, "; ".join(notes)
+        return kept, notes
 
     async def _keep_prices(
         self,
@@ -310,6 +342,10 @@ class MarketDataGatherer:
         if state is DayState.FALLBACK and (series is None or series.quality is not Quality.SUBSTITUTED):
             stand_in = await self._stand_in(tenant, zone, product, day)
             series, note = (stand_in, stand_in.note) if stand_in is not None else (series, note)
+        if state is DayState.COMPLETE and before is not None and (_came_late(before) and _is_same(before, series)):
+            note = before.note
+        elif state is DayState.COMPLETE and before is not None and before.state is DayState.DECOUPLED:
+            note = "; ".join(part for part in (_AFTER_DECOUPLING, note) if part)
         status = MarketDayStatus(
             id=market_day_id(zone, product, day),
             tenant=tenant,
@@ -343,13 +379,19 @@ class MarketDataGatherer:
         return [Put(record=series, expected_version=0)] if stored is None else []
 
     async def _stand_in(self, tenant: str, zone: str, product: PriceProduct, day: DeliveryDay) -> PriceSeries | None:
-        """Return last week's prices on this day's grid, labelled as a stand-in; None when there are none."""
+        """Return what stands in, labelled so: the zone's own auction of the day, otherwise last week's prices; or None."""
+        local = await self._kept(tenant, zone, PriceProduct.DAY_AHEAD_LOCAL, day)
+        if local is not None and product is PriceProduct.DAY_AHEAD_SDAC:
+            return local_series(local, day, self.clock.now())
         week_ago = day.next(-_WEEK_DAYS)
-        row = await self.store.get(MarketDayStatus, tenant, market_day_id(zone, product, week_ago))
-        past = await self._series_of(tenant, None if row is None else row.record)
-        if past is None or not past.is_complete:
-            return None
-        return shifted_series(past, week_ago, day, self.clock.now())
+        past = await self._kept(tenant, zone, product, week_ago)
+        return None if past is None else shifted_series(past, week_ago, day, self.clock.now())
+
+    async def _kept(self, tenant: str, zone: str, product: PriceProduct, day: DeliveryDay) -> PriceSeries | None:
+        """Return the prices of a day when all of them are there."""
+        row = await self.store.get(MarketDayStatus, tenant, market_day_id(zone, product, day))
+        series = await self._series_of(tenant, None if row is None else row.record)
+        return series if series is not None and series.is_complete else None
 
     def _entry(self, tenant: str, status: MarketDayStatus) -> AuditEntry:
         causes = () if status.series_id is None else (f"series:{status.series_id}",)
@@ -390,6 +432,10 @@ class MarketDataGatherer:
             detail={"source": series.source, "quality": series.quality.value},
         )
         await self.store.apply(Batch(tenant=tenant, puts=(Put(record=series, expected_version=0),), audit=(entry,)))
+
+
+def _came_late(status: MarketDayStatus) -> bool:
+    return status.state is DayState.COMPLETE and status.note.startswith(_AFTER_DECOUPLING)
 
 
 def _is_same(status: MarketDayStatus, series: PriceSeries | None) -> bool:

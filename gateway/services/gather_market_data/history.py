@@ -22,6 +22,8 @@ from gateway.domain.units import QUARTER_HOUR
 from gateway.ports import Change, Clock, Store
 from gateway.services.gather_market_data.revisions import as_known
 
+HistoryKey = tuple[str, str, PriceProduct]
+"""Tenant, zone and product."""
 FloatArray = npt.NDArray[np.float32]
 _SLOT_S = int(QUARTER_HOUR.total_seconds())
 _CHUNK = timedelta(days=60)
@@ -122,16 +124,19 @@ class _Shelf:
 class PriceHistories:
     """Reads the rows once and keeps up with them; one per gateway."""
 
-    def __init__(self, *, store: Store, clock: Clock) -> None:
-        """Remember the ports; nothing is read before somebody asks.
+    def __init__(self, *, store: Store, clock: Clock, at_once: Sequence[HistoryKey] = ()) -> None:
+        """Remember the ports; nothing is read yet.
 
         Args:
             store: Where the price series are.
             clock: Decides which revisions are known.
+            at_once: What is read as soon as changes are followed, so that the first who asks need not wait; the rest is read when
+                somebody asks.
         """
         self._store = store
         self._clock = clock
-        self._shelves: dict[tuple[str, str, PriceProduct], _Shelf] = {}
+        self._at_once = tuple(at_once)
+        self._shelves: dict[HistoryKey, _Shelf] = {}
         self._is_following = False
 
     async def of(self, principal: Principal, zone: str, product: PriceProduct) -> PriceHistory:
@@ -141,13 +146,15 @@ class PriceHistories:
             PermissionRefused: The caller may not read market data.
         """
         principal.require(Permission.MARKET_READ)
-        key = (principal.tenant, zone, product)
+        return await self._read((principal.tenant, zone, product))
+
+    async def _read(self, key: HistoryKey) -> PriceHistory:
         shelf = self._shelves.setdefault(key, _Shelf())
         async with shelf.lock:
             shelf.is_unread |= not self._is_following
             await self._catch_up(key, shelf)
             if shelf.told is None:
-                shelf.told = await asyncio.to_thread(_history, zone, product, shelf)
+                shelf.told = await asyncio.to_thread(_history, key[1], key[2], shelf)
             return shelf.told
 
     async def follow(self) -> None:
@@ -157,6 +164,8 @@ class PriceHistories:
                 shelf.is_unread = True
             self._is_following = True
             try:
+                for key in self._at_once:
+                    await self._read(key)
                 async for change in changes:
                     if change.kind == PriceSeries.__name__:
                         self._note(change)
@@ -169,7 +178,7 @@ class PriceHistories:
         if shelf is not None:
             shelf.stale.add(datetime.fromisoformat(day).replace(tzinfo=UTC))
 
-    async def _catch_up(self, key: tuple[str, str, PriceProduct], shelf: _Shelf) -> None:
+    async def _catch_up(self, key: HistoryKey, shelf: _Shelf) -> None:
         stale = set(shelf.stale)
         if shelf.is_unread:
             spans = await self._whole_span(key)
@@ -184,7 +193,7 @@ class PriceHistories:
         shelf.is_unread = False
         shelf.stale -= stale
 
-    async def _whole_span(self, key: tuple[str, str, PriceProduct]) -> list[tuple[datetime, datetime]]:
+    async def _whole_span(self, key: HistoryKey) -> list[tuple[datetime, datetime]]:
         first = await self._store.find(PriceSeries, key[0], _where(key), limit=1)
         last = await self._store.find(PriceSeries, key[0], _where(key), newest_first=True, limit=1)
         if not first:
@@ -193,7 +202,7 @@ class PriceHistories:
         return [(at + _CHUNK * i, at + _CHUNK * (i + 1)) for i in range((end - at) // _CHUNK + 1)]
 
 
-def _where(key: tuple[str, str, PriceProduct]) -> dict[str, str]:
+def _where(key: HistoryKey) -> dict[str, str]:
     return {"zone": key[1], "product": key[2].value}
 
 

@@ -17,6 +17,12 @@ class GatherSettings:
     """Past days that forecasts and settlement need."""
     shortest_poll: timedelta = timedelta(minutes=2)
     longest_poll: timedelta = timedelta(minutes=5)
+    fast_requests: int = 24
+    """So many requests of a day's budget go out every few minutes."""
+    steady_poll: timedelta = timedelta(minutes=15)
+    """How often a late day is asked for after them, until two hours after it was late."""
+    revision_poll: timedelta = timedelta(hours=3)
+    """How often prices that are there, but may be revised before delivery or are preliminary, are asked for again."""
     carbon_poll: timedelta = timedelta(minutes=30)
     requests_per_day: int = 40
     """At most so many requests for one zone, product and delivery day."""

@@ -4,7 +4,7 @@ import dataclasses
 from datetime import datetime
 from decimal import Decimal
 
-from gateway.domain.series import PriceSeries, Quality, price_series_id
+from gateway.domain.series import PriceProduct, PriceSeries, Quality, price_series_id
 from gateway.domain.timegrid import DeliveryDay, zone_of
 
 
@@ -30,5 +30,17 @@ def shifted_series(past: PriceSeries, past_day: DeliveryDay, day: DeliveryDay, n
         fetched_at=now,
         quality=Quality.SUBSTITUTED,
         note=f"stand-in: prices of {past_day.day.isoformat()}, because none were published for {day.day.isoformat()}",
+    )
+    return dataclasses.replace(series, id=price_series_id(series, day))
+
+
+def local_series(local: PriceSeries, day: DeliveryDay, now: datetime) -> PriceSeries:
+    """Return the prices of the zone's own auction in place of the coupled one's, labelled as a stand-in."""
+    series = dataclasses.replace(
+        local,
+        product=PriceProduct.DAY_AHEAD_SDAC,
+        fetched_at=now,
+        quality=Quality.SUBSTITUTED,
+        note=f"stand-in: prices of the local auction, because the coupling published none for {day.day.isoformat()}",
     )
     return dataclasses.replace(series, id=price_series_id(series, day))
