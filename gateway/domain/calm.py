@@ -21,7 +21,8 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
-_SAME_KW = 1e-6
+_RELIEF_SHARE, _RELIEF_KW = 0.1, 0.5
+"""A cap that rises by more than this share and this power is relief; less is the site's other load and our own headroom."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +84,12 @@ class CalmState:
         """
         self.share = np.where(who, share, self.share)
         self._since = np.where(who & np.isfinite(self._since), now, self._since)
+
+    def shift(self, seconds: float) -> None:
+        """Move every instant with a clock that was set by so many seconds."""
+        self._since += seconds
+        self._switched_at += seconds
+        self._last_step += seconds
 
     def step(
         self, current: FloatArray, target: FloatArray, min_kw: FloatArray, marks: Marks, *, rules: CalmRules, now: float
@@ -152,10 +159,14 @@ class CapRelief:
             self._rose_at = np.full(cap_kw.shape, -np.inf)
             rose = np.zeros(cap_kw.shape, dtype=bool)
         else:
-            rose = cap_kw > self._cap_kw + _SAME_KW
+            rose = cap_kw > self._cap_kw * (1.0 + _RELIEF_SHARE) + _RELIEF_KW
             self._rose_at[rose] = now
         self._cap_kw = cap_kw.copy()
         return rose
+
+    def shift(self, seconds: float) -> None:
+        """Move every instant with a clock that was set by so many seconds."""
+        self._rose_at += seconds
 
     def is_recent(self, now: float, patience_s: float) -> BoolArray:
         """Return at which nodes a cap rose less than `patience_s` ago, shape (N,)."""

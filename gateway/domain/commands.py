@@ -119,6 +119,20 @@ class CommandBook:
         now_at = dict(zip(old.tolist(), new.tolist(), strict=True))
         self.reasons = {now_at[j]: reason for j, reason in older.reasons.items() if j in now_at}
 
+    def shift(self, seconds: float) -> None:
+        """Move every instant with a clock that was set by so many seconds: a lease is a duration, whatever the clock says."""
+        for instants in (
+            self.issued_at,
+            self.lease_until,
+            self.accepted_until,
+            self.state_since,
+            self.limit_since,
+            self._sampled_at,
+            self._over_since,
+            self._under_since,
+        ):
+            instants += seconds
+
     def batch_of(self, i: int) -> str:
         """Return the id of the newest command of a charger; empty before the first."""
         return self._batch_names[int(self.batch_code[i])]

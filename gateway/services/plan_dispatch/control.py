@@ -11,6 +11,7 @@ from gateway.domain.bids import Schedule
 from gateway.domain.calm import CalmState, CapRelief, Marks, TrackingError
 from gateway.domain.commands import CommandBook
 from gateway.domain.fleet import FleetView
+from gateway.observe import logger
 from gateway.services.plan_dispatch.caps import Margins, Orders, read_caps
 from gateway.services.plan_dispatch.link import DispatchLink
 from gateway.services.plan_dispatch.picture import ControlPorts, Picture
@@ -28,8 +29,12 @@ from gateway.services.plan_dispatch.wants import (
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
+_log = logger("dispatch")
+
 _SAME_KW = 1e-6
 _IDLE_KW = 0.05
+_CLOCK_STEP_S = 1.0
+"""A clock that runs by more than this ahead of or behind elapsed time has been set."""
 _ERROR_MARGIN = 1.25
 """So much more than the worst measured excess is left free."""
 
@@ -56,6 +61,7 @@ class Control:
         self._calm = CalmState(0, np.zeros(0))
         self._charger_ids: tuple[str, ...] | None = None
         self._node_place: dict[str, int] = {}
+        self._clock_ahead_s: float | None = None
         self._tracking = TrackingError(settings.headroom_window.total_seconds())
         self._relief = CapRelief()
 
@@ -101,6 +107,7 @@ class Control:
         sources, desk, now = self._ports.sources, self._ports.desk, self._ports.clock.now()
         view = sources.fleet(self.tenant)
         self._follow_tree(view)
+        self._follow_clock(now)
         desk.measured(self.tenant)
         book, seconds = desk.book(self.tenant), now.timestamp()
         orders = Orders(
@@ -119,9 +126,12 @@ class Control:
         is_connected = self.is_connected(len(view.max_kw))
         in_force = np.where(is_connected, book.in_force_kw(view.lapsed_kw, seconds), 0.0)
         is_present = view.has_session | (np.nan_to_num(view.power_kw) > _IDLE_KW)
-        counted = book.counted_kw(view.lapsed_kw, view.power_kw, seconds, desk.rules)
-        counted = np.where(is_present, counted, 0.0)
         is_loose = ~is_connected | book.is_troubled
+        counted = book.counted_kw(view.lapsed_kw, view.power_kw, seconds, desk.rules)
+        # A lease that nobody renews may open when it ends: others make room before it does.
+        soon = seconds + (settings.tick + settings.lead).total_seconds()
+        lapsing = book.counted_kw(view.lapsed_kw, view.power_kw, soon, desk.rules)
+        counted = np.where(is_present, np.where(is_loose, np.maximum(counted, lapsing), counted), 0.0)
         return Picture(
             at=now,
             view=view,
@@ -146,6 +156,17 @@ class Control:
         return np.where(
             np.isnan(learned), settings.headroom, np.clip(learned, settings.least_headroom, settings.most_headroom)
         )
+
+    def _follow_clock(self, now: datetime) -> None:
+        """Move leases and waits along when the clock was set: they are durations, and the platforms keep them as such."""
+        ahead_s = now.timestamp() - self._ports.clock.monotonic()
+        step_s = 0.0 if self._clock_ahead_s is None else ahead_s - self._clock_ahead_s
+        if self._clock_ahead_s is None or abs(step_s) > _CLOCK_STEP_S:
+            self._clock_ahead_s = ahead_s
+        if abs(step_s) > _CLOCK_STEP_S:
+            _log.warning("the clock was set", tenant=self.tenant, seconds=round(step_s, 3))
+            for keeper in (self._ports.desk.book(self.tenant), self._calm, self._relief):
+                keeper.shift(step_s)
 
     def _follow_tree(self, view: FleetView) -> None:
         if self._charger_ids is view.tree.charger_ids:

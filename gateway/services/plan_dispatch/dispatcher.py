@@ -58,6 +58,7 @@ class Dispatcher:
         ports = ControlPorts(store=store, clock=clock, ids=ids, desk=desk, sources=sources)
         self._controls = {tenant: Control(tenant=tenant, ports=ports, settings=self._settings) for tenant in tenants}
         self._due: dict[str, datetime] = {}
+        self._looked: dict[str, datetime] = {}
         self._woken: dict[str, float] = {}
         self._wake = asyncio.Event()
 
@@ -72,6 +73,12 @@ class Dispatcher:
             self._woken.setdefault(tenant, asyncio.get_running_loop().time())
             self._wake.set()
 
+    def is_due(self, tenant: str) -> bool:
+        """Tell whether a tenant is to be looked at now: it was woken, its next look is due, or the clock went back."""
+        now = self._clock.now()
+        looked_at = self._looked.get(tenant, now)
+        return tenant in self._woken or self._due.get(tenant, now) <= now or now < looked_at
+
     async def run(self) -> None:
         """Keep every tenant inside its limits, for ever."""
         async with asyncio.TaskGroup() as tasks:
@@ -81,6 +88,7 @@ class Dispatcher:
     async def step(self, tenant: str) -> None:
         """Bring one tenant's set points where they should be now."""
         woken_at = self._woken.pop(tenant, None)
+        self._looked[tenant] = self._clock.now()
         self._due[tenant] = await self._controls[tenant].step()
         if woken_at is not None:
             DISPATCH_SECONDS.observe(asyncio.get_running_loop().time() - woken_at)
@@ -88,11 +96,10 @@ class Dispatcher:
     async def _step_for_ever(self) -> None:
         while True:
             self._wake.clear()
-            now = self._clock.now()
             for tenant in self._controls:
-                if tenant in self._woken or self._due.get(tenant, now) <= now:
+                if self.is_due(tenant):
                     await self.step(tenant)
-            await self._pause(min(self._due.values(), default=now + self._settings.tick))
+            await self._pause(min(self._due.values(), default=self._clock.now() + self._settings.tick))
 
     async def _pause(self, until: datetime) -> None:
         """Return at an instant of market time or when woken, whichever comes first."""
@@ -102,7 +109,8 @@ class Dispatcher:
             alarm.cancel()
 
     async def _ring(self, at: datetime) -> None:
-        await self._clock.sleep_until(at)
+        # A duration: whatever happens to the clock meanwhile, the next look comes in time.
+        await self._clock.sleep(max(at - self._clock.now(), timedelta(0)))
         self._wake.set()
 
     async def _listen_for_ever(self) -> None:

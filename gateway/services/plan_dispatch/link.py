@@ -168,6 +168,8 @@ class DispatchLink:
         if sent is not None and not self._is_superseded:
             refused = [(i, why) for i, why in zip(self.places[rejected_index].tolist(), reasons, strict=True) if i >= 0]
             self._desk.acked(self.tenant, sent, [i for i, _ in refused], [why for _, why in refused])
+            if refused:
+                self._on_reach(self.tenant)  # others make room at once
 
     def settle(self, sequence: int, accepted: PositionArray, rejected: PositionArray, reasons: Sequence[str]) -> None:
         """Take the platform's word on some commands of a message; the others stay open until they are settled or time out.
