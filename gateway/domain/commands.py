@@ -131,7 +131,7 @@ class CommandBook:
             self._over_since,
             self._under_since,
         ):
-            instants += seconds
+            np.add(instants, seconds, out=instants)
 
     def batch_of(self, i: int) -> str:
         """Return the id of the newest command of a charger; empty before the first."""
