@@ -148,7 +148,7 @@ class Limitation:
     limit_until: datetime | None = None
     """End of that limit; None without end."""
     order: str = ""
-    """Id of the order in force; empty without one."""
+    """Id of the last order; empty before the first."""
     limit_ids: tuple[str, ...] = ()
     """Ids of the limits that were stated for it."""
 
@@ -203,11 +203,14 @@ class Limitation:
     def pass_time(self, rules: LimitationRules, now: datetime) -> "Limitation":
         """Return the limitation after everything that was due until now, each at its instant."""
         limitation = self
-        step = limitation._next(rules)
-        while step is not None and step[0] <= now:
-            limitation = step[1]
-            step = limitation._next(rules)
+        while (step := limitation.next_due(rules, now)) is not None:
+            limitation = step
         return limitation
+
+    def next_due(self, rules: LimitationRules, now: datetime) -> "Limitation | None":
+        """Return what the next timed transition leads to; None when none is due until now."""
+        step = self._next(rules)
+        return None if step is None or step[0] > now else step[1]
 
     def heartbeat(self, now: datetime) -> "Limitation":
         """Return the limitation after a heartbeat; alone it leaves no state (LPC-916). Time must have passed to now."""
@@ -264,8 +267,8 @@ class Limitation:
         if self.state in CONTROLLED:
             return
         heard = self.heartbeat_at
-        must_be_new = self.state is not SteeringState.UNLIMITED_AUTONOMOUS
-        if heard is None or now - heard > WRITE_WINDOW or (must_be_new and heard < self.since):
+        is_old = self.returned_at is None and self.state is not SteeringState.UNLIMITED_AUTONOMOUS
+        if heard is None or is_old or now - heard > WRITE_WINDOW:
             raise PreconditionFailed("a limit must follow a heartbeat within 60 seconds; send one and write again")
 
     def _next(self, rules: LimitationRules) -> "tuple[datetime, Limitation] | None":
