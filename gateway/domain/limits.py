@@ -23,8 +23,8 @@ import numpy as np
 from gateway.domain.errors import InvalidInput
 from gateway.domain.timegrid import Interval
 from gateway.domain.topology import Node
+from gateway.domain.units import ac_power_kw
 
-_W_PER_KW = 1000.0
 NOTHING_AGREED: Mapping[str, float] = {}
 PHASE_NAMES = ("L1", "L2", "L3")
 PhasePowers = tuple[float | None, float | None, float | None]
@@ -306,7 +306,7 @@ _PhaseLimits = tuple[Limit | None, Limit | None, Limit | None]
 def _phases(node: Node | None, applying: Sequence[Limit]) -> tuple[_Phases | None, _PhaseLimits]:
     """Return what binds on each phase: the fuse of a node that has one, else the smallest bound of a limit that names it."""
     fuse_kw = (
-        np.inf if node is None or node.phase_rating_a is None else node.phase_rating_a * node.voltage_v / _W_PER_KW
+        np.inf if node is None or node.phase_rating_a is None else ac_power_kw(node.phase_rating_a, 1, node.voltage_v)
     )
     found = [_on_phase(i, fuse_kw, applying) for i in range(len(PHASE_NAMES))]
     values, (one, two, three) = [kw for kw, _ in found], (limit for _, limit in found)
