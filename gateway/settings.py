@@ -192,6 +192,8 @@ class PlanSettings(Section):
     history_quiet: Seconds = 180.0
     """A past that a charging platform is still filling in is waited for until nothing was written for so long."""
     sweep: Seconds = 60.0
+    carbon_eur_per_tonne: float = Field(default=0.0, ge=0, le=10_000)
+    """What a tonne of CO2 is worth beyond what prices contain, in the portfolio's currency; 0 plans by price alone."""
     relative_gap: float = Field(default=1e-3, gt=0, le=0.05)
     """Certified gap at which planning stops, as a share of the cost."""
 

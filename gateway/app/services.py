@@ -107,7 +107,9 @@ def wire_services(settings: Settings, world: World) -> Services:
             carbon_sources=world.carbon,
             settings=_gather_settings(settings),
         ),
-        price_histories=PriceHistories(store=store, clock=clock),
+        price_histories=PriceHistories(
+            store=store, clock=clock, at_once=[(tenant, *key) for tenant in tenants for key in world.prices]
+        ),
         planner=BidPlanner(
             store=store,
             clock=clock,
@@ -346,6 +348,7 @@ def _plan_settings(settings: Settings) -> PlanSettings:
         sweep=seconds(plan.sweep),
         history_quiet=seconds(plan.history_quiet),
         relative_gap=plan.relative_gap,
+        carbon_eur_per_tonne=plan.carbon_eur_per_tonne,
     )
 
 

@@ -15,6 +15,7 @@ from bidding.optimum.optimise import OptimiserOptions
 from bidding.orders.curves import MarketRules
 from bidding.plans.portfolio_plan import PointInputs, PortfolioInputs, PresentSessions
 from gateway.domain.capacity import obliges, site_caps_kw
+from gateway.domain.carbon_change import has_moved
 from gateway.domain.errors import NotFound, PreconditionFailed
 from gateway.domain.fleet import FleetView
 from gateway.domain.limits import Limit
@@ -161,6 +162,26 @@ class KnowledgeReader:
         """Return the published prices of a delivery day; None while they are not complete."""
         found = await self._prices_between(portfolio.tenant, portfolio, day, day)
         return found.get(day.day.isoformat())
+
+    async def moved_carbon(self, portfolio: Portfolio, known: str | None) -> CarbonSeries | None:
+        """Return the newest carbon series of a day when it says something else than the one a plan was made from.
+
+        Args:
+            portfolio: Whose plan.
+            known: Id of the series that the plan was made from; None when it was made without.
+        """
+        if self._settings.carbon_eur_per_tonne == 0.0 or known is None:
+            return None
+        row = await self._store.get(CarbonSeries, portfolio.tenant, known)
+        if row is None:
+            return None
+        span = row.record.grid
+        rows = await self._store.find(
+            CarbonSeries, portfolio.tenant, {"zone": portfolio.bidding_zone}, since=span.start, until=span.end
+        )
+        same_day = [one.record for one in rows if one.record.grid.start == span.start]
+        newest = max(same_day, key=lambda one: one.fetched_at, default=row.record)
+        return newest if newest.id != known and has_moved(row.record, newest) else None
 
     async def read(self, scope: Scope, day: DeliveryDay, now: datetime, market: MarketRules | None) -> Knowledge:
         """Return everything a plan of a delivery day needs; `market` is None for a portfolio on a tariff.

@@ -18,14 +18,13 @@ from gateway.domain.errors import (
 from gateway.domain.evidence import AuditEntry, content_hash, require_request_id
 from gateway.domain.fleet import FleetView
 from gateway.domain.identity import Permission, Principal, system_principal
-from gateway.domain.series import MarketDayStatus
+from gateway.domain.series import CarbonSeries, MarketDayStatus
 from gateway.domain.timegrid import DeliveryDay
 from gateway.domain.topology import Portfolio, Route
 from gateway.observe import logger
 from gateway.ports import AuctionInfo, Batch, Clock, Exchange, Ids, Put, Store, Stored, Worker
 from gateway.services.plan_bids.knowledge import KnowledgeReader
 from gateway.services.plan_bids.records import (
-    FORECAST,
     Failure,
     Planned,
     bridge_schedules,
@@ -227,7 +226,7 @@ class BidPlanner:
 
     async def run(self) -> None:
         """Plan tomorrow for every portfolio from the planning time on, and again with published prices when nothing is bid."""
-        async with woken_by(self._store, self._clock, (MarketDayStatus, Bid)) as wake:
+        async with woken_by(self._store, self._clock, (MarketDayStatus, CarbonSeries, Bid)) as wake:
             while True:
                 for tenant in self._settings.tenants:
                     await self._plan_due(tenant)
@@ -266,11 +265,12 @@ class BidPlanner:
         return await self._due_again(portfolio, day, made[-1])
 
     async def _due_again(self, portfolio: Portfolio, day: DeliveryDay, last: PlanRun) -> str | None:
-        """Plan again with published prices where no award will say what to draw: after the gate, or without a bid."""
-        if last.price_quality != FORECAST:
-            return None
-        prices = await self._reader.published(portfolio, day)
-        if prices is None:
+        """Plan again with what is published or revised where no award will say what to draw: after the gate, or without a bid.
+
+        Other prices than the plan was made from are always worth it, another carbon intensity only when it has moved much.
+        """
+        news = await self._news(portfolio, day, last)
+        if news is None:
             return None
         bids = [row.record for row in await self._bids(portfolio, day.day.isoformat())]
         now = self._clock.now()
@@ -278,7 +278,17 @@ class BidPlanner:
             return None
         if any(bid.state in OPEN_STATES and now < bid.gate_closure for bid in bids):
             return None
-        return f"auto:{portfolio.id}:{day.day.isoformat()}:{prices.id}"
+        return f"auto:{portfolio.id}:{day.day.isoformat()}:{news}"
+
+    async def _news(self, portfolio: Portfolio, day: DeliveryDay, last: PlanRun) -> str | None:
+        """Return the id of the series that a plan does not know yet and should; None when there is none."""
+        prices = await self._reader.published(portfolio, day)
+        if prices is None:
+            return None
+        if prices.id != last.price_series:
+            return prices.id
+        moved = await self._reader.moved_carbon(portfolio, last.carbon_series)
+        return None if moved is None else moved.id
 
 
 def _iso_date(text: str) -> date:
