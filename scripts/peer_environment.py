@@ -56,6 +56,7 @@ class Peer:
 
 FLEXMEASURES = Peer(name="flexmeasures", title="FlexMeasures", requirement="flexmeasures==1.0.1")
 EMHASS = Peer(name="emhass", title="EMHASS", requirement="emhass==0.18.7")
+ENTSOE = Peer(name="entsoe", title="entsoe-py", requirement="entsoe-py==0.8.1")
 OPENADR3_CLIENT = Peer(
     name="openadr3_client",
     title="ElaadNL's openadr3-client",

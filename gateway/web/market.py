@@ -11,6 +11,7 @@ from gateway.domain.errors import InvalidInput, NotFound
 from gateway.domain.identity import Principal
 from gateway.domain.series import CarbonSeries, MarketDayStatus, PriceProduct, PriceSeries
 from gateway.domain.timegrid import DeliveryDay
+from gateway.services.gather_market_data import as_known
 from gateway.web import market_view
 from gateway.web.rooms import TEMPLATES, Login, Rooms, WebRooms
 
@@ -92,10 +93,11 @@ async def _context(
 async def _prices(
     rooms: WebRooms, principal: Principal, place: tuple[str, PriceProduct], day: DeliveryDay
 ) -> PriceSeries | None:
+    """Return the prices that count; of a day that was imported and never asked for, those known last."""
     try:
         return await rooms.market.prices(principal, *place, day)
     except NotFound:
-        return None
+        return as_known(await rooms.market.revisions(principal, *place, day), rooms.clock.now())
 
 
 async def _carbon(rooms: WebRooms, principal: Principal, zone: str, day: DeliveryDay) -> CarbonSeries | None:

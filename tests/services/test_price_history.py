@@ -135,6 +135,29 @@ async def test_what_is_written_while_somebody_follows_is_read_and_nothing_else(s
         assert first.prices_per_mwh.tolist() == [1.0] * 96 + [2.0] * 96
 
 
+class CountingStore(MemoryStore):
+    """Counts what is asked of it."""
+
+    reads = 0
+
+    async def find(self, *args: Any, **more: Any) -> list[Any]:
+        self.reads += 1
+        return await super().find(*args, **more)
+
+
+async def test_what_is_wanted_at_once_is_read_before_anybody_asks() -> None:
+    store = CountingStore(HandClock(NOW))
+    await store.seed(TENANT, priced("2026-01-01", "1"))
+    shelf = Shelf()
+    shelf.histories = PriceHistories(store=store, clock=HandClock(NOW), at_once=[(TENANT, "BE", SDAC)])
+    async with shelf.following():
+        async with asyncio.timeout(10):
+            while store.reads < 3:  # the first row, the last row, the rows between
+                await asyncio.sleep(0.001)
+        assert await shelf.prices() == [1.0] * 96
+        assert store.reads == 3
+
+
 async def test_while_nobody_follows_the_rows_are_read_anew(shelf: Shelf) -> None:
     await shelf.put(priced("2026-01-01", "1"))
     assert await shelf.prices() == [1.0] * 96

@@ -144,6 +144,16 @@ async def test_revisions_are_listed_with_what_changed(browser: Browser, house: W
     assert '<td data-head="Changed">96</td>' in oldest
 
 
+async def test_a_day_that_was_imported_and_never_asked_for_shows_what_is_known(browser: Browser, house: Wired) -> None:
+    day = DAY.next(-400)
+    series = price_series(day, prices_of(day), fetched_at=house.scene.clock.now())
+    await house.scene.store.seed(TENANT, replace(series, id=price_series_id(series, day)))
+    await browser.login("tara")
+    page = await browser.get(f"/market/{day.day}", **HTML)
+    assert "<h2>96 periods</h2>" in page.text
+    assert "in force" in page.text
+
+
 def unpacked(body: bytes) -> tuple[dict[str, object], "np.ndarray[tuple[int], np.dtype[np.float32]]"]:
     [length] = struct.unpack("<I", body[:4])
     return json.loads(body[4 : 4 + length]), np.frombuffer(body[4 + length :], dtype="<f4")

@@ -69,6 +69,7 @@ async function draw(element) {
   const content = await answer.json();
   const kind = KINDS[element.dataset.chart](colours());
   const data = [content.x, ...kind.columns.map((name) => content[name] || [])];
+  element.toggleAttribute("data-empty", !content.x.length);
   if (!content.x.length) return;
   element.origins = (kind.origins || []).map((name) => content[name]).filter(Boolean);
   if (element.chart) {
