@@ -16,7 +16,7 @@ from tests.fakes.market import ScriptedSource, price_series
 from tests.services.market_scene import DAY, PORTFOLIO, SYSTEM, TENANT, ZONE, MarketScene, prices_of
 
 LONG, SHORT = PriceProduct.IMBALANCE_LONG, PriceProduct.IMBALANCE_SHORT
-STATE_2 = range(40, 48)
+STATE_2 = range(0, 96, 3)
 """Quarter-hours in which both directions were activated: short pays more than long is paid."""
 
 
