@@ -9,6 +9,7 @@ from gateway.market_data.entsoe_document import read_publication
 from gateway.storage.store import SqlStore
 from scripts import price_years, read_price_year
 from scripts.benches import prices
+from scripts.environment import SetupError
 
 
 def test_a_year_is_what_a_year_of_quarter_hours_is() -> None:
@@ -21,7 +22,7 @@ def test_a_year_is_what_a_year_of_quarter_hours_is() -> None:
 
 def test_our_reader_is_judged_on_the_whole_year(monkeypatch: pytest.MonkeyPatch) -> None:
     def cannot(*_: object) -> Path:
-        raise prices.SetupError("no peer here")
+        raise SetupError("no peer here")
 
     monkeypatch.setattr(prices, "python_of", cannot)
     rows, goals = prices.measure_parse(1)
