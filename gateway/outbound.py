@@ -5,6 +5,7 @@ passes when it is https and its host is one that the settings name, or a name or
 by what it resolves to at the moment of the connection, so that changing it later does not help.
 """
 
+import asyncio
 import ipaddress
 import socket
 import ssl
@@ -189,6 +190,7 @@ class PeerHttp:
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
         self._session: aiohttp.ClientSession | None = None
+        self._turns = asyncio.Semaphore(_CONNECTIONS)
 
     async def call(self, call: Call) -> Answer:
         """Send a request and return the answer.
@@ -198,20 +200,25 @@ class PeerHttp:
             PeerUnavailable: No answer, or not a whole one of acceptable size. Whether the request took effect is unknown.
         """
         self._rules.check("url", call.url)
-        if self._session is None:
-            self._session = self._open()
-        try:
-            async with self._session.request(
-                call.method,
-                URL(call.url, encoded=True),
-                headers=call.headers,
-                data=call.body,
-                allow_redirects=False,
-                ssl=self._context,
-            ) as answer:
-                return Answer(status=answer.status, body=await self._read(answer), headers=dict(answer.headers))
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise PeerUnavailable(f"no answer to {call.method} ({type(error).__name__})") from error
+        # Its own turn first: the time limit is for the exchange, not for waiting behind others of ours.
+        async with self._turns:
+            if self._session is None:
+                self._session = self._open()
+            try:
+                return await self._exchange(self._session, call)
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                raise PeerUnavailable(f"no answer to {call.method} ({type(error).__name__})") from error
+
+    async def _exchange(self, session: aiohttp.ClientSession, call: Call) -> Answer:
+        async with session.request(
+            call.method,
+            URL(call.url, encoded=True),
+            headers=call.headers,
+            data=call.body,
+            allow_redirects=False,
+            ssl=self._context,
+        ) as answer:
+            return Answer(status=answer.status, body=await self._read(answer), headers=dict(answer.headers))
 
     async def close(self) -> None:
         """Close all connections; it may be used again."""

@@ -29,6 +29,7 @@ from gateway.domain.authorities import AuthorityStanding
 from gateway.domain.bids import Award, Bid, Nomination, Order, PlanRun, Residual, Schedule
 from gateway.domain.compliance import ComplianceShortfall
 from gateway.domain.dispatch import CommandRoster, DispatchBatch, DispatchOutcome
+from gateway.domain.doors import CsmsCommand, OcpiRegistration
 from gateway.domain.errors import InvalidInput
 from gateway.domain.fleet import RegisterReading
 from gateway.domain.identity import Account
@@ -605,6 +606,20 @@ class ScheduleRecord(TextRow, table=True):
     connection_point: str
     delivery_day: str
     cause: str
+
+
+@record(CsmsCommand, at="sent_at")
+class CsmsCommandRecord(TextRow, table=True):
+    """Newest commands over doors, one row per charger; ordered by when they were sent."""
+
+    csms: str
+    charger: str
+    outcome: str
+
+
+@record(OcpiRegistration, at="registered_at")
+class OcpiRegistrationRecord(TextRow, table=True):
+    """How we and OCPI platforms know each other."""
 
 
 @record(Residual, at="start")

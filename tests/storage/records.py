@@ -63,6 +63,7 @@ from gateway.domain.topology import (
 from gateway.ports import OutboxItem
 from tests.storage.authority_records import authority_examples
 from tests.storage.dispatch_records import dispatch_examples
+from tests.storage.door_records import door_examples
 from tests.storage.market_records import market_examples
 from tests.storage.oscp_records import oscp_examples
 from tests.storage.program_records import program_examples
@@ -529,6 +530,7 @@ EXAMPLES: list[Any] = [
     *market_examples(TENANT, T0),
     *authority_examples(TENANT, T0),
     *dispatch_examples(TENANT, T0),
+    *door_examples(TENANT, T0),
     *oscp_examples(TENANT, T0),
     *steering_examples(TENANT, T0),
     *_MARKET,

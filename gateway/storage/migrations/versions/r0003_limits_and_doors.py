@@ -21,5 +21,7 @@ def upgrade() -> None:
     record_table("limitation_record", "box")
     record_table("steering_order_record", "box", "is_open bool")
     record_table("execution_proof_record", "box", "is_complete bool", compact=True)
+    record_table("csms_command_record", "csms", "charger", "outcome")
+    record_table("ocpi_registration_record")
     record_table("market_poll_record")
     record_table("source_ban_record")
