@@ -14,7 +14,7 @@ from gateway.domain.timegrid import Interval
 from gateway.domain.topology import CapacityGroup
 from gateway.ports import Put, StatedLimits
 from tests.fakes.clock import START
-from tests.services.scene import GRID, PLATFORM, TENANT, Scene
+from tests.services.scene import GRID, PLATFORM, SETTINGS, TENANT, Scene
 
 DSO = "oscp:dso-1"
 
@@ -185,3 +185,89 @@ async def test_o19_a_lost_authority_without_fallback_is_fail_safe_also_after_a_r
     await scene.services.signals.contact(GRID, "lpc:box", is_lost=False)
     assert await value(scene, 3 * 24 * 60) == 80.0
     assert [x.is_lost for x in scene.store.all(AuthorityStanding, TENANT)] == [False]
+
+
+async def test_o18_a_lost_capacity_provider_falls_back_within_a_second_and_comes_back_with_its_block() -> None:
+    scene = Scene(settings=replace(SETTINGS, lead=timedelta(0)))
+    platform = await scene.start()
+    desk = scene.services.signals
+    now = scene.clock.now()
+    whole = Interval(start=now, end=now + timedelta(days=1))
+    block, low = (replace(limit(name, kw), interval=whole) for name, kw in (("l1", 50.0), ("f1", 20.0)))
+    await desk.contact(GRID, DSO, is_lost=False)
+    await desk.state_limits(GRID, said(block, replace(low, kind=LimitKind.FALLBACK)))
+    await scene.pass_time(60)
+    assert 35.0 < platform.total("ch-1") <= 47.5
+    await desk.contact(GRID, DSO, is_lost=True)
+    await scene.turn()
+    assert sum(kw for name, kw in scene.limits().items() if name.startswith("ch-1")) <= 19.0 + 1e-6
+    await desk.contact(GRID, DSO, is_lost=False)
+    await scene.pass_time(600)
+    assert 35.0 < platform.total("ch-1") <= 47.5
+
+
+async def test_o20_a_gap_acts_is_written_down_once_and_survives_the_end_of_everything_said() -> None:
+    scene = await loaded()
+    desk = scene.services.signals
+    await desk.contact(GRID, DSO, is_lost=False)
+    await desk.state_limits(GRID, said(limit("l1", 50.0, 0, 10), limit("l2", 60.0, 20, 30)))
+    await desk.keep_up(TENANT)
+    seen = []
+    for minute in (12, 13, 22, 40, 41, 3 * 24 * 60):
+        scene.clock.set(at(minute))
+        await desk.keep_up(TENANT)
+        seen.append((await desk.resolve(GRID, "site-1", None)).kw)
+    assert seen == [20.0, 20.0, 60.0, 20.0, 20.0, 20.0]
+    texts = [entry.detail["why"] for entry in _audit(scene, "limit.binds")]
+    assert texts == [
+        "50.0 kW at site-1 by order of oscp:dso-1 until 2025-10-15 08:10Z",
+        "20.0 kW at site-1 by its fail-safe of oscp:dso-1 (it says nothing for this time) until 2025-10-15 08:20Z",
+        "60.0 kW at site-1 by order of oscp:dso-1 until 2025-10-15 08:30Z",
+        "20.0 kW at site-1 by its fail-safe of oscp:dso-1 (it says nothing for this time) until further notice",
+    ]
+    await scene.restart()
+    assert await value(scene, 3 * 24 * 60) == 20.0, "nothing that it said is remembered, that it must speak is"
+
+
+async def test_o20_a_capacity_group_without_a_word_is_fail_safe_from_the_moment_it_is_known() -> None:
+    scene = await loaded()
+    group = CapacityGroup(id=f"{DSO}:g", tenant=TENANT, authority=DSO, name="g", node="site-2")
+    await scene.store.seed(TENANT, group)
+    await scene.services.signals.keep_up(TENANT)
+    assert await value(scene, 5, "site-2") == 20.0
+    assert (
+        await scene.services.signals.resolve(GRID, "site-2", None, direction=Direction.EXPORT)
+    ).authority == "rating"
+
+
+async def test_a_loss_that_could_not_be_written_acts_and_is_written_when_the_store_is_back() -> None:
+    scene = await loaded()
+    desk = scene.services.signals
+    await desk.contact(GRID, DSO, is_lost=False)
+    await desk.state_limits(GRID, said(limit("l1", 50.0, 0, 20)))
+    scene.store.is_down = True
+    await desk.contact(GRID, DSO, is_lost=True)
+    assert DSO in desk.lost
+    scene.store.is_down = False
+    await desk.keep_up(TENANT)
+    await scene.restart()
+    assert DSO in scene.services.signals.lost
+    scene.store.is_down = True
+    with pytest.raises(StorageUnavailable):
+        await scene.services.signals.contact(GRID, DSO, is_lost=False)
+    assert DSO in scene.services.signals.lost, "who was found counts as found only when it is on disk"
+
+
+async def test_o39_a_limit_of_a_charger_itself_enters_and_leaves_and_its_silence_opens_nothing_else() -> None:
+    scene = await loaded()
+    desk, charger = scene.services.signals, "charger:ch-1-0"
+    await desk.state_limits(GRID, said(limit("n1", 30.0, 0, None, authority=charger), authority=charger))
+    assert await value(scene, 10) == 30.0
+    await desk.contact(GRID, charger, is_lost=True)
+    assert await value(scene, 10) == 30.0, "its last word goes on; its silence is no reason for a fail-safe"
+    await desk.state_limits(GRID, said(withdrawn=("n1",), authority=charger))
+    assert await value(scene, 10) == 80.0
+
+
+def _audit(scene: Scene, action: str) -> list[AuditEntry]:
+    return [entry for batch in scene.store.applied for entry in batch.audit if entry.action == action]

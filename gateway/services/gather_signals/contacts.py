@@ -33,10 +33,25 @@ class Contacts:
         """Take over rows: whoever was lost when the process ended still is."""
         store = self._scribe.store
         for tenant in self._scribe.tenants:
-            self._groups[tenant] = [row.record for row in await store.find(CapacityGroup, tenant, limit=MOST_ROWS)]
+            await self.refresh(tenant)
             standings = [row.record for row in await store.find(AuthorityStanding, tenant, limit=MOST_ROWS)]
             self._standings[tenant] = {one.id: one for one in standings}
             self._lost[tenant] |= {one.id for one in standings if one.is_lost}
+
+    async def refresh(self, tenant: str) -> None:
+        """Read again which nodes are in whose hands: the tree may have been imported anew."""
+        rows = await self._scribe.store.find(CapacityGroup, tenant, limit=MOST_ROWS)
+        groups = [row.record for row in rows]
+        if groups != self._groups.get(tenant):
+            self._groups[tenant] = groups
+            self._scribe.notify(tenant)
+
+    def unwritten(self, tenant: str) -> list[AuthorityStanding]:
+        """Return who was lost while the store failed, as it is to be remembered."""
+        lost = self._lost[tenant]
+        found = (self._changed(tenant, name, is_lost=True) for name in sorted(lost & set(self._said[tenant])))
+        known = self._standings[tenant]
+        return [one for one in found if one is not None and not (one.id in known and known[one.id].is_lost)]
 
     @property
     def lost(self) -> frozenset[str]:

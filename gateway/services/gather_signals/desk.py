@@ -23,6 +23,7 @@ from gateway.services.gather_signals.publishing import TariffPublisher
 from gateway.services.gather_signals.scribe import MOST_ROWS, Scribe, is_over
 from gateway.services.gather_signals.settings import SignalSettings, SignalSources
 from gateway.services.gather_signals.stated import StatedWords
+from gateway.services.gather_signals.watching import BindingWatch
 
 _OVER = frozenset({EventStatus.CANCELLED, EventStatus.COMPLETED})
 _LOG = logger("gather_signals")
@@ -64,6 +65,7 @@ class SignalGatherer:
         self._publisher = TariffPublisher(self.scribe)
         self._contacts = Contacts(self.scribe)
         self._words = StatedWords(self.scribe, self._contacts)
+        self._watch = BindingWatch(self.scribe, self._contacts)
         self.on_change = self.scribe.on_change
         """Called with the tenant whenever a limit or the contact with an authority changed."""
 
@@ -308,26 +310,30 @@ class SignalGatherer:
             await self._clock.sleep(self._settings.sweep)
 
     async def keep_up(self, tenant: str) -> None:
-        """Let default answers stand whose deadline has passed, and keep the prices of days that have come near.
+        """Let default answers stand whose deadline has passed, keep the prices of days that have come near, say who decides.
 
         Raises:
             StorageUnavailable: Nothing was kept.
         """
         principal = system_principal(tenant, "signals")
+        await self._contacts.refresh(tenant)
         async with self.scribe.lock(tenant):
             now = self._clock.now()
             events = self._ledger(tenant).events
             stood = [_stood(event) for event in events.values() if _is_decided_by_time(event, now)]
             published = await self._publisher.catch_up(principal, now)
-            if not stood and not published.records:
-                self._publisher.commit(published)
-                return
+            changes = await self._watch.look(principal, now)
+            standings = self._contacts.unwritten(tenant)
             entries = [self.scribe.entries.of(principal, "event.opt-stands", ("event", one.id)) for one in stood]
-            puts = (*stood, *published.records)
-            audit = (*entries, *published.audit)
-            batch = Batch(tenant=tenant, puts=tuple(Put(record=r) for r in puts), audit=audit)
-            await self.scribe.write(batch, stood, [])
+            puts = (*stood, *published.records, *standings)
+            audit = (*entries, *published.audit, *changes.audit)
+            if puts or audit:
+                batch = Batch(tenant=tenant, puts=tuple(Put(record=r) for r in puts), audit=audit)
+                await self.scribe.write(batch, stood, [])
             self._publisher.commit(published)
+            self._watch.commit(tenant, changes)
+            for standing in standings:
+                self._contacts.commit(standing)
 
     # ---------------------------------------------------------------- inside
 
@@ -335,7 +341,7 @@ class SignalGatherer:
         return self.scribe.ledger(tenant)
 
     def _node(self, tenant: str, node_id: str) -> Node:
-        node = self._sources.find_node(tenant, node_id)
+        node = self._sources.find_place(tenant, node_id)
         if node is None:
             raise NotFound("node", node_id)
         return node

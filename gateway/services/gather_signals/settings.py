@@ -57,6 +57,12 @@ def nobody_knows(tenant: str, node_id: str, grid: TimeGrid) -> FloatArray | None
     return None
 
 
+def no_charger(tenant: str, charger_id: str) -> Node | None:
+    """Say that no charger is known."""
+    del tenant, charger_id
+    return None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SignalSources:
     """What the desk asks of others; all answer from memory."""
@@ -69,3 +75,10 @@ class SignalSources:
     """What a tenant's node would draw at an instant; None when there is no past to take it from."""
     expected_kw: Callable[[str, str, TimeGrid], FloatArray | None] = nobody_knows
     """What a tenant's node would draw without an event, in kW per slot; None when nobody knows."""
+    find_charger: Callable[[str, str], Node | None] = no_charger
+    """Charger of a tenant by id, as the node that a limit of its own binds at."""
+
+    def find_place(self, tenant: str, name: str) -> Node | None:
+        """Return what a limit can bind at: a node or a charger of a tenant; None when there is none."""
+        node = self.find_node(tenant, name)
+        return self.find_charger(tenant, name) if node is None else node

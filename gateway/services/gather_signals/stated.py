@@ -54,5 +54,5 @@ class StatedWords:
             raise InvalidInput("limit.authority", f"must be {authority}")
         if limit.tenant != principal.tenant:
             raise InvalidInput("limit.tenant", "must be the tenant of the caller")
-        if self._scribe.sources.find_node(principal.tenant, limit.node) is None:
-            raise InvalidInput("limit.node", f"{limit.node} is not a node")
+        if self._scribe.sources.find_place(principal.tenant, limit.node) is None:
+            raise InvalidInput("limit.node", f"{limit.node} is not a node or charger")
