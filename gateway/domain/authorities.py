@@ -25,6 +25,12 @@ class StatedRules:
     """Losing contact with it puts its nodes to its fallback, else to their fail-safe."""
     is_forecast: bool = False
     """It says a limit for every instant: where none covers one, its fallback applies, else the node's fail-safe."""
+    most_times_rating: float | None = 10.0
+    """Collar: a limit over so many times the rating of its node is a slip of units and refused; None takes any."""
+
+    def __post_init__(self) -> None:
+        """Reject a collar under the rating itself."""
+        require_collar("stated.most_times_rating", self.most_times_rating)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +53,26 @@ class AuthorityStanding:
         if not protocol_of(self.id) or protocol_of(self.id) == self.id:
             raise InvalidInput("authority.id", "must be `{protocol}:{name}`")
         require_utc("authority.changed_at", self.changed_at)
+
+
+def require_collar(field: str, most_times_rating: float | None) -> None:
+    """Check a collar.
+
+    Raises:
+        InvalidInput: It is under the rating itself; `field` is named.
+    """
+    if most_times_rating is not None and not most_times_rating >= 1.0:
+        raise InvalidInput(field, "must be at least 1")
+
+
+def require_plausible(field: str, power_kw: float, rating_kw: float, most_times_rating: float | None) -> None:
+    """Check a power that somebody states for a node against the collar.
+
+    Raises:
+        InvalidInput: It is over the collar, as by a slip of W for kW; `field` is named.
+    """
+    if most_times_rating is not None and rating_kw > 0.0 and power_kw > most_times_rating * rating_kw:
+        raise InvalidInput(field, f"{power_kw:g} kW is over {most_times_rating:g} times the rating of {rating_kw:g} kW")
 
 
 def protocol_of(authority: str) -> str:

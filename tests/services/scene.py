@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
+from gateway.domain.authorities import StatedRules
 from gateway.domain.calm import CalmRules
 from gateway.domain.commands import FollowRules
 from gateway.domain.dispatch import DispatchState
@@ -186,6 +187,7 @@ class Scene:
         programs: dict[str, ProgramRules] | None = None,
         opt_rules: dict[str, OptRules] | None = None,
         resource_nodes: dict[str, dict[str, str]] | None = None,
+        stated: dict[str, StatedRules] | None = None,
     ) -> None:
         self.clock = HandClock()
         self.store = MemoryStore(self.clock)
@@ -196,6 +198,7 @@ class Scene:
         self.programs = {} if programs is None else programs
         self.opt_rules = {} if opt_rules is None else opt_rules
         self.resource_nodes = resource_nodes
+        self.stated = SignalSettings().stated if stated is None else stated
         self.baseline_kw: Callable[[str, str, datetime], float | None] = lambda tenant, node, at: None
         self.expected_kw: Callable[[str, str, TimeGrid], FloatArray | None] = lambda tenant, node, grid: None
         self.services = self._build()
@@ -217,7 +220,7 @@ class Scene:
                 baseline_kw=lambda tenant, node, at: self.baseline_kw(tenant, node, at),  # noqa: PLW0108  # tests change it
                 expected_kw=lambda tenant, node, grid: self.expected_kw(tenant, node, grid),  # noqa: PLW0108
             ),
-            settings=SignalSettings(programs=self.programs, store_patience_s=self._patience_s),
+            settings=SignalSettings(programs=self.programs, stated=self.stated, store_patience_s=self._patience_s),
         )
         follower = Follower(store=store, clock=clock, ids=ids, fleet=tracker.view, rules=RULES)
         dispatcher = Dispatcher(

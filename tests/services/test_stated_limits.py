@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from gateway.domain.authorities import AuthorityStanding
+from gateway.domain.authorities import AuthorityStanding, StatedRules
 from gateway.domain.errors import InvalidInput, PermissionRefused, StorageUnavailable
 from gateway.domain.evidence import AuditEntry
 from gateway.domain.limits import Binding, Direction, Limit, LimitKind, PhasePowers
@@ -14,7 +14,7 @@ from gateway.domain.timegrid import Interval
 from gateway.domain.topology import CapacityGroup
 from gateway.ports import Put, StatedLimits
 from tests.fakes.clock import START
-from tests.services.scene import GRID, PLATFORM, SETTINGS, TENANT, Scene
+from tests.services.scene import GRID, PLATFORM, SETTINGS, TENANT, Scene, event, message
 
 DSO = "oscp:dso-1"
 
@@ -154,6 +154,46 @@ async def test_a_limit_of_somebody_else_or_at_no_node_of_ours_is_refused_whole()
     assert not desk.stated_by(TENANT, DSO)
     with pytest.raises(PermissionRefused):
         await desk.state_limits(PLATFORM, said(limit("l1", 50.0)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        pytest.param({"max_kw": 50_000.0}, "limit.max_kw", id="g11-watts-for-kilowatts"),
+        pytest.param({"phase_max_kw": (None, 16_000.0, None)}, "limit.phase_max_kw", id="g11-watts-on-a-phase"),
+    ],
+)
+async def test_g11_a_slip_of_units_is_refused_by_the_collar_and_what_was_said_before_stays(
+    changes: dict[str, object], field: str
+) -> None:
+    scene = await loaded()
+    desk = scene.services.signals
+    await desk.state_limits(GRID, said(limit("l1", 50.0)))
+    with pytest.raises(InvalidInput) as caught:
+        await desk.state_limits(GRID, said(replace(limit("l2", 50.0), **changes)))  # type: ignore[arg-type]
+    assert caught.value.field == field
+    assert await value(scene, 10) == 50.0
+    await desk.state_limits(GRID, said(limit("l3", 800.0)))
+    assert (await desk.resolve(GRID, "site-1", None)).authority == "rating", "above the connection is no slip of units"
+
+
+async def test_g11_the_collar_is_set_by_authority() -> None:
+    scene = await loaded(stated={"oscp": StatedRules(most_times_rating=None)})
+    await scene.services.signals.state_limits(GRID, said(limit("l1", 50_000.0)))
+    assert await value(scene, 10) == 80.0
+    with pytest.raises(InvalidInput, match="must be at least 1"):
+        StatedRules(most_times_rating=0.5)
+
+
+async def test_g11_an_event_with_a_slip_of_units_is_refused_alone() -> None:
+    scene = await loaded()
+    slip, good = event("slip", max_kw=50_000.0), event("good", max_kw=40.0)
+    answers = await scene.services.signals.receive(GRID, message(slip, good))
+    assert [(a.opt.value, "over 100 times the rating" in a.description) for a in answers] == [
+        ("optOut", True),
+        ("optIn", False),
+    ]
+    assert {e.event_id for e in await scene.services.signals.events(GRID)} == {"good"}
 
 
 async def test_a_reduction_acts_from_memory_when_the_store_fails_and_nothing_opens() -> None:

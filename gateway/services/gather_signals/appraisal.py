@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import datetime
 
+from gateway.domain.authorities import require_plausible
 from gateway.domain.limits import Limit
 from gateway.domain.programs import OptDecision
 from gateway.domain.signals import GridEvent, Instruction, OptType
@@ -14,6 +15,10 @@ from gateway.services.gather_signals.settings import SignalSettings, SignalSourc
 
 BY_POLICY = "policy"
 """Who answered, when no person did."""
+_POWERS = frozenset(
+    {Instruction.IMPORT_LIMIT_KW, Instruction.IMPORT_SUBSCRIPTION_KW, Instruction.IMPORT_RESERVATION_KW}
+)
+"""What is stated in kW that a node may draw."""
 NOT_OURS = "target is not a node of ours"
 NOT_ENROLLED = "no node that it names is enrolled in the program"
 
@@ -34,6 +39,7 @@ class Appraiser:
             event = replace(event, nodes=agreements.enrolled(event, max(event.active.start, now)))
             if not event.nodes:
                 return event, NOT_ENROLLED
+        self._check_collar(event)
         event = self._with_baselines(event, now)
         event = replace(event, is_dry_run=agreements.is_dry_run(event.authority, event.market_context))
         limits = self.limits_if_followed(event, now)
@@ -61,6 +67,18 @@ class Appraiser:
         }
         around = Circumstances(rules_of=self._settings.rules_of, ratings_kw=ratings, now=now)
         return list(limits_of_events([meant], around))
+
+    def _check_collar(self, event: GridEvent) -> None:
+        """Refuse a power that no node could ever draw: a slip of W for kW would displace every true limit of the partner."""
+        collar = self._settings.rules_of(event).most_times_rating
+        ratings = [
+            found.max_import_kw
+            for name in event.nodes
+            if (found := self._sources.find_node(event.tenant, name)) is not None
+        ]
+        for interval in event.intervals:
+            if interval.instruction in _POWERS:
+                require_plausible("event.interval.value", interval.value, max(ratings), collar)
 
     def _with_baselines(self, event: GridEvent, now: datetime) -> GridEvent:
         """Return the event with the power that its values are measured from, fixed now so that asking later loosens nothing."""

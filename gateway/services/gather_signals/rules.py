@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from gateway.domain.authorities import require_collar
 from gateway.domain.errors import InvalidInput
 from gateway.domain.series import CarbonKind, PriceProduct
 
@@ -27,6 +28,8 @@ class ProgramRules:
     """Its events bind whatever we answer."""
     is_unconditional: bool = False
     """Losing contact with it puts its nodes to fallback or fail-safe; until first contact it counts as lost."""
+    most_times_rating: float | None = 100.0
+    """Collar: an event with a limit over so many times the rating of its node is a slip of units and refused; None takes any."""
     requires_enrolment: bool = False
     """Only nodes with an enrolment in force may be called."""
     price_zone: str = ""
@@ -38,6 +41,7 @@ class ProgramRules:
 
     def __post_init__(self) -> None:
         """Reject fractions outside [0, 1] and fractions that grow with the level."""
+        require_collar("program.most_times_rating", self.most_times_rating)
         for name, size in (("simple_fraction", 4), ("level_fraction", LEVEL_STEP_COUNT)):
             fractions = getattr(self, name)
             if len(fractions) != size or any(not 0.0 <= f <= 1.0 for f in fractions):

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from gateway.domain.authorities import StatedRules, require_plausible
 from gateway.domain.errors import InvalidInput
 from gateway.domain.identity import Permission, Principal
-from gateway.domain.limits import Limit
+from gateway.domain.limits import Direction, Limit
 from gateway.ports import Batch, Put, StatedLimits
 from gateway.services.gather_signals.contacts import Contacts
 from gateway.services.gather_signals.replacing import rows_after
@@ -54,5 +55,11 @@ class StatedWords:
             raise InvalidInput("limit.authority", f"must be {authority}")
         if limit.tenant != principal.tenant:
             raise InvalidInput("limit.tenant", "must be the tenant of the caller")
-        if self._scribe.sources.find_place(principal.tenant, limit.node) is None:
+        place = self._scribe.sources.find_place(principal.tenant, limit.node)
+        if place is None:
             raise InvalidInput("limit.node", f"{limit.node} is not a node or charger")
+        collar = (self._scribe.settings.stated_rules(authority) or StatedRules()).most_times_rating
+        rating_kw = place.max_import_kw if limit.direction is Direction.IMPORT else place.max_export_kw
+        require_plausible("limit.max_kw", limit.max_kw, rating_kw, collar)
+        for phase_kw in limit.phase_max_kw or ():
+            require_plausible("limit.phase_max_kw", 0.0 if phase_kw is None else phase_kw, rating_kw, collar)
