@@ -125,9 +125,10 @@ def _as_markup(body: bytes, policy: GuardPolicy) -> bytes:
         markup = markup[declaration.end() :]
     if b"\x00" in markup or markup.startswith(_BYTE_ORDER_MARK):
         raise MessageRejected(Reason.MALFORMED, "has a NUL byte or a byte order mark that is not at its start")
-    if b"<!" in markup and _MARKUP_DECLARATION.search(markup) is not None:
+    # One byte is found much faster than two of which the first is everywhere.
+    if b"!" in markup and _MARKUP_DECLARATION.search(markup) is not None:
         raise MessageRejected(Reason.FORBIDDEN_MARKUP, "has a document type or entity declaration")
-    if b"<?" in markup:
+    if b"?" in markup and b"<?" in markup:
         raise MessageRejected(Reason.FORBIDDEN_MARKUP, "has a processing instruction")
     could_be = len(markup) > _SHORTEST_ELEMENT * policy.max_elements
     if could_be and markup.count(b"<") > 2 * policy.max_elements:
