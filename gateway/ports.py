@@ -15,6 +15,7 @@ from gateway.domain.identity import Principal
 from gateway.domain.limits import Limit
 from gateway.domain.series import CarbonSeries, PriceSeries
 from gateway.domain.signals import EventAnswer, GridEvent, RawSignal, ResourceStatus, UsageReading
+from gateway.domain.system_series import SystemSeries
 from gateway.domain.timegrid import DeliveryDay, TimeGrid
 
 RecordT = TypeVar("RecordT")
@@ -408,6 +409,29 @@ class CarbonSource(Protocol):
 
     async def fetch(self, zone: str, day: DeliveryDay) -> CarbonSeries | None:
         """Return the intensity of a delivery day in g/kWh; None when nothing is published yet.
+
+        Raises:
+            PeerUnavailable: The source does not answer.
+            InvalidInput: The document breaks a rule.
+        """
+        ...
+
+
+class SystemSource(Protocol):
+    """A place that publishes what a zone's electricity system does or is expected to do."""
+
+    @property
+    def subject(self) -> str:
+        """What it is asked for, for example `load`."""
+        ...
+
+    @property
+    def is_forecast(self) -> bool:
+        """Whether it has values before the day begins."""
+        ...
+
+    async def fetch(self, zone: str, day: DeliveryDay) -> tuple[SystemSeries, ...]:
+        """Return the series of a delivery day in MW, gaps as None; nothing when nothing is published yet.
 
         Raises:
             PeerUnavailable: The source does not answer.

@@ -25,6 +25,7 @@ from gateway.app.peers import (
     nomination_desk_of,
     price_sources,
     push_server_of,
+    system_sources,
     tariff_carbon,
     tariff_prices,
     ven_of,
@@ -42,7 +43,7 @@ from gateway.observe import configure_logs, logger
 from gateway.openadr.health import PartnerBook
 from gateway.openadr.journal import ExchangeJournal
 from gateway.openadr.v20b.reader import keep_warm
-from gateway.ports import CarbonSource, Clock, Exchange, Ids, NominationDesk, PriceSource, Store, Worker
+from gateway.ports import CarbonSource, Clock, Exchange, Ids, NominationDesk, PriceSource, Store, SystemSource, Worker
 from gateway.rpc.bidding import BiddingServicer
 from gateway.rpc.dispatch import DispatchServicer
 from gateway.rpc.evidence import EvidenceServicer
@@ -146,7 +147,9 @@ def rpc_server(settings: Settings, world: World, services: Services) -> RpcServe
         dispatch=DispatchServicer(
             world.clock, services.dispatcher, services.follower, settings.rpc.heartbeat_real_seconds
         ),
-        market_data=MarketDataServicer(services.market, settings.time_zones),
+        market_data=MarketDataServicer(
+            world.store, world.clock, market=services.market, system=services.system, time_zones=settings.time_zones
+        ),
         bidding=BiddingServicer(
             store=world.store,
             clock=world.clock,
@@ -170,6 +173,7 @@ def _service_jobs(services: Services) -> list[Job]:
         Job(name="fleet", run=services.fleet.run),
         Job(name="beliefs", run=services.beliefs.run),
         Job(name="market-data", run=PublicationLoop(services.market).run),
+        Job(name="system-data", run=services.system.run),
         Job(name="price-histories", run=services.price_histories.follow),
         Job(name="plan", run=services.planner.run),
         Job(name="orders", run=services.submitter.run),
@@ -247,11 +251,13 @@ async def _world(settings: Settings, store: Store, clock: Clock, ids: Ids, http:
         desk = nomination_desk_of(settings.brp, await _portfolio(settings, store), http)
     prices: dict[PriceKey, tuple[PriceSource, ...]] = {}
     carbon: dict[str, tuple[CarbonSource, ...]] = {}
+    system: dict[str, tuple[SystemSource, ...]] = {}
     if market is not None:
         bans = SourceBans(store=store, clock=clock, ids=ids, tenant=settings.tenants[0])
         door = entsoe_endpoint(market, http, clock, worker, bans)
         prices = price_sources(market, door, http, clock, bans)
         carbon = carbon_sources(market, door, http, clock)
+        system = system_sources(market, door)
     elif settings.tariff is not None:
         prices, carbon = tariff_prices(settings.tariff, clock), tariff_carbon(settings.tariff, clock)
     return World(
@@ -263,6 +269,7 @@ async def _world(settings: Settings, store: Store, clock: Clock, ids: Ids, http:
         carbon=carbon,
         exchange=exchange,
         nomination_desk=desk,
+        system=system,
     )
 
 

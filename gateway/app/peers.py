@@ -22,6 +22,7 @@ from gateway.market_data.entsoe import (
     EntsoeImbalanceSource,
     EntsoePriceSource,
 )
+from gateway.market_data.entsoe_system import EntsoeSystemSource
 from gateway.market_data.market_rules import load_market_rules
 from gateway.market_data.sgip_file import SgipCarbonFile
 from gateway.market_data.tariff import TariffPriceSource, load_tariff
@@ -47,6 +48,7 @@ from gateway.ports import (
     SignalDesk,
     StatusDesk,
     Store,
+    SystemSource,
     UsageDesk,
     Worker,
 )
@@ -110,6 +112,13 @@ def price_sources(
     if not found:
         raise InvalidInput("market.feeds", "must name a source of prices, or market.entsoe_url be set")
     return {(market.zone, product): sources for product, sources in found.items()}
+
+
+def system_sources(market: MarketSettings, endpoint: EntsoeEndpoint | None) -> dict[str, tuple[SystemSource, ...]]:
+    """Return what else ENTSO-E is asked for about the market's zone."""
+    if endpoint is None:
+        return {}
+    return {market.zone: tuple(EntsoeSystemSource(endpoint=endpoint, subject=one) for one in market.system)}
 
 
 def _platform_prices(market: MarketSettings, endpoint: EntsoeEndpoint) -> dict[PriceProduct, tuple[PriceSource, ...]]:

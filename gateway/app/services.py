@@ -1,7 +1,7 @@
 """All services of one gateway, wired to each other by callables and to the world by ports."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, time, timedelta
 
 from gateway.app.peers import PriceKey
@@ -12,14 +12,14 @@ from gateway.domain.programs import OptDecision
 from gateway.domain.series import CarbonKind, PriceProduct
 from gateway.domain.signals import GridEvent, OptType
 from gateway.grid_settings import ProgramSettings
-from gateway.ports import CarbonSource, Clock, Exchange, Ids, NominationDesk, PriceSource, Store, Worker
+from gateway.ports import CarbonSource, Clock, Exchange, Ids, NominationDesk, PriceSource, Store, SystemSource, Worker
 from gateway.services.admit import Admission
 from gateway.services.believe_stays import StayBeliefs
 from gateway.services.decide_opt import OptDecider, OptMode, OptRules
 from gateway.services.declare_availability import AvailabilityDesk
 from gateway.services.expect_power import PowerExpectation
 from gateway.services.follow_dispatch import Follower
-from gateway.services.gather_market_data import GatherSettings, MarketDataGatherer, PriceHistories
+from gateway.services.gather_market_data import GatherSettings, MarketDataGatherer, PriceHistories, SystemGatherer
 from gateway.services.gather_signals import (
     ProgramDesk,
     ProgramRules,
@@ -50,6 +50,7 @@ class World:
     carbon: dict[str, tuple[CarbonSource, ...]]
     exchange: Exchange
     nomination_desk: NominationDesk
+    system: dict[str, tuple[SystemSource, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +68,7 @@ class Services:
     dispatcher: Dispatcher
     follower: Follower
     market: MarketDataGatherer
+    system: SystemGatherer
     price_histories: PriceHistories
     planner: BidPlanner
     reviewer: BidReviewer
@@ -107,6 +109,7 @@ def wire_services(settings: Settings, world: World) -> Services:
             carbon_sources=world.carbon,
             settings=_gather_settings(settings),
         ),
+        system=SystemGatherer(store=store, clock=clock, sources=world.system, settings=_gather_settings(settings)),
         price_histories=PriceHistories(
             store=store, clock=clock, at_once=[(tenant, *key) for tenant in tenants for key in world.prices]
         ),

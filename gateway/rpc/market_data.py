@@ -1,6 +1,6 @@
 """MarketDataService: prices and carbon with where they come from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Protocol
@@ -8,7 +8,7 @@ from typing import Protocol
 from typing_extensions import override
 
 from gateway.domain.errors import InvalidInput, NotFound
-from gateway.domain.identity import Principal
+from gateway.domain.identity import Permission, Principal
 from gateway.domain.series import (
     CarbonBasis,
     CarbonKind,
@@ -19,14 +19,20 @@ from gateway.domain.series import (
     PriceSeries,
     Quality,
 )
+from gateway.domain.system_series import SystemKind, SystemSeries
 from gateway.domain.timegrid import DeliveryDay, TimeGrid
+from gateway.ports import Clock, Store, Stored
 from gateway.rpc import convert
 from gateway.rpc.door import Context, caller
+from gateway.rpc.watching import LOOK_AGAIN, RowWatch
 from gateway.v1 import market_data_service_pb2 as pb
 from gateway.v1 import market_data_service_pb2_grpc as pb_grpc
+from gateway.wakeup import woken_by
 
 _PRODUCTS = {getattr(pb, f"PRICE_PRODUCT_{product.name}"): product for product in PriceProduct}
 """Both sides name a product by the same word."""
+_PRODUCT_NUMBERS = {product: number for number, product in _PRODUCTS.items()}
+_SYSTEM_KINDS = {getattr(pb, f"SYSTEM_KIND_{kind.name}"): kind for kind in SystemKind}
 _QUALITIES = {
     Quality.FINAL: pb.QUALITY_FINAL,
     Quality.PRELIMINARY: pb.QUALITY_PRELIMINARY,
@@ -71,12 +77,25 @@ class MarketDoor(Protocol):
         ...
 
 
+class SystemDoor(Protocol):
+    """What this servicer needs of `services.gather_market_data.SystemGatherer`."""
+
+    async def series(self, principal: Principal, zone: str, kind: SystemKind, day: DeliveryDay) -> SystemSeries:
+        """Return the newest series of a delivery day; raises NotFound."""
+        ...
+
+
 class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
     """Translates market data messages."""
 
-    def __init__(self, market: MarketDoor, time_zones: Mapping[str, str]) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, *, market: MarketDoor, system: SystemDoor, time_zones: Mapping[str, str]
+    ) -> None:
         """Remember who has the data and which IANA time zone the market of each zone has."""
+        self._store = store
+        self._clock = clock
         self._market = market
+        self._system = system
         self._time_zones = dict(time_zones)
 
     @override
@@ -129,12 +148,61 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
             issue_time=None if series.issued_at is None else convert.timestamp(series.issued_at),
         )
 
+    @override
+    async def GetSystemSeries(self, request: pb.GetSystemSeriesRequest, context: Context) -> pb.GetSystemSeriesResponse:
+        """Return demand, or a forecast of demand, wind or sun, of a delivery day."""
+        if request.kind not in _SYSTEM_KINDS:
+            raise InvalidInput("kind", "is required")
+        day = self._day(request.zone, request.delivery_day)
+        series = await self._system.series(caller(), request.zone, _SYSTEM_KINDS[request.kind], day)
+        return pb.GetSystemSeriesResponse(
+            id=series.id,
+            resolution_minutes=int(series.grid.step.total_seconds()) // 60,
+            points=_points(series.grid, series.power_mw),
+            source=series.source,
+            publish_time=None if series.published_at is None else convert.timestamp(series.published_at),
+            fetch_time=convert.timestamp(series.fetched_at),
+            licence=series.licence,
+        )
+
+    @override
+    async def WatchMarketData(
+        self, request: pb.WatchMarketDataRequest, context: Context
+    ) -> AsyncIterator[pb.WatchMarketDataResponse]:
+        """Stream delivery days as their prices change."""
+        principal = caller()
+        principal.require(Permission.MARKET_READ)
+        watch = RowWatch(self._store, self._clock, MarketDayStatus, principal.tenant, request.resume_token)
+        async with woken_by(self._store, self._clock, (MarketDayStatus,)) as wake:
+            while True:
+                for row in await watch.newer():
+                    watch.passed(row)
+                    if request.zone in {"", row.record.zone}:
+                        yield _day_message(row, watch.token)
+                await wake.wait(self._clock.now() + LOOK_AGAIN)
+
     def _day(self, zone: str, iso_day: str) -> DeliveryDay:
         time_zone = self._time_zones.get(convert.required_text("zone", zone))
         if time_zone is None:
             raise NotFound("zone", zone)
         day = date.fromisoformat(convert.iso_day("delivery_day", iso_day))
         return DeliveryDay(day=day, zone=time_zone)
+
+
+def _day_message(row: Stored[MarketDayStatus], token: str) -> pb.WatchMarketDataResponse:
+    status = row.record
+    return pb.WatchMarketDataResponse(
+        resume_token=token,
+        event_time=convert.timestamp(row.written_at),
+        zone=status.zone,
+        delivery_day=status.day,
+        product=_PRODUCT_NUMBERS[status.product],
+        state=getattr(pb, f"MARKET_DAY_STATE_{status.state.name}"),
+        missing_count=status.missing_count,
+        series_id="" if status.series_id is None else status.series_id,
+        note=status.note,
+        cross_check=status.cross_check,
+    )
 
 
 def _points(grid: TimeGrid, values: Sequence[Decimal | float | None]) -> list[pb.SeriesPoint]:

@@ -45,6 +45,8 @@ _OF_SERVICE: dict[str, dict[str, Permission]] = {
     "MarketDataService": {
         "GetPrices": Permission.MARKET_READ,
         "GetCarbon": Permission.MARKET_READ,
+        "GetSystemSeries": Permission.MARKET_READ,
+        "WatchMarketData": Permission.MARKET_READ,
     },
     "BiddingService": {
         "PlanBid": Permission.BID_DRAFT,

@@ -51,6 +51,7 @@ from gateway.domain.settlement import EventPerformance, MeteredPeriod, Settlemen
 from gateway.domain.signals import GridEvent, RawSignal, ReportRequest, SeenNonce, VenRegistration
 from gateway.domain.steering import Limitation
 from gateway.domain.steering_orders import ExecutionProof, SteeringOrder
+from gateway.domain.system_series import SystemSeries
 from gateway.domain.topology import CapacityGroup, Charger, ConnectionPoint, Node, Portfolio
 from gateway.storage import codec
 
@@ -524,6 +525,14 @@ class CarbonSeriesRecord(TextRow, table=True):
     zone: str
     kind: str
     source: str
+
+
+@record(SystemSeries, at="grid.start")
+class SystemSeriesRecord(TextRow, table=True):
+    """Demand and forecasts of wind and sun; ordered by the first slot."""
+
+    zone: str
+    kind: str
 
 
 @record(MarketPoll, at="asked_at")

@@ -196,6 +196,82 @@ CARBON_SCOPE_CONSUMPTION: CarbonScope.ValueType  # 2
 """Used in the zone, with what flows in and out."""
 Global___CarbonScope: _TypeAlias = CarbonScope  # noqa: Y015
 
+class _SystemKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SystemKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SystemKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SYSTEM_KIND_UNSPECIFIED: _SystemKind.ValueType  # 0
+    """Not set; refused on input."""
+    SYSTEM_KIND_LOAD: _SystemKind.ValueType  # 1
+    """Demand as it was."""
+    SYSTEM_KIND_LOAD_FORECAST: _SystemKind.ValueType  # 2
+    """Demand as it was expected the day before."""
+    SYSTEM_KIND_SOLAR_FORECAST: _SystemKind.ValueType  # 3
+    """Solar production as it was expected the day before."""
+    SYSTEM_KIND_WIND_ONSHORE_FORECAST: _SystemKind.ValueType  # 4
+    """Production of wind on land as it was expected the day before."""
+    SYSTEM_KIND_WIND_OFFSHORE_FORECAST: _SystemKind.ValueType  # 5
+    """Production of wind at sea as it was expected the day before."""
+
+class SystemKind(_SystemKind, metaclass=_SystemKindEnumTypeWrapper):
+    """What a power of the electricity system is the power of."""
+
+SYSTEM_KIND_UNSPECIFIED: SystemKind.ValueType  # 0
+"""Not set; refused on input."""
+SYSTEM_KIND_LOAD: SystemKind.ValueType  # 1
+"""Demand as it was."""
+SYSTEM_KIND_LOAD_FORECAST: SystemKind.ValueType  # 2
+"""Demand as it was expected the day before."""
+SYSTEM_KIND_SOLAR_FORECAST: SystemKind.ValueType  # 3
+"""Solar production as it was expected the day before."""
+SYSTEM_KIND_WIND_ONSHORE_FORECAST: SystemKind.ValueType  # 4
+"""Production of wind on land as it was expected the day before."""
+SYSTEM_KIND_WIND_OFFSHORE_FORECAST: SystemKind.ValueType  # 5
+"""Production of wind at sea as it was expected the day before."""
+Global___SystemKind: _TypeAlias = SystemKind  # noqa: Y015
+
+class _MarketDayState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MarketDayStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MarketDayState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MARKET_DAY_STATE_UNSPECIFIED: _MarketDayState.ValueType  # 0
+    """Not set."""
+    MARKET_DAY_STATE_WAITING: _MarketDayState.ValueType  # 1
+    """Nothing is published."""
+    MARKET_DAY_STATE_PARTIAL: _MarketDayState.ValueType  # 2
+    """Some periods have a price."""
+    MARKET_DAY_STATE_COMPLETE: _MarketDayState.ValueType  # 3
+    """All periods have a price."""
+    MARKET_DAY_STATE_LATE: _MarketDayState.ValueType  # 4
+    """Prices are late."""
+    MARKET_DAY_STATE_DECOUPLED: _MarketDayState.ValueType  # 5
+    """The deadline of the coupling passed without any price."""
+    MARKET_DAY_STATE_FALLBACK: _MarketDayState.ValueType  # 6
+    """A stand-in is used."""
+
+class MarketDayState(_MarketDayState, metaclass=_MarketDayStateEnumTypeWrapper):
+    """How far the prices of a delivery day have come."""
+
+MARKET_DAY_STATE_UNSPECIFIED: MarketDayState.ValueType  # 0
+"""Not set."""
+MARKET_DAY_STATE_WAITING: MarketDayState.ValueType  # 1
+"""Nothing is published."""
+MARKET_DAY_STATE_PARTIAL: MarketDayState.ValueType  # 2
+"""Some periods have a price."""
+MARKET_DAY_STATE_COMPLETE: MarketDayState.ValueType  # 3
+"""All periods have a price."""
+MARKET_DAY_STATE_LATE: MarketDayState.ValueType  # 4
+"""Prices are late."""
+MARKET_DAY_STATE_DECOUPLED: MarketDayState.ValueType  # 5
+"""The deadline of the coupling passed without any price."""
+MARKET_DAY_STATE_FALLBACK: MarketDayState.ValueType  # 6
+"""A stand-in is used."""
+Global___MarketDayState: _TypeAlias = MarketDayState  # noqa: Y015
+
 @_typing.final
 class SeriesPoint(_message.Message):
     """One slot of a series."""
@@ -437,3 +513,173 @@ class GetCarbonResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__issue_time) -> _WhichOneofReturnType__issue_time | None: ...
 
 Global___GetCarbonResponse: _TypeAlias = GetCarbonResponse  # noqa: Y015
+
+@_typing.final
+class GetSystemSeriesRequest(_message.Message):
+    """Asks for a series of the electricity system."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ZONE_FIELD_NUMBER: _builtins.int
+    DELIVERY_DAY_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    zone: _builtins.str
+    """Bidding zone."""
+    delivery_day: _builtins.str
+    """Delivery day as ISO date in the market's time zone."""
+    kind: Global___SystemKind.ValueType
+    """Kind."""
+    def __init__(
+        self,
+        *,
+        zone: _builtins.str = ...,
+        delivery_day: _builtins.str = ...,
+        kind: Global___SystemKind.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_day", b"delivery_day", "kind", b"kind", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSystemSeriesRequest: _TypeAlias = GetSystemSeriesRequest  # noqa: Y015
+
+@_typing.final
+class GetSystemSeriesResponse(_message.Message):
+    """A series of the electricity system of a delivery day, MW."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    RESOLUTION_MINUTES_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    PUBLISH_TIME_FIELD_NUMBER: _builtins.int
+    FETCH_TIME_FIELD_NUMBER: _builtins.int
+    LICENCE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Series id."""
+    resolution_minutes: _builtins.int
+    """Slot length in minutes."""
+    source: _builtins.str
+    """Where from."""
+    licence: _builtins.str
+    """Licence of the data."""
+    @_builtins.property
+    def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeriesPoint]:
+        """Slots in order, values in MW."""
+
+    @_builtins.property
+    def publish_time(self) -> _timestamp_pb2.Timestamp:
+        """When the source published; absent when it does not say."""
+
+    @_builtins.property
+    def fetch_time(self) -> _timestamp_pb2.Timestamp:
+        """When we fetched."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        resolution_minutes: _builtins.int = ...,
+        points: _abc.Iterable[Global___SeriesPoint] | None = ...,
+        source: _builtins.str = ...,
+        publish_time: _timestamp_pb2.Timestamp | None = ...,
+        fetch_time: _timestamp_pb2.Timestamp | None = ...,
+        licence: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_publish_time", b"_publish_time", "fetch_time", b"fetch_time", "publish_time", b"publish_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_publish_time", b"_publish_time", "fetch_time", b"fetch_time", "id", b"id", "licence", b"licence", "points", b"points", "publish_time", b"publish_time", "resolution_minutes", b"resolution_minutes", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__publish_time: _TypeAlias = _typing.Literal["publish_time"]  # noqa: Y015
+    _WhichOneofArgType__publish_time: _TypeAlias = _typing.Literal["_publish_time", b"_publish_time"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__publish_time) -> _WhichOneofReturnType__publish_time | None: ...
+
+Global___GetSystemSeriesResponse: _TypeAlias = GetSystemSeriesResponse  # noqa: Y015
+
+@_typing.final
+class WatchMarketDataRequest(_message.Message):
+    """Asks for changes of market data."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """Token of the last message that was received; empty for a snapshot first."""
+    zone: _builtins.str
+    """Only this zone; empty for all."""
+    def __init__(
+        self,
+        *,
+        resume_token: _builtins.str = ...,
+        zone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["resume_token", b"resume_token", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchMarketDataRequest: _TypeAlias = WatchMarketDataRequest  # noqa: Y015
+
+@_typing.final
+class WatchMarketDataResponse(_message.Message):
+    """A delivery day whose prices changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    DELIVERY_DAY_FIELD_NUMBER: _builtins.int
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    MISSING_COUNT_FIELD_NUMBER: _builtins.int
+    SERIES_ID_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    CROSS_CHECK_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """To resume after this message."""
+    zone: _builtins.str
+    """Zone."""
+    delivery_day: _builtins.str
+    """Delivery day as ISO date in the market's time zone."""
+    product: Global___PriceProduct.ValueType
+    """Product."""
+    state: Global___MarketDayState.ValueType
+    """How far it has come."""
+    missing_count: _builtins.int
+    """Delivery periods without a price."""
+    series_id: _builtins.str
+    """Series that counts now; empty while there is none. Another id means other prices."""
+    note: _builtins.str
+    """What is special about it."""
+    cross_check: _builtins.str
+    """What a second source says."""
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """When it changed."""
+
+    def __init__(
+        self,
+        *,
+        resume_token: _builtins.str = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        zone: _builtins.str = ...,
+        delivery_day: _builtins.str = ...,
+        product: Global___PriceProduct.ValueType = ...,
+        state: Global___MarketDayState.ValueType = ...,
+        missing_count: _builtins.int = ...,
+        series_id: _builtins.str = ...,
+        note: _builtins.str = ...,
+        cross_check: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cross_check", b"cross_check", "delivery_day", b"delivery_day", "event_time", b"event_time", "missing_count", b"missing_count", "note", b"note", "product", b"product", "resume_token", b"resume_token", "series_id", b"series_id", "state", b"state", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchMarketDataResponse: _TypeAlias = WatchMarketDataResponse  # noqa: Y015

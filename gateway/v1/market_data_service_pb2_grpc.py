@@ -45,6 +45,16 @@ class MarketDataServiceStub:
                 request_serializer=gateway_dot_v1_dot_market__data__service__pb2.GetCarbonRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_market__data__service__pb2.GetCarbonResponse.FromString,
                 _registered_method=True)
+        self.GetSystemSeries = channel.unary_unary(
+                '/gateway.v1.MarketDataService/GetSystemSeries',
+                request_serializer=gateway_dot_v1_dot_market__data__service__pb2.GetSystemSeriesRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_market__data__service__pb2.GetSystemSeriesResponse.FromString,
+                _registered_method=True)
+        self.WatchMarketData = channel.unary_stream(
+                '/gateway.v1.MarketDataService/WatchMarketData',
+                request_serializer=gateway_dot_v1_dot_market__data__service__pb2.WatchMarketDataRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_market__data__service__pb2.WatchMarketDataResponse.FromString,
+                _registered_method=True)
 
 
 class MarketDataServiceServicer:
@@ -65,6 +75,21 @@ class MarketDataServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetSystemSeries(self, request, context):
+        """Returns demand, or a forecast of demand, wind or sun, of a delivery day.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchMarketData(self, request, context):
+        """Streams how far the prices of each delivery day have come: a snapshot (or everything since the resume token), then every
+        change: values that arrive, are revised, compared, late, decoupled or stood in for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MarketDataServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +102,16 @@ def add_MarketDataServiceServicer_to_server(servicer, server):
                     servicer.GetCarbon,
                     request_deserializer=gateway_dot_v1_dot_market__data__service__pb2.GetCarbonRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_market__data__service__pb2.GetCarbonResponse.SerializeToString,
+            ),
+            'GetSystemSeries': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSystemSeries,
+                    request_deserializer=gateway_dot_v1_dot_market__data__service__pb2.GetSystemSeriesRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_market__data__service__pb2.GetSystemSeriesResponse.SerializeToString,
+            ),
+            'WatchMarketData': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchMarketData,
+                    request_deserializer=gateway_dot_v1_dot_market__data__service__pb2.WatchMarketDataRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_market__data__service__pb2.WatchMarketDataResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +169,60 @@ class MarketDataService:
             '/gateway.v1.MarketDataService/GetCarbon',
             gateway_dot_v1_dot_market__data__service__pb2.GetCarbonRequest.SerializeToString,
             gateway_dot_v1_dot_market__data__service__pb2.GetCarbonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSystemSeries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.MarketDataService/GetSystemSeries',
+            gateway_dot_v1_dot_market__data__service__pb2.GetSystemSeriesRequest.SerializeToString,
+            gateway_dot_v1_dot_market__data__service__pb2.GetSystemSeriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchMarketData(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/gateway.v1.MarketDataService/WatchMarketData',
+            gateway_dot_v1_dot_market__data__service__pb2.WatchMarketDataRequest.SerializeToString,
+            gateway_dot_v1_dot_market__data__service__pb2.WatchMarketDataResponse.FromString,
             options,
             channel_credentials,
             insecure,

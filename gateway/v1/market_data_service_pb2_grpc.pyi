@@ -37,6 +37,12 @@ class MarketDataServiceStub:
     """Returns the prices of a delivery day."""
     GetCarbon: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.GetCarbonRequest, _market_data_service_pb2.GetCarbonResponse]
     """Returns the carbon intensity of a delivery day."""
+    GetSystemSeries: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.GetSystemSeriesRequest, _market_data_service_pb2.GetSystemSeriesResponse]
+    """Returns demand, or a forecast of demand, wind or sun, of a delivery day."""
+    WatchMarketData: _grpc.UnaryStreamMultiCallable[_market_data_service_pb2.WatchMarketDataRequest, _market_data_service_pb2.WatchMarketDataResponse]
+    """Streams how far the prices of each delivery day have come: a snapshot (or everything since the resume token), then every
+    change: values that arrive, are revised, compared, late, decoupled or stood in for.
+    """
 
 @_typing.type_check_only
 class MarketDataServiceAsyncStub(MarketDataServiceStub):
@@ -47,6 +53,12 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     """Returns the prices of a delivery day."""
     GetCarbon: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.GetCarbonRequest, _market_data_service_pb2.GetCarbonResponse]  # type: ignore[assignment]
     """Returns the carbon intensity of a delivery day."""
+    GetSystemSeries: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.GetSystemSeriesRequest, _market_data_service_pb2.GetSystemSeriesResponse]  # type: ignore[assignment]
+    """Returns demand, or a forecast of demand, wind or sun, of a delivery day."""
+    WatchMarketData: _aio.UnaryStreamMultiCallable[_market_data_service_pb2.WatchMarketDataRequest, _market_data_service_pb2.WatchMarketDataResponse]  # type: ignore[assignment]
+    """Streams how far the prices of each delivery day have come: a snapshot (or everything since the resume token), then every
+    change: values that arrive, are revised, compared, late, decoupled or stood in for.
+    """
 
 class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
     """Prices and carbon."""
@@ -66,5 +78,23 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_market_data_service_pb2.GetCarbonResponse, _abc.Awaitable[_market_data_service_pb2.GetCarbonResponse]]:
         """Returns the carbon intensity of a delivery day."""
+
+    @_abc_1.abstractmethod
+    def GetSystemSeries(
+        self,
+        request: _market_data_service_pb2.GetSystemSeriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_market_data_service_pb2.GetSystemSeriesResponse, _abc.Awaitable[_market_data_service_pb2.GetSystemSeriesResponse]]:
+        """Returns demand, or a forecast of demand, wind or sun, of a delivery day."""
+
+    @_abc_1.abstractmethod
+    def WatchMarketData(
+        self,
+        request: _market_data_service_pb2.WatchMarketDataRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_market_data_service_pb2.WatchMarketDataResponse], _abc.AsyncIterator[_market_data_service_pb2.WatchMarketDataResponse]]:
+        """Streams how far the prices of each delivery day have come: a snapshot (or everything since the resume token), then every
+        change: values that arrive, are revised, compared, late, decoupled or stood in for.
+        """
 
 def add_MarketDataServiceServicer_to_server(servicer: MarketDataServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

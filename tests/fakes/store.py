@@ -29,6 +29,7 @@ TIME_FIELDS = {
     "Limit": "interval.start",
     "Limitation": "since",
     "MarketDayStatus": "checked_at",
+    "MarketPoll": "asked_at",
     "MeteredPeriod": "start",
     "Nomination": "created_at",
     "Order": "created_at",
@@ -46,7 +47,9 @@ TIME_FIELDS = {
     "SeenNonce": "seen_at",
     "Session": "arrival",
     "Settlement": "settled_at",
+    "SourceBan": "banned_at",
     "SteeringOrder": "received_at",
+    "SystemSeries": "grid.start",
     "VenRegistration": "registered_at",
 }
 

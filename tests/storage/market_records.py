@@ -3,11 +3,24 @@
 from datetime import datetime, timedelta
 
 from gateway.domain.market_asking import MarketPoll, SourceBan
+from gateway.domain.system_series import SystemKind, SystemSeries
+from gateway.domain.timegrid import TimeGrid
 
 
 def market_examples(tenant: str, t0: datetime) -> list[object]:
     """Return the examples for a tenant, their times around an instant."""
     return [
+        SystemSeries(
+            id="BE:load:2026-03-29:1",
+            zone="BE",
+            kind=SystemKind.WIND_OFFSHORE_FORECAST,
+            grid=TimeGrid(start=t0, count=3),
+            power_mw=(0.0, None, -12.5),
+            source="entsoe",
+            published_at=t0,
+            fetched_at=t0 + timedelta(minutes=1),
+            licence="made up",
+        ),
         MarketPoll(
             id="BE:day-ahead-sdac:2026-03-29",
             tenant=tenant,

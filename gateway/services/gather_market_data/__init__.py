@@ -10,6 +10,7 @@ from gateway.services.gather_market_data.loop import PublicationLoop
 from gateway.services.gather_market_data.revisions import as_known
 from gateway.services.gather_market_data.settings import GatherSettings
 from gateway.services.gather_market_data.stand_in import shifted_series
+from gateway.services.gather_market_data.system import SystemGatherer
 
 __all__ = [
     "GatherSettings",
@@ -19,6 +20,7 @@ __all__ = [
     "PriceOrigin",
     "PublicationLoop",
     "SourceBans",
+    "SystemGatherer",
     "as_known",
     "shifted_series",
 ]

@@ -23,5 +23,6 @@ def upgrade() -> None:
     record_table("execution_proof_record", "box", "is_complete bool", compact=True)
     record_table("csms_command_record", "csms", "charger", "outcome")
     record_table("ocpi_registration_record")
+    record_table("system_series_record", "zone", "kind")
     record_table("market_poll_record")
     record_table("source_ban_record")
