@@ -135,7 +135,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[list[Job]]:
 def rpc_server(settings: Settings, world: World, services: Services) -> RpcServer:
     """Return the gRPC server over the services; it does not listen yet."""
     servicers = Servicers(
-        fleet=FleetServicer(world.store, services.fleet),
+        fleet=FleetServicer(world.store, services.fleet, services.signals),
         signals=SignalsServicer(
             world.store,
             world.clock,

@@ -165,6 +165,7 @@ def _wire_control(settings: Settings, world: World) -> _Control:
     opt_of = _LateOpt()
     sources = SignalSources(
         find_node=fleet.find_node,
+        find_charger=fleet.find_charger,
         decide=opt_of,
         baseline_kw=LatestPower(fleet),
         expected_kw=PowerExpectation(fleet.node_power, clock),

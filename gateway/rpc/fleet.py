@@ -12,8 +12,9 @@ from gateway.domain.errors import InvalidInput
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.sessions import DriverGoal, Session, SessionState
 from gateway.domain.topology import Charger, ConnectionPoint, Node, NodeKind
-from gateway.ports import Store
+from gateway.ports import LimitDesk, Store
 from gateway.rpc import convert
+from gateway.rpc.charger_limits import state_charger_limits
 from gateway.rpc.door import Context, caller
 from gateway.services.track_fleet import MeterHistory, TelemetryBatch
 from gateway.v1 import fleet_service_pb2 as pb
@@ -63,10 +64,11 @@ class FleetDoor(Protocol):
 class FleetServicer(pb_grpc.FleetServiceServicer):
     """Translates fleet messages."""
 
-    def __init__(self, store: Store, fleet: FleetDoor) -> None:
-        """Remember where rows are read and who tracks the fleet."""
+    def __init__(self, store: Store, fleet: FleetDoor, limits: LimitDesk) -> None:
+        """Remember where rows are read, who tracks the fleet and where limits that chargers announce go."""
         self._store = store
         self._fleet = fleet
+        self._limits = limits
 
     @override
     async def ListNodes(self, request: pb.ListNodesRequest, context: Context) -> pb.ListNodesResponse:
@@ -135,6 +137,14 @@ class FleetServicer(pb_grpc.FleetServiceServicer):
             caller(), history, request_id=convert.required_text("request_id", request.request_id)
         )
         return pb.ReportMeterHistoryResponse(accepted_count=count)
+
+    @override
+    async def ReportChargerLimits(
+        self, request: pb.ReportChargerLimitsRequest, context: Context
+    ) -> pb.ReportChargerLimitsResponse:
+        """Keep what a charger announces that somebody else limits it to."""
+        count = await state_charger_limits(caller(), request, self._store, self._limits)
+        return pb.ReportChargerLimitsResponse(limit_count=count)
 
     @override
     async def StreamTelemetry(

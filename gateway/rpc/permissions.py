@@ -18,6 +18,7 @@ _OF_SERVICE: dict[str, dict[str, Permission]] = {
         "ListChargerStates": Permission.FLEET_READ,
         "ReportSessions": Permission.FLEET_WRITE,
         "ReportMeterHistory": Permission.TELEMETRY_WRITE,
+        "ReportChargerLimits": Permission.FLEET_WRITE,
         "StreamTelemetry": Permission.TELEMETRY_WRITE,
     },
     "SignalsService": {

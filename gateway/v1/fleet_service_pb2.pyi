@@ -648,6 +648,108 @@ class ReportMeterHistoryResponse(_message.Message):
 Global___ReportMeterHistoryResponse: _TypeAlias = ReportMeterHistoryResponse  # noqa: Y015
 
 @_typing.final
+class ChargerLimitBlock(_message.Message):
+    """A bound on a charger over a time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    MAX_POWER_KW_FIELD_NUMBER: _builtins.int
+    max_power_kw: _builtins.float
+    """Bound in kW, at least 0."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """From when."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when; absent: until it is cleared."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        max_power_kw: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expire_time", b"_expire_time", "expire_time", b"expire_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expire_time", b"_expire_time", "expire_time", b"expire_time", "max_power_kw", b"max_power_kw", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expire_time: _TypeAlias = _typing.Literal["expire_time"]  # noqa: Y015
+    _WhichOneofArgType__expire_time: _TypeAlias = _typing.Literal["_expire_time", b"_expire_time"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expire_time) -> _WhichOneofReturnType__expire_time | None: ...
+
+Global___ChargerLimitBlock: _TypeAlias = ChargerLimitBlock  # noqa: Y015
+
+@_typing.final
+class ReportChargerLimitsRequest(_message.Message):
+    """Reports the limits that one source puts on one charger; they replace what the source was reported to say before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CHARGER_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    IS_GRID_CRITICAL_FIELD_NUMBER: _builtins.int
+    IS_CLEARED_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key, required."""
+    charger_id: _builtins.str
+    """Charger of the caller's platform."""
+    source: _builtins.str
+    """Who limits it, as the charger says: for example `EMS`, `SO`, `CSO` or `Other`."""
+    is_grid_critical: _builtins.bool
+    """True when the charger says that it is critical for the grid."""
+    is_cleared: _builtins.bool
+    """True when the source no longer limits it; then without blocks."""
+    @_builtins.property
+    def blocks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChargerLimitBlock]:
+        """When and how far; at least one unless cleared."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        charger_id: _builtins.str = ...,
+        source: _builtins.str = ...,
+        is_grid_critical: _builtins.bool = ...,
+        is_cleared: _builtins.bool = ...,
+        blocks: _abc.Iterable[Global___ChargerLimitBlock] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "charger_id", b"charger_id", "is_cleared", b"is_cleared", "is_grid_critical", b"is_grid_critical", "request_id", b"request_id", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportChargerLimitsRequest: _TypeAlias = ReportChargerLimitsRequest  # noqa: Y015
+
+@_typing.final
+class ReportChargerLimitsResponse(_message.Message):
+    """Says that it is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_COUNT_FIELD_NUMBER: _builtins.int
+    limit_count: _builtins.int
+    """Number of limits of the source that are on disk now."""
+    def __init__(
+        self,
+        *,
+        limit_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit_count", b"limit_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportChargerLimitsResponse: _TypeAlias = ReportChargerLimitsResponse  # noqa: Y015
+
+@_typing.final
 class StreamTelemetryRequest(_message.Message):
     """One batch of measurements, columnar: one value per charger of the index."""
 

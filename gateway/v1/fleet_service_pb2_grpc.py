@@ -65,6 +65,11 @@ class FleetServiceStub:
                 request_serializer=gateway_dot_v1_dot_fleet__service__pb2.ListChargerStatesRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_fleet__service__pb2.ListChargerStatesResponse.FromString,
                 _registered_method=True)
+        self.ReportChargerLimits = channel.unary_unary(
+                '/gateway.v1.FleetService/ReportChargerLimits',
+                request_serializer=gateway_dot_v1_dot_fleet__service__pb2.ReportChargerLimitsRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_fleet__service__pb2.ReportChargerLimitsResponse.FromString,
+                _registered_method=True)
         self.StreamTelemetry = channel.stream_stream(
                 '/gateway.v1.FleetService/StreamTelemetry',
                 request_serializer=gateway_dot_v1_dot_fleet__service__pb2.StreamTelemetryRequest.SerializeToString,
@@ -119,6 +124,14 @@ class FleetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportChargerLimits(self, request, context):
+        """Reports what a charger announces that somebody else limits it to, or no longer does (OCPP NotifyChargingLimit and
+        ClearedChargingLimit). It binds beside every other limit. Idempotent: the newest report of a charger and source is what holds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StreamTelemetry(self, request_iterator, context):
         """Streams measurements up; each batch is acknowledged once it is safe.
         """
@@ -158,6 +171,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.ListChargerStates,
                     request_deserializer=gateway_dot_v1_dot_fleet__service__pb2.ListChargerStatesRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_fleet__service__pb2.ListChargerStatesResponse.SerializeToString,
+            ),
+            'ReportChargerLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportChargerLimits,
+                    request_deserializer=gateway_dot_v1_dot_fleet__service__pb2.ReportChargerLimitsRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_fleet__service__pb2.ReportChargerLimitsResponse.SerializeToString,
             ),
             'StreamTelemetry': grpc.stream_stream_rpc_method_handler(
                     servicer.StreamTelemetry,
@@ -328,6 +346,33 @@ class FleetService:
             '/gateway.v1.FleetService/ListChargerStates',
             gateway_dot_v1_dot_fleet__service__pb2.ListChargerStatesRequest.SerializeToString,
             gateway_dot_v1_dot_fleet__service__pb2.ListChargerStatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportChargerLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.FleetService/ReportChargerLimits',
+            gateway_dot_v1_dot_fleet__service__pb2.ReportChargerLimitsRequest.SerializeToString,
+            gateway_dot_v1_dot_fleet__service__pb2.ReportChargerLimitsResponse.FromString,
             options,
             channel_credentials,
             insecure,

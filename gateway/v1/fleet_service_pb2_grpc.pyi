@@ -47,6 +47,10 @@ class FleetServiceStub:
     """
     ListChargerStates: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.ListChargerStatesRequest, _fleet_service_pb2.ListChargerStatesResponse]
     """Lists what is known of each charger now, and what is wrong with it: of the caller's platform, or of the tenant for people."""
+    ReportChargerLimits: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.ReportChargerLimitsRequest, _fleet_service_pb2.ReportChargerLimitsResponse]
+    """Reports what a charger announces that somebody else limits it to, or no longer does (OCPP NotifyChargingLimit and
+    ClearedChargingLimit). It binds beside every other limit. Idempotent: the newest report of a charger and source is what holds.
+    """
     StreamTelemetry: _grpc.StreamStreamMultiCallable[_fleet_service_pb2.StreamTelemetryRequest, _fleet_service_pb2.StreamTelemetryResponse]
     """Streams measurements up; each batch is acknowledged once it is safe."""
 
@@ -69,6 +73,10 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """
     ListChargerStates: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.ListChargerStatesRequest, _fleet_service_pb2.ListChargerStatesResponse]  # type: ignore[assignment]
     """Lists what is known of each charger now, and what is wrong with it: of the caller's platform, or of the tenant for people."""
+    ReportChargerLimits: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.ReportChargerLimitsRequest, _fleet_service_pb2.ReportChargerLimitsResponse]  # type: ignore[assignment]
+    """Reports what a charger announces that somebody else limits it to, or no longer does (OCPP NotifyChargingLimit and
+    ClearedChargingLimit). It binds beside every other limit. Idempotent: the newest report of a charger and source is what holds.
+    """
     StreamTelemetry: _aio.StreamStreamMultiCallable[_fleet_service_pb2.StreamTelemetryRequest, _fleet_service_pb2.StreamTelemetryResponse]  # type: ignore[assignment]
     """Streams measurements up; each batch is acknowledged once it is safe."""
 
@@ -124,6 +132,16 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_service_pb2.ListChargerStatesResponse, _abc.Awaitable[_fleet_service_pb2.ListChargerStatesResponse]]:
         """Lists what is known of each charger now, and what is wrong with it: of the caller's platform, or of the tenant for people."""
+
+    @_abc_1.abstractmethod
+    def ReportChargerLimits(
+        self,
+        request: _fleet_service_pb2.ReportChargerLimitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_service_pb2.ReportChargerLimitsResponse, _abc.Awaitable[_fleet_service_pb2.ReportChargerLimitsResponse]]:
+        """Reports what a charger announces that somebody else limits it to, or no longer does (OCPP NotifyChargingLimit and
+        ClearedChargingLimit). It binds beside every other limit. Idempotent: the newest report of a charger and source is what holds.
+        """
 
     @_abc_1.abstractmethod
     def StreamTelemetry(

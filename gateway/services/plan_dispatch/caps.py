@@ -1,7 +1,7 @@
 """What may flow through every node now: limits and ratings with headroom, and what the schedule asks for."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -100,6 +100,13 @@ def read_caps(view: FleetView, orders: Orders, margins: Margins, place: Mapping[
         schedules=followed,
         next_change=min(changes, default=None),
     )
+
+
+def changing_by(caps: Caps, change: datetime | None) -> Caps:
+    """Return the caps with one more instant at which something changes; None: there is none."""
+    if change is None or (caps.next_change is not None and caps.next_change <= change):
+        return caps
+    return replace(caps, next_change=change)
 
 
 def _resolved(node: Node, orders: Orders, at: datetime) -> Resolution:

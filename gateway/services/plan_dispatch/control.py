@@ -12,7 +12,8 @@ from gateway.domain.calm import CalmState, CapRelief, Marks, TrackingError
 from gateway.domain.commands import CommandBook
 from gateway.domain.fleet import FleetView
 from gateway.observe import logger
-from gateway.services.plan_dispatch.caps import Margins, Orders, read_caps
+from gateway.services.plan_dispatch.caps import Margins, Orders, changing_by, read_caps
+from gateway.services.plan_dispatch.charger_limits import within_charger_limits
 from gateway.services.plan_dispatch.link import DispatchLink
 from gateway.services.plan_dispatch.picture import ControlPorts, Picture
 from gateway.services.plan_dispatch.sender import Sender
@@ -61,6 +62,7 @@ class Control:
         self._calm = CalmState(0, np.zeros(0))
         self._charger_ids: tuple[str, ...] | None = None
         self._node_place: dict[str, int] = {}
+        self._charger_place: dict[str, int] = {}
         self._clock_ahead_s: float | None = None
         self._tracking = TrackingError(settings.headroom_window.total_seconds())
         self._relief = CapRelief()
@@ -122,7 +124,13 @@ class Control:
             guaranteed_min_kw=settings.guaranteed_min_kw,
             lead=settings.lead,
         )
-        wants = read_wants(view, self._departures.of(view, now), settings.believed_energy_kwh, seconds)
+        wants, own_change = within_charger_limits(
+            read_wants(view, self._departures.of(view, now), settings.believed_energy_kwh, seconds),
+            view,
+            orders.limits,
+            self._charger_place,
+            (now, settings.lead),
+        )
         is_connected = self.is_connected(len(view.max_kw))
         in_force = np.where(is_connected, book.in_force_kw(view.lapsed_kw, seconds), 0.0)
         is_present = view.has_session | (np.nan_to_num(view.power_kw) > _IDLE_KW)
@@ -131,15 +139,17 @@ class Control:
         # A lease that nobody renews may open when it ends: others make room before it does.
         soon = seconds + (settings.tick + settings.lead).total_seconds()
         lapsing = book.counted_kw(view.lapsed_kw, view.power_kw, soon, desk.rules)
-        counted = np.where(is_present, np.where(is_loose, np.maximum(counted, lapsing), counted), 0.0)
+        # A car may come to a charger that nobody hears of: out of reach, an empty one counts as well.
+        counted = np.where(is_loose, np.maximum(counted, lapsing), np.where(is_present, counted, 0.0))
         return Picture(
             at=now,
             view=view,
             book=book,
-            caps=read_caps(view, orders, margins, self._node_place, now),
+            caps=changing_by(read_caps(view, orders, margins, self._node_place, now), own_change),
             wants=wants,
             is_connected=is_connected,
             is_loose=is_loose,
+            is_present=is_present,
             in_force_kw=in_force,
             counted_kw=counted,
             extra_kw=np.where(is_loose, np.maximum(counted - in_force, 0.0), 0.0),
@@ -173,7 +183,7 @@ class Control:
             return
         self._charger_ids = view.tree.charger_ids
         self._node_place = {node_id: i for i, node_id in enumerate(view.tree.node_ids)}
-        place = {charger_id: i for i, charger_id in enumerate(view.tree.charger_ids)}
+        place = self._charger_place = {charger_id: i for i, charger_id in enumerate(view.tree.charger_ids)}
         for link in self.links.values():
             link.bind(place)
         self._calm = CalmState(len(place), self._shares(len(place)))

@@ -14,7 +14,7 @@ from gateway.domain.evidence import AuditEntry, content_hash
 from gateway.domain.fleet import FleetView, RegisterReading, TelemetryBatch
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.sessions import Session, SessionState
-from gateway.domain.topology import Charger, ConnectionPoint, Node
+from gateway.domain.topology import Charger, ConnectionPoint, Node, charger_node
 from gateway.ports import Batch, Clock, Ids, Put, Store
 from gateway.services.track_fleet.closing import metered_periods, register_readings
 from gateway.services.track_fleet.history import MeterHistory, MeterHistoryKeeper
@@ -128,6 +128,12 @@ class FleetTracker:
         """Return a node of a tenant's tree; None when there is none."""
         state = self._states.get(tenant)
         return None if state is None else state.node_of.get(node_id)
+
+    def find_charger(self, tenant: str, charger_id: str) -> Node | None:
+        """Return a charger of a tenant as the node that limits of its own bind at; None when there is none."""
+        state = self._states.get(tenant)
+        place = None if state is None else state.charger_place.get(charger_id)
+        return None if state is None or place is None else charger_node(state.chargers[place])
 
     def node_power(self, tenant: str, node_id: str, since: datetime) -> tuple[list[datetime], FloatArray]:
         """Return the recent past of what the chargers below a node drew.
