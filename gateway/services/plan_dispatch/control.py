@@ -139,8 +139,7 @@ class Control:
         # A lease that nobody renews may open when it ends: others make room before it does.
         soon = seconds + (settings.tick + settings.lead).total_seconds()
         lapsing = book.counted_kw(view.lapsed_kw, view.power_kw, soon, desk.rules)
-        # A car may come to a charger that nobody hears of: out of reach, an empty one counts as well.
-        counted = np.where(is_loose, np.maximum(counted, lapsing), np.where(is_present, counted, 0.0))
+        counted = np.where(is_present, np.where(is_loose, np.maximum(counted, lapsing), counted), 0.0)
         return Picture(
             at=now,
             view=view,
@@ -149,7 +148,6 @@ class Control:
             wants=wants,
             is_connected=is_connected,
             is_loose=is_loose,
-            is_present=is_present,
             in_force_kw=in_force,
             counted_kw=counted,
             extra_kw=np.where(is_loose, np.maximum(counted - in_force, 0.0), 0.0),
