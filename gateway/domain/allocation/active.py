@@ -1,112 +1,143 @@
 """Who charges when not all can: a charger draws nothing or at least its minimum (6 A for AC, IEC 61851-1)."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from gateway.domain.allocation.levels import TOLERANCE_KW, BoolArray, Bound, FloatArray, IntArray, TreeLevels
+from gateway.domain.allocation.frames import Bounds, Frame
+from gateway.domain.allocation.levels import TOLERANCE_KW, BoolArray, FloatArray, IntArray
 
+_KEY_BITS = 62
+_MOST_PRIORITY_BITS = 40
 _REPAIR_ROUNDS = 8
 """With different minima or bounds per phase: how often chargers that were left out are offered what remains."""
 
 
 def active_set(
-    levels: TreeLevels, bounds: Sequence[Bound], candidates: BoolArray, size_kw: FloatArray, priority: FloatArray
+    frame: Frame, bounds: Bounds, size_kw: FloatArray, priority: FloatArray, need: FloatArray | None = None
 ) -> BoolArray:
-    """Return the candidates that stay, shape (C,): per node, bottom-up, the highest priorities whose sizes fit every bound.
+    """Return which items stay, shape (K,): per node, bottom-up, the highest priorities whose sizes fit every bound.
 
     With one size for all and totals alone this is the greedy algorithm on a laminar matroid and finds the set of highest total
     priority exactly (Edmonds 1971). Otherwise it is greedy by priority, and no charger is left out that still fits.
 
     Args:
-        levels: The tree.
-        bounds: Most that may flow through each node, in total and per phase.
-        candidates: Who may charge, shape (C,).
-        size_kw: What each needs at least, shape (C,).
-        priority: Higher first, shape (C,).
+        frame: Who may charge.
+        bounds: Most that may flow through each node, in total and per phase; shares of the items.
+        size_kw: What each needs at least.
+        priority: Higher first.
+        need: What all sizes count at each node, shape (B, N), where it is known already.
     """
-    active = _kept(levels, bounds, candidates, size_kw, priority)
-    if len(bounds) == 1 and not _differ(size_kw[candidates]):
-        return active
-    for _ in range(_REPAIR_ROUNDS):
-        used = np.where(active, size_kw, 0.0)
-        left = [Bound(bound.share, bound.room_kw - levels.totals(bound.counted(used))) for bound in bounds]
-        fits = candidates & ~active
-        for bound in left:
-            fits &= _fits(levels, bound, size_kw)
-        if not fits.any():
-            break
-        active = active | _kept(levels, left, fits, size_kw, priority)
-    return active
+    size = bounds.share * size_kw
+    need = frame.totals(size) if need is None else need
+    tight = (need > bounds.room_kw + TOLERANCE_KW).any(axis=1)
+    if not tight.any():
+        return np.ones(len(size_kw), dtype=bool)
+    stays = _kept(frame, Bounds(size[tight], bounds.room_kw[tight]), need[tight], priority)
+    if len(bounds.share) > 1 or _differ(size_kw):
+        stays[~stays] = _offered(frame, Bounds(size, bounds.room_kw), stays, priority)
+    return stays
 
 
 def _differ(sizes_kw: FloatArray) -> bool:
     return bool(sizes_kw.size) and float(sizes_kw.max() - sizes_kw.min()) > TOLERANCE_KW
 
 
-def _fits(levels: TreeLevels, left: Bound, size_kw: FloatArray) -> BoolArray:
-    """Return whose size fits below every node above it, shape (C,)."""
-    room = np.append(left.room_kw, np.inf) + TOLERANCE_KW
-    size = left.counted(size_kw)
-    fits = np.ones(len(size), dtype=bool)
-    for node in levels.node:
-        fits &= (size <= room[node]) | (size <= 0.0)
-    return fits
+def _offered(frame: Frame, sizes: Bounds, stays: BoolArray, priority: FloatArray) -> BoolArray:
+    """Return which of the items that were left out still fit beside those that stay, highest priority first.
+
+    Args:
+        frame: All items.
+        sizes: Size of each item in each bound, in place of its share.
+        stays: Items that stay.
+        priority: Higher first.
+    """
+    room = sizes.room_kw - frame.totals(sizes.share * stays)
+    is_out = np.logical_not(stays)
+    out = frame.subset(is_out)
+    size, first = sizes.share.compress(is_out, axis=1), priority[is_out]
+    found = np.zeros(len(first), dtype=bool)
+    place = np.arange(len(first))
+    for _ in range(_REPAIR_ROUNDS):
+        fits = (size <= out.spread(_least_above(out, room)) + TOLERANCE_KW) | (size <= 0.0)
+        can: BoolArray = np.logical_and.reduce(fits, axis=0)
+        if not can.any():
+            break
+        out, size, first, place = out.subset(can), size.compress(can, axis=1), first[can], place[can]
+        new = _kept(out, Bounds(size, room), out.totals(size), first)
+        found[place[new]] = True
+        room = room - out.totals(size * new)
+        rest = np.logical_not(new)
+        out, size, first, place = out.subset(rest), size.compress(rest, axis=1), first[rest], place[rest]
+    return found
 
 
-def _kept(
-    levels: TreeLevels, bounds: Sequence[Bound], candidates: BoolArray, size_kw: FloatArray, priority: FloatArray
-) -> BoolArray:
-    active = candidates
-    for bound in bounds:
-        active = _kept_by_one(levels, bound, active, bound.counted(size_kw), priority)
-    return active
+def _least_above(frame: Frame, room: FloatArray) -> FloatArray:
+    """Return for each node the least of its own room and that of every node above it, shape (B, N)."""
+    least = room.copy()
+    parent = frame.levels.parent
+    for nodes in frame.levels.nodes_at[-2::-1]:
+        least[:, nodes] = np.minimum(least[:, nodes], least[:, parent[nodes]])
+    return least
 
 
-def _kept_by_one(
-    levels: TreeLevels, bound: Bound, candidates: BoolArray, size: FloatArray, priority: FloatArray
-) -> BoolArray:
-    active = candidates.copy()
-    caps = np.append(bound.room_kw, np.inf) + TOLERANCE_KW
-    need = levels.totals(np.where(active, size, 0.0))
-    if (need <= caps[:-1]).all():
-        return active
-    for nodes, node in zip(levels.nodes_at, levels.node, strict=True):
-        is_tight = np.zeros(len(caps), dtype=bool)
-        is_tight[nodes] = need[nodes] > caps[nodes]
-        if not is_tight.any():
-            continue
-        index = np.flatnonzero(active & is_tight[node] & (size > 0.0))
-        order = index[_by_node_and_priority(node[index], priority[index])]
-        keeps = _greedy_runs(node[order], size[order], caps)
-        active[order[~keeps]] = False
-        need = levels.totals(np.where(active, size, 0.0))
-    return active
+def _kept(frame: Frame, sizes: Bounds, need: FloatArray, priority: FloatArray) -> BoolArray:
+    """Return which items stay when every bound drops the lowest priorities of its full nodes, deepest nodes first."""
+    stays = np.ones(len(priority), dtype=bool)
+    for row, room in enumerate(sizes.room_kw):
+        size, caps = sizes.share[row], room + TOLERANCE_KW
+        load = need[row] if stays.all() else frame.totals((size * stays)[None, :])[0]
+        for nodes in frame.levels.nodes_at:
+            full = nodes[load[nodes] > caps[nodes]]
+            if not len(full):
+                continue
+            stays[_dropped(frame, full, size, stays, caps, priority)] = False
+            load = frame.totals((size * stays)[None, :])[0]
+    return stays
 
 
-def _greedy_runs(node: IntArray, size_kw: FloatArray, caps: FloatArray) -> BoolArray:
-    """Accept items in order within each run of equal nodes while they fit; who does not fit is skipped.
+def _dropped(  # one row of one bound
+    frame: Frame, full: IntArray, size: FloatArray, stays: BoolArray, caps: FloatArray, priority: FloatArray
+) -> IntArray:
+    """Return the items below full nodes of one level that do not fit."""
+    at, counts = frame.below(full)
+    run = np.repeat(np.arange(len(full)), counts)
+    counted = stays[at] & (size[at] > 0.0)
+    at, run = at[counted], run[counted]
+    order = _by_run_and_priority(run, priority[at])
+    at, run = at[order], run[order]
+    return at[~_greedy_runs(run, size[at], caps[full])]
+
+
+def _greedy_runs(run: IntArray, size_kw: FloatArray, caps: FloatArray) -> BoolArray:
+    """Accept items in order within each run while they fit its cap; who does not fit is skipped.
 
     One round per distinct size at most: once an item does not fit, no later one of its size or larger does.
     """
-    starts = np.flatnonzero(np.r_[True, node[1:] != node[:-1]])
-    run = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(node)]))
-    keeps = np.ones(len(node), dtype=bool)
-    position = np.arange(len(node))
+    starts = np.flatnonzero(np.append(True, run[1:] != run[:-1]))
+    group = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(run))))
+    keeps = np.ones(len(run), dtype=bool)
+    cap, position = caps[run], np.arange(len(run))
     while True:
         used = np.cumsum(np.where(keeps, size_kw, 0.0))
-        before = np.r_[0.0, used][starts]
-        misfit = keeps & (used - before[run] > caps[node])
-        if not misfit.any():
+        before = np.append(0.0, used)[starts]
+        misfit = np.flatnonzero(keeps & (used - before[group] > cap))
+        if not len(misfit):
             return keeps
-        first = np.full(len(starts), len(node), dtype=np.int64)
-        np.minimum.at(first, run[misfit], position[misfit])
-        limit = np.where(first < len(node), size_kw[np.minimum(first, len(node) - 1)], np.inf)
-        keeps &= ~((position >= first[run]) & (size_kw >= limit[run]))
+        first = np.full(len(starts), len(run), dtype=np.int64)
+        first[group[misfit[::-1]]] = misfit[::-1]  # the last one written is the first misfit of its group
+        limit = np.where(first < len(run), size_kw[np.minimum(first, len(run) - 1)], np.inf)
+        keeps &= ~((position >= first[group]) & (size_kw >= limit[group]))
 
 
-def _by_node_and_priority(node: IntArray, priority: FloatArray) -> IntArray:
-    """Return the order by node, then highest priority first; one sort, and a quick one where chargers lie by node already."""
-    low, high = float(priority.min()), float(priority.max())
-    behind = (high - priority) / max((high - low) * 1.001, TOLERANCE_KW)  # in [0, 1): never reaches the next node
-    return np.argsort(node + behind, kind="stable")
+def _by_run_and_priority(run: IntArray, priority: FloatArray) -> IntArray:
+    """Return the order by run, then highest priority first, then place.
+
+    Run, priority and place are packed into one whole number: a sort of unique numbers needs not be stable, is therefore quick, and
+    gives the same order everywhere. Priorities closer together than the bits left for them (24 or more) resolve are equal.
+    """
+    count = len(run)
+    place_bits = count.bit_length()
+    bits = min(_MOST_PRIORITY_BITS, _KEY_BITS - place_bits - int(run[-1] if count else 0).bit_length())
+    high = float(priority.max(initial=-np.inf))
+    span = max(high - float(priority.min(initial=np.inf)), TOLERANCE_KW)
+    behind = ((high - priority) / span * (2**bits - 1)).astype(np.int64)
+    return np.argsort((run << (bits + place_bits)) + (behind << place_bits) + np.arange(count))

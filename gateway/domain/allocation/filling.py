@@ -2,18 +2,16 @@
 
 A charger's level is its power above the minimum over its weight. Progressive filling raises all levels together; whoever meets a
 full row (a node, or one phase of a node) or its own wish stops (Bertsekas and Gallager, Data Networks, 6.5.2). Here without its
-steps: the rows of one kind form a tree, so one pass bottom-up solves them exactly for given levels elsewhere. A car on several
+steps: the rows of one bound form a tree, so one pass bottom-up solves them exactly for given levels elsewhere. A car on several
 phases stands in several trees. Each round therefore brackets every level: from below by what each tree gives when the others give
 all they might, from above by what it gives when the others give the least they must. Where both agree the level is final; the
 smallest level that is not final agrees in every round, so that the rounds end. Totals alone need half a round.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 
-from gateway.domain.allocation.levels import BoolArray, Bound, FloatArray, IntArray, TreeLevels
+from gateway.domain.allocation.frames import Bounds, Frame, raise_up
+from gateway.domain.allocation.levels import BoolArray, FloatArray, IntArray
 
 _MOST_ROUNDS = 1000
 """Rounds end by themselves; this bounds them should rounding errors keep two brackets apart."""
@@ -21,114 +19,83 @@ _SAME_LEVEL = 1e-12
 """Levels closer than this, relative to their size, are the same."""
 
 
-def fill(
-    levels: TreeLevels, bounds: Sequence[Bound], chosen: BoolArray, weight: FloatArray, most: FloatArray
-) -> FloatArray:
-    """Return what each charger gets above its minimum, shape (C,): 0 for those not chosen.
+def fill(frame: Frame, bounds: Bounds, weight: FloatArray, most: FloatArray) -> FloatArray:
+    """Return what each item of a frame gets above its minimum, shape (K,).
 
     Args:
-        levels: The tree.
-        bounds: What remains at the nodes when everybody chosen draws its minimum.
-        chosen: Who charges.
+        frame: Who charges.
+        bounds: What remains at the nodes when everybody draws its minimum; shares of the items.
         weight: Share of each, above 0.
         most: Most that each can use above its minimum, kW.
     """
-    above = np.zeros(len(chosen))
-    items = levels.walk[chosen[levels.walk]]
-    ends = most[items] / weight[items]
-    trees = [_Tree.of(levels, bound, items, weight) for bound in bounds]
-    upper = [np.full(len(items), np.inf) for _ in trees]
+    ends = most / weight
+    final, place = ends.copy(), np.arange(len(ends))
+    slope, room = bounds.share * weight, bounds.room_kw
+    stop = np.repeat(ends[None, :], len(slope), axis=0)
     for _ in range(_MOST_ROUNDS):
-        lower = [tree.levels_within(_least(ends, upper, but=k)) for k, tree in enumerate(trees)]
-        sure = _least(ends, lower)
-        binding = [bool(np.isfinite(level).any()) for level in lower]
-        if sum(binding) <= 1:
-            above[items] = sure * weight[items]
+        lower = _levels_within(frame, slope, room, stop)
+        is_met = np.isfinite(lower)
+        binds: BoolArray = np.logical_or.reduce(is_met, axis=1)
+        final[place] = np.minimum(ends, lower.min(axis=0, initial=np.inf))
+        if int(binds.sum()) <= 1:
             break
-        trees = [tree for tree, binds in zip(trees, binding, strict=True) if binds]
-        lower = [level for level, binds in zip(lower, binding, strict=True) if binds]
-        upper = [tree.levels_within(_least(ends, lower, but=k)) for k, tree in enumerate(trees)]
-        is_final = _least(ends, upper) <= sure + _SAME_LEVEL * (1.0 + sure)
-        above[items] = sure * weight[items]
-        if is_final.all():
+        # Rows that are not full when everybody takes all it may never are: who meets no full row is done.
+        met: BoolArray = np.logical_or.reduce(is_met, axis=0)
+        frame, place, ends = frame.subset(met), place.compress(met), ends.compress(met)
+        slope, lower = _part(slope, binds, met), _part(lower, binds, met)
+        room, sure = room[binds], final.take(place)
+        upper = _levels_within(frame, slope, room, _but_own(ends, lower))
+        goes_on = np.minimum(ends, upper.min(axis=0)) > sure + _SAME_LEVEL * (1.0 + sure)
+        if not goes_on.any():
             break
-        goes_on = ~is_final
-        trees = [tree.without(is_final, sure) for tree in trees]
-        upper, ends, items = [level[goes_on] for level in upper], ends[goes_on], items[goes_on]
-    return above
+        room = np.maximum(room - frame.totals(slope * (sure * ~goes_on)), 0.0)
+        frame, place, ends = frame.subset(goes_on), place.compress(goes_on), ends.compress(goes_on)
+        slope = slope.compress(goes_on, axis=1)
+        stop = _but_own(ends, upper.compress(goes_on, axis=1))
+    return final * weight
 
 
-def _least(ends: FloatArray, levels: Sequence[FloatArray], *, but: int = -1) -> FloatArray:
-    """Return the smallest of the ends and all levels but one."""
-    least = ends
-    for k, level in enumerate(levels):
-        if k != but:
-            least = np.minimum(least, level)
+def _part(values: FloatArray, rows: BoolArray, items: BoolArray) -> FloatArray:
+    """Return some of the rows and items, shape (B, K)."""
+    return values.compress(rows, axis=0).compress(items, axis=1)
+
+
+def _but_own(ends: FloatArray, levels: FloatArray) -> FloatArray:
+    """Return for each bound the least of an item's end and of its levels by all other bounds, shape (B, K)."""
+    least = np.repeat(ends[None, :], len(levels), axis=0)
+    for row, level in enumerate(levels):
+        for other in range(len(levels)):
+            if other != row:
+                np.minimum(least[other], level, out=least[other])
     return least
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Tree:
-    """The rows of one bound with the items that count in them; items lie in walking order."""
+def _levels_within(frame: Frame, slope: FloatArray, room: FloatArray, stop: FloatArray) -> FloatArray:
+    """Return for each item and bound the lowest water level of the nodes above it, infinite where none is full, shape (B, K).
 
-    nodes: tuple[IntArray, ...]
-    """Node of every item at each level, deepest first; the number of nodes stands for none."""
-    slope: FloatArray
-    """What counts of an item per level, shape (items,)."""
-    room: FloatArray
-    """Shape (nodes + 1,), infinite at the end."""
-
-    @classmethod
-    def of(cls, levels: TreeLevels, bound: Bound, items: IntArray, weight: FloatArray) -> "_Tree":
-        slope = weight[items] if bound.share is None else weight[items] * bound.share[items]
-        room = np.append(np.maximum(bound.room_kw, 0.0), np.inf)
-        return cls(tuple(row[items] for row in levels.node), slope, room)
-
-    def without(self, gone: BoolArray, level: FloatArray) -> "_Tree":
-        """Return the tree with items taken out at their final level, and their power off the room of their nodes."""
-        taken, room, stays = self.slope[gone] * level[gone], self.room.copy(), ~gone
-        for nodes in self.nodes:
-            room -= np.bincount(nodes[gone], weights=taken, minlength=len(room))
-        room[-1] = np.inf
-        return _Tree(tuple(nodes[stays] for nodes in self.nodes), self.slope[stays], np.maximum(room, 0.0))
-
-    def levels_within(self, ends: FloatArray) -> FloatArray:
-        """Return for each item the lowest water level of the nodes above it; infinite where none is full.
-
-        Args:
-            ends: Level at which each item stops by itself, shape (items,).
-        """
-        level = np.full(len(ends), np.inf)
-        counts = np.flatnonzero(self.slope > 0.0)
-        if not len(counts):
-            return level
-        is_whole = len(counts) == len(ends)
-        slope, stop = (self.slope, ends) if is_whole else (self.slope[counts], ends[counts])
-        for row in self.nodes:
-            at, theta = _full_rows(row if is_whole else row[counts], slope, stop, self.room)
-            if len(at):
-                stop = stop.copy() if stop is ends else stop
-                stop[at] = np.minimum(stop[at], theta)
-                place = at if is_whole else counts[at]
-                level[place] = np.minimum(level[place], theta)
-        return level
-
-
-def _full_rows(node: IntArray, slope: FloatArray, ends: FloatArray, room: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Return the items below full nodes of one level and the water level of their node."""
-    starts = np.flatnonzero(np.r_[True, node[1:] != node[:-1]])
-    counts = np.diff(np.r_[starts, len(node)])
-    size = room[node[starts]]
-    is_full = np.add.reduceat(slope * ends, starts) > size
-    if not is_full.any():
-        return np.zeros(0, dtype=np.int64), np.zeros(0)
-    if is_full.all():
-        theta = water_levels(slope, ends, starts, counts, size)
-        return np.arange(len(node)), np.repeat(theta, counts)
-    at = np.flatnonzero(np.repeat(is_full, counts))
-    counts = counts[is_full]
-    theta = water_levels(slope[at], ends[at], np.cumsum(counts) - counts, counts, size[is_full])
-    return at, np.repeat(theta, counts)
+    Args:
+        frame: The items.
+        slope: What counts of each item per level, shape (B, K).
+        room: Room of each node, shape (B, N).
+        stop: Level at which each item stops anyway, shape (B, K); overwritten.
+    """
+    level = np.full(stop.shape, np.inf)
+    flat_slope, flat_stop, flat_level = slope.ravel(), stop.ravel(), level.ravel()
+    load = frame.direct(slope * stop)
+    for nodes in frame.levels.nodes_at:
+        here, size = load[:, nodes], room[:, nodes]
+        bound, hit = np.nonzero(here > size)
+        if len(hit):
+            at, counts = frame.below(nodes[hit])
+            at += np.repeat(bound * stop.shape[1], counts)
+            ends = flat_stop.take(at)
+            theta = water_levels(flat_slope.take(at), ends, np.cumsum(counts) - counts, counts, size[bound, hit])
+            met = np.repeat(theta, counts)
+            flat_stop[at] = np.minimum(ends, met)
+            flat_level[at] = np.minimum(flat_level.take(at), met)
+        raise_up(load, frame.levels.parent[nodes], np.minimum(here, size))
+    level[slope <= 0.0] = np.inf
+    return level
 
 
 def water_levels(
@@ -143,7 +110,7 @@ def water_levels(
         slope: What counts of each item per level.
         ends: Level at which each item stops by itself.
         starts: First item of each run.
-        counts: Items of each run.
+        counts: Items of each run, at least 1.
         room: Room of each run.
     """
     theta = np.zeros(len(starts))
@@ -161,7 +128,7 @@ def water_levels(
         if 2 * int(moves.sum()) > len(going):
             continue
         keeps = np.repeat(moves, counts)
-        slope, ends, load = slope[keeps], ends[keeps], load[keeps]
+        slope, ends, load = slope.compress(keeps), ends.compress(keeps), load.compress(keeps)
         going, room, total, step, counts = going[moves], room[moves], total[moves], step[moves], counts[moves]
         starts = np.cumsum(counts) - counts
     return theta

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gateway.domain.topology import PHASE_COUNT, SiteTree
+from gateway.domain.topology import SiteTree
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -32,6 +32,10 @@ class TreeLevels:
     """Node that each charger hangs on."""
     walk: IntArray
     """The chargers in an order in which those below any node lie side by side, shape (C,)."""
+    first: IntArray
+    """Where the chargers below each node begin in `walk`, shape (N,)."""
+    count: IntArray
+    """Chargers below each node, shape (N,)."""
 
     @classmethod
     def of(cls, tree: SiteTree) -> "TreeLevels":
@@ -47,8 +51,9 @@ class TreeLevels:
             up = tree.parent[np.minimum(at, count - 1)].astype(np.int64)
             at = np.where(is_here, np.where(up < 0, count, up), at)
         parent, leaf = tree.parent.astype(np.int64), tree.charger_node.astype(np.int64)
-        place = _places(nodes_at, parent, np.bincount(leaf, minlength=count))
-        return cls(tuple(rows), tuple(nodes_at), parent, leaf, np.argsort(place[leaf], kind="stable"))
+        first, below = _places(nodes_at, parent, np.bincount(leaf, minlength=count))
+        walk = np.argsort(first[leaf], kind="stable")
+        return cls(tuple(rows), tuple(nodes_at), parent, leaf, walk, first, below)
 
     def totals(self, per_charger: FloatArray) -> FloatArray:
         """Add a value per charger up the tree: shape (C,) in, (N,) out."""
@@ -69,8 +74,11 @@ class TreeLevels:
         return np.asarray(product[self.leaf])
 
 
-def _places(nodes_at: list[IntArray], parent: IntArray, own: IntArray) -> IntArray:
-    """Return where the chargers of each node begin when the tree is walked: its own first, then those of its children."""
+def _places(nodes_at: list[IntArray], parent: IntArray, own: IntArray) -> tuple[IntArray, IntArray]:
+    """Return where the chargers below each node begin when the tree is walked, and how many they are, shape (N,) each.
+
+    A node's own chargers come first, then those of its children.
+    """
     size = own.astype(np.int64)
     for nodes in nodes_at[:-1]:
         np.add.at(size, parent[nodes], size[nodes])
@@ -81,9 +89,8 @@ def _places(nodes_at: list[IntArray], parent: IntArray, own: IntArray) -> IntArr
         up = parent[order]
         starts = np.flatnonzero(np.r_[True, up[1:] != up[:-1]])
         within = before - np.repeat(before[starts], np.diff(np.r_[starts, len(order)]))
-        has_parent = up >= 0
-        place[order] = np.where(has_parent, place[up] + own[up] + within, before)
-    return place
+        place[order] = np.where(up >= 0, place[up] + own[up] + within, before)
+    return place, size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -99,37 +106,3 @@ class PhaseBounds:
     """Most that may flow on each phase of each node, shape (N, 3), infinite where nothing bounds it."""
     max_unbalance_kw: FloatArray | None = None
     """Most by which two phases of each node may differ, shape (N,), infinite without such a rule; None for nowhere."""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether nothing is bounded per phase."""
-        return not np.isfinite(self.caps_kw).any()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Bound:
-    """One kind of bound at every node: the total, or one phase."""
-
-    share: FloatArray | None
-    """What counts of each charger's power, shape (C,); None: all of it."""
-    room_kw: FloatArray
-    """Most that may flow through each node, shape (N,)."""
-
-    def counted(self, power_kw: FloatArray) -> FloatArray:
-        """Return what counts of a power per charger, shape (C,)."""
-        return power_kw if self.share is None else power_kw * self.share
-
-    def less(self, levels: TreeLevels, power_kw: FloatArray) -> "Bound":
-        """Return what remains when the chargers draw this power already, at least 0."""
-        return Bound(self.share, np.maximum(self.room_kw - levels.totals(self.counted(power_kw)), 0.0))
-
-
-def bounds_of(caps_kw: FloatArray, phases: PhaseBounds | None) -> list[Bound]:
-    """Return the bound of the totals and those of the phases that are bounded anywhere."""
-    bounds = [Bound(None, caps_kw)]
-    if phases is not None:
-        for phase in range(PHASE_COUNT):
-            caps = phases.caps_kw[:, phase]
-            if np.isfinite(caps).any():
-                bounds.append(Bound(np.ascontiguousarray(phases.share[:, phase]), np.ascontiguousarray(caps)))
-    return bounds

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gateway.domain.allocation.active import active_set
-from gateway.domain.allocation.levels import FloatArray, IntArray, PhaseBounds, TreeLevels, bounds_of
+from gateway.domain.allocation.frames import Bounds, Frame
+from gateway.domain.allocation.levels import FloatArray, IntArray, PhaseBounds, TreeLevels
 from gateway.domain.allocation.unbalance import balance
 
 _SAME_A = 1e-6
@@ -71,17 +72,27 @@ def quantise(
     if pilots.is_any:
         return setpoints_kw
     low, high = pilots.steps(setpoints_kw)
-    bounds = [bound.less(levels, low) for bound in bounds_of(caps_kw, phases)]
     gap = high - low
     lost = np.where(np.isfinite(gap), (setpoints_kw - low) / np.where(np.isfinite(gap), gap, 1.0), 0.0)
     may_rise = (lost > 0.0) & (high <= pilots.most_kw + _SAME_A * pilots.kw_per_a)
-    rank = np.empty(len(low))
-    rank[np.lexsort((priority, np.round(lost, 9)))] = np.arange(len(low), dtype=np.float64)
-    rises = active_set(levels, bounds, may_rise, np.where(may_rise, gap, 0.0), rank)
-    on_steps = np.where(rises, high, low)
+    on_steps = low
+    if may_rise.any():
+        drawing, rising = Frame.of(levels, low > 0.0), Frame.of(levels, may_rise)
+        bounds = Bounds.of(caps_kw, len(low), phases)
+        left = bounds.less(drawing, bounds.share[:, drawing.items] * low[drawing.items]).within(rising)
+        rises = active_set(rising, left, gap[rising.items], _rank(lost[rising.items], priority[rising.items]))
+        on_steps = low.copy()
+        on_steps[rising.items[rises]] = high[rising.items[rises]]
     if phases is None or phases.max_unbalance_kw is None:
         return on_steps
     return _balanced(levels, phases, on_steps, pilots, priority)
+
+
+def _rank(lost: FloatArray, priority: FloatArray) -> FloatArray:
+    """Return who is lifted first, higher first: who lost the larger part of a step, then by priority."""
+    rank = np.empty(len(lost))
+    rank[np.lexsort((priority, np.round(lost, 9)))] = np.arange(len(lost), dtype=np.float64)
+    return rank
 
 
 def _balanced(

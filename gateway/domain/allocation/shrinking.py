@@ -1,34 +1,46 @@
 """What is above a floor comes down in proportion until every node is within every bound."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from gateway.domain.allocation.levels import Bound, FloatArray, TreeLevels
+from gateway.domain.allocation.frames import Bounds, Frame, raise_up
+from gateway.domain.allocation.levels import FloatArray
 
 
-def shrink(levels: TreeLevels, bounds: Sequence[Bound], setpoints_kw: FloatArray, floor_kw: FloatArray) -> FloatArray:
-    """Scale what is above the floor, bottom-up, until every node is within every bound; the same array when it is already."""
-    above_kw = setpoints_kw - floor_kw
-    factor = np.ones(len(above_kw))
-    for bound in bounds:
-        share = _shares(levels, bound, above_kw, floor_kw)
-        if share is not None:
-            below = levels.carry_down(share)
-            factor = np.minimum(factor, below if bound.share is None else np.where(bound.share > 0.0, below, 1.0))
-    return setpoints_kw if (factor >= 1.0).all() else floor_kw + above_kw * factor
+def shrink(frame: Frame, bounds: Bounds, power_kw: FloatArray, floor_kw: FloatArray) -> FloatArray:
+    """Scale what is above the floor, bottom-up, until every node is within every bound; the same array when it is already.
+
+    Args:
+        frame: Who draws.
+        bounds: Most that may flow through each node; shares of the items.
+        power_kw: Power of each, shape (K,).
+        floor_kw: What stays of it, shape (K,).
+    """
+    floor = frame.direct(bounds.share * floor_kw)
+    return shrink_sums(frame, bounds, power_kw, floor_kw, (frame.direct(bounds.share * power_kw), floor))
 
 
-def _shares(levels: TreeLevels, bound: Bound, above_kw: FloatArray, floor_kw: FloatArray) -> FloatArray | None:
-    """Return the factor of each node by which what flows above the floor must shrink, shape (N,); None when nowhere."""
-    room = np.maximum(bound.room_kw - levels.totals(bound.counted(floor_kw)), 0.0)
-    load = np.bincount(levels.leaf, weights=bound.counted(above_kw), minlength=len(room))
-    factor = np.ones(len(room))
-    for nodes in levels.nodes_at:
-        is_over = load[nodes] > room[nodes]
-        factor[nodes[is_over]] = room[nodes[is_over]] / load[nodes[is_over]]
-        up = levels.parent[nodes]
-        has_parent = up >= 0
-        passed_on = np.minimum(load[nodes], room[nodes])[has_parent]
-        load += np.bincount(up[has_parent], weights=passed_on, minlength=len(load))
-    return None if (factor >= 1.0).all() else factor
+def shrink_sums(
+    frame: Frame, bounds: Bounds, power_kw: FloatArray, floor_kw: FloatArray, direct: tuple[FloatArray, FloatArray]
+) -> FloatArray:
+    """Do as `shrink` where it is known what power and floor count at the node each item hangs on, shape (B, N) each."""
+    power, floor = direct
+    above = power_kw - floor_kw
+    room = np.maximum(bounds.room_kw - frame.lift(floor), 0.0)
+    load = np.maximum(power - floor, 0.0)
+    factor = np.ones(room.shape)
+    is_over = False
+    for nodes in frame.levels.nodes_at:
+        here, size = load[:, nodes], room[:, nodes]
+        over = here > size
+        if over.any():
+            is_over = True
+            factor[:, nodes] = np.where(over, size / np.where(over, here, 1.0), 1.0)
+        raise_up(load, frame.levels.parent[nodes], np.minimum(here, size))
+    if not is_over:
+        return power_kw
+    for nodes in frame.levels.nodes_at[-2::-1]:
+        factor[:, nodes] *= factor[:, frame.levels.parent[nodes]]
+    below = frame.spread(factor)
+    below[bounds.share <= 0.0] = 1.0
+    scale = below.min(axis=0)
+    return np.asarray(floor_kw + above * scale)

@@ -1,22 +1,14 @@
 """Set points for everybody, and the quick clip of those in force to a new limit."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from gateway.domain.allocation.active import active_set
 from gateway.domain.allocation.filling import fill
-from gateway.domain.allocation.levels import (
-    TOLERANCE_KW,
-    BoolArray,
-    Bound,
-    FloatArray,
-    PhaseBounds,
-    TreeLevels,
-    bounds_of,
-)
-from gateway.domain.allocation.shrinking import shrink
+from gateway.domain.allocation.frames import Bounds, Frame
+from gateway.domain.allocation.levels import TOLERANCE_KW, BoolArray, FloatArray, PhaseBounds, TreeLevels
+from gateway.domain.allocation.shrinking import shrink, shrink_sums
 from gateway.domain.allocation.unbalance import balance
 
 
@@ -76,7 +68,7 @@ def allocate_within(
         demand: What the chargers want.
         phases: Bounds per phase, reserved power included; None without any.
     """
-    bounds = [bound.less(levels, demand.reserved_kw) for bound in bounds_of(caps_kw, phases)]
+    bounds = _beside_reserved(levels, Bounds.of(caps_kw, len(demand.min_kw), phases), demand.reserved_kw)
     free = (demand.reserved_kw <= 0.0) & (demand.wanted_kw >= demand.min_kw) & (demand.wanted_kw > 0.0)
     if demand.must_rest is not None:
         free &= ~demand.must_rest
@@ -87,28 +79,62 @@ def allocate_within(
     setpoints = np.zeros(len(free))
     for tier, has_aim in ((first, False), (free & ~first & ~last, True), (last, True)):
         if tier.any():
-            waiting = np.where(tier, 0.0, np.where(setpoints > 0.0, 0.0, kept))
-            left = [bound.less(levels, setpoints + waiting) for bound in bounds]
-            if has_aim:
-                left[0] = _aimed(levels, left[0], aim - levels.totals(setpoints), np.where(tier, kept, 0.0))
-            setpoints = setpoints + _split(levels, left, demand, tier, kept)
+            frame = Frame.of(levels, tier)
+            power, drawn = _serve(frame, bounds, demand, kept, aim if has_aim else None)
+            setpoints[frame.items] = power
+            bounds = Bounds(bounds.share, np.maximum(bounds.room_kw - drawn, 0.0))
+            aim = aim - drawn[0]
+            kept[frame.items] = 0.0
     if phases is not None and phases.max_unbalance_kw is not None:
         return balance(levels, phases, setpoints, demand.reserved_kw, demand.min_kw, demand.priority)
     return setpoints
 
 
-def _kept_minima(levels: TreeLevels, bounds: Sequence[Bound], demand: Demand, free: BoolArray) -> FloatArray:
+def _beside_reserved(levels: TreeLevels, bounds: Bounds, reserved_kw: FloatArray) -> Bounds:
+    """Return what reserved power leaves."""
+    is_reserved = reserved_kw > 0.0
+    if not is_reserved.any():
+        return bounds
+    frame = Frame.of(levels, is_reserved)
+    return bounds.less(frame, bounds.share.take(frame.items, axis=1) * reserved_kw[frame.items])
+
+
+def _kept_minima(levels: TreeLevels, bounds: Bounds, demand: Demand, free: BoolArray) -> FloatArray:
     """Return the minimum of each charger that stays on whatever the others want, shape (C,); 0 for the others."""
-    if demand.must_stay is None or not (free & demand.must_stay).any():
-        return np.zeros(len(free))
-    stays = active_set(levels, bounds, free & demand.must_stay, demand.min_kw, demand.priority)
-    return np.where(stays, demand.min_kw, 0.0)
+    kept = np.zeros(len(free))
+    if demand.must_stay is not None and (free & demand.must_stay).any():
+        frame = Frame.of(levels, free & demand.must_stay)
+        minima = demand.min_kw[frame.items]
+        stays = active_set(frame, bounds.within(frame), minima, demand.priority[frame.items])
+        kept[frame.items] = np.where(stays, minima, 0.0)
+    return kept
 
 
-def _aimed(levels: TreeLevels, left: Bound, aim_kw: FloatArray, kept_kw: FloatArray) -> Bound:
-    """Return what a target leaves of the room, never less than what is kept for chargers that stay on."""
-    kept = levels.totals(kept_kw)
-    return Bound(None, np.minimum(left.room_kw, np.maximum(np.maximum(aim_kw, 0.0), kept)))
+def _serve(
+    frame: Frame, bounds: Bounds, demand: Demand, kept_kw: FloatArray, aim_kw: FloatArray | None
+) -> tuple[FloatArray, FloatArray]:
+    """Return the power of one tier, shape (K,), and what of it counts at each node, shape (B, N).
+
+    Args:
+        frame: The tier.
+        bounds: What is left to it and to those that come later.
+        demand: What the chargers want.
+        kept_kw: Minimum of the chargers that stay on and were not served yet, shape (C,).
+        aim_kw: What is left of the target, shape (N,); None: it does not hold for this tier.
+    """
+    inner = bounds.within(frame)
+    own = kept_kw[frame.items]
+    room = bounds.room_kw
+    if (kept_kw > 0.0).any():
+        others = kept_kw.copy()
+        others[frame.items] = 0.0
+        waiting = Frame.of(frame.levels, others > 0.0)
+        room = bounds.less(waiting, bounds.share.take(waiting.items, axis=1) * others[waiting.items]).room_kw
+    if aim_kw is not None:
+        total = np.minimum(room[0], np.maximum(np.maximum(aim_kw, 0.0), frame.totals(own[None, :])[0]))
+        room = np.concatenate([total[None, :], room[1:]])
+    power = _split(frame, Bounds(inner.share, room), demand, own)
+    return power, frame.totals(inner.share * power)
 
 
 def clip(
@@ -137,33 +163,36 @@ def clip(
     Returns:
         New set points, shape (C,); the same array when nothing has to change.
     """
-    bounds = [bound for bound in bounds_of(caps_kw, phases) if _is_over(levels, bound, setpoints_kw)]
-    if not bounds:
+    frame = Frame.of(levels, setpoints_kw > 0.0)
+    bounds = Bounds.of(caps_kw, len(setpoints_kw), phases).within(frame)
+    power = setpoints_kw.take(frame.items)
+    drawn = frame.direct(bounds.share * power)
+    over = (frame.lift(drawn) > bounds.room_kw + TOLERANCE_KW).any(axis=1)
+    if not over.any():
         return setpoints_kw
-    floor = np.minimum(min_kw, setpoints_kw)
-    active = active_set(levels, bounds, setpoints_kw > 0.0, floor, priority)
-    lowered = np.where(active, setpoints_kw, 0.0)
-    return shrink(levels, bounds, lowered, np.where(active, floor, 0.0))
+    bounds, drawn = Bounds(bounds.share[over], bounds.room_kw[over]), drawn[over]
+    floor = np.minimum(min_kw.take(frame.items), power)
+    least = frame.direct(bounds.share * floor)
+    active = active_set(frame, bounds, floor, priority.take(frame.items), frame.lift(least))
+    lowered = np.zeros(len(setpoints_kw))
+    if active.all():
+        lowered[frame.items] = shrink_sums(frame, bounds, power, floor, (drawn, least))
+    else:
+        lowered[frame.items] = shrink(frame, bounds, power * active, floor * active)
+    return lowered
 
 
-def _is_over(levels: TreeLevels, bound: Bound, setpoints_kw: FloatArray) -> bool:
-    return bool((levels.totals(bound.counted(setpoints_kw)) > bound.room_kw + TOLERANCE_KW).any())
-
-
-def _split(
-    levels: TreeLevels, bounds: Sequence[Bound], demand: Demand, who: BoolArray, kept_kw: FloatArray
-) -> FloatArray:
-    priority = demand.priority
+def _split(frame: Frame, bounds: Bounds, demand: Demand, kept_kw: FloatArray) -> FloatArray:
+    """Return the power of the items of a frame, shape (K,); those with kept power are active before all others."""
+    minima, priority = demand.min_kw[frame.items], demand.priority[frame.items]
     if (kept_kw > 0.0).any():
-        span = float(priority.max() - priority.min()) + 1.0
-        priority = priority + span * (kept_kw > 0.0)
-    active = active_set(levels, bounds, who, demand.min_kw, priority)
-    floor = np.where(active, demand.min_kw, 0.0)
-    above = fill(
-        levels,
-        [bound.less(levels, floor) for bound in bounds],
-        active,
-        demand.weight,
-        demand.wanted_kw - demand.min_kw,
-    )
-    return shrink(levels, bounds, floor + above, floor)
+        priority = priority + (float(priority.max() - priority.min()) + 1.0) * (kept_kw > 0.0)
+    active = active_set(frame, bounds, minima, priority)
+    charging = frame if active.all() else frame.subset(active)
+    inner = bounds if active.all() else bounds.only(active)
+    floor, at = minima[active], charging.items
+    room = inner.less(charging, inner.share * floor)
+    above = fill(charging, room, demand.weight[at], demand.wanted_kw[at] - floor)
+    power = np.zeros(len(minima))
+    power[active] = shrink(charging, inner, floor + above, floor)
+    return power

@@ -7,13 +7,8 @@ counts on the heaviest: it could be there.
 import numpy as np
 
 from gateway.domain.allocation.active import active_set
-from gateway.domain.allocation.levels import (
-    TOLERANCE_KW,
-    Bound,
-    FloatArray,
-    PhaseBounds,
-    TreeLevels,
-)
+from gateway.domain.allocation.frames import Bounds, Frame
+from gateway.domain.allocation.levels import TOLERANCE_KW, BoolArray, FloatArray, PhaseBounds, TreeLevels
 from gateway.domain.allocation.shrinking import shrink
 from gateway.domain.topology import PHASE_COUNT
 
@@ -48,12 +43,13 @@ def balance(
     uneven, anywhere = _uneven_share(phases.share)
     lowered = setpoints_kw
     for _ in range(_MOST_PASSES):
-        rows = _rows(levels, uneven, anywhere, lowered + reserved_kw, most)
-        over = [k for k, (share, room) in enumerate(rows) if _exceeds(levels, share, lowered, reserved_kw, room)]
-        if not over:
+        share, room = _rows(levels, uneven, anywhere, lowered + reserved_kw, most)
+        load, ours = _loads(levels, share, lowered + reserved_kw), _loads(levels, share, lowered)
+        over = ((load > room + TOLERANCE_KW) & (ours > TOLERANCE_KW)).any(axis=1)
+        if not over.any():
             return lowered
-        bounds = [_bound(levels, *rows[k], reserved_kw) for k in over]
-        lowered = _lowered(levels, bounds, lowered, min_kw, priority)
+        left = np.maximum(room - (load - ours), 0.0)
+        lowered = _lowered(levels, Bounds(share[over], left[over]), lowered, min_kw, priority)
     return _without_uneven(levels, (uneven, anywhere), most, lowered, reserved_kw)
 
 
@@ -64,33 +60,32 @@ def _uneven_share(share: FloatArray) -> tuple[FloatArray, FloatArray]:
     return uneven, np.where(is_open, share.max(axis=1), 0.0)
 
 
+def _loads(levels: TreeLevels, share: FloatArray, power_kw: FloatArray) -> FloatArray:
+    """Return what counts of a power at each node, shape (B, N)."""
+    return np.stack([levels.totals(row * power_kw) for row in share])
+
+
 def _rows(
     levels: TreeLevels, uneven: FloatArray, anywhere: FloatArray, power_kw: FloatArray, most_kw: FloatArray
-) -> list[tuple[FloatArray, FloatArray]]:
-    """Return for each phase who counts on it, shape (C,), and how much may, shape (N,); last the chargers of unknown phase."""
-    known = [levels.totals(uneven[:, phase] * power_kw) for phase in range(PHASE_COUNT)]
-    lightest = np.minimum.reduce(known)
-    rows = [(uneven[:, phase] + anywhere, lightest + most_kw) for phase in range(PHASE_COUNT)]
-    return [*rows, (anywhere, most_kw)]
-
-
-def _exceeds(
-    levels: TreeLevels, share: FloatArray, setpoints_kw: FloatArray, reserved_kw: FloatArray, room_kw: FloatArray
-) -> bool:
-    load, ours = levels.totals(share * (setpoints_kw + reserved_kw)), levels.totals(share * setpoints_kw)
-    return bool(((load > room_kw + TOLERANCE_KW) & (ours > TOLERANCE_KW)).any())
-
-
-def _bound(levels: TreeLevels, share: FloatArray, room_kw: FloatArray, reserved_kw: FloatArray) -> Bound:
-    return Bound(share, np.maximum(room_kw - levels.totals(share * reserved_kw), 0.0))
+) -> tuple[FloatArray, FloatArray]:
+    """Return what counts on each phase and, last, of the chargers of unknown phase, shape (4, C), and how much may, (4, N)."""
+    lightest = _loads(levels, uneven.T, power_kw).min(axis=0)
+    share = np.concatenate([uneven.T + anywhere, anywhere[None, :]])
+    room = np.concatenate([np.repeat((lightest + most_kw)[None, :], PHASE_COUNT, axis=0), most_kw[None, :]])
+    return share, room
 
 
 def _lowered(
-    levels: TreeLevels, bounds: list[Bound], setpoints_kw: FloatArray, min_kw: FloatArray, priority: FloatArray
+    levels: TreeLevels, bounds: Bounds, setpoints_kw: FloatArray, min_kw: FloatArray, priority: FloatArray
 ) -> FloatArray:
-    floor = np.minimum(min_kw, setpoints_kw)
-    active = active_set(levels, bounds, setpoints_kw > 0.0, floor, priority)
-    return shrink(levels, bounds, np.where(active, setpoints_kw, 0.0), np.where(active, floor, 0.0))
+    counts = (bounds.share > 0.0).any(axis=0) & (setpoints_kw > 0.0)
+    frame = Frame.of(levels, counts)
+    inner, power = bounds.within(frame), setpoints_kw[frame.items]
+    floor = np.minimum(min_kw[frame.items], power)
+    active = active_set(frame, inner, floor, priority[frame.items])
+    lowered = setpoints_kw.copy()
+    lowered[frame.items] = shrink(frame, inner, np.where(active, power, 0.0), np.where(active, floor, 0.0))
+    return lowered
 
 
 def _without_uneven(
@@ -102,8 +97,13 @@ def _without_uneven(
 ) -> FloatArray:
     """Return set points with 0 for everybody uneven below a node that is still uneven."""
     uneven, anywhere = shares
-    is_over = np.zeros(len(most_kw), dtype=bool)
-    for share, room in _rows(levels, uneven, anywhere, setpoints_kw + reserved_kw, most_kw):
-        is_over |= levels.totals(share * (setpoints_kw + reserved_kw)) > room + TOLERANCE_KW
-    is_uneven = (anywhere > 0.0) | (uneven.max(axis=1) > 0.0)
-    return np.where(levels.is_below(is_over) & is_uneven, 0.0, setpoints_kw)
+    is_uneven = np.maximum(anywhere, uneven.max(axis=1)) > 0.0
+    lowered = setpoints_kw
+    while True:
+        share, room = _rows(levels, uneven, anywhere, lowered + reserved_kw, most_kw)
+        over = _loads(levels, share, lowered + reserved_kw) > room + TOLERANCE_KW
+        is_over: BoolArray = np.logical_or.reduce(over, axis=0)
+        pauses = levels.is_below(is_over) & is_uneven & (lowered > 0.0)
+        if not pauses.any():
+            return lowered
+        lowered = np.where(pauses, 0.0, lowered)

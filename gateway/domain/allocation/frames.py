@@ -1,0 +1,119 @@
+"""Some chargers of a tree in walking order, and the bounds that hold above them: sums without sorting or searching.
+
+`K` chargers of the frame, `N` nodes, `B` bounds: the total first, then the phases that are bounded anywhere.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gateway.domain.allocation.levels import BoolArray, FloatArray, IntArray, PhaseBounds, TreeLevels
+from gateway.domain.topology import PHASE_COUNT
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """Some chargers of a tree, those below any node side by side."""
+
+    levels: TreeLevels
+    items: IntArray
+    """Which chargers, in walking order, shape (K,)."""
+    first: IntArray
+    """First item below each node, shape (N,)."""
+    count: IntArray
+    """Items below each node, shape (N,)."""
+    run_node: IntArray
+    """Nodes that items hang on, in walking order, shape (R,)."""
+    run_start: IntArray
+    """First item of each of them, shape (R,)."""
+
+    @classmethod
+    def of(cls, levels: TreeLevels, who: BoolArray) -> "Frame":
+        """Return the frame of the chargers marked, shape (C,)."""
+        keeps = who.take(levels.walk)
+        passed = np.append(0, np.cumsum(keeps))
+        items = levels.walk.compress(keeps)
+        first = passed[levels.first]
+        leaf = levels.leaf[items]
+        starts = np.flatnonzero(np.append(True, leaf[1:] != leaf[:-1])) if len(leaf) else leaf
+        return cls(levels, items, first, passed[levels.first + levels.count] - first, leaf[starts], starts)
+
+    def subset(self, keeps: BoolArray) -> "Frame":
+        """Return the frame of the items marked, shape (K,)."""
+        passed = np.append(0, np.cumsum(keeps))
+        first = passed[self.first]
+        starts = passed[self.run_start]
+        ends = np.append(starts[1:], passed[-1])
+        lives = ends > starts
+        count = passed[self.first + self.count] - first
+        return Frame(self.levels, self.items.compress(keeps), first, count, self.run_node[lives], starts[lives])
+
+    def direct(self, values: FloatArray) -> FloatArray:
+        """Add values per item, shape (B, K), at the nodes they hang on: shape (B, N)."""
+        total = np.zeros((len(values), len(self.first)))
+        if len(self.run_start):
+            total[:, self.run_node] = np.add.reduceat(values, self.run_start, axis=1)
+        return total
+
+    def totals(self, values: FloatArray) -> FloatArray:
+        """Add values per item up the tree: shape (B, K) in, (B, N) out."""
+        return self.lift(self.direct(values))
+
+    def lift(self, direct: FloatArray) -> FloatArray:
+        """Add values of nodes up the tree, shape (B, N)."""
+        total = direct.copy()
+        for nodes in self.levels.nodes_at[:-1]:
+            raise_up(total, self.levels.parent[nodes], total[:, nodes])
+        return total
+
+    def spread(self, per_node: FloatArray) -> FloatArray:
+        """Return for each item the value of the node it hangs on: shape (B, N) in, (B, K) out."""
+        lengths = np.diff(np.append(self.run_start, len(self.items)))
+        return np.repeat(per_node.take(self.run_node, axis=1), lengths, axis=1)
+
+    def below(self, nodes: IntArray) -> tuple[IntArray, IntArray]:
+        """Return the items below each of some nodes, one node after the other, and how many each has."""
+        counts = self.count[nodes]
+        shift = self.first[nodes] - (np.cumsum(counts) - counts)
+        return np.arange(int(counts.sum())) + np.repeat(shift, counts), counts
+
+
+def raise_up(total: FloatArray, up: IntArray, values: FloatArray) -> None:
+    """Add values of nodes, shape (B, n), to those of the nodes above them, in place; -1 is above a root."""
+    inside = up >= 0
+    if not inside.all():
+        up, values = up[inside], values[:, inside]
+    for row in range(len(total)):
+        total[row] += np.bincount(up, weights=values[row], minlength=total.shape[1])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bounds:
+    """What holds at every node: the total, and each phase that is bounded anywhere."""
+
+    share: FloatArray
+    """What counts of each charger's power in each bound, shape (B, C) or (B, K) of a frame."""
+    room_kw: FloatArray
+    """Most that may flow through each node, shape (B, N)."""
+
+    @classmethod
+    def of(cls, caps_kw: FloatArray, count: int, phases: PhaseBounds | None) -> "Bounds":
+        """Return the bounds of so many chargers."""
+        total = np.ones((1, count))
+        if phases is None:
+            return cls(total, caps_kw[None, :].copy())
+        bounded = [phase for phase in range(PHASE_COUNT) if np.isfinite(phases.caps_kw[:, phase]).any()]
+        share = np.concatenate([total, phases.share.T[bounded]])
+        return cls(share, np.concatenate([caps_kw[None, :], phases.caps_kw.T[bounded]]))
+
+    def within(self, frame: Frame) -> "Bounds":
+        """Return the bounds for the chargers of a frame."""
+        return Bounds(self.share.take(frame.items, axis=1), self.room_kw)
+
+    def only(self, keeps: BoolArray) -> "Bounds":
+        """Return the bounds for some of the items, shape (K,)."""
+        return Bounds(self.share.compress(keeps, axis=1), self.room_kw)
+
+    def less(self, frame: Frame, counted_kw: FloatArray) -> "Bounds":
+        """Return what remains when the items of a frame draw what is counted of them in each bound, shape (B, K); at least 0."""
+        return Bounds(self.share, np.maximum(self.room_kw - frame.totals(counted_kw), 0.0))
