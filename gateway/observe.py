@@ -22,6 +22,10 @@ RPC_UNEXPECTED = Counter(
 DISPATCH_SECONDS = Histogram("gateway_dispatch_seconds", "Real seconds from a wake-up to the durable dispatch.")
 NOT_FOLLOWING = Gauge("gateway_chargers_not_following", "Chargers that draw more than their limit.")
 OPENADR_REJECTED = Counter("gateway_openadr_rejected_messages", "Messages of VTNs that were thrown away.", ["reason"])
+OSCP_REQUESTS = Counter(
+    "gateway_oscp_requests", "Requests of OSCP partners by message and status.", ["message", "status"]
+)
+OSCP_MESSAGES = Counter("gateway_oscp_messages", "Messages to OSCP partners by result of a try.", ["message", "result"])
 LOOP_LAG_SECONDS = Histogram(
     "gateway_loop_lag_seconds", "How late the event loop is.", buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 )
