@@ -21,6 +21,7 @@ from gateway.v1 import (
     fleet_service_pb2_grpc,
     market_data_service_pb2_grpc,
     signals_service_pb2_grpc,
+    steering_service_pb2_grpc,
 )
 
 
@@ -34,6 +35,7 @@ class Gateway:
     market_data: Any
     bidding: Any
     evidence: Any
+    steering: Any
 
 
 @asynccontextmanager
@@ -60,6 +62,7 @@ async def connect(
             market_data=market_data_service_pb2_grpc.MarketDataServiceStub(channel),
             bidding=bidding_service_pb2_grpc.BiddingServiceStub(channel),
             evidence=evidence_service_pb2_grpc.EvidenceServiceStub(channel),
+            steering=steering_service_pb2_grpc.SteeringServiceStub(channel),
         )
 
 

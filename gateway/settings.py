@@ -16,6 +16,7 @@ from typing_extensions import override
 from gateway.domain.errors import InvalidInput
 from gateway.grid_settings import ProgramSettings, VtnSettings, WebhookSettings, check_partners
 from gateway.section import Seconds, Section
+from gateway.steering_settings import SteeringBoxSettings, check_steering_boxes
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -220,6 +221,8 @@ class Settings(BaseSettings):
     """Where VTNs of OpenADR 3 notify us; without it they are only polled."""
     program: tuple[ProgramSettings, ...] = ()
     """Agreements about the events of grid partners; partners without one have the default ones."""
+    steering_box: tuple[SteeringBoxSettings, ...] = ()
+    """Steering boxes of grid operators that limit nodes of ours."""
     market: MarketSettings | None = None
     exchange: ExchangeSettings | None = None
     brp: BrpSettings | None = None
@@ -294,6 +297,7 @@ def load_settings(path: Path | None) -> Settings:
     _refuse_plain_doors(settings)
     _refuse_double_agreements(settings)
     check_partners(settings.tenants, settings.vtn, settings.program)
+    check_steering_boxes(settings.tenants, settings.steering_box)
     if settings.market is not None and settings.tariff is not None:
         raise InvalidInput("tariff", "cannot be given beside market")
     return settings

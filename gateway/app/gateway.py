@@ -51,6 +51,7 @@ from gateway.rpc.fleet import FleetServicer
 from gateway.rpc.market_data import MarketDataServicer
 from gateway.rpc.server import RpcServer, Servicers, TlsFiles
 from gateway.rpc.signals import SignalsServicer
+from gateway.rpc.steering import SteeringServicer
 from gateway.services.gather_market_data import PublicationLoop, SourceBans
 from gateway.settings import RpcSettings, Settings, private_key
 from gateway.storage.store import SqlStore
@@ -160,6 +161,7 @@ def rpc_server(settings: Settings, world: World, services: Services) -> RpcServe
             time_zone=settings.time_zone,
         ),
         evidence=EvidenceServicer(services.reporter, services.auditor),
+        steering=SteeringServicer(world.store, world.clock, services.steering),
     )
     return RpcServer(services.admission, world.ids, servicers, with_reflection=settings.rpc.with_reflection)
 
@@ -179,6 +181,8 @@ def _service_jobs(services: Services) -> list[Job]:
         Job(name="orders", run=services.submitter.run),
         Job(name="settle", run=services.settler.run),
         Job(name="report", run=services.reporter.run),
+        Job(name="steering", run=services.steering.run),
+        Job(name="steering proofs", run=services.proofs.run),
     ]
 
 

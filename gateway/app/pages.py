@@ -58,6 +58,7 @@ def page_site(
         opt=services.opt,
         programs=services.programs,
         availability=services.availability,
+        steering=services.steering,
         journal=ExchangeJournal() if journal is None else journal,
         health=PartnerBook() if book is None else book,
         rereader=_rereading(settings, world),

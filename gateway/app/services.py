@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, time, timedelta
 
 from gateway.app.peers import PriceKey
+from gateway.app.steering import ChargersBelow, steering_settings
 from gateway.domain.calm import CalmRules
 from gateway.domain.commands import FollowRules
 from gateway.domain.limits import Limit
@@ -33,6 +34,7 @@ from gateway.services.plan_dispatch import Dispatcher, DispatchSettings, Dispatc
 from gateway.services.report_delivery import DeliveryReporter, ReportSettings
 from gateway.services.review_bids import BidReviewer
 from gateway.services.settle_delivery import Settler, SettleSettings
+from gateway.services.steer_power import ProofKeeper, SteeringDesk
 from gateway.services.submit_orders import OrderSubmitter, SubmitSettings
 from gateway.services.track_fleet import FleetTracker, TrackSettings
 from gateway.settings import Settings, seconds
@@ -76,11 +78,14 @@ class Services:
     settler: Settler
     reporter: DeliveryReporter
     auditor: AuditKeeper
+    steering: SteeringDesk
+    proofs: ProofKeeper
 
     async def load(self) -> None:
         """Go on from rows, in the order in which one needs the other."""
         await self.fleet.load()
         await self.signals.load()
+        await self.steering.load()
         for tenant in self.tenants:
             await self.opt.load(tenant)
         await self.dispatcher.load()
@@ -135,6 +140,15 @@ def wire_services(settings: Settings, world: World) -> Services:
             settings=ReportSettings(tenants=tenants, longest_hold=_sample_spacing(settings) * 2),
         ),
         auditor=AuditKeeper(store=store),
+        steering=_wire_steering(settings, world, control),
+        proofs=ProofKeeper(
+            store=store,
+            clock=clock,
+            ids=ids,
+            node_power=control.fleet.node_power,
+            chargers_below=ChargersBelow(control.fleet),
+            settings=steering_settings(settings),
+        ),
     )
 
 
@@ -207,6 +221,17 @@ def _wire_control(settings: Settings, world: World) -> _Control:
         opt=opt_of.decider,
         dispatcher=dispatcher,
         follower=follower,
+    )
+
+
+def _wire_steering(settings: Settings, world: World, control: _Control) -> SteeringDesk:
+    return SteeringDesk(
+        store=world.store,
+        clock=world.clock,
+        ids=world.ids,
+        limit_desk=control.signals,
+        find_node=control.fleet.find_node,
+        settings=steering_settings(settings),
     )
 
 

@@ -50,7 +50,10 @@ RELEASE_WAIT = timedelta(seconds=120)
 SHORTEST_FAILSAFE = timedelta(hours=2)
 LONGEST_FAILSAFE = timedelta(hours=24)
 """Range of the minimum duration of the failsafe (LPC-022)."""
+LONGEST_LIMIT = timedelta(days=3_650)
+"""Longest duration of a limit; whoever wants more leaves it out."""
 DEFAULT_FAILSAFE_KW = 4.2
+"""Failsafe limit of a single device."""
 
 
 class SteeringState(StrEnum):
@@ -103,10 +106,10 @@ class LimitWrite:
     """From its receipt; None until it is taken back, zero takes it back at once."""
 
     def __post_init__(self) -> None:
-        """Reject powers that are negative or not finite (LPC-001) and negative durations."""
+        """Reject powers that are negative or not finite (LPC-001), and durations that are negative or longer than ten years."""
         require_power("max_kw", self.max_kw)
-        if self.duration is not None and self.duration < timedelta(0):
-            raise InvalidInput("duration", "must not be negative")
+        if self.duration is not None and not timedelta(0) <= self.duration <= LONGEST_LIMIT:
+            raise InvalidInput("duration", f"must be 0 to {LONGEST_LIMIT.days} days; left out, the limit has no end")
 
     @property
     def limits(self) -> bool:
@@ -359,6 +362,33 @@ def require_power(field: str, power_kw: float) -> None:
     """
     if not math.isfinite(power_kw) or power_kw < 0.0:
         raise InvalidInput(field, "must be a finite number of at least 0")
+
+
+def most_of(field: str, power_kw: float, direction: Direction) -> float:
+    """Return a limit that was said with the sign of its direction as the most that may flow, at least 0.
+
+    Power fed in is negative: a limit of production is at most 0 (LPP-001), one of consumption at least 0 (LPC-001).
+
+    Raises:
+        InvalidInput: It has the sign of the other direction or is not finite; `field` is named.
+    """
+    if not math.isfinite(power_kw):
+        raise InvalidInput(field, "must be a finite number")
+    if direction is Direction.IMPORT and power_kw < 0.0:
+        raise InvalidInput(field, "must be at least 0: it limits what is drawn")
+    if direction is Direction.EXPORT and power_kw > 0.0:
+        raise InvalidInput(field, "must be at most 0: power fed in is negative")
+    return abs(power_kw)
+
+
+def signed_kw(max_kw: float, direction: Direction) -> float:
+    """Return the most that may flow with the sign of its direction; the reverse of `most_of`."""
+    return max_kw if direction is Direction.IMPORT or max_kw == 0.0 else -max_kw
+
+
+def signed_or_none(max_kw: float | None, direction: Direction) -> float | None:
+    """Return a limit with the sign of its direction; None stays None."""
+    return None if max_kw is None else signed_kw(max_kw, direction)
 
 
 def require_failsafe_duration(field: str, duration: timedelta) -> None:

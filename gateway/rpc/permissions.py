@@ -64,6 +64,16 @@ _OF_SERVICE: dict[str, dict[str, Permission]] = {
         "ListPositions": Permission.BID_READ,
         "GetTariffCost": Permission.BID_READ,
     },
+    "SteeringService": {
+        "SendHeartbeat": Permission.POWER_STEER,
+        "WriteLimit": Permission.POWER_STEER,
+        "WriteFailsafe": Permission.POWER_STEER,
+        "SetRelays": Permission.POWER_STEER,
+        "GetSteeringBox": Permission.STEERING_READ,
+        "ListSteeringBoxes": Permission.STEERING_READ,
+        "WatchSteeringBox": Permission.STEERING_READ,
+        "ListSteeringOrders": Permission.STEERING_READ,
+    },
     "EvidenceService": {
         "GetTrace": Permission.EVIDENCE_READ,
         "GetEventPerformance": Permission.EVIDENCE_READ,

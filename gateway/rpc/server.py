@@ -16,6 +16,7 @@ from gateway.rpc.evidence import EvidenceServicer
 from gateway.rpc.fleet import FleetServicer
 from gateway.rpc.market_data import MarketDataServicer
 from gateway.rpc.signals import SignalsServicer
+from gateway.rpc.steering import SteeringServicer
 from gateway.v1 import (
     bidding_service_pb2,
     bidding_service_pb2_grpc,
@@ -29,6 +30,8 @@ from gateway.v1 import (
     market_data_service_pb2_grpc,
     signals_service_pb2,
     signals_service_pb2_grpc,
+    steering_service_pb2,
+    steering_service_pb2_grpc,
 )
 
 _LARGEST_MESSAGE_BYTES = 8 * 1024 * 1024
@@ -39,6 +42,7 @@ SERVICE_NAMES = (
     market_data_service_pb2.DESCRIPTOR.services_by_name["MarketDataService"].full_name,
     bidding_service_pb2.DESCRIPTOR.services_by_name["BiddingService"].full_name,
     evidence_service_pb2.DESCRIPTOR.services_by_name["EvidenceService"].full_name,
+    steering_service_pb2.DESCRIPTOR.services_by_name["SteeringService"].full_name,
 )
 
 
@@ -61,6 +65,7 @@ class Servicers:
     market_data: MarketDataServicer
     bidding: BiddingServicer
     evidence: EvidenceServicer
+    steering: SteeringServicer
 
 
 class RpcServer:
@@ -75,6 +80,7 @@ class RpcServer:
         market_data_service_pb2_grpc.add_MarketDataServiceServicer_to_server(servicers.market_data, self._server)
         bidding_service_pb2_grpc.add_BiddingServiceServicer_to_server(servicers.bidding, self._server)
         evidence_service_pb2_grpc.add_EvidenceServiceServicer_to_server(servicers.evidence, self._server)
+        steering_service_pb2_grpc.add_SteeringServiceServicer_to_server(servicers.steering, self._server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if with_reflection:

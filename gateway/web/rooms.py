@@ -20,6 +20,7 @@ from gateway.services.plan_bids import BidPlanner
 from gateway.services.report_delivery import DeliveryReporter
 from gateway.services.review_bids import BidReviewer
 from gateway.services.settle_delivery import Settler
+from gateway.services.steer_power import SteeringDesk
 from gateway.services.submit_orders import OrderSubmitter
 from gateway.services.track_fleet import FleetTracker
 from gateway.web.sessions import PageSession, SessionBook
@@ -53,6 +54,7 @@ class WebRooms:
     opt: OptDecider
     programs: ProgramDesk
     availability: AvailabilityDesk
+    steering: SteeringDesk
     journal: PartnerJournal
     health: PartnerHealth
     rereader: SignalRereader

@@ -9,7 +9,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from gateway.domain import errors
-from gateway.web import availability, live, login, market, metrics, operator, partners, trader
+from gateway.web import availability, live, login, market, metrics, operator, partners, steering, trader
 from gateway.web.armour import Armour
 from gateway.web.rooms import TEMPLATES, WebRooms
 
@@ -43,6 +43,7 @@ def create_site(rooms: WebRooms) -> FastAPI:
     site.include_router(operator.router)
     site.include_router(partners.router)
     site.include_router(availability.router)
+    site.include_router(steering.router)
     site.include_router(live.router)
     site.include_router(metrics.router)
     site.mount("/static", StaticFiles(directory=STATIC), name="static")

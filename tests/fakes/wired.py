@@ -18,6 +18,7 @@ from gateway.grid_settings import VtnSettings
 from gateway.rpc.server import RpcServer, TlsFiles
 from gateway.services.admit import hash_password
 from gateway.settings import MarketSettings, PlanSettings, RpcSettings, Settings
+from gateway.steering_settings import SteeringBoxSettings
 from tests.services.market_scene import DAY, PORTFOLIO, TENANT, ZONE, MarketScene
 
 __all__ = ["PORTFOLIO", "TENANT"]  # the first tenant is that of the scene
@@ -90,7 +91,9 @@ class Wired:
             await server.stop(0.1)
 
 
-async def wired(day: date = DAY.day, vtn: tuple[VtnSettings, ...] = ()) -> Wired:
+async def wired(
+    day: date = DAY.day, vtn: tuple[VtnSettings, ...] = (), steering_box: tuple[SteeringBoxSettings, ...] = ()
+) -> Wired:
     """Return a gateway at 11:00 on the day before delivery, with a past to plan from, and a second tenant beside it."""
     scene = await MarketScene(DeliveryDay(day=day, zone=ZONE)).with_past()
     await scene.store.seed(TENANT, *accounts(TENANT))
@@ -111,6 +114,7 @@ async def wired(day: date = DAY.day, vtn: tuple[VtnSettings, ...] = ()) -> Wired
         ),
         plan=PlanSettings(tenant=TENANT, portfolio=PORTFOLIO),
         vtn=vtn,
+        steering_box=steering_box,
     )
     world = World(
         store=scene.store,

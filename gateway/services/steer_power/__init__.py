@@ -6,7 +6,8 @@ spoken to is the business of the rooms that have doors.
 """
 
 from gateway.services.steer_power.desk import SteeringDesk
+from gateway.services.steer_power.proof import ProofKeeper
 from gateway.services.steer_power.settings import SteeringBox, SteeringSettings
 from gateway.services.steer_power.views import BoxView, LimitationView
 
-__all__ = ["BoxView", "LimitationView", "SteeringBox", "SteeringDesk", "SteeringSettings"]
+__all__ = ["BoxView", "LimitationView", "ProofKeeper", "SteeringBox", "SteeringDesk", "SteeringSettings"]
