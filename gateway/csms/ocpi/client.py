@@ -74,6 +74,10 @@ class OcpiClient:
             raise PeerUnavailable("the platform's answer cannot be read") from error
         return Page(data=data, next_url=_next_url(answer.headers))
 
+    async def close(self) -> None:
+        """Close all connections; it may be used again."""
+        await self._http.close()
+
     def _headers(self, token: str, *, is_routed: bool) -> Mapping[str, str]:
         headers = {
             "Authorization": authorization(token),

@@ -31,6 +31,7 @@ from gateway.csms.ocpi.models import (
 from gateway.csms.ocpi.profiles import limit_at, profile_of
 from gateway.csms.ocpi.registration import OcpiPeer, Registrar
 from gateway.csms.ocpi.sessions import FleetDoor, SessionBook
+from gateway.csms.ocpi.settings import OcpiSettings
 from gateway.csms.orders import Order, Verdict, Word, accepted, rejected, unknown
 from gateway.csms.standing import DoorStanding
 from gateway.domain.charging_profiles import Supply
@@ -89,14 +90,22 @@ class OcpiDoor:
         self._heard_at: datetime | None = None
         self._last_error = ""
 
+    @property
+    def settings(self) -> OcpiSettings:
+        """The platform."""
+        return self._settings
+
     # ---------------------------------------------------------------- running
 
     async def run(self) -> None:
         """Register, then keep the link open and deliver, for ever."""
         await self.registrar.load()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._register_for_ever())
-            tasks.create_task(self._keeper.run(self._serve))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._register_for_ever())
+                tasks.create_task(self._keeper.run(self._serve))
+        finally:
+            await self._client.close()
 
     async def _register_for_ever(self) -> None:
         while True:

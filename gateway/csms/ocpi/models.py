@@ -34,8 +34,9 @@ def _utc(value: datetime) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def _is_text(value: object) -> object:
-    if isinstance(value, str):
+def _no_number(value: object) -> object:
+    """Seconds since some epoch are not how OCPI writes an instant."""
+    if isinstance(value, str | datetime):
         return value
     raise ValueError("must be a text")
 
@@ -46,7 +47,7 @@ def time_text(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
-Instant = Annotated[datetime, BeforeValidator(_is_text), AfterValidator(_utc), PlainSerializer(time_text)]
+Instant = Annotated[datetime, BeforeValidator(_no_number), AfterValidator(_utc), PlainSerializer(time_text)]
 Id = Annotated[str, Field(min_length=1, max_length=_LONGEST_ID)]
 Url = Annotated[str, Field(min_length=1, max_length=_LONGEST_URL)]
 Tenths = Annotated[float, Field(ge=0.0, allow_inf_nan=False), PlainSerializer(lambda value: round(value, 1))]
