@@ -32,13 +32,15 @@ def fill(frame: Frame, bounds: Bounds, weight: FloatArray, most: FloatArray) -> 
     final, place = ends.copy(), np.arange(len(ends))
     slope, room = bounds.share * weight, bounds.room_kw
     stop = np.repeat(ends[None, :], len(slope), axis=0)
+    is_loose = len(slope) > 1
     for _ in range(_MOST_ROUNDS):
-        lower = _levels_within(frame, slope, room, stop)
+        lower = _loose_levels(frame, slope, room, stop) if is_loose else _levels_within(frame, slope, room, stop)
         is_met = np.isfinite(lower)
         binds: BoolArray = np.logical_or.reduce(is_met, axis=1)
         final[place] = np.minimum(ends, lower.min(axis=0, initial=np.inf))
-        if int(binds.sum()) <= 1:
+        if not binds.any() or (int(binds.sum()) == 1 and not is_loose):
             break
+        is_loose = False
         # Rows that are not full when everybody takes all it may never are: who meets no full row is done.
         met: BoolArray = np.logical_or.reduce(is_met, axis=0)
         frame, place, ends = frame.subset(met), place.compress(met), ends.compress(met)
@@ -70,6 +72,22 @@ def _but_own(ends: FloatArray, levels: FloatArray) -> FloatArray:
     return least
 
 
+def _loose_levels(frame: Frame, slope: FloatArray, room: FloatArray, stop: FloatArray) -> FloatArray:
+    """Return levels at or below those of `_levels_within`, and infinite for the same items: nobody stops before a node is full."""
+    met = np.full((len(room), len(frame.run_node)), np.inf)
+    load, speed = frame.direct(slope * stop), frame.totals(slope)
+    theta = np.full((len(room), room.shape[1] + 1), np.inf)
+    for depth, nodes in enumerate(frame.levels.nodes_at):
+        here, size = load[:, nodes], room[:, nodes]
+        is_full = here > size
+        theta[:, nodes] = np.where(is_full, size / np.where(is_full, speed[:, nodes], 1.0), np.inf)
+        met = np.minimum(met, theta.take(frame.levels.above[depth].take(frame.run_node), axis=1))
+        raise_up(load, frame.levels.parent[nodes], np.minimum(here, size))
+    level = frame.spread_runs(met)
+    level[slope <= 0.0] = np.inf
+    return level
+
+
 def _levels_within(frame: Frame, slope: FloatArray, room: FloatArray, stop: FloatArray) -> FloatArray:
     """Return for each item and bound the lowest water level of the nodes above it, infinite where none is full, shape (B, K).
 
@@ -77,23 +95,24 @@ def _levels_within(frame: Frame, slope: FloatArray, room: FloatArray, stop: Floa
         frame: The items.
         slope: What counts of each item per level, shape (B, K).
         room: Room of each node, shape (B, N).
-        stop: Level at which each item stops anyway, shape (B, K); overwritten.
+        stop: Level at which each item stops anyway, shape (B, K).
     """
-    level = np.full(stop.shape, np.inf)
-    flat_slope, flat_stop, flat_level = slope.ravel(), stop.ravel(), level.ravel()
+    met = np.full((len(room), len(frame.run_node)), np.inf)
     load = frame.direct(slope * stop)
-    for nodes in frame.levels.nodes_at:
+    for depth, nodes in enumerate(frame.levels.nodes_at):
         here, size = load[:, nodes], room[:, nodes]
         bound, hit = np.nonzero(here > size)
         if len(hit):
             at, counts = frame.below(nodes[hit])
             at += np.repeat(bound * stop.shape[1], counts)
-            ends = flat_stop.take(at)
-            theta = water_levels(flat_slope.take(at), ends, np.cumsum(counts) - counts, counts, size[bound, hit])
-            met = np.repeat(theta, counts)
-            flat_stop[at] = np.minimum(ends, met)
-            flat_level[at] = np.minimum(flat_level.take(at), met)
+            now = stop if depth == 0 else np.minimum(stop, frame.spread_runs(met))
+            theta = np.full((len(room), room.shape[1] + 1), np.inf)
+            starts = np.cumsum(counts) - counts
+            ends = now.ravel().take(at)
+            theta[bound, nodes[hit]] = water_levels(slope.ravel().take(at), ends, starts, counts, size[bound, hit])
+            met = np.minimum(met, theta.take(frame.levels.above[depth].take(frame.run_node), axis=1))
         raise_up(load, frame.levels.parent[nodes], np.minimum(here, size))
+    level = frame.spread_runs(met)
     level[slope <= 0.0] = np.inf
     return level
 
@@ -118,7 +137,7 @@ def water_levels(
     total = np.add.reduceat(slope, starts)
     going = np.arange(len(starts))
     step = room / total
-    while len(going):
+    while True:
         theta[going] = np.maximum(theta[going], step)
         has_stopped = ends <= np.repeat(theta[going], counts)
         stopped_slope = np.add.reduceat(slope * has_stopped, starts)
@@ -127,6 +146,8 @@ def water_levels(
         moves = (step > theta[going] * (1.0 + 1e-15)) & (stopped_slope < total)
         if 2 * int(moves.sum()) > len(going):
             continue
+        if not moves.any():
+            break
         keeps = np.repeat(moves, counts)
         slope, ends, load = slope.compress(keeps), ends.compress(keeps), load.compress(keeps)
         going, room, total, step, counts = going[moves], room[moves], total[moves], step[moves], counts[moves]

@@ -68,8 +68,11 @@ class Frame:
 
     def spread(self, per_node: FloatArray) -> FloatArray:
         """Return for each item the value of the node it hangs on: shape (B, N) in, (B, K) out."""
-        lengths = np.diff(np.append(self.run_start, len(self.items)))
-        return np.repeat(per_node.take(self.run_node, axis=1), lengths, axis=1)
+        return self.spread_runs(per_node.take(self.run_node, axis=1))
+
+    def spread_runs(self, per_run: FloatArray) -> FloatArray:
+        """Return for each item the value of its run: shape (B, R) in, (B, K) out."""
+        return np.repeat(per_run, np.diff(np.append(self.run_start, len(self.items))), axis=1)
 
     def below(self, nodes: IntArray) -> tuple[IntArray, IntArray]:
         """Return the items below each of some nodes, one node after the other, and how many each has."""

@@ -36,6 +36,8 @@ class TreeLevels:
     """Where the chargers below each node begin in `walk`, shape (N,)."""
     count: IntArray
     """Chargers below each node, shape (N,)."""
+    above: IntArray
+    """The node of each level that each node is or hangs below, deepest level first, `N` for none: shape (levels, N)."""
 
     @classmethod
     def of(cls, tree: SiteTree) -> "TreeLevels":
@@ -53,7 +55,7 @@ class TreeLevels:
         parent, leaf = tree.parent.astype(np.int64), tree.charger_node.astype(np.int64)
         first, below = _places(nodes_at, parent, np.bincount(leaf, minlength=count))
         walk = np.argsort(first[leaf], kind="stable")
-        return cls(tuple(rows), tuple(nodes_at), parent, leaf, walk, first, below)
+        return cls(tuple(rows), tuple(nodes_at), parent, leaf, walk, first, below, _above(nodes_at, parent))
 
     def totals(self, per_charger: FloatArray) -> FloatArray:
         """Add a value per charger up the tree: shape (C,) in, (N,) out."""
@@ -72,6 +74,17 @@ class TreeLevels:
         for nodes in self.nodes_at[-2::-1]:
             product[nodes] *= product[self.parent[nodes]]
         return np.asarray(product[self.leaf])
+
+
+def _above(nodes_at: list[IntArray], parent: IntArray) -> IntArray:
+    """Return the node of each level that each node is or hangs below, shape (levels, N)."""
+    count = len(parent)
+    above = np.full((len(nodes_at), count + 1), count, dtype=np.int64)
+    for level in range(len(nodes_at) - 1, -1, -1):
+        nodes = nodes_at[level]
+        above[level + 1 :, nodes] = above[level + 1 :, parent[nodes]]
+        above[level, nodes] = nodes
+    return above[:, :count]
 
 
 def _places(nodes_at: list[IntArray], parent: IntArray, own: IntArray) -> tuple[IntArray, IntArray]:

@@ -3,11 +3,13 @@
 import numpy as np
 
 from gateway.domain.allocation.frames import Bounds, Frame, raise_up
-from gateway.domain.allocation.levels import FloatArray
+from gateway.domain.allocation.levels import TOLERANCE_KW, FloatArray
 
 
 def shrink(frame: Frame, bounds: Bounds, power_kw: FloatArray, floor_kw: FloatArray) -> FloatArray:
-    """Scale what is above the floor, bottom-up, until every node is within every bound; the same array when it is already.
+    """Scale what is above the floor, bottom-up, until every node is within every bound.
+
+    Sums that exceed a bound by rounding errors only are left as they are.
 
     Args:
         frame: Who draws.
@@ -31,7 +33,7 @@ def shrink_sums(
     is_over = False
     for nodes in frame.levels.nodes_at:
         here, size = load[:, nodes], room[:, nodes]
-        over = here > size
+        over = here > size + TOLERANCE_KW / 2.0
         if over.any():
             is_over = True
             factor[:, nodes] = np.where(over, size / np.where(over, here, 1.0), 1.0)
