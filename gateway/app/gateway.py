@@ -12,6 +12,8 @@ from pathlib import Path
 
 import aiohttp
 
+from gateway.app.capacity_partners import oscp_jobs, oscp_room
+from gateway.app.doors import DoorWorld, door_jobs
 from gateway.app.keeping import keep_store
 from gateway.app.notifications import receiver_of
 from gateway.app.offline import clock_of
@@ -120,7 +122,8 @@ async def open_gateway(settings: Settings) -> AsyncIterator[list[Job]]:
         await services.load()
         server = rpc_server(settings, world, services)
         journal, book = ExchangeJournal(), PartnerBook()
-        pages = PageServer(page_site(settings, world, services, journal, book), settings.web)
+        oscp = oscp_room(settings, world, services, journal)
+        pages = PageServer(page_site(settings, world, services, journal, book, oscp), settings.web)
         rpc_port = await server.start(f"{settings.rpc.host}:{settings.rpc.port}", rpc_tls(settings.rpc))
         try:
             page_url = pages.bind()
@@ -128,6 +131,8 @@ async def open_gateway(settings: Settings) -> AsyncIterator[list[Job]]:
             _log.info("listening", rpc_port=rpc_port, page=page_url)
             edge_jobs = _edge_jobs(server, pages)
             edge_jobs.append(Job(name="keeping", run=partial(keep_store, store, settings.store, clock)))
+            edge_jobs += oscp_jobs(oscp)
+            edge_jobs += door_jobs(settings, _door_world(world, services))
             yield [*_service_jobs(services), *edge_jobs, *_ven_jobs(settings, world, services, journal, book)]
         finally:
             await server.stop(_GRACE_SECONDS)
@@ -144,6 +149,7 @@ def rpc_server(settings: Settings, world: World, services: Services) -> RpcServe
             opt=services.opt,
             programs=services.programs,
             availability=services.availability,
+            simulator=services.dispatcher,
         ),
         dispatch=DispatchServicer(
             world.clock, services.dispatcher, services.follower, settings.rpc.heartbeat_real_seconds
@@ -195,6 +201,17 @@ def _edge_jobs(server: RpcServer, pages: PageServer) -> list[Job]:
         Job(name="loop watch", run=watch.run),
         Job(name="ticker", run=ticker.run),
     ]
+
+
+def _door_world(world: World, services: Services) -> DoorWorld:
+    return DoorWorld(
+        store=world.store,
+        clock=world.clock,
+        ids=world.ids,
+        dispatcher=services.dispatcher,
+        fleet=services.fleet,
+        book=world.doors,
+    )
 
 
 def _ven_jobs(

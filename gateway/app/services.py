@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, time, timedelta
 
+from gateway.app.doors import best_classes
 from gateway.app.peers import PriceKey
 from gateway.app.steering import ChargersBelow, steering_settings
+from gateway.csms.standing import DoorBook
+from gateway.domain.authorities import StatedRules
 from gateway.domain.calm import CalmRules
 from gateway.domain.commands import FollowRules
 from gateway.domain.limits import Limit
@@ -53,6 +56,8 @@ class World:
     exchange: Exchange
     nomination_desk: NominationDesk
     system: dict[str, tuple[SystemSource, ...]] = field(default_factory=dict)
+    doors: DoorBook = field(default_factory=DoorBook)
+    """Doors to charging platforms, for people."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,6 +203,7 @@ def _wire_control(settings: Settings, world: World) -> _Control:
             limits=signals.limits_by_node,
             lost=signals.lost_nodes,
             steady=signals.steady_nodes,
+            expected_kw=sources.expected_kw,
             believe_departure=beliefs.believe_departure,
         ),
         settings=_dispatch_settings(settings),
@@ -275,7 +281,10 @@ def signal_settings(settings: Settings) -> SignalSettings:
     for vtn in settings.vtn:
         own = programs.get(vtn.authority, ProgramRules())
         programs[vtn.authority] = replace(own, is_unconditional=vtn.is_unconditional)
-    return SignalSettings(programs=programs, time_zone=settings.time_zone)
+    wishing = StatedRules(is_unconditional=False)
+    advisers = {one.authority: wishing for one in settings.oscp if one.role != "capacity-provider"}
+    stated = {**SignalSettings().stated, **advisers}
+    return SignalSettings(programs=programs, stated=stated, time_zone=settings.time_zone)
 
 
 def _program_rules(entry: ProgramSettings) -> ProgramRules:
@@ -335,6 +344,7 @@ def _track_settings(settings: Settings) -> TrackSettings:
         longest_gap=seconds(max(300.0, times.telemetry_stale_after)),
         grace=seconds(max(60.0, times.tick)),
         most_future=seconds(max(60.0, times.tick)),
+        best_class=best_classes(settings),
     )
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from gateway.domain.errors import InvalidInput
 from gateway.domain.limits import RATING, Binding, Direction, Limit, LimitKind
-from gateway.domain.timegrid import Interval
+from gateway.domain.timegrid import Interval, TimeGrid
 from gateway.domain.topology import PHASE_COUNT, Node
 from gateway.domain.units import ac_power_kw
 
@@ -28,6 +28,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_PER_SECOND = 1_000_000
 _NOBODY = np.iinfo(np.int64).max
 
 
@@ -88,6 +89,19 @@ class Timeline:
         if node_id not in self.node_ids:
             raise InvalidInput("node", f"{node_id} is not in the timeline")
         return [self._stretch(i) for i in np.flatnonzero(self.node == self.node_ids.index(node_id)).tolist()]
+
+    def profile_kw(self, node_id: str, grid: TimeGrid) -> FloatArray:
+        """Return the mean of the value in force at a node per slot of a grid inside the span, shape (count,).
+
+        Raises:
+            InvalidInput: The node is not in it.
+        """
+        stretches = self.of(node_id)
+        starts_s = np.array([(s.interval.start - self.span.start).total_seconds() for s in stretches])
+        borders_s = np.append(starts_s, self.end_us[-1] / _PER_SECOND)
+        summed = np.concatenate([[0.0], np.cumsum(np.diff(borders_s) * [s.kw for s in stretches])])
+        edges = (grid.start - self.span.start).total_seconds() + np.arange(grid.count + 1) * grid.step.total_seconds()
+        return np.asarray(np.diff(np.interp(edges, borders_s, summed)) / grid.step.total_seconds())
 
     def mean_kw(self) -> FloatArray:
         """Return the mean of the value in force over the span, shape (N,)."""

@@ -128,6 +128,9 @@ def limit_message(limit: Limit) -> types_pb2.Limit:
         cause=limit.cause,
         reason=limit.reason,
         withdraw_time=None if limit.withdrawn_at is None else timestamp(limit.withdrawn_at),
+        phase_max_power_kw=[float("nan") if kw is None else kw for kw in limit.phase_max_kw or ()],
+        guaranteed_power_kw=limit.guaranteed_kw,
+        is_at_grid=limit.is_at_grid,
     )
 
 
@@ -144,6 +147,7 @@ def resolution_message(resolution: Resolution) -> types_pb2.Resolution:
         shadowed=[limit_message(limit) for limit in resolution.shadowed],
         why=resolution.why(),
         optimum_power_kw=resolution.optimum_kw,
+        phase_power_kw=resolution.phase_kw or (),
     )
 
 

@@ -27,6 +27,7 @@ _OF_SERVICE: dict[str, dict[str, Permission]] = {
         "DecideOpt": Permission.OPT_DECIDE,
         "ListLimits": Permission.SIGNAL_READ,
         "SetManualLimit": Permission.LIMIT_SET,
+        "SimulateLimit": Permission.SIGNAL_READ,
         "WithdrawManualLimit": Permission.LIMIT_SET,
         "ResolveLimit": Permission.SIGNAL_READ,
         "ListAlerts": Permission.SIGNAL_READ,

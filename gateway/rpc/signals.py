@@ -7,6 +7,7 @@ from typing import Protocol
 from typing_extensions import override
 
 from gateway.domain.alerts import Alert, AlertSeverity
+from gateway.domain.authorities import AuthorityStanding
 from gateway.domain.errors import InvalidInput
 from gateway.domain.evidence import content_hash
 from gateway.domain.identity import Permission, Principal
@@ -18,6 +19,7 @@ from gateway.rpc import convert
 from gateway.rpc.availability import OPTS, AvailabilityCalls, AvailabilityDoor, opt_of
 from gateway.rpc.door import Context, caller
 from gateway.rpc.programs import ProgramCalls, ProgramDoor
+from gateway.rpc.simulation import DraftDoor, SimulationCalls, SimulationDoor
 from gateway.rpc.watching import LOOK_AGAIN, RowWatch
 from gateway.v1 import signals_service_pb2 as pb
 from gateway.v1 import types_pb2
@@ -39,7 +41,7 @@ _SEVERITIES = {
 }
 
 
-class SignalDoor(Protocol):
+class SignalDoor(DraftDoor, Protocol):
     """What this servicer needs of `services.gather_signals.SignalGatherer`."""
 
     async def events(self, principal: Principal) -> list[GridEvent]:
@@ -91,10 +93,10 @@ class OptDoor(Protocol):
         ...
 
 
-class SignalsServicer(ProgramCalls, AvailabilityCalls):
+class SignalsServicer(ProgramCalls, AvailabilityCalls, SimulationCalls):
     """Translates signal messages."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each is a service of its own
         self,
         store: Store,
         clock: Clock,
@@ -103,10 +105,12 @@ class SignalsServicer(ProgramCalls, AvailabilityCalls):
         opt: OptDoor,
         programs: ProgramDoor,
         availability: AvailabilityDoor,
+        simulator: SimulationDoor,
     ) -> None:
         """Remember the services behind."""
         ProgramCalls.__init__(self, programs)
         AvailabilityCalls.__init__(self, availability)
+        SimulationCalls.__init__(self, signals, simulator)
         self._store = store
         self._clock = clock
         self._signals = signals
@@ -131,7 +135,7 @@ class SignalsServicer(ProgramCalls, AvailabilityCalls):
         node_id = convert.required_text("node_id", request.node_id)
         watch = RowWatch(self._store, self._clock, GridEvent, principal.tenant, request.resume_token)
         last: Resolution | None = None
-        async with woken_by(self._store, self._clock, (GridEvent, Limit)) as wake:
+        async with woken_by(self._store, self._clock, (GridEvent, Limit, AuthorityStanding)) as wake:
             while True:
                 resolution = await self._signals.resolve(principal, node_id, None)
                 if last is None or not _is_same(resolution, last):

@@ -1432,6 +1432,185 @@ class SetManualLimitResponse(_message.Message):
 Global___SetManualLimitResponse: _TypeAlias = SetManualLimitResponse  # noqa: Y015
 
 @_typing.final
+class SimulateLimitRequest(_message.Message):
+    """Asks what a manual limit would do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    MAX_POWER_KW_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """Node."""
+    max_power_kw: _builtins.float
+    """Bound in kW, at least 0; required, so that zero is meant and not forgotten."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """From when; absent means now."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when; required."""
+
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        max_power_kw: _builtins.float | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_power_kw", b"_max_power_kw", "_start_time", b"_start_time", "expire_time", b"expire_time", "max_power_kw", b"max_power_kw", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_power_kw", b"_max_power_kw", "_start_time", b"_start_time", "expire_time", b"expire_time", "max_power_kw", b"max_power_kw", "node_id", b"node_id", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_power_kw: _TypeAlias = _typing.Literal["max_power_kw"]  # noqa: Y015
+    _WhichOneofArgType__max_power_kw: _TypeAlias = _typing.Literal["_max_power_kw", b"_max_power_kw"]  # noqa: Y015
+    _WhichOneofReturnType__start_time: _TypeAlias = _typing.Literal["start_time"]  # noqa: Y015
+    _WhichOneofArgType__start_time: _TypeAlias = _typing.Literal["_start_time", b"_start_time"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_power_kw) -> _WhichOneofReturnType__max_power_kw | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__start_time) -> _WhichOneofReturnType__start_time | None: ...
+
+Global___SimulateLimitRequest: _TypeAlias = SimulateLimitRequest  # noqa: Y015
+
+@_typing.final
+class SimulateLimitResponse(_message.Message):
+    """What it would do. What it does to cars is said as if it applied to those that are here now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    WOULD_BIND_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    REDUCTION_KW_FIELD_NUMBER: _builtins.int
+    REDUCTION_KWH_FIELD_NUMBER: _builtins.int
+    GRID_START_FIELD_NUMBER: _builtins.int
+    STEP_MINUTES_FIELD_NUMBER: _builtins.int
+    EXPECTED_POWER_KW_FIELD_NUMBER: _builtins.int
+    REDUCTION_POWER_KW_FIELD_NUMBER: _builtins.int
+    EXPECTED_FROM_FIELD_NUMBER: _builtins.int
+    LOWERED_COUNT_FIELD_NUMBER: _builtins.int
+    PAUSED_CHARGER_IDS_FIELD_NUMBER: _builtins.int
+    PAUSED_COUNT_FIELD_NUMBER: _builtins.int
+    BROKEN_PROMISES_FIELD_NUMBER: _builtins.int
+    BROKEN_COUNT_FIELD_NUMBER: _builtins.int
+    would_bind: _builtins.bool
+    """Whether it would bind when it begins."""
+    why: _builtins.str
+    """All of it in one sentence."""
+    reduction_kw: _builtins.float
+    """How much less the chargers might draw now, in kW, at least 0."""
+    reduction_kwh: _builtins.float
+    """How much less would be drawn in the next 24 hours, in kWh; absent when nobody knows."""
+    step_minutes: _builtins.int
+    """Length of a slot in minutes."""
+    expected_from: _builtins.str
+    """Where what is expected comes from: `schedule`, `measurements`, both joined by ` and `, or empty."""
+    lowered_count: _builtins.int
+    """Chargers that would get less than now."""
+    paused_count: _builtins.int
+    """How many would have to stop."""
+    broken_count: _builtins.int
+    """How many would break."""
+    @_builtins.property
+    def before(self) -> _types_pb2.Resolution:
+        """What binds at the node when it would begin, without it."""
+
+    @_builtins.property
+    def after(self) -> _types_pb2.Resolution:
+        """The same with it."""
+
+    @_builtins.property
+    def grid_start(self) -> _timestamp_pb2.Timestamp:
+        """Start of the first of the slots below."""
+
+    @_builtins.property
+    def expected_power_kw(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """What the node would draw per slot without it, in kW; NaN where nobody knows."""
+
+    @_builtins.property
+    def reduction_power_kw(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """How much less it would draw per slot with it, in kW; NaN where nobody knows."""
+
+    @_builtins.property
+    def paused_charger_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Chargers whose car would have to stop, the largest power first; at most 200."""
+
+    @_builtins.property
+    def broken_promises(self) -> _containers.RepeatedCompositeFieldContainer[Global___BrokenPromise]:
+        """Promises to drivers that would break, the most energy first; at most 200."""
+
+    def __init__(
+        self,
+        *,
+        before: _types_pb2.Resolution | None = ...,
+        after: _types_pb2.Resolution | None = ...,
+        would_bind: _builtins.bool = ...,
+        why: _builtins.str = ...,
+        reduction_kw: _builtins.float = ...,
+        reduction_kwh: _builtins.float | None = ...,
+        grid_start: _timestamp_pb2.Timestamp | None = ...,
+        step_minutes: _builtins.int = ...,
+        expected_power_kw: _abc.Iterable[_builtins.float] | None = ...,
+        reduction_power_kw: _abc.Iterable[_builtins.float] | None = ...,
+        expected_from: _builtins.str = ...,
+        lowered_count: _builtins.int = ...,
+        paused_charger_ids: _abc.Iterable[_builtins.str] | None = ...,
+        paused_count: _builtins.int = ...,
+        broken_promises: _abc.Iterable[Global___BrokenPromise] | None = ...,
+        broken_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_reduction_kwh", b"_reduction_kwh", "after", b"after", "before", b"before", "grid_start", b"grid_start", "reduction_kwh", b"reduction_kwh"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reduction_kwh", b"_reduction_kwh", "after", b"after", "before", b"before", "broken_count", b"broken_count", "broken_promises", b"broken_promises", "expected_from", b"expected_from", "expected_power_kw", b"expected_power_kw", "grid_start", b"grid_start", "lowered_count", b"lowered_count", "paused_charger_ids", b"paused_charger_ids", "paused_count", b"paused_count", "reduction_kw", b"reduction_kw", "reduction_kwh", b"reduction_kwh", "reduction_power_kw", b"reduction_power_kw", "step_minutes", b"step_minutes", "why", b"why", "would_bind", b"would_bind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__reduction_kwh: _TypeAlias = _typing.Literal["reduction_kwh"]  # noqa: Y015
+    _WhichOneofArgType__reduction_kwh: _TypeAlias = _typing.Literal["_reduction_kwh", b"_reduction_kwh"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reduction_kwh) -> _WhichOneofReturnType__reduction_kwh | None: ...
+
+Global___SimulateLimitResponse: _TypeAlias = SimulateLimitResponse  # noqa: Y015
+
+@_typing.final
+class BrokenPromise(_message.Message):
+    """A driver who would not get by the departure what was promised."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    CHARGER_ID_FIELD_NUMBER: _builtins.int
+    DEPARTURE_TIME_FIELD_NUMBER: _builtins.int
+    MISSING_KWH_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """Session."""
+    charger_id: _builtins.str
+    """Charger."""
+    missing_kwh: _builtins.float
+    """Energy that would be missing then, in kWh."""
+    @_builtins.property
+    def departure_time(self) -> _timestamp_pb2.Timestamp:
+        """Departure that the promise is for."""
+
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        charger_id: _builtins.str = ...,
+        departure_time: _timestamp_pb2.Timestamp | None = ...,
+        missing_kwh: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["departure_time", b"departure_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charger_id", b"charger_id", "departure_time", b"departure_time", "missing_kwh", b"missing_kwh", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BrokenPromise: _TypeAlias = BrokenPromise  # noqa: Y015
+
+@_typing.final
 class WithdrawManualLimitRequest(_message.Message):
     """Withdraws a manual limit."""
 

@@ -60,6 +60,11 @@ class SignalsServiceStub:
                 request_serializer=gateway_dot_v1_dot_signals__service__pb2.SetManualLimitRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_signals__service__pb2.SetManualLimitResponse.FromString,
                 _registered_method=True)
+        self.SimulateLimit = channel.unary_unary(
+                '/gateway.v1.SignalsService/SimulateLimit',
+                request_serializer=gateway_dot_v1_dot_signals__service__pb2.SimulateLimitRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_signals__service__pb2.SimulateLimitResponse.FromString,
+                _registered_method=True)
         self.WithdrawManualLimit = channel.unary_unary(
                 '/gateway.v1.SignalsService/WithdrawManualLimit',
                 request_serializer=gateway_dot_v1_dot_signals__service__pb2.WithdrawManualLimitRequest.SerializeToString,
@@ -151,6 +156,13 @@ class SignalsServiceServicer:
 
     def SetManualLimit(self, request, context):
         """Sets a manual limit, which always expires.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SimulateLimit(self, request, context):
+        """Says what a manual limit would do if it were set; writes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -260,6 +272,11 @@ def add_SignalsServiceServicer_to_server(servicer, server):
                     servicer.SetManualLimit,
                     request_deserializer=gateway_dot_v1_dot_signals__service__pb2.SetManualLimitRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_signals__service__pb2.SetManualLimitResponse.SerializeToString,
+            ),
+            'SimulateLimit': grpc.unary_unary_rpc_method_handler(
+                    servicer.SimulateLimit,
+                    request_deserializer=gateway_dot_v1_dot_signals__service__pb2.SimulateLimitRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_signals__service__pb2.SimulateLimitResponse.SerializeToString,
             ),
             'WithdrawManualLimit': grpc.unary_unary_rpc_method_handler(
                     servicer.WithdrawManualLimit,
@@ -453,6 +470,33 @@ class SignalsService:
             '/gateway.v1.SignalsService/SetManualLimit',
             gateway_dot_v1_dot_signals__service__pb2.SetManualLimitRequest.SerializeToString,
             gateway_dot_v1_dot_signals__service__pb2.SetManualLimitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SimulateLimit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.SignalsService/SimulateLimit',
+            gateway_dot_v1_dot_signals__service__pb2.SimulateLimitRequest.SerializeToString,
+            gateway_dot_v1_dot_signals__service__pb2.SimulateLimitResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,8 @@ class SignalsServiceStub:
     """Lists limits of a node that apply now or later."""
     SetManualLimit: _grpc.UnaryUnaryMultiCallable[_signals_service_pb2.SetManualLimitRequest, _signals_service_pb2.SetManualLimitResponse]
     """Sets a manual limit, which always expires."""
+    SimulateLimit: _grpc.UnaryUnaryMultiCallable[_signals_service_pb2.SimulateLimitRequest, _signals_service_pb2.SimulateLimitResponse]
+    """Says what a manual limit would do if it were set; writes nothing."""
     WithdrawManualLimit: _grpc.UnaryUnaryMultiCallable[_signals_service_pb2.WithdrawManualLimitRequest, _signals_service_pb2.WithdrawManualLimitResponse]
     """Withdraws a manual limit before its end."""
     ResolveLimit: _grpc.UnaryUnaryMultiCallable[_signals_service_pb2.ResolveLimitRequest, _signals_service_pb2.ResolveLimitResponse]
@@ -81,6 +83,8 @@ class SignalsServiceAsyncStub(SignalsServiceStub):
     """Lists limits of a node that apply now or later."""
     SetManualLimit: _aio.UnaryUnaryMultiCallable[_signals_service_pb2.SetManualLimitRequest, _signals_service_pb2.SetManualLimitResponse]  # type: ignore[assignment]
     """Sets a manual limit, which always expires."""
+    SimulateLimit: _aio.UnaryUnaryMultiCallable[_signals_service_pb2.SimulateLimitRequest, _signals_service_pb2.SimulateLimitResponse]  # type: ignore[assignment]
+    """Says what a manual limit would do if it were set; writes nothing."""
     WithdrawManualLimit: _aio.UnaryUnaryMultiCallable[_signals_service_pb2.WithdrawManualLimitRequest, _signals_service_pb2.WithdrawManualLimitResponse]  # type: ignore[assignment]
     """Withdraws a manual limit before its end."""
     ResolveLimit: _aio.UnaryUnaryMultiCallable[_signals_service_pb2.ResolveLimitRequest, _signals_service_pb2.ResolveLimitResponse]  # type: ignore[assignment]
@@ -146,6 +150,14 @@ class SignalsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_signals_service_pb2.SetManualLimitResponse, _abc.Awaitable[_signals_service_pb2.SetManualLimitResponse]]:
         """Sets a manual limit, which always expires."""
+
+    @_abc_1.abstractmethod
+    def SimulateLimit(
+        self,
+        request: _signals_service_pb2.SimulateLimitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_signals_service_pb2.SimulateLimitResponse, _abc.Awaitable[_signals_service_pb2.SimulateLimitResponse]]:
+        """Says what a manual limit would do if it were set; writes nothing."""
 
     @_abc_1.abstractmethod
     def WithdrawManualLimit(

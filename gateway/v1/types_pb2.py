@@ -25,25 +25,25 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16gateway/v1/types.proto\x12\ngateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"z\n\x08TimeSpan\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x42\x0b\n\t_end_time\"\xd4\x02\n\x05Limit\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tauthority\x18\x02 \x01(\t\x12\x0f\n\x07node_id\x18\x03 \x01(\t\x12(\n\tdirection\x18\x04 \x01(\x0e\x32\x15.gateway.v1.Direction\x12#\n\x04kind\x18\x05 \x01(\x0e\x32\x15.gateway.v1.LimitKind\x12)\n\x07\x62inding\x18\x06 \x01(\x0e\x32\x18.gateway.v1.LimitBinding\x12\x14\n\x0cmax_power_kw\x18\x07 \x01(\x01\x12\"\n\x04span\x18\x08 \x01(\x0b\x32\x14.gateway.v1.TimeSpan\x12\r\n\x05\x63\x61use\x18\t \x01(\t\x12\x0e\n\x06reason\x18\n \x01(\t\x12\x36\n\rwithdraw_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x42\x10\n\x0e_withdraw_time\"\xf8\x02\n\nResolution\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12(\n\tdirection\x18\x02 \x01(\x0e\x32\x15.gateway.v1.Direction\x12+\n\x07\x61t_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08power_kw\x18\x04 \x01(\x01\x12\'\n\x07\x62inding\x18\x05 \x01(\x0b\x32\x11.gateway.v1.LimitH\x00\x88\x01\x01\x12\x11\n\tauthority\x18\x06 \x01(\t\x12\x33\n\nuntil_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x01\x88\x01\x01\x12#\n\x08shadowed\x18\x08 \x03(\x0b\x32\x11.gateway.v1.Limit\x12\x0b\n\x03why\x18\t \x01(\t\x12\x1d\n\x10optimum_power_kw\x18\n \x01(\x01H\x02\x88\x01\x01\x42\n\n\x08_bindingB\r\n\x0b_until_timeB\x13\n\x11_optimum_power_kw\"4\n\x0bPageRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t*R\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44IRECTION_IMPORT\x10\x01\x12\x14\n\x10\x44IRECTION_EXPORT\x10\x02*\xa0\x01\n\x0cLimitBinding\x12\x1d\n\x19LIMIT_BINDING_UNSPECIFIED\x10\x00\x12\x1a\n\x16LIMIT_BINDING_PHYSICAL\x10\x01\x12\x1b\n\x17LIMIT_BINDING_MANDATORY\x10\x02\x12\x1b\n\x17LIMIT_BINDING_COMMITTED\x10\x03\x12\x1b\n\x17LIMIT_BINDING_VOLUNTARY\x10\x04*n\n\tLimitKind\x12\x1a\n\x16LIMIT_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10LIMIT_KIND_LIMIT\x10\x01\x12\x17\n\x13LIMIT_KIND_FALLBACK\x10\x02\x12\x16\n\x12LIMIT_KIND_OPTIMUM\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16gateway/v1/types.proto\x12\ngateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"z\n\x08TimeSpan\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x42\x0b\n\t_end_time\"\xa1\x03\n\x05Limit\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tauthority\x18\x02 \x01(\t\x12\x0f\n\x07node_id\x18\x03 \x01(\t\x12(\n\tdirection\x18\x04 \x01(\x0e\x32\x15.gateway.v1.Direction\x12#\n\x04kind\x18\x05 \x01(\x0e\x32\x15.gateway.v1.LimitKind\x12)\n\x07\x62inding\x18\x06 \x01(\x0e\x32\x18.gateway.v1.LimitBinding\x12\x14\n\x0cmax_power_kw\x18\x07 \x01(\x01\x12\"\n\x04span\x18\x08 \x01(\x0b\x32\x14.gateway.v1.TimeSpan\x12\r\n\x05\x63\x61use\x18\t \x01(\t\x12\x0e\n\x06reason\x18\n \x01(\t\x12\x36\n\rwithdraw_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x12\x1a\n\x12phase_max_power_kw\x18\x0c \x03(\x01\x12\x1b\n\x13guaranteed_power_kw\x18\r \x01(\x01\x12\x12\n\nis_at_grid\x18\x0e \x01(\x08\x42\x10\n\x0e_withdraw_time\"\x90\x03\n\nResolution\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12(\n\tdirection\x18\x02 \x01(\x0e\x32\x15.gateway.v1.Direction\x12+\n\x07\x61t_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08power_kw\x18\x04 \x01(\x01\x12\'\n\x07\x62inding\x18\x05 \x01(\x0b\x32\x11.gateway.v1.LimitH\x00\x88\x01\x01\x12\x11\n\tauthority\x18\x06 \x01(\t\x12\x33\n\nuntil_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x01\x88\x01\x01\x12#\n\x08shadowed\x18\x08 \x03(\x0b\x32\x11.gateway.v1.Limit\x12\x0b\n\x03why\x18\t \x01(\t\x12\x1d\n\x10optimum_power_kw\x18\n \x01(\x01H\x02\x88\x01\x01\x12\x16\n\x0ephase_power_kw\x18\x0b \x03(\x01\x42\n\n\x08_bindingB\r\n\x0b_until_timeB\x13\n\x11_optimum_power_kw\"4\n\x0bPageRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t*R\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44IRECTION_IMPORT\x10\x01\x12\x14\n\x10\x44IRECTION_EXPORT\x10\x02*\xa0\x01\n\x0cLimitBinding\x12\x1d\n\x19LIMIT_BINDING_UNSPECIFIED\x10\x00\x12\x1a\n\x16LIMIT_BINDING_PHYSICAL\x10\x01\x12\x1b\n\x17LIMIT_BINDING_MANDATORY\x10\x02\x12\x1b\n\x17LIMIT_BINDING_COMMITTED\x10\x03\x12\x1b\n\x17LIMIT_BINDING_VOLUNTARY\x10\x04*n\n\tLimitKind\x12\x1a\n\x16LIMIT_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10LIMIT_KIND_LIMIT\x10\x01\x12\x17\n\x13LIMIT_KIND_FALLBACK\x10\x02\x12\x16\n\x12LIMIT_KIND_OPTIMUM\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gateway.v1.types_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DIRECTION']._serialized_start=971
-  _globals['_DIRECTION']._serialized_end=1053
-  _globals['_LIMITBINDING']._serialized_start=1056
-  _globals['_LIMITBINDING']._serialized_end=1216
-  _globals['_LIMITKIND']._serialized_start=1218
-  _globals['_LIMITKIND']._serialized_end=1328
+  _globals['_DIRECTION']._serialized_start=1072
+  _globals['_DIRECTION']._serialized_end=1154
+  _globals['_LIMITBINDING']._serialized_start=1157
+  _globals['_LIMITBINDING']._serialized_end=1317
+  _globals['_LIMITKIND']._serialized_start=1319
+  _globals['_LIMITKIND']._serialized_end=1429
   _globals['_TIMESPAN']._serialized_start=71
   _globals['_TIMESPAN']._serialized_end=193
   _globals['_LIMIT']._serialized_start=196
-  _globals['_LIMIT']._serialized_end=536
-  _globals['_RESOLUTION']._serialized_start=539
-  _globals['_RESOLUTION']._serialized_end=915
-  _globals['_PAGEREQUEST']._serialized_start=917
-  _globals['_PAGEREQUEST']._serialized_end=969
+  _globals['_LIMIT']._serialized_end=613
+  _globals['_RESOLUTION']._serialized_start=616
+  _globals['_RESOLUTION']._serialized_end=1016
+  _globals['_PAGEREQUEST']._serialized_start=1018
+  _globals['_PAGEREQUEST']._serialized_end=1070
 # @@protoc_insertion_point(module_scope)

@@ -158,6 +158,9 @@ class Limit(_message.Message):
     CAUSE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     WITHDRAW_TIME_FIELD_NUMBER: _builtins.int
+    PHASE_MAX_POWER_KW_FIELD_NUMBER: _builtins.int
+    GUARANTEED_POWER_KW_FIELD_NUMBER: _builtins.int
+    IS_AT_GRID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Opaque id."""
     authority: _builtins.str
@@ -176,6 +179,10 @@ class Limit(_message.Message):
     """`kind:id` of what caused it."""
     reason: _builtins.str
     """Why, in the authority's words."""
+    guaranteed_power_kw: _builtins.float
+    """What the authority guarantees at the node, in kW: nothing is taken off below it."""
+    is_at_grid: _builtins.bool
+    """True when it bounds what is drawn from the grid: own generation carries the rest."""
     @_builtins.property
     def span(self) -> Global___TimeSpan:
         """When it applies."""
@@ -183,6 +190,10 @@ class Limit(_message.Message):
     @_builtins.property
     def withdraw_time(self) -> _timestamp_pb2.Timestamp:
         """From when it no longer applies although its span goes on; absent while in force."""
+
+    @_builtins.property
+    def phase_max_power_kw(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Bound of each phase L1 to L3 in kW beside the total, NaN where a phase has none of its own; empty without any."""
 
     def __init__(
         self,
@@ -198,10 +209,13 @@ class Limit(_message.Message):
         cause: _builtins.str = ...,
         reason: _builtins.str = ...,
         withdraw_time: _timestamp_pb2.Timestamp | None = ...,
+        phase_max_power_kw: _abc.Iterable[_builtins.float] | None = ...,
+        guaranteed_power_kw: _builtins.float = ...,
+        is_at_grid: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_withdraw_time", b"_withdraw_time", "span", b"span", "withdraw_time", b"withdraw_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_withdraw_time", b"_withdraw_time", "authority", b"authority", "binding", b"binding", "cause", b"cause", "direction", b"direction", "id", b"id", "kind", b"kind", "max_power_kw", b"max_power_kw", "node_id", b"node_id", "reason", b"reason", "span", b"span", "withdraw_time", b"withdraw_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_withdraw_time", b"_withdraw_time", "authority", b"authority", "binding", b"binding", "cause", b"cause", "direction", b"direction", "guaranteed_power_kw", b"guaranteed_power_kw", "id", b"id", "is_at_grid", b"is_at_grid", "kind", b"kind", "max_power_kw", b"max_power_kw", "node_id", b"node_id", "phase_max_power_kw", b"phase_max_power_kw", "reason", b"reason", "span", b"span", "withdraw_time", b"withdraw_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__withdraw_time: _TypeAlias = _typing.Literal["withdraw_time"]  # noqa: Y015
     _WhichOneofArgType__withdraw_time: _TypeAlias = _typing.Literal["_withdraw_time", b"_withdraw_time"]  # noqa: Y015
@@ -225,6 +239,7 @@ class Resolution(_message.Message):
     SHADOWED_FIELD_NUMBER: _builtins.int
     WHY_FIELD_NUMBER: _builtins.int
     OPTIMUM_POWER_KW_FIELD_NUMBER: _builtins.int
+    PHASE_POWER_KW_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """Node asked for."""
     direction: Global___Direction.ValueType
@@ -253,6 +268,10 @@ class Resolution(_message.Message):
     def shadowed(self) -> _containers.RepeatedCompositeFieldContainer[Global___Limit]:
         """Limits that apply too but do not bind, smallest first."""
 
+    @_builtins.property
+    def phase_power_kw(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Value in force of each phase L1 to L3 in kW, infinite where only the total is bounded; empty when no phase is."""
+
     def __init__(
         self,
         *,
@@ -266,10 +285,11 @@ class Resolution(_message.Message):
         shadowed: _abc.Iterable[Global___Limit] | None = ...,
         why: _builtins.str = ...,
         optimum_power_kw: _builtins.float | None = ...,
+        phase_power_kw: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_binding", b"_binding", "_optimum_power_kw", b"_optimum_power_kw", "_until_time", b"_until_time", "at_time", b"at_time", "binding", b"binding", "optimum_power_kw", b"optimum_power_kw", "until_time", b"until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_binding", b"_binding", "_optimum_power_kw", b"_optimum_power_kw", "_until_time", b"_until_time", "at_time", b"at_time", "authority", b"authority", "binding", b"binding", "direction", b"direction", "node_id", b"node_id", "optimum_power_kw", b"optimum_power_kw", "power_kw", b"power_kw", "shadowed", b"shadowed", "until_time", b"until_time", "why", b"why"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_binding", b"_binding", "_optimum_power_kw", b"_optimum_power_kw", "_until_time", b"_until_time", "at_time", b"at_time", "authority", b"authority", "binding", b"binding", "direction", b"direction", "node_id", b"node_id", "optimum_power_kw", b"optimum_power_kw", "phase_power_kw", b"phase_power_kw", "power_kw", b"power_kw", "shadowed", b"shadowed", "until_time", b"until_time", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__binding: _TypeAlias = _typing.Literal["binding"]  # noqa: Y015
     _WhichOneofArgType__binding: _TypeAlias = _typing.Literal["_binding", b"_binding"]  # noqa: Y015

@@ -234,6 +234,7 @@ class Scene:
                 limits=signals.limits_by_node,
                 lost=signals.lost_nodes,
                 steady=signals.steady_nodes,
+                expected_kw=lambda tenant, node, grid: self.expected_kw(tenant, node, grid),  # noqa: PLW0108
                 believe_departure=lambda site_class, arrival, now: now + timedelta(hours=4),
             ),
             settings=replace(self.settings, store_patience_s=self._patience_s),

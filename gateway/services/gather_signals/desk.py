@@ -248,6 +248,26 @@ class SignalGatherer:
             principal, node=node, max_kw=max_kw, start=start, end=end, reason=reason, request_id=request_id
         )
 
+    def draft_manual_limit(  # what a person must say
+        self,
+        principal: Principal,
+        *,
+        node_id: str,
+        max_kw: float,
+        start: datetime | None,
+        end: datetime,
+        reason: str = "",
+    ) -> Limit:
+        """Return the limit that `set_manual_limit` would set, checked the same; nothing is written.
+
+        Raises:
+            NotFound: There is no such node.
+            InvalidInput: A value is wrong.
+        """
+        principal.require(Permission.SIGNAL_READ)
+        node = self._node(principal.tenant, node_id)
+        return self._manual.draft(principal, node=node, max_kw=max_kw, start=start, end=end, reason=reason)
+
     async def withdraw_manual_limit(
         self, principal: Principal, *, limit_id: str, reason: str, request_id: str
     ) -> Limit:

@@ -49,13 +49,26 @@ class ManualOrders:
         known = await self._replayed(principal, request_id, content_id)
         if known is not None:
             return known
+        limit = self.draft(principal, node=node, max_kw=max_kw, start=start, end=end, reason=reason)
+        await self._write(principal, limit, request_id, content_id)
+        return limit
+
+    def draft(  # what a person must say
+        self, principal: Principal, *, node: Node, max_kw: float, start: datetime | None, end: datetime, reason: str
+    ) -> Limit:
+        """Return the limit that an order would set, checked; nothing is written.
+
+        Raises:
+            InvalidInput: A value is wrong.
+        """
+        require_finite(max_kw)
         now = self._scribe.clock.now()
         if not 0.0 <= max_kw <= node.max_import_kw:
             raise InvalidInput("max_power_kw", f"must be 0 to the node's rating of {node.max_import_kw:g} kW")
         begin, longest = now if start is None else start, self._scribe.settings.longest_manual
         if not now < end <= begin + longest:
             raise InvalidInput("expire_time", f"must lie ahead, at most {longest.days} days after the start")
-        limit = Limit(
+        return Limit(
             id=self._scribe.ids.new("limit"),
             tenant=principal.tenant,
             authority=f"{_MANUAL}{principal.actor}",
@@ -69,8 +82,6 @@ class ManualOrders:
             known_at=now,
             reason=reason,
         )
-        await self._write(principal, limit, request_id, content_id)
-        return limit
 
     async def withdraw(self, principal: Principal, *, limit_id: str, reason: str, request_id: str) -> Limit:
         """Withdraw a limit; see `SignalGatherer.withdraw_manual_limit`."""

@@ -109,6 +109,13 @@ def changing_by(caps: Caps, change: datetime | None) -> Caps:
     return replace(caps, next_change=change)
 
 
+def with_limit(limits: Mapping[str, Sequence[Limit]], supposed: Limit | None) -> Mapping[str, Sequence[Limit]]:
+    """Return limits by node with one more; the same mapping when there is none."""
+    if supposed is None:
+        return limits
+    return {**limits, supposed.node: (*limits.get(supposed.node, ()), supposed)}
+
+
 def _resolved(node: Node, orders: Orders, at: datetime) -> Resolution:
     lost, steady = orders.lost.get(node.id, _NOBODY), orders.steady.get(node.id, _NOBODY)
     return resolve(node, orders.limits.get(node.id, ()), at, lost=lost, steady=steady)

@@ -11,8 +11,9 @@ from gateway.domain.bids import Schedule
 from gateway.domain.calm import CalmState, CapRelief, Marks, TrackingError
 from gateway.domain.commands import CommandBook
 from gateway.domain.fleet import FleetView
+from gateway.domain.limits import Limit
 from gateway.observe import logger
-from gateway.services.plan_dispatch.caps import Margins, Orders, changing_by, read_caps
+from gateway.services.plan_dispatch.caps import Margins, Orders, changing_by, read_caps, with_limit
 from gateway.services.plan_dispatch.charger_limits import within_charger_limits
 from gateway.services.plan_dispatch.link import DispatchLink
 from gateway.services.plan_dispatch.picture import ControlPorts, Picture
@@ -104,8 +105,8 @@ class Control:
         if self._is_big(picture):
             await asyncio.sleep(real_seconds)
 
-    def look(self) -> Picture:
-        """Return what is the case now."""
+    def look(self, supposed: Limit | None = None) -> Picture:
+        """Return what is the case now, or would be with one more limit."""
         sources, desk, now = self._ports.sources, self._ports.desk, self._ports.clock.now()
         view = sources.fleet(self.tenant)
         self._follow_tree(view)
@@ -113,7 +114,7 @@ class Control:
         desk.measured(self.tenant)
         book, seconds = desk.book(self.tenant), now.timestamp()
         orders = Orders(
-            limits=sources.limits(self.tenant),
+            limits=with_limit(sources.limits(self.tenant), supposed),
             lost=sources.lost(self.tenant),
             schedules=self.schedules,
             steady=sources.steady(self.tenant),
@@ -134,12 +135,13 @@ class Control:
         is_connected = self.is_connected(len(view.max_kw))
         in_force = np.where(is_connected, book.in_force_kw(view.lapsed_kw, seconds), 0.0)
         is_present = view.has_session | (np.nan_to_num(view.power_kw) > _IDLE_KW)
-        is_loose = ~is_connected | book.is_troubled
+        is_loose = ~is_connected | book.is_troubled | book.is_doubted(seconds, desk.rules)
         counted = book.counted_kw(view.lapsed_kw, view.power_kw, seconds, desk.rules)
         # A lease that nobody renews may open when it ends: others make room before it does.
         soon = seconds + (settings.tick + settings.lead).total_seconds()
         lapsing = book.counted_kw(view.lapsed_kw, view.power_kw, soon, desk.rules)
-        counted = np.where(is_present, np.where(is_loose, np.maximum(counted, lapsing), counted), 0.0)
+        # A car may come to a charger that nobody hears of: out of reach, an empty one counts as well.
+        counted = np.where(is_loose, np.maximum(counted, lapsing), np.where(is_present, counted, 0.0))
         return Picture(
             at=now,
             view=view,
@@ -148,6 +150,7 @@ class Control:
             wants=wants,
             is_connected=is_connected,
             is_loose=is_loose,
+            is_present=is_present,
             in_force_kw=in_force,
             counted_kw=counted,
             extra_kw=np.where(is_loose, np.maximum(counted - in_force, 0.0), 0.0),
@@ -193,16 +196,29 @@ class Control:
             is_connected[link.places[(link.places >= 0) & link.is_reachable]] = True
         return is_connected
 
+    def within_caps(self, picture: Picture) -> FloatArray:
+        """Return the set points in force of a picture, lowered to what its caps allow."""
+        lowered = self._clipped(picture)
+        return picture.in_force_kw if lowered is None else lowered
+
     def _clipped(self, picture: Picture) -> FloatArray | None:
-        """Return set points lowered to what the caps allow; None when they are within them already."""
-        lowered = clip(
-            picture.view.levels,
-            picture.room_kw,
-            picture.in_force_kw,
-            min_kw=picture.wants.min_kw,
-            priority=picture.priority,
-        )
-        return None if lowered is picture.in_force_kw else floor_to_quantum(lowered)
+        """Return set points lowered to what the caps allow; None when they are within them already.
+
+        Who obeys makes room for what the others may be drawing; those are asked to stay within what is left, and not believed.
+        """
+        in_force, is_loose = picture.in_force_kw, picture.is_loose
+        reserved_kw = picture.view.levels.totals(np.where(is_loose, picture.counted_kw, 0.0))
+        obeying = self._clip(picture, reserved_kw, np.where(is_loose, 0.0, in_force))
+        asked = np.where(is_loose, in_force, 0.0)
+        if is_loose.any():
+            asked = self._clip(picture, picture.view.levels.totals(obeying), asked)
+        lowered = np.where(is_loose, asked, obeying)
+        return None if (lowered == in_force).all() else floor_to_quantum(lowered)
+
+    def _clip(self, picture: Picture, taken_kw: FloatArray, setpoints_kw: FloatArray) -> FloatArray:
+        room = np.maximum(picture.caps.cap_kw - taken_kw, 0.0)
+        wants, levels = picture.wants, picture.view.levels
+        return clip(levels, room, setpoints_kw, min_kw=wants.min_kw, priority=picture.priority)
 
     async def _allocate(self, picture: Picture) -> FloatArray:
         """Return where the set points should end; big fleets are computed in a thread."""
@@ -300,10 +316,11 @@ class Control:
         return len(picture.in_force_kw) > self._settings.inline_charger_count
 
     def _next_look(self, picture: Picture) -> datetime:
-        change = picture.caps.next_change
-        tick = picture.at + self._settings.tick
-        return (
-            tick
-            if change is None
-            else min(tick, max(change - self._settings.lead, picture.at + timedelta(milliseconds=1)))
-        )
+        """Return when to look again: after a tick, before a limit changes, and when a command begins to be doubted."""
+        times = [picture.at + self._settings.tick]
+        if picture.caps.next_change is not None:
+            times.append(max(picture.caps.next_change - self._settings.lead, picture.at + timedelta(milliseconds=1)))
+        doubt = picture.book.next_doubt(picture.now, self._ports.desk.rules)
+        if doubt is not None:
+            times.append(picture.at + timedelta(seconds=doubt - picture.now))
+        return min(times)

@@ -10,8 +10,9 @@ from gateway.domain.dispatch import DispatchState
 from gateway.domain.errors import InvalidInput, NotFound, PermissionRefused
 from gateway.domain.fleet import FleetView
 from gateway.domain.identity import Permission, Principal
-from gateway.domain.limits import resolve
+from gateway.domain.limits import Limit, resolve
 from gateway.domain.signals import ResourceStatus
+from gateway.domain.simulation import SimulatedLimit
 from gateway.domain.timegrid import Interval
 from gateway.observe import DISPATCH_SECONDS
 from gateway.ports import Clock, Ids, Store
@@ -19,6 +20,7 @@ from gateway.services.plan_dispatch.control import Control
 from gateway.services.plan_dispatch.link import DispatchLink, LinkOrigin, read_resume_token
 from gateway.services.plan_dispatch.picture import ControlPorts
 from gateway.services.plan_dispatch.settings import CommandDesk, DispatchSettings, DispatchSources, OperatorLine
+from gateway.services.plan_dispatch.simulation import LimitSimulator
 from gateway.services.plan_dispatch.status import StatusFacts, read_status
 from gateway.services.plan_dispatch.wants import promised_power_kw
 
@@ -57,6 +59,7 @@ class Dispatcher:
         self._settings = DispatchSettings() if settings is None else settings
         ports = ControlPorts(store=store, clock=clock, ids=ids, desk=desk, sources=sources)
         self._controls = {tenant: Control(tenant=tenant, ports=ports, settings=self._settings) for tenant in tenants}
+        self._simulator = LimitSimulator(clock=clock, sources=sources, control=self._control)
         self._due: dict[str, datetime] = {}
         self._looked: dict[str, datetime] = {}
         self._woken: dict[str, float] = {}
@@ -78,6 +81,10 @@ class Dispatcher:
         now = self._clock.now()
         looked_at = self._looked.get(tenant, now)
         return tenant in self._woken or self._due.get(tenant, now) <= now or now < looked_at
+
+    def next_look(self, tenant: str) -> datetime:
+        """Return when a tenant is looked at next at the latest."""
+        return self._due.get(tenant, self._clock.now())
 
     async def run(self) -> None:
         """Keep every tenant inside its limits, for ever."""
@@ -231,7 +238,7 @@ class Dispatcher:
     def uncontrolled_kw(self, tenant: str, node_id: str) -> float:
         """Return the most that chargers below a node may be drawing that nobody can command now, in kW.
 
-        Counted are chargers whose platform is away, and those that refuse, are silent or draw more than they may.
+        Counted are cars at chargers whose platform is away, and at those that refuse, are silent or draw more than they may.
 
         Raises:
             NotFound: There is no such node.
@@ -239,8 +246,21 @@ class Dispatcher:
         picture = self._control(tenant).look()
         if node_id not in picture.view.nodes:
             raise NotFound("node", node_id)
-        loose = np.where(picture.is_loose, picture.counted_kw, 0.0)
+        loose = np.where(picture.is_loose & picture.is_present, picture.counted_kw, 0.0)
         return float(picture.view.levels.totals(loose)[picture.view.tree.node_index(node_id)])
+
+    async def simulate(self, principal: Principal, limit: Limit) -> SimulatedLimit:
+        """Return what a limit would do if it were set now; nothing is written.
+
+        Args:
+            principal: Who asks.
+            limit: As it would be set.
+
+        Raises:
+            PermissionRefused: The caller may not read limits and cars.
+            NotFound: There is no such node.
+        """
+        return await self._simulator.simulate(principal, limit)
 
     def _control(self, tenant: str) -> Control:
         try:

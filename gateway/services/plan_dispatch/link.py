@@ -110,6 +110,11 @@ class DispatchLink:
         self._newest = (sent.batch, sent.sequence, cause)
         self._arrived.set()
 
+    @property
+    def has_pending(self) -> bool:
+        """Whether there are commands that were not taken yet."""
+        return bool(self._pending.any())
+
     async def next(self) -> LinkBatch:
         """Return the newest commands that were not taken yet; waits for some.
 

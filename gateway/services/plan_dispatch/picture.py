@@ -40,10 +40,12 @@ class Picture:
     is_connected: BoolArray
     is_loose: BoolArray
     """Not to be moved now: not connected, refusing, silent to us or over-drawing."""
+    is_present: BoolArray
+    """With a car, as far as anybody knows."""
     in_force_kw: FloatArray
     """Set points in force at connected chargers, else 0."""
     counted_kw: FloatArray
-    """Most that each may be drawing; 0 where nobody is."""
+    """Most that each may be drawing; 0 where nobody is and nobody can come unheard of."""
     extra_kw: FloatArray
     """Drawn beside the set points in force: it is taken off the caps."""
     priority: FloatArray

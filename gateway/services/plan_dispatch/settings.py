@@ -13,8 +13,10 @@ from gateway.domain.commands import CommandBook, FollowRules, Sent
 from gateway.domain.errors import InvalidInput
 from gateway.domain.fleet import FleetView
 from gateway.domain.limits import Limit
+from gateway.domain.timegrid import TimeGrid
 
 IndexArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +75,12 @@ def nobody(tenant: str) -> Mapping[str, frozenset[str]]:
     return {}
 
 
+def nobody_knows(tenant: str, node_id: str, grid: TimeGrid) -> FloatArray | None:
+    """Say that nothing is expected to be known about a node's power."""
+    del tenant, node_id, grid
+    return None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DispatchSources:
     """What the dispatcher asks of others; all answer from memory."""
@@ -87,6 +95,8 @@ class DispatchSources:
     """When a car at a kind of place, arrived then, is believed to leave, as seen now."""
     steady: Callable[[str], Mapping[str, frozenset[str]]] = nobody
     """Authorities that say a limit for every instant, by node."""
+    expected_kw: Callable[[str, str, TimeGrid], FloatArray | None] = nobody_knows
+    """What a tenant's node would draw per slot of a grid by what it drew, in kW; None when nobody knows."""
 
 
 class CommandDesk(Protocol):
