@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -19,7 +19,7 @@ from gateway.csms.ocpi.receiver import OcpiReceiver
 from gateway.csms.ocpi.registration import OcpiPeer
 from gateway.csms.ocpi.settings import OcpiSettings
 from gateway.domain.dispatch import DispatchState
-from gateway.domain.topology import Charger, EnforcementClass, Node
+from gateway.domain.topology import Charger, EnforcementClass
 from gateway.outbound import AddressRules, ClientTls, PeerHttp
 from gateway.sandbox.ocpi_cpo import CpoOptions, OcpiCpo
 from gateway.sandbox.ocpi_world import Car
@@ -155,15 +155,16 @@ def ocpi_door(scene: Scene, root: str, versions_url: str | None, version: str, *
 
 @asynccontextmanager
 async def ocpi_scene(
-    version: str = "2.2.1", *, they_register: bool = False, scene: Scene | None = None, **settings: Any
+    version: str = "2.2.1", *, they_register: bool = False, plugged: Sequence[str] = (), **settings: Any
 ) -> AsyncIterator[OcpiScene]:
-    """A registered operator with four charge points and no session."""
-    if scene is None:
-        scene = Scene()
-        await scene.store.seed(TENANT, *rows(EnforcementClass.C))
-        await scene.load()
+    """A registered operator with four charge points, and sessions at those that are plugged from the beginning."""
+    scene = Scene()
+    await scene.store.seed(TENANT, *rows(EnforcementClass.C))
+    await scene.load()
     options = CpoOptions(token_a=TOKEN_A, version=version, evses=tuple(f"ch-{s}-{k}" for s in (1, 2) for k in (0, 1)))
     cpo = OcpiCpo(options, scene.clock)
+    for evse in plugged:
+        cpo.world.plug(evse)
     port = free_port()
     listen = ListenSettings(port=port, public_url=f"http://127.0.0.1:{port}", allow_plain_on_loopback=True)
     root = f"{listen.root_of(CSMS)}/ocpi"
@@ -183,7 +184,3 @@ async def ocpi_scene(
                 async with running(door.run):
                     await until(lambda: door.registrar.current is not None, "registration")
                     yield OcpiScene(scene, door, cpo, cpo_url, root)
-
-
-def nodes(scene: Scene) -> list[Node]:
-    return scene.store.all(Node, TENANT)

@@ -59,6 +59,8 @@ class Registrar:
         self._settings = peer.settings
         self._token_a_hash = token_hash(peer.settings.token_a)
         self._offered_hash = _NO_HASH
+        self._former: OcpiRegistration | None = None
+        """Registration in another version than the settings ask for now: it is changed, not begun anew."""
         self.current: OcpiRegistration | None = None
         """How we know each other; None before and after."""
 
@@ -122,8 +124,12 @@ class Registrar:
         """
         ports = self._peer.ports
         row = await ports.store.get(OcpiRegistration, ports.principal.tenant, ports.csms)
-        if row is not None and row.record.version != _GONE:
+        if row is None or row.record.version == _GONE:
+            return
+        if row.record.version == self._settings.version:
             self._use(row.record)
+        else:
+            self._former = row.record
 
     async def register(self) -> None:
         """Register with the platform.
@@ -134,16 +140,19 @@ class Registrar:
             InvalidInput: It says something that breaks a rule.
             StorageUnavailable: The registration could not be kept.
         """
-        settings, token_a = self._settings, self._settings.token_a
+        settings, former = self._settings, self._former
         if settings.versions_url is None:
             raise PreconditionFailed("the platform has to register with us")
-        endpoints = await self._survey(settings.versions_url, token_a)
+        shown = settings.token_a if former is None else self._peer.seal.open(former.outbound_sealed)
+        endpoints = await self._survey(settings.versions_url, shown)
         where = _address(endpoints, "credentials")
         token = new_token()
         # From now on the platform may call us with it: it reads our versions before it answers.
         self._offered_hash = token_hash(token)
         try:
-            page = await self._peer.client.ask("POST", where, self._credentials(token), token=token_a, is_routed=False)
+            page = await self._peer.client.ask(
+                "POST" if former is None else "PUT", where, self._credentials(token), token=shown, is_routed=False
+            )
             theirs = read_model(Credentials, page.data)
             await self._keep(theirs, token, endpoints)
         finally:
