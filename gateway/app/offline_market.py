@@ -4,7 +4,7 @@ Reads only, so it works beside a running gateway.
 """
 
 import csv
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -13,6 +13,7 @@ from pathlib import Path
 from gateway.app.offline import clock_of
 from gateway.domain.errors import InvalidInput, NotFound
 from gateway.domain.identity import system_principal
+from gateway.domain.market_findings import Finding
 from gateway.domain.series import (
     PUBLICATION,
     CarbonSeries,
@@ -24,6 +25,8 @@ from gateway.domain.series import (
 )
 from gateway.domain.timegrid import DeliveryDay, zone_of
 from gateway.ids import RandomIds
+from gateway.market_data.file_findings import FileReport, examine
+from gateway.market_data.table_file import is_table, read_table
 from gateway.ports import Clock, Store
 from gateway.services.gather_market_data import GatherSettings, MarketDataGatherer
 from gateway.settings import Settings
@@ -45,17 +48,6 @@ _COLUMNS = (
 )
 STALE_AFTER = timedelta(days=1)
 """A day that is still open and was not looked at for so long has been forgotten by the loop."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    """One thing that is wrong with the market data of one day."""
-
-    kind: str
-    """`missing`, `gaps`, `stale`, `contradictory`, `stand-in` or `estimated`."""
-    what: str
-    """Zone, product and day."""
-    why: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -238,3 +230,27 @@ def _carbon_findings(carbon: list[CarbonSeries]) -> list[Finding]:
         if series.quality is Quality.SUBSTITUTED:
             found.append(Finding(kind="stand-in", what=what, why=series.note))
     return found
+
+
+def file_reports(
+    files: Iterable[Path], *, folder: Path | None, time_zone: str, against: Path | None
+) -> Iterator[FileReport | str]:
+    """Yield what is wrong with files of market data, in the order of their names.
+
+    Args:
+        files: Files to look at.
+        folder: Its tables are looked at too, whatever lies below; for one that cannot be looked at, why not is yielded as text.
+        time_zone: IANA time zone of the market, for clock changes.
+        against: A file of the same prices to compare with.
+
+    Raises:
+        InvalidInput: A file that was named cannot be read; the field says why.
+    """
+    other = None if against is None else read_table(against)
+    for file in files:
+        yield examine(read_table(file), time_zone=time_zone, against=other)
+    for file in () if folder is None else sorted(path for path in folder.rglob("*") if is_table(path)):
+        try:
+            yield examine(read_table(file), time_zone=time_zone, against=other)
+        except InvalidInput as error:
+            yield f"{file.name} is skipped: {error}"

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.app.offline_market import day_of, export_prices, findings, prices_of, told
+from gateway.app.offline_market import day_of, export_prices, file_reports, findings, prices_of, told
 from gateway.domain.errors import InvalidInput
 from gateway.domain.series import PriceProduct
 from gateway.settings import Settings, load_settings
@@ -59,19 +59,32 @@ def export(
 
 @app.command()
 def doctor(
-    days: Annotated[int, typer.Option(min=1, max=3_660, help="Delivery days to look back.")] = 14,
+    files: Annotated[list[Path] | None, typer.Argument(help="Files to look at instead of the database.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder whose tables are looked at.")] = None,
+    against: Annotated[Path | None, typer.Option(help="File of the same prices to compare the files with.")] = None,
+    time_zone: Annotated[str, typer.Option(help="IANA time zone of the files' market.")] = "Europe/Brussels",
+    days: Annotated[int, typer.Option(min=1, max=3_660, help="Delivery days to look back in the database.")] = 14,
     config: Config = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list and nothing else.")] = False,
 ) -> None:
     """Say what is missing, stale, contradictory or stood in for, and why; exit code 1 when there is something."""
-    found = asyncio.run(findings(load_settings(config), days=days))
+    if files or data is not None:
+        reports = list(file_reports(files or (), folder=data, time_zone=time_zone, against=against))
+        found = [one for report in reports for one in (() if isinstance(report, str) else report.findings)]
+        place = f"{len(reports)} files"
+    else:
+        reports = []
+        found = asyncio.run(findings(load_settings(config), days=days))
+        place = f"{days} days"
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(one) for one in found]))
     else:
+        for report in reports:
+            typer.echo(report if isinstance(report, str) else report.told())
         for one in found:
             typer.echo(f"{one.kind:<14} {one.what}: {one.why}")
-        typer.echo(f"{len(found)} findings in {days} days")
+        typer.echo(f"{len(found)} findings in {place}")
     if found:
         raise typer.Exit(1)
 
