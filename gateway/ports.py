@@ -335,7 +335,7 @@ class PartnerStanding:
     authority: str
     """Name of the partner as configured."""
     state: str
-    """`unregistered`, `registered`, `cancelled` (by the partner) or `left` (by us)."""
+    """`unregistered`, `registered`, `cancelled` (by the partner) or `left` (by us); over OSCP also `handshaken`, `online`, `offline`."""
     ven_id: str
     """Who we are for the partner; empty while it has not said."""
     heard_at: datetime | None

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from gateway.domain.errors import InvalidInput
 from gateway.grid_settings import ProgramSettings, VtnSettings, WebhookSettings, check_partners
+from gateway.oscp_settings import OscpDoorSettings, OscpSettings, check_oscp
 from gateway.section import Seconds, Section
 from gateway.steering_settings import SteeringBoxSettings, check_steering_boxes
 
@@ -223,6 +224,10 @@ class Settings(BaseSettings):
     """Agreements about the events of grid partners; partners without one have the default ones."""
     steering_box: tuple[SteeringBoxSettings, ...] = ()
     """Steering boxes of grid operators that limit nodes of ours."""
+    oscp_door: OscpDoorSettings | None = None
+    """What all OSCP partners share."""
+    oscp: tuple[OscpSettings, ...] = ()
+    """Grid partners that speak OSCP 2.0."""
     market: MarketSettings | None = None
     exchange: ExchangeSettings | None = None
     brp: BrpSettings | None = None
@@ -297,6 +302,7 @@ def load_settings(path: Path | None) -> Settings:
     _refuse_plain_doors(settings)
     _refuse_double_agreements(settings)
     check_partners(settings.tenants, settings.vtn, settings.program)
+    check_oscp(settings.tenants, settings.oscp, settings.oscp_door)
     check_steering_boxes(settings.tenants, settings.steering_box)
     if settings.market is not None and settings.tariff is not None:
         raise InvalidInput("tariff", "cannot be given beside market")

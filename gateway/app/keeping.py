@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from gateway.domain.dispatch import DispatchBatch, DispatchOutcome
 from gateway.domain.errors import StorageUnavailable
+from gateway.domain.oscp import OscpMessage, OscpRequest, OscpSegment
 from gateway.domain.programs import PendingReport
 from gateway.domain.signals import RawSignal
 from gateway.observe import logger
@@ -13,6 +14,8 @@ from gateway.storage.retention import Retention
 from gateway.storage.store import SqlStore
 
 _PAUSE = timedelta(days=1)
+_OSCP_REQUESTS_KEPT = timedelta(days=2)
+"""A request id is honoured for 24 h."""
 _log = logger("app")
 
 
@@ -24,6 +27,9 @@ def retention_of(settings: StoreSettings) -> Retention:
             RawSignal: messages,
             DispatchBatch: messages,
             DispatchOutcome: messages,
+            OscpMessage: messages,
+            OscpRequest: _OSCP_REQUESTS_KEPT,
+            OscpSegment: _PAUSE,
             PendingReport: timedelta(days=settings.reports_kept_days),
         }
     )

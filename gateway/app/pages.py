@@ -8,6 +8,7 @@ import uvicorn
 from fastapi import FastAPI
 from typing_extensions import override
 
+from gateway.app.capacity_partners import AllPartners, mount_door
 from gateway.app.partner_errors import naming_partner
 from gateway.app.peers import rereader_of
 from gateway.app.services import Services, World
@@ -16,6 +17,7 @@ from gateway.clock import SystemClock
 from gateway.openadr.health import PartnerBook
 from gateway.openadr.journal import ExchangeJournal
 from gateway.openadr.rereading import PartnerRereader, SignalRereading
+from gateway.oscp.room import OscpRoom
 from gateway.settings import Settings, WebSettings, private_key
 from gateway.web.rooms import WebRooms
 from gateway.web.sessions import SessionBook
@@ -28,6 +30,7 @@ def page_site(
     services: Services,
     journal: ExchangeJournal | None = None,
     book: PartnerBook | None = None,
+    oscp: OscpRoom | None = None,
 ) -> FastAPI:
     """Return the pages over the services.
 
@@ -36,9 +39,11 @@ def page_site(
         world: Rows, clocks and ids.
         services: What the pages show.
         journal: Exchanges with grid partners; None shows none.
-        book: Knows how we stand with them; None says nothing of it.
+        book: Knows how we stand with VTNs; None says nothing of it.
+        oscp: The OSCP partners and their door; None for none.
     """
     plan = settings.plan
+    capacity = OscpRoom() if oscp is None else oscp
     partners = [vtn for vtn in settings.vtn if vtn.tenant == settings.web.tenant]
     rooms = WebRooms(
         store=world.store,
@@ -60,9 +65,12 @@ def page_site(
         availability=services.availability,
         steering=services.steering,
         journal=ExchangeJournal() if journal is None else journal,
-        health=PartnerBook() if book is None else book,
+        health=AllPartners(rooms=(PartnerBook() if book is None else book, capacity)),
         rereader=_rereading(settings, world),
-        partners=tuple(vtn.authority for vtn in partners),
+        partners=(
+            *(vtn.authority for vtn in partners),
+            *(one.authority for one in settings.oscp if one.tenant == settings.web.tenant),
+        ),
         declarable_partners=tuple(vtn.authority for vtn in partners if vtn.dialect == "2.0b"),
         fleet=services.fleet,
         follower=services.follower,
@@ -71,7 +79,9 @@ def page_site(
         tenant=settings.web.tenant,
         is_secure=settings.web.tls_certificate is not None,
     )
-    return create_site(rooms)
+    site = create_site(rooms)
+    mount_door(site, capacity)
+    return site
 
 
 def _rereading(settings: Settings, world: World) -> SignalRereading:

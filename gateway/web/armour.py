@@ -10,6 +10,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LARGEST_BODY_BYTES = 256 * 1024
 """A form of 100 delivery periods is under 10 kB."""
+PARTNER_PATH = "/oscp/"
+"""Below it grid partners send forecasts, which bound their bodies themselves."""
+LARGEST_PARTNER_BODY_BYTES = 1024 * 1024
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
     "X-Content-Type-Options": "nosniff",
@@ -43,10 +46,11 @@ class Armour:
                 self._add_headers(message, is_static=is_static)
             await send(message)
 
-        if _declared_length(scope) > LARGEST_BODY_BYTES:
+        largest = LARGEST_PARTNER_BODY_BYTES if scope["path"].startswith(PARTNER_PATH) else LARGEST_BODY_BYTES
+        if _declared_length(scope) > largest:
             await _refuse(send_safely)
             return
-        await self._app(scope, _BoundedBody(receive).receive, send_safely)
+        await self._app(scope, _BoundedBody(receive, largest).receive, send_safely)
 
     def _add_headers(self, message: Message, *, is_static: bool) -> None:
         headers = MutableHeaders(scope=message)
@@ -60,14 +64,15 @@ class Armour:
 class _BoundedBody:
     """Counts what comes in."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, largest: int) -> None:
         self._receive = receive
+        self._largest = largest
         self._taken = 0
 
     async def receive(self) -> MutableMapping[str, Any]:
         message = await self._receive()
         self._taken += len(message.get("body", b""))
-        if self._taken > LARGEST_BODY_BYTES:
+        if self._taken > self._largest:
             raise HTTPException(413, _TOO_LARGE)
         return message
 

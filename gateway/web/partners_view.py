@@ -50,8 +50,12 @@ _STATES = {
     "registered": "registered",
     "cancelled": "registration cancelled by the VTN",
     "left": "left by us",
+    "handshaken": "registered and agreed, no heartbeat yet",
+    "online": "online",
+    "offline": "offline",
 }
-"""What a state of a VEN is called."""
+"""What a state of a VEN or of a link is called."""
+_GOOD = frozenset({"registered", "handshaken", "online"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -282,7 +286,7 @@ def standing_line(one: PartnerStanding, now: datetime) -> StandingLine:
     said = f"last error: {one.last_error}" if one.last_error else ""
     return StandingLine(
         state=state,
-        is_good=one.state == "registered" and one.lost_since is None,
+        is_good=one.state in _GOOD and one.lost_since is None,
         heard="not heard since the start" if one.heard_at is None else f"heard {duration_text(now - one.heard_at)} ago",
         problem="; ".join(part for part in (failed, said) if part),
         pending=one.pending_reports,
