@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -14,7 +14,7 @@ from gateway.domain.evidence import AuditEntry, content_hash
 from gateway.domain.fleet import FleetView, RegisterReading, TelemetryBatch
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.sessions import Session, SessionState
-from gateway.domain.topology import Charger, ConnectionPoint, Node, charger_node
+from gateway.domain.topology import Charger, ConnectionPoint, EnforcementClass, Node, charger_node
 from gateway.ports import Batch, Clock, Ids, Put, Store
 from gateway.services.track_fleet.closing import metered_periods, register_readings
 from gateway.services.track_fleet.history import MeterHistory, MeterHistoryKeeper
@@ -45,6 +45,8 @@ class TrackSettings:
     """Measurements further ahead of our clock are refused."""
     retry_after: timedelta = timedelta(seconds=10)
     """Pause before a failed write is tried again."""
+    best_class: Mapping[tuple[str, str], EnforcementClass] = field(default_factory=dict)
+    """Best class of targets by tenant and platform, whatever the inventory says: some ways to a platform know no fallback."""
 
 
 class FleetTracker:
@@ -109,11 +111,16 @@ class FleetTracker:
         readings = await self._store.find(RegisterReading, tenant, limit=_MOST_ROWS)
         return FleetRows(
             nodes=[row.record for row in nodes],
-            chargers=[row.record for row in chargers],
+            chargers=[self._as_counted(row.record) for row in chargers],
             points=[row.record for row in points],
             sessions=[row.record for row in sessions],
             readings=[row.record for row in readings],
         )
+
+    def _as_counted(self, charger: Charger) -> Charger:
+        """Return a charger with the class that the way to its platform allows at best."""
+        best = self._settings.best_class.get((charger.tenant, charger.csms), charger.enforcement)
+        return replace(charger, enforcement=max(charger.enforcement, best, key=lambda one: one.value))
 
     def view(self, tenant: str) -> FleetView:
         """Return the fleet as it is known now.
@@ -353,9 +360,9 @@ class _StreamMap:
             if point_id not in state.point_place:
                 raise InvalidInput(f"connection_point_ids[{i}]", "is not a connection point of the tenant")
             points[i] = state.point_place[point_id]
-        for field, places in (("charger_ids", chargers), ("connection_point_ids", points)):
+        for name, places in (("charger_ids", chargers), ("connection_point_ids", points)):
             if len(np.unique(places)) != len(places):
-                raise InvalidInput(field, "must not repeat an id")
+                raise InvalidInput(name, "must not repeat an id")
         return cls(batch.charger_ids, batch.connection_point_ids, chargers, points)
 
 
