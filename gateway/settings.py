@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
+from gateway.csms_settings import CsmsListenerSettings, CsmsSettings, check_csms
 from gateway.domain.errors import InvalidInput
 from gateway.grid_settings import ProgramSettings, VtnSettings, WebhookSettings, check_partners
 from gateway.oscp_settings import OscpDoorSettings, OscpSettings, check_oscp
@@ -228,6 +229,10 @@ class Settings(BaseSettings):
     """What all OSCP partners share."""
     oscp: tuple[OscpSettings, ...] = ()
     """Grid partners that speak OSCP 2.0."""
+    csms: tuple[CsmsSettings, ...] = ()
+    """Charging platforms that do not open our gRPC stream."""
+    csms_listener: CsmsListenerSettings | None = None
+    """Where those platforms call us back."""
     market: MarketSettings | None = None
     exchange: ExchangeSettings | None = None
     brp: BrpSettings | None = None
@@ -304,6 +309,7 @@ def load_settings(path: Path | None) -> Settings:
     check_partners(settings.tenants, settings.vtn, settings.program)
     check_oscp(settings.tenants, settings.oscp, settings.oscp_door)
     check_steering_boxes(settings.tenants, settings.steering_box)
+    check_csms(settings.tenants, settings.csms, settings.csms_listener)
     if settings.market is not None and settings.tariff is not None:
         raise InvalidInput("tariff", "cannot be given beside market")
     return settings
