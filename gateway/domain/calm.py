@@ -39,6 +39,8 @@ class CalmRules:
     """And differences below this share of the set point."""
     ramp_kw_per_s: float = 0.1
     """How fast a charger's set point rises."""
+    least_rise_kw: float = 1.0
+    """It rises in steps of at least this, or to its target: chargers wear with every command."""
     min_on_s: float = 300.0
     """Who has started is not paused so soon after it, unless at once is needed."""
     min_off_s: float = 300.0
@@ -72,7 +74,7 @@ class CalmState:
         self._since = np.full(count, np.inf)
         self._is_on = np.zeros(count, dtype=bool)
         self._switched_at = np.full(count, -np.inf)
-        self._last_step = np.nan
+        self._moved_at = np.full(count, -np.inf)
 
     def restart(self, who: BoolArray, share: FloatArray, now: float) -> None:
         """Let some wait anew, each with a new place in the random spread: their limit was relaxed just now.
@@ -89,7 +91,7 @@ class CalmState:
         """Move every instant with a clock that was set by so many seconds."""
         self._since += seconds
         self._switched_at += seconds
-        self._last_step += seconds
+        self._moved_at += seconds
 
     def step(
         self, current: FloatArray, target: FloatArray, min_kw: FloatArray, marks: Marks, *, rules: CalmRules, now: float
@@ -104,16 +106,19 @@ class CalmState:
             rules: How patient to be.
             now: Seconds of the clock.
         """
-        elapsed = 0.0 if np.isnan(self._last_step) else max(0.0, now - self._last_step)
-        self._last_step = now
         target = self._held(current, target, min_kw, marks, rules, now)
         waited = self._waited(current, target, rules, now)
         patience = rules.stability_s + np.where(marks.restoring, rules.restore_spread_s * self.share, 0.0)
         falls = (target < current) & (marks.urgent | ((self._direction < 0) & (waited >= rules.stability_s)))
-        ramped = current + rules.ramp_kw_per_s * np.clip(waited - patience, 0.0, elapsed)
+        # Who moved since the wait was over ramps from then on.
+        ramps_s = np.maximum(np.minimum(waited - patience, now - self._moved_at), 0.0)
+        ramped = current + rules.ramp_kw_per_s * ramps_s
         raised = np.minimum(target, np.maximum(np.where(marks.prompt, target, ramped), min_kw))
-        rises = (self._direction > 0) & (marks.prompt | (waited >= patience))
-        return np.where(falls, target, np.where(rises, raised, current))
+        is_step = (raised >= target) | (raised - current >= rules.least_rise_kw) | (current < min_kw)
+        rises = (self._direction > 0) & (marks.prompt | (waited >= patience)) & is_step
+        stepped = np.where(falls, target, np.where(rises, raised, current))
+        self._moved_at = np.where(stepped != current, now, self._moved_at)
+        return stepped
 
     def _held(
         self, current: FloatArray, target: FloatArray, min_kw: FloatArray, marks: Marks, rules: CalmRules, now: float

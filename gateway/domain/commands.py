@@ -50,6 +50,8 @@ class FollowRules:
     """... one, and nothing better for so long."""
     ack_timeout_s: float = 30.0
     """A platform must acknowledge within this time."""
+    doubt_after_s: float = 5.0
+    """A command that is not acknowledged for so long is not believed: others make room for what was accepted before."""
     silent_after_s: float = 300.0
     """A charger with a car that sends no measurement for so long is silent."""
     taper_after_s: float = 30.0
@@ -104,6 +106,7 @@ class CommandBook:
         self._over_since = np.full(count, np.inf)
         self._under_since = np.full(count, np.inf)
         self._was_applied = np.zeros(count, dtype=bool)
+        self._unanswered_since = np.full(count, np.inf)
         self._smooth_kw = np.full(count, np.nan)
         self._is_tapering = np.zeros(count, dtype=bool)
 
@@ -130,6 +133,7 @@ class CommandBook:
             self._sampled_at,
             self._over_since,
             self._under_since,
+            self._unanswered_since,
         ):
             np.add(instants, seconds, out=instants)
 
@@ -142,6 +146,8 @@ class CommandBook:
         index = sent.index
         is_new = (self.limit_kw[index] != sent.limit_kw) | (self.state[index] == DispatchState.NONE)
         is_retry = _REFUSED[self.state[index]]
+        was_open = (self.acked_sequence[index] < self.sequence[index]) & np.isfinite(self._unanswered_since[index])
+        self._unanswered_since[index] = np.where(was_open, self._unanswered_since[index], sent.at)
         self.sequence[index] = sent.sequence
         self.limit_kw[index] = sent.limit_kw
         self.issued_at[index] = sent.at
@@ -165,6 +171,7 @@ class CommandBook:
         holds = self.sequence[index] <= applied_sequence
         held, missed = index[holds & (self.sequence[index] > 0)], index[~holds]
         self.must_resend[missed] = True
+        self._unanswered_since[missed] = np.inf
         self.acked_sequence[held] = self.sequence[held]
         self.accepted_kw[held] = self.limit_kw[held]
         self.accepted_until[held] = self.lease_until[held]
@@ -175,6 +182,7 @@ class CommandBook:
         for held_until in (self.lease_until, self.accepted_until):
             held_until[index] = -np.inf
         self.must_resend[index] = True
+        self._unanswered_since[index] = np.inf
         self.state[index] = DispatchState.NONE
 
     def accept(self, index: IndexArray, limit_kw: FloatArray, *, sequence: int, lease_until: float, now: float) -> None:
@@ -213,8 +221,8 @@ class CommandBook:
         self.accepted_until[index] = self.lease_until[index]
 
     def time_out(self, now: float, rules: FollowRules) -> None:
-        """Give up waiting for acknowledgements that are overdue."""
-        is_late = (self.sequence > self.acked_sequence) & (now - self.issued_at >= rules.ack_timeout_s)
+        """Give up waiting for acknowledgements that are overdue; sending again does not start the wait anew."""
+        is_late = (self.sequence > self.acked_sequence) & (now - self._unanswered_since >= rules.ack_timeout_s)
         is_open = ~_UNANSWERED[self.state]
         self._move(np.flatnonzero(is_late & is_open), DispatchState.TIMED_OUT, now)
 
@@ -261,6 +269,16 @@ class CommandBook:
         share = 1.0 - np.exp(-elapsed / rules.damping_s)
         known = np.where(np.isnan(self._smooth_kw), power_kw, self._smooth_kw)
         self._smooth_kw = np.where(is_new, known + share * (power_kw - known), self._smooth_kw)
+
+    def is_doubted(self, now: float, rules: FollowRules) -> BoolArray:
+        """Return whose newest command has not been acknowledged for long enough not to be believed, shape (C,)."""
+        return (self.sequence > self.acked_sequence) & (now - self._unanswered_since >= rules.doubt_after_s)
+
+    def next_doubt(self, now: float, rules: FollowRules) -> float | None:
+        """Return when the next unacknowledged command will be doubted; None when none will."""
+        due = self._unanswered_since[(self.sequence > self.acked_sequence)] + rules.doubt_after_s
+        due = due[(due > now) & np.isfinite(due)]
+        return float(due.min()) if due.size else None
 
     def in_force_kw(self, lapsed_kw: FloatArray, now: float) -> FloatArray:
         """Return the set points that our commands stand for: the newest limit while its lease runs, else the fallback."""

@@ -39,6 +39,7 @@ def test_an_increase_waits_then_ramps_and_never_passes_the_target() -> None:
     assert history[:7] == [5.0] * 7
     assert history[7] == pytest.approx(6.0)
     assert max(np.diff(history)) == pytest.approx(1.0)
+    assert len(set(history)) == 6, "in steps of one kW"
     assert history[-1] == 10.0
 
 
