@@ -204,6 +204,7 @@ def _wire_control(settings: Settings, world: World) -> _Control:
             lost=signals.lost_nodes,
             steady=signals.steady_nodes,
             expected_kw=sources.expected_kw,
+            other_kw=fleet.other_kw,
             believe_departure=beliefs.believe_departure,
         ),
         settings=_dispatch_settings(settings),

@@ -234,6 +234,7 @@ class Scene:
                 limits=signals.limits_by_node,
                 lost=signals.lost_nodes,
                 steady=signals.steady_nodes,
+                other_kw=tracker.other_kw,
                 expected_kw=lambda tenant, node, grid: self.expected_kw(tenant, node, grid),  # noqa: PLW0108
                 believe_departure=lambda site_class, arrival, now: now + timedelta(hours=4),
             ),
@@ -326,6 +327,9 @@ class Platform:
         self.disobeys: set[str] = set()
         self.rejects: set[str] = set()
         self.unmeasured: set[str] = set()
+        self.beside_kw = {1: 0.0, 2: 0.0}
+        """What else flows at the meter of each site; NaN: the meter is not read."""
+        self.beside_kwh = {1: 0.0, 2: 0.0}
         self.answers = True
         self._measured_at = scene.clock.now()
 
@@ -373,6 +377,8 @@ class Platform:
         now = self.scene.clock.now()
         hours = (now - self._measured_at).total_seconds() / 3600.0
         self._measured_at = now
+        for site, kw in self.beside_kw.items():
+            self.beside_kwh[site] += np.nan_to_num(kw) * hours
         power = {c: self.power(c) for c in self.chargers}
         for charger, kw in power.items():
             self.register[charger] += kw * hours
@@ -385,7 +391,12 @@ class Platform:
             power_kw=np.array([power[self.chargers[i]] for i in index]),
             energy_register_kwh=np.array([self.register[self.chargers[i]] for i in index]),
             meter_register_kwh=np.array(
-                [sum(v for c, v in self.register.items() if c.startswith(f"ch-{s}-")) for s in (1, 2)]
+                [
+                    self.beside_kwh[s] + sum(v for c, v in self.register.items() if c.startswith(f"ch-{s}-"))
+                    for s in (1, 2)
+                ]
+                if not np.isnan(list(self.beside_kw.values())).any()
+                else []
             ),
         )
         self.scene.services.tracker.take_telemetry(PLATFORM, batch)

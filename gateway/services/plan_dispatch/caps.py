@@ -1,6 +1,6 @@
 """What may flow through every node now: limits and ratings with headroom, and what the schedule asks for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -15,6 +15,12 @@ from gateway.domain.topology import Node, fuses_kw
 FloatArray = npt.NDArray[np.float64]
 
 _NOBODY: frozenset[str] = frozenset()
+
+
+def nothing(node_id: str) -> float:
+    """Say that nothing else flows at a node."""
+    del node_id
+    return 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -44,8 +50,8 @@ class Orders:
     schedules: Sequence[Schedule]
     steady: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Authorities that say a limit for every instant, by node."""
-    other_kw: Mapping[str, float] = field(default_factory=dict)
-    """What else flows at a site's connection points, by node, negative when it feeds in; absent counts as nothing."""
+    other_kw: Callable[[str], float] = nothing
+    """What else flows at the connection points of a node, negative when it feeds in."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +88,9 @@ def read_caps(view: FleetView, orders: Orders, margins: Margins, place: Mapping[
                 _resolved(view.nodes[node_id], orders, at) for at in (now, *_borders(orders, node_id, now, margins))
             ]
             resolutions[i] = found[0]
-            cap[i] = min(margins.usable_kw(i, r, orders.other_kw.get(node_id, 0.0)) for r in found)
+            is_at_grid = any(limit.is_at_grid for r in found for limit in r.applying)
+            other_kw = orders.other_kw(node_id) if is_at_grid else 0.0
+            cap[i] = min(margins.usable_kw(i, r, other_kw) for r in found)
             for bounds in (r.usable_phase_kw(float(margins.headroom[i])) for r in found):
                 phase_cap[i] = phase_cap[i] if bounds is None else np.minimum(phase_cap[i], bounds)
     target, followed = _targets(view, place, orders.schedules, now)

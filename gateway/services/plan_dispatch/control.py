@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import datetime, timedelta
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -118,6 +119,7 @@ class Control:
             lost=sources.lost(self.tenant),
             schedules=self.schedules,
             steady=sources.steady(self.tenant),
+            other_kw=partial(sources.other_kw, self.tenant),
         )
         settings = self._settings
         margins = Margins(

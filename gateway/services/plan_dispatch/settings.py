@@ -75,6 +75,12 @@ def nobody(tenant: str) -> Mapping[str, frozenset[str]]:
     return {}
 
 
+def nothing_else(tenant: str, node_id: str) -> float:
+    """Say that nothing flows beside the chargers."""
+    del tenant, node_id
+    return 0.0
+
+
 def nobody_knows(tenant: str, node_id: str, grid: TimeGrid) -> FloatArray | None:
     """Say that nothing is expected to be known about a node's power."""
     del tenant, node_id, grid
@@ -95,6 +101,8 @@ class DispatchSources:
     """When a car at a kind of place, arrived then, is believed to leave, as seen now."""
     steady: Callable[[str], Mapping[str, frozenset[str]]] = nobody
     """Authorities that say a limit for every instant, by node."""
+    other_kw: Callable[[str, str], float] = nothing_else
+    """What else flows at the connection points of a tenant's node, in kW, negative when it feeds in."""
     expected_kw: Callable[[str, str, TimeGrid], FloatArray | None] = nobody_knows
     """What a tenant's node would draw per slot of a grid by what it drew, in kW; None when nobody knows."""
 

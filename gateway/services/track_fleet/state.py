@@ -8,10 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.domain.allocation import TreeLevels
-from gateway.domain.fleet import FleetView, RegisterReading
+from gateway.domain.fleet import FleetView, RegisterReading, TelemetryBatch
 from gateway.domain.sessions import Session, SessionState
 from gateway.domain.topology import Charger, ConnectionPoint, EnforcementClass, Node, NodeKind, SiteTree
 from gateway.domain.units import QUARTER_HOUR
+from gateway.services.track_fleet.condition import Condition
+from gateway.services.track_fleet.other_load import OtherLoad
 from gateway.services.track_fleet.registers import RegisterBank
 from gateway.services.track_fleet.rings import PowerRing
 
@@ -51,6 +53,7 @@ class FleetState:
         count = len(self.chargers)
         self.power_kw = np.full(count, np.nan)
         self.power_at = np.full(count, np.nan)
+        self.condition = Condition(self.tree, self.levels)
         self._build_sessions(rows.sessions)
         self.ring = PowerRing(len(self.tree.node_ids), sample_every_s)
         closed_until = max((r.at.timestamp() for r in rows.readings), default=now // STEP_S * STEP_S)
@@ -59,6 +62,7 @@ class FleetState:
             len(self.points), closed_until=closed_until, step_s=STEP_S, longest_gap_s=longest_gap_s
         )
         self._restore_registers(rows.readings)
+        self.other = OtherLoad(len(self.points), self.point_index)
 
     def _build_ratings(self) -> None:
         self.max_kw = np.array([c.max_import_kw for c in self.chargers])
@@ -86,15 +90,13 @@ class FleetState:
         count = len(self.chargers)
         self.session_ids: list[str | None] = [None] * count
         self.session_max_kw = np.zeros(count)
-        self.session_min_kw = self.min_kw.copy()
         self.energy_needed_kwh = np.full(count, np.nan)
         self.expected_departure = np.full(count, np.nan)
         self.arrival = np.full(count, np.nan)
         self._delivered_kwh = np.zeros(count)
         self._register_then = np.full(count, np.nan)
         self._register_now = np.full(count, np.nan)
-        for session in sorted(sessions, key=lambda s: (s.arrival, s.id)):
-            self.put_session(session)
+        self.put_sessions(sorted(sessions, key=lambda s: (s.arrival, s.id)))
 
     def _restore_registers(self, readings: Sequence[RegisterReading]) -> None:
         for reading in readings:
@@ -111,46 +113,81 @@ class FleetState:
                 index, kwh = np.array([i for i, _ in known]), np.array([k for _, k in known])
                 self.charger_bank.restore(index, kwh, at)
 
-    def put_session(self, session: Session) -> None:
-        """Make a report of a session the state of its charger; an end clears it, an older car never replaces a newer one."""
-        i = self.charger_place.get(session.charger)
-        if i is None:
-            return
-        is_same = self.session_ids[i] == session.id
-        if session.state is SessionState.ENDED:
-            if is_same:
-                self._clear_session(i)
-            return
-        if not is_same and self.session_ids[i] is not None and self.arrival[i] > session.arrival.timestamp():
-            return
-        self.session_ids[i] = session.id
-        self.session_min_kw[i] = self.min_kw[i] * min(session.phases, int(self.phases[i])) / int(self.phases[i])
-        self.session_max_kw[i] = min(session.max_power_kw, self.max_kw[i])
-        self.energy_needed_kwh[i] = np.nan if session.energy_needed_kwh is None else session.energy_needed_kwh
-        left_at = session.expected_departure
-        self.expected_departure[i] = np.nan if left_at is None else left_at.timestamp()
-        self.arrival[i] = session.arrival.timestamp()
-        self._delivered_kwh[i] = session.delivered_kwh
-        self._register_then[i] = self._register_now[i]
+    def put_sessions(self, sessions: Sequence[Session]) -> None:
+        """Make reports of sessions the state of their chargers, one after the other where a charger has several.
 
-    def _clear_session(self, i: int) -> None:
-        self.session_ids[i] = None
-        self.session_max_kw[i] = 0.0
-        self.session_min_kw[i] = self.min_kw[i]
+        An end clears its own car; an older car never replaces a newer one.
+        """
+        waiting = [session for session in sessions if session.charger in self.charger_place]
+        while waiting:
+            first = {session.charger: session for session in reversed(waiting)}
+            chosen = list(first.values())
+            if len(chosen) < len(waiting):
+                taken = {id(session) for session in chosen}
+                waiting = [session for session in waiting if id(session) not in taken]
+            else:
+                waiting = []
+            self._put_one_each(chosen)
+
+    def _put_one_each(self, sessions: list[Session]) -> None:
+        """Take one report for each of some chargers."""
+        at = np.array([self.charger_place[session.charger] for session in sessions], dtype=np.int64)
+        held = [self.session_ids[i] for i in at.tolist()]
+        is_same = np.array([one == session.id for one, session in zip(held, sessions, strict=True)], dtype=bool)
+        has_ended = np.array([session.state is SessionState.ENDED for session in sessions], dtype=bool)
+        arrival = np.array([session.arrival.timestamp() for session in sessions])
+        is_free = np.array([one is None for one in held], dtype=bool)
+        self._clear_sessions(at[has_ended & is_same])
+        counts = ~has_ended & (is_same | is_free | ~(self.arrival[at] > arrival))
+        if counts.any():
+            chosen = [session for session, one in zip(sessions, counts.tolist(), strict=True) if one]
+            self._begin_sessions(at[counts], chosen, arrival[counts], is_same[counts])
+
+    def _begin_sessions(
+        self, at: npt.NDArray[np.int64], sessions: list[Session], arrival: FloatArray, is_same: npt.NDArray[np.bool_]
+    ) -> None:
+        for i, session in zip(at.tolist(), sessions, strict=True):
+            self.session_ids[i] = session.id
+        self.session_max_kw[at] = np.minimum([session.max_power_kw for session in sessions], self.max_kw[at])
+        self.energy_needed_kwh[at] = [_or_nan(session.energy_needed_kwh) for session in sessions]
+        self.expected_departure[at] = [_seconds(session.expected_departure) for session in sessions]
+        self.arrival[at] = arrival
+        self._delivered_kwh[at] = [session.delivered_kwh for session in sessions]
+        self._register_then[at] = self._register_now[at]
+        self.condition.put_sessions(at, sessions, is_same)
+
+    def _clear_sessions(self, at: npt.NDArray[np.int64]) -> None:
+        for i in at.tolist():
+            self.session_ids[i] = None
+        self.session_max_kw[at] = 0.0
         for values in (self.energy_needed_kwh, self.expected_departure, self.arrival):
-            values[i] = np.nan
-        self._delivered_kwh[i] = 0.0
+            values[at] = np.nan
+        self._delivered_kwh[at] = 0.0
+        self.condition.clear_sessions(at)
 
-    def measure(self, index: npt.NDArray[np.int64], power_kw: FloatArray, energy_kwh: FloatArray, at: float) -> None:
-        """Take measurements of chargers; older ones than the last of a charger are ignored."""
-        is_newer = ~(self.power_at[index] >= at)
-        index, power_kw, energy_kwh = index[is_newer], power_kw[is_newer], energy_kwh[is_newer]
+    def measure(self, places: npt.NDArray[np.int64], batch: TelemetryBatch, at: float) -> None:
+        """Take measurements of chargers; older ones than the last of a charger are ignored.
+
+        Args:
+            places: Charger of each position of the batch.
+            batch: The measurements.
+            at: Their instant, seconds.
+        """
+        last_at = self.power_at[places]
+        is_newer = ~(last_at >= at)
+        index, power_kw, energy_kwh = places, batch.power_kw, batch.energy_register_kwh
+        if not is_newer.all():
+            index, power_kw, energy_kwh, last_at = (v[is_newer] for v in (index, power_kw, energy_kwh, last_at))
+        before = self._register_now[index]
+        self.condition.take_energy(index, power_kw, energy_kwh, (before, last_at), at)
         self.power_kw[index] = power_kw
         self.power_at[index] = at
         self.charger_bank.take(index, energy_kwh, at)
         self._register_now[index] = energy_kwh
         then = self._register_then[index]
         self._register_then[index] = np.where(np.isnan(then) | (then > energy_kwh), energy_kwh, then)
+        if batch.phase_current_a.size or batch.phase_voltage_v.size or batch.state_of_charge.size:
+            self.condition.take_phases(index, batch, is_newer, at)
 
     def carry_over(self, older: "FleetState") -> None:
         """Take over the last measurements of chargers that were there before the tree changed."""
@@ -158,12 +195,18 @@ class FleetState:
         old = [older.charger_place[self.tree.charger_ids[i]] for i in new]
         for name in ("power_kw", "power_at", "_register_now", "_register_then"):
             getattr(self, name)[new] = getattr(older, name)[old]
+        self.condition.carry_over(older.condition, new, old)
 
     def view(self, now: float, stale_after_s: float) -> FleetView:
         """Return the fleet as others may see it; power older than the bound is unknown."""
         is_stale = ~(now - self.power_at <= stale_after_s)
         has_session = self.session_max_kw > 0.0
         since_report = np.nan_to_num(self._register_now - self._register_then)
+        delivered_kwh = np.where(has_session, self._delivered_kwh + since_report, 0.0)
+        data = self.condition.view(self.power_at, delivered_kwh, now, stale_after_s)
+        # Six amperes are more power at a higher voltage; a lower one never makes the minimum of the charger smaller.
+        share = np.maximum(self.condition.voltage_share(now, stale_after_s), 1.0)
+        min_kw = self.min_kw * np.minimum(data.used_phases, self.phases) / np.maximum(self.phases, 1) * share
         return FleetView(
             tree=self.tree,
             nodes=self.node_of,
@@ -171,7 +214,7 @@ class FleetState:
             power_kw=np.where(is_stale, np.nan, self.power_kw),
             power_at=_frozen(self.power_at),
             max_kw=_frozen(self.max_kw),
-            min_kw=_frozen(self.session_min_kw),
+            min_kw=np.minimum(min_kw, self.max_kw),
             fallback_kw=_frozen(self.fallback_kw),
             lapsed_kw=_frozen(self.lapsed_kw),
             phases=self.phases,
@@ -183,15 +226,24 @@ class FleetState:
             has_session=has_session,
             session_max_kw=_frozen(self.session_max_kw),
             energy_needed_kwh=_frozen(self.energy_needed_kwh),
-            delivered_kwh=np.where(has_session, self._delivered_kwh + since_report, 0.0),
+            delivered_kwh=delivered_kwh,
             expected_departure=_frozen(self.expected_departure),
             arrival=_frozen(self.arrival),
+            data=data,
         )
 
 
 def instant(seconds: float) -> datetime:
     """Return seconds since 1970-01-01 UTC as an aware instant."""
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def _or_nan(value: float | None) -> float:
+    return np.nan if value is None else value
+
+
+def _seconds(at: datetime | None) -> float:
+    return np.nan if at is None else at.timestamp()
 
 
 def _frozen(values: FloatArray) -> FloatArray:

@@ -142,6 +142,15 @@ class FleetTracker:
         place = None if state is None else state.charger_place.get(charger_id)
         return None if state is None or place is None else charger_node(state.chargers[place])
 
+    def other_kw(self, tenant: str, node_id: str) -> float:
+        """Return what flows at the connection points at and below a node beside the chargers, in kW; below 0 it feeds in.
+
+        What is not measured counts at the most that was ever seen, and never as generation; no connection point is 0.
+        """
+        state = self._state(tenant)
+        points = [i for i, point in enumerate(state.points) if node_id in _with_those_above(state.node_of, point.site)]
+        return state.other.kw(np.array(points, dtype=np.int64), self._clock.now().timestamp())
+
     def node_power(self, tenant: str, node_id: str, since: datetime) -> tuple[list[datetime], FloatArray]:
         """Return the recent past of what the chargers below a node drew.
 
@@ -227,8 +236,7 @@ class FleetTracker:
 
     def _take_sessions(self, tenant: str, sessions: Sequence[Session]) -> None:
         state = self._states[tenant]
-        for session in sessions:
-            state.put_session(session)
+        state.put_sessions(sessions)
         for callback in self.on_change:
             callback(tenant)
 
@@ -244,9 +252,10 @@ class FleetTracker:
             raise InvalidInput("measure_time", "lies in the future")
         at = batch.measure_time.timestamp()
         where = self._stream_map(principal, batch, state)
-        state.measure(where.chargers[batch.charger_index], batch.power_kw, batch.energy_register_kwh, at)
+        state.measure(where.chargers[batch.charger_index], batch, at)
         if batch.meter_register_kwh.size:
             state.meter_bank.take(where.points, batch.meter_register_kwh, at, may_fall=True)
+            state.other.take(where.points, batch.meter_register_kwh, at, state.charger_bank.register_kwh)
         if state.ring.is_due(at):
             state.ring.add(at, self.view(principal.tenant).node_power_kw())
         for callback in self.on_measurement:
@@ -380,3 +389,11 @@ def _check_sessions(principal: Principal, sessions: Sequence[Session], state: Fl
             raise InvalidInput(f"sessions[{i}].tenant", "is not the caller's")
         if is_history and session.state is not SessionState.ENDED:
             raise InvalidInput(f"sessions[{i}].departure_time", "is required for a session of the past")
+
+
+def _with_those_above(node_of: Mapping[str, Node], node_id: str) -> list[str]:
+    chain, name = [], node_id
+    while name in node_of:
+        chain.append(name)
+        name = node_of[name].parent or ""
+    return chain

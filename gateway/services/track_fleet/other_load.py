@@ -1,0 +1,68 @@
+"""What flows at connection points beside the chargers: other load above 0, own generation below, from registers read together."""
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+IndexArray = npt.NDArray[np.int64]
+
+WINDOW_S = 60.0
+"""Mean power over at least so long: registers count in whole watt-hours."""
+_STALE_AFTER_S = 180.0
+"""A mean older than this is not known any more."""
+_S_PER_HOUR = 3600.0
+
+
+class OtherLoad:
+    """The mean power beside the chargers at P connection points with C chargers behind them."""
+
+    def __init__(self, point_count: int, point_of: IndexArray) -> None:
+        """Begin with nothing known.
+
+        Args:
+            point_count: Number of connection points.
+            point_of: Connection point of each charger, shape (C,); -1 without one.
+        """
+        self._point_of = point_of
+        self._meter_kwh = np.full(point_count, np.nan)
+        self._since = np.full(point_count, np.nan)
+        self._charger_kwh = np.full(len(point_of), np.nan)
+        self._kw = np.full(point_count, np.nan)
+        self._at = np.full(point_count, -np.inf)
+        self._worst_kw = np.zeros(point_count)
+
+    def take(self, points: IndexArray, meter_kwh: FloatArray, at: float, charger_kwh: FloatArray) -> None:
+        """Take net registers of connection points that were read with those of their chargers.
+
+        Args:
+            points: Connection points that were read.
+            meter_kwh: Their net registers.
+            at: Instant of the readings, seconds since 1970-01-01 UTC.
+            charger_kwh: Registers of all chargers, shape (C,); NaN unknown.
+        """
+        has_begun = ~np.isnan(self._since[points])
+        is_over = has_begun & (at - self._since[points] >= WINDOW_S)
+        self._close(points[is_over], meter_kwh[is_over], at, charger_kwh)
+        opened = points[is_over | ~has_begun]
+        self._meter_kwh[opened] = meter_kwh[is_over | ~has_begun]
+        self._since[opened] = at
+        is_behind = np.isin(self._point_of, opened)
+        self._charger_kwh[is_behind] = charger_kwh[is_behind]
+
+    def _close(self, points: IndexArray, meter_kwh: FloatArray, at: float, charger_kwh: FloatArray) -> None:
+        """Account for a window; chargers that were not read count as other load."""
+        drawn = np.nan_to_num(charger_kwh - self._charger_kwh)
+        is_behind = self._point_of >= 0
+        total = np.bincount(self._point_of[is_behind], weights=drawn[is_behind], minlength=len(self._kw))
+        hours = (at - self._since[points]) / _S_PER_HOUR
+        self._kw[points] = (meter_kwh - self._meter_kwh[points] - total[points]) / hours
+        self._at[points] = at
+        self._worst_kw[points] = np.maximum(self._worst_kw[points], self._kw[points])
+
+    def kw(self, points: IndexArray, now: float) -> float:
+        """Return what flows at some connection points together, in kW.
+
+        A point that is not measured counts at the most that was ever seen there, and never as generation.
+        """
+        is_known = now - self._at[points] <= _STALE_AFTER_S
+        return float(np.where(is_known, np.nan_to_num(self._kw[points]), self._worst_kw[points]).sum())

@@ -1,0 +1,73 @@
+"""A limit of what is drawn from the grid: own generation carries more, other load leaves less, the unmeasured never helps."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gateway.services.track_fleet.other_load import OtherLoad
+from tests.services.scene import GRID, TENANT, Platform, Scene
+from tests.services.test_stated_limits import limit, said
+
+BOX = "lpc:box"
+POINTS = np.array([0, 1])
+
+
+async def limited(max_kw: float = 30.0, *, guaranteed_kw: float = 0.0) -> tuple[Scene, Platform]:
+    scene = Scene()
+    platform = await scene.start()
+    stated = limit("l1", max_kw, 0, None, authority=BOX)
+    bounded = replace(stated, is_at_grid=True, guaranteed_kw=guaranteed_kw)
+    await scene.services.signals.state_limits(GRID, said(bounded, authority=BOX))
+    await scene.pass_time(300)
+    return scene, platform
+
+
+def ordered(scene: Scene) -> float:
+    return round(sum(kw for name, kw in scene.limits().items() if name.startswith("ch-1")), 6)
+
+
+async def test_own_generation_carries_the_chargers_and_other_load_takes_their_room() -> None:
+    scene, platform = await limited()
+    assert 25.0 < ordered(scene) <= 28.5
+    platform.beside_kw[1] = -15.0
+    await scene.pass_time(600)
+    assert scene.services.tracker.other_kw(TENANT, "site-1") == pytest.approx(-15.0)
+    assert 40.0 < ordered(scene) <= 43.5
+    platform.beside_kw[1] = 10.0
+    await scene.pass_time(130)
+    assert 15.0 < ordered(scene) <= 18.5
+    assert scene.services.tracker.other_kw(TENANT, "site-2") == pytest.approx(0.0)
+    assert scene.services.tracker.other_kw(TENANT, "vpp") == pytest.approx(10.0)
+
+
+async def test_what_is_not_measured_any_more_counts_at_the_worst_that_was_seen() -> None:
+    scene, platform = await limited()
+    platform.beside_kw[1] = 8.0
+    await scene.pass_time(130)
+    platform.beside_kw[1] = -20.0
+    await scene.pass_time(600)
+    assert ordered(scene) > 40.0
+    platform.beside_kw[1] = np.nan
+    await scene.pass_time(200)
+    assert scene.services.tracker.other_kw(TENANT, "site-1") == pytest.approx(8.0, abs=0.1)
+    assert ordered(scene) <= 20.5
+
+
+async def test_other_load_never_takes_what_the_authority_guarantees() -> None:
+    scene, platform = await limited(10.0, guaranteed_kw=8.4)
+    platform.beside_kw[1] = 60.0
+    await scene.pass_time(200)
+    assert 8.2 < ordered(scene) <= 8.4
+
+
+def test_the_first_reading_a_short_window_and_an_unread_charger_say_what_they_can() -> None:
+    other = OtherLoad(2, np.array([0, 0, 1, -1]))
+    unread = np.array([10.0, np.nan, 5.0, 7.0])
+    other.take(POINTS, np.array([100.0, 50.0]), 0.0, unread)
+    assert other.kw(POINTS, 0.0) == 0.0, "nothing was ever measured"
+    other.take(POINTS, np.array([100.2, 50.0]), 30.0, unread + 0.05)
+    assert other.kw(POINTS, 30.0) == 0.0, "too short to say"
+    other.take(POINTS, np.array([100.5, 50.1]), 60.0, unread + 0.1)
+    assert other.kw(POINTS[:1], 60.0) == pytest.approx(24.0), "what no charger counted is other load"
+    assert other.kw(POINTS[1:], 60.0) == pytest.approx(0.0)
