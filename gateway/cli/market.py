@@ -3,15 +3,18 @@
 import asyncio
 import dataclasses
 import json
+from collections import Counter
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from gateway.app.market_import import ask_all, compared, fetch_day, import_prices
 from gateway.app.offline_market import day_of, export_prices, file_reports, findings, prices_of, told
 from gateway.domain.errors import InvalidInput
-from gateway.domain.series import PriceProduct
+from gateway.domain.series import DayState, PriceProduct, PriceSeries
+from gateway.market_data.price_file import FileTerms
 from gateway.settings import Settings, load_settings
 
 app = typer.Typer(help="Prices and carbon: what is known, from where, and what is wrong.", no_args_is_help=True)
@@ -87,6 +90,84 @@ def doctor(
         typer.echo(f"{len(found)} findings in {place}")
     if found:
         raise typer.Exit(1)
+
+
+@app.command(name="import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="CSV, gzipped CSV or Parquet: one row per delivery period.")],
+    zone: Zone = "",
+    product: Product = PriceProduct.DAY_AHEAD_SDAC.value,
+    currency: Annotated[str, typer.Option(help="ISO 4217 code; prices are per MWh.")] = "EUR",
+    licence: Annotated[str, typer.Option(help="Under which terms the values may be used.")] = "as the file's",
+    time_column: Annotated[str | None, typer.Option(help="Column with the begins, UTC or with offset.")] = None,
+    price_column: Annotated[str | None, typer.Option(help="Column with the prices.")] = None,
+    config: Config = None,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen and write nothing.")] = False,
+) -> None:
+    """Import prices from a file; gaps stay gaps. The gateway must not be running unless it is a dry run."""
+    settings = load_settings(config)
+    terms = FileTerms(
+        zone=zone or _own_zone(settings),
+        product=_product(product),
+        currency=currency,
+        licence=licence,
+        time_column=time_column,
+        price_column=price_column,
+    )
+    days = asyncio.run(import_prices(settings, file, terms, dry_run=dry_run))
+    for one in days:
+        if one.missing_count or one.fate.startswith("refused"):
+            typer.echo(f"{one.day}: {one.fate}, {one.missing_count} delivery periods have no price")
+    counts = Counter(one.fate.partition(":")[0] for one in days)
+    told = ", ".join(f"{count} {fate}" for fate, count in sorted(counts.items()))
+    typer.echo(f"{'would import' if dry_run else 'imported'} {len(days)} days: {told or 'nothing'}")
+
+
+@app.command()
+def fetch(
+    day: Annotated[str, typer.Argument(help="Delivery day, for example 2025-10-15.")],
+    zone: Zone = "",
+    product: Product = PriceProduct.DAY_AHEAD_SDAC.value,
+    config: Config = None,
+) -> None:
+    """Ask the configured sources for a delivery day now and keep what is new; exit code 1 when it is not complete."""
+    settings = load_settings(config)
+    status = asyncio.run(fetch_day(settings, zone or _own_zone(settings), _product(product), _day(day)))
+    typer.echo(f"{status.id}: {status.state.value}, {status.missing_count} delivery periods have no price")
+    if status.note:
+        typer.echo(f"note: {status.note}")
+    if status.state is not DayState.COMPLETE:
+        raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    day: Annotated[str, typer.Argument(help="Delivery day, for example 2025-10-15.")],
+    zone: Zone = "",
+    product: Product = PriceProduct.DAY_AHEAD_SDAC.value,
+    config: Config = None,
+) -> None:
+    """Ask every configured source for a day and name every period in which two differ by more than a cent.
+
+    Nothing is kept. Exit code 1 when sources differ, or when fewer than two have prices.
+    """
+    settings = load_settings(config)
+    answers = asyncio.run(ask_all(settings, zone or _own_zone(settings), _product(product), _day(day)))
+    for answer in answers:
+        what = answer.problem if answer.series is None else f"{answer.series.quality.value}, {_known(answer.series)}"
+        typer.echo(f"{answer.source:<20} {what}")
+    results = compared(answers)
+    for result in results:
+        typer.echo(result if isinstance(result, str) else result.told())
+        for one in () if isinstance(result, str) else result.differences:
+            typer.echo(f"  {one.start:%Y-%m-%d %H:%M}Z  {one.price_per_mwh:>10} {one.other_per_mwh:>10}")
+    if not results or any(isinstance(one, str) or not one.agrees for one in results):
+        raise typer.Exit(1)
+
+
+def _known(series: PriceSeries) -> str:
+    return f"{series.grid.count - len(series.gaps)} of {series.grid.count} delivery periods"
 
 
 def _own_zone(settings: Settings) -> str:

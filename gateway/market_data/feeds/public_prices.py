@@ -157,7 +157,7 @@ class PublicPrices:
         prices = on_grid(samples, grid)
         if all(price is None for price in prices):
             return None
-        quality, notes = _honest(self._feed.product, samples, grid)
+        quality, notes = honest(self._feed.product, samples, grid)
         series = PriceSeries(
             id=UNNAMED,
             zone=zone,
@@ -195,7 +195,7 @@ def on_grid(samples: Samples, grid: TimeGrid) -> tuple[Decimal | None, ...]:
     )
 
 
-def _honest(product: PriceProduct, samples: Samples, grid: TimeGrid) -> tuple[Quality, tuple[str, ...]]:
+def honest(product: PriceProduct, samples: Samples, grid: TimeGrid) -> tuple[Quality, tuple[str, ...]]:
     """Return quality and notes: hourly values of a market that clears quarter-hours are means, not its prices."""
     if samples.step <= grid.step:
         return samples.quality, samples.notes
