@@ -28,7 +28,7 @@ import json
 import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -161,6 +161,7 @@ class SteeringBoxPlayer:
         self._started = clock.now()
         self._count = 0
         self._word: Step | None = None
+        self._said_at = self._started
         self.heard: list[str] = []
         """What the gateway answered, for the log of whoever looks on."""
 
@@ -186,7 +187,14 @@ class SteeringBoxPlayer:
         waits = {pb.STEERING_STATE_INIT, pb.STEERING_STATE_FAILSAFE}
         drawn = [one for one in answer.steering_box.limitations if one.direction == types_pb2.DIRECTION_IMPORT]
         if self._word is not None and any(one.state in waits for one in drawn):
-            await self._say(self._word)
+            await self._say(self._what_is_left(self._word))
+
+    def _what_is_left(self, word: Step) -> Step:
+        """Return the last word as it is to be said again: a limit whose time is over is none any more."""
+        if word.kind != "limit_kw" or word.beside is None:
+            return word
+        left_s = word.beside - (self._clock.now() - self._said_at).total_seconds()
+        return replace(word, beside=left_s) if left_s > 0 else Step(at=word.at, kind="release", value=1.0)
 
     async def _do(self, step: Step) -> None:
         match step.kind:
@@ -197,7 +205,7 @@ class SteeringBoxPlayer:
                 await self._write_failsafe(step)
             case _:
                 await self._beat()
-                self._word = step
+                self._word, self._said_at = step, self._clock.now()
                 await self._say(step)
 
     async def _say(self, step: Step) -> None:
