@@ -42,6 +42,10 @@ class Http(Protocol):
         """
         ...
 
+    async def close(self) -> None:
+        """Give up connections; it may be used again."""
+        ...
+
 
 class Outbox:
     """Sends what a partner shall be told.

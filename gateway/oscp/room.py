@@ -31,6 +31,7 @@ class OscpUnit:
 
     def __init__(self, around: Surroundings, http: Http, gate: AddressGate | None = None) -> None:
         judge = AddressGate(around.settings.rules) if gate is None else gate
+        self._http = http
         self.peer = OscpPeer(around, judge.admit)
         self.outbox = Outbox(self.peer, http)
         self.watch = Watch(self.peer)
@@ -47,9 +48,12 @@ class OscpUnit:
         """
         await self.peer.begin()
         self.is_ready = True
-        async with asyncio.TaskGroup() as tasks:
-            for part in (self.outbox, self.watch, self.heartbeats, self.reports):
-                tasks.create_task(part.run())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for part in (self.outbox, self.watch, self.heartbeats, self.reports):
+                    tasks.create_task(part.run())
+        finally:
+            await self._http.close()
 
     def standing(self) -> PartnerStanding:
         """Return how we stand with the partner."""

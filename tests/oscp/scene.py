@@ -94,6 +94,9 @@ class Internet:
             raise PeerUnavailable("no answer to POST (ClientConnectorError)")
         return Answer(status=said if isinstance(said, int) else await said(), body=b"")
 
+    async def close(self) -> None:
+        return None
+
     def sent(self, path: str) -> list[Call]:
         return [call for call in self.calls if call.url.rpartition("/")[2] == path]
 
