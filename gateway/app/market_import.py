@@ -1,6 +1,6 @@
 """Market data from files and, on request, from the configured sources: what the command line imports, fetches and compares."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -11,15 +11,20 @@ import aiohttp
 from gateway.app.offline import clock_of
 from gateway.app.offline_market import day_of
 from gateway.app.peers import PriceKey, entsoe_endpoint, price_sources, tariff_prices
-from gateway.domain.errors import InvalidInput, NotFound, PeerUnavailable
-from gateway.domain.price_check import PriceComparison, compare_prices
+from gateway.domain.errors import NotFound
 from gateway.domain.series import MarketDayStatus, PriceProduct, PriceSeries, market_day_id, missing_slots
 from gateway.domain.timegrid import DeliveryDay
 from gateway.ids import RandomIds
 from gateway.market_data.price_file import FileTerms, PriceFile
 from gateway.market_data.table_file import read_table
 from gateway.ports import Clock, PriceSource, Store
-from gateway.services.gather_market_data import GatherSettings, MarketDataGatherer, SourceBans
+from gateway.services.gather_market_data import (
+    GatherSettings,
+    MarketDataGatherer,
+    SourceAnswer,
+    SourceBans,
+    ask_sources,
+)
 from gateway.settings import Settings
 from gateway.storage.store import SqlStore
 from gateway.workers import ProcessWorker
@@ -92,16 +97,6 @@ async def fetch_day(settings: Settings, zone: str, product: PriceProduct, day: d
         return await _gatherer(settings, store, clock, sources).refresh(zone, product, wanted)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SourceAnswer:
-    """What one source says about a delivery day."""
-
-    source: str
-    series: PriceSeries | None
-    problem: str
-    """Why there is no series; empty when there is one."""
-
-
 async def ask_all(settings: Settings, zone: str, product: PriceProduct, day: date) -> tuple[SourceAnswer, ...]:
     """Ask every configured source for a delivery day, in their order; nothing is kept.
 
@@ -110,35 +105,11 @@ async def ask_all(settings: Settings, zone: str, product: PriceProduct, day: dat
         NotFound: No source is configured for the zone and product.
     """
     wanted, clock = day_of(settings, zone, day), clock_of(settings)
-    answers = []
     async with (
         SqlStore.open(settings.store.url, clock) as store,
         _sources(settings, store, clock) as sources,
     ):
-        for source in _of(sources, zone, product):
-            series, problem = None, "nothing is published"
-            try:
-                series = await source.fetch(zone, wanted)
-            except (PeerUnavailable, InvalidInput) as error:
-                problem = str(error)
-            answers.append(
-                SourceAnswer(source=source.name, series=series, problem="" if series is not None else problem)
-            )
-    return tuple(answers)
-
-
-def compared(answers: Sequence[SourceAnswer]) -> tuple[PriceComparison | str, ...]:
-    """Return how each further source compares with the first that has prices, or why it cannot be compared."""
-    known = [answer.series for answer in answers if answer.series is not None]
-    found: list[PriceComparison | str] = []
-    for other in known[1:]:
-        try:
-            comparison = compare_prices(known[0], other)
-        except InvalidInput as error:
-            found.append(f"{other.source} cannot be compared: {error}")
-            continue
-        found.append(comparison or f"{other.source} cannot be compared: it has no prices of its own for these periods")
-    return tuple(found)
+        return await ask_sources(_of(sources, zone, product), zone, wanted)
 
 
 def _of(sources: dict[PriceKey, tuple[PriceSource, ...]], zone: str, product: PriceProduct) -> tuple[PriceSource, ...]:

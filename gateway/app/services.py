@@ -15,7 +15,9 @@ from gateway.domain.limits import Limit
 from gateway.domain.programs import OptDecision
 from gateway.domain.series import CarbonKind, PriceProduct
 from gateway.domain.signals import GridEvent, OptType
+from gateway.domain.site_tariff import SiteTariff
 from gateway.grid_settings import ProgramSettings
+from gateway.market_data.site_tariff_file import load_site_tariff
 from gateway.ports import CarbonSource, Clock, Exchange, Ids, NominationDesk, PriceSource, Store, SystemSource, Worker
 from gateway.services.admit import Admission
 from gateway.services.believe_stays import StayBeliefs
@@ -23,7 +25,13 @@ from gateway.services.decide_opt import OptDecider, OptMode, OptRules
 from gateway.services.declare_availability import AvailabilityDesk
 from gateway.services.expect_power import PowerExpectation
 from gateway.services.follow_dispatch import Follower
-from gateway.services.gather_market_data import GatherSettings, MarketDataGatherer, PriceHistories, SystemGatherer
+from gateway.services.gather_market_data import (
+    GatherSettings,
+    MarketDataGatherer,
+    PriceHistories,
+    SourceOpinions,
+    SystemGatherer,
+)
 from gateway.services.gather_signals import (
     ProgramDesk,
     ProgramRules,
@@ -77,6 +85,7 @@ class Services:
     market: MarketDataGatherer
     system: SystemGatherer
     price_histories: PriceHistories
+    price_opinions: SourceOpinions
     planner: BidPlanner
     reviewer: BidReviewer
     submitter: OrderSubmitter
@@ -120,6 +129,7 @@ def wire_services(settings: Settings, world: World) -> Services:
             settings=_gather_settings(settings),
         ),
         system=SystemGatherer(store=store, clock=clock, sources=world.system, settings=_gather_settings(settings)),
+        price_opinions=SourceOpinions(world.prices, clock),
         price_histories=PriceHistories(
             store=store, clock=clock, at_once=[(tenant, *key) for tenant in tenants for key in world.prices]
         ),
@@ -389,7 +399,17 @@ def _plan_settings(settings: Settings) -> PlanSettings:
         history_quiet=seconds(plan.history_quiet),
         relative_gap=plan.relative_gap,
         carbon_eur_per_tonne=plan.carbon_eur_per_tonne,
+        site_tariff=_site_tariff(settings),
     )
+
+
+def _site_tariff(settings: Settings) -> SiteTariff | None:
+    """Return what comes on top of the market's prices, or the layers of the supply contract where it has any."""
+    if settings.plan is not None and settings.plan.site_tariff is not None:
+        return load_site_tariff(settings.plan.site_tariff)
+    if settings.tariff is not None and settings.tariff.file.suffix == ".toml":
+        return load_site_tariff(settings.tariff.file)
+    return None
 
 
 def _submit_settings(settings: Settings) -> SubmitSettings:

@@ -10,11 +10,12 @@ from typing import Annotated
 
 import typer
 
-from gateway.app.market_import import ask_all, compared, fetch_day, import_prices
+from gateway.app.market_import import ask_all, fetch_day, import_prices
 from gateway.app.offline_market import day_of, export_prices, file_reports, findings, prices_of, told
 from gateway.domain.errors import InvalidInput
 from gateway.domain.series import DayState, PriceProduct, PriceSeries
 from gateway.market_data.price_file import FileTerms
+from gateway.services.gather_market_data import compared
 from gateway.settings import Settings, load_settings
 
 app = typer.Typer(help="Prices and carbon: what is known, from where, and what is wrong.", no_args_is_help=True)

@@ -4,16 +4,17 @@ import asyncio
 from datetime import date
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
 from gateway.domain.errors import InvalidInput, NotFound
 from gateway.domain.identity import Principal
 from gateway.domain.series import CarbonSeries, MarketDayStatus, PriceProduct, PriceSeries
 from gateway.domain.timegrid import DeliveryDay
-from gateway.services.gather_market_data import as_known
+from gateway.services.gather_market_data import as_known, compared
 from gateway.web import market_view
-from gateway.web.rooms import TEMPLATES, Login, Rooms, WebRooms
+from gateway.web.rooms import TEMPLATES, Login, Rooms, SameOrigin, WebRooms
+from gateway.web.sessions import require_csrf
 
 router = APIRouter(prefix="/market")
 Product = Annotated[str, Query(max_length=40)]
@@ -64,6 +65,29 @@ async def series(rooms: Rooms, session: Login, day: str, zone: Zone = "", produc
     return JSONResponse(market_view.chart_columns(prices, carbon, delivery_day.zone))
 
 
+@router.post("/{day}/sources", dependencies=[SameOrigin])
+async def ask_sources(  # noqa: PLR0913, PLR0917  # one argument per form field
+    request: Request,
+    rooms: Rooms,
+    session: Login,
+    day: str,
+    zone: Annotated[str, Form(max_length=40)],
+    product: Annotated[str, Form(max_length=40)],
+    csrf: Annotated[str, Form()] = "",
+) -> Response:
+    """Ask every source of the day now and show them side by side; nothing is kept."""
+    require_csrf(session, csrf)
+    place = _place(rooms, zone, product)
+    delivery_day = DeliveryDay(day=_iso(day), zone=_time_zone(rooms, place[0]))
+    answers = await rooms.price_opinions.ask(session.principal, *place, delivery_day)
+    context = {
+        "answers": answers,
+        "verdicts": [one if isinstance(one, str) else one.told() for one in compared(answers)],
+        "rows": market_view.source_rows(answers, delivery_day),
+    }
+    return TEMPLATES.TemplateResponse(request, "_sources.html", context)
+
+
 async def _context(
     rooms: WebRooms, principal: Principal, day: str, place: tuple[str, PriceProduct]
 ) -> dict[str, object]:
@@ -87,6 +111,7 @@ async def _context(
         "rows": market_view.market_rows(prices, carbon, delivery_day.zone),
         "revisions": market_view.revision_lines(revisions, in_force, delivery_day.zone),
         "time_zone": delivery_day.zone,
+        "has_sources": place in rooms.market.price_source_counts,
     }
 
 

@@ -9,8 +9,10 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from gateway.domain.price_check import TOLERANCE_PER_MWH
 from gateway.domain.series import CarbonSeries, PriceSeries
-from gateway.services.gather_market_data import PriceHistory
+from gateway.domain.timegrid import DeliveryDay
+from gateway.services.gather_market_data import PriceHistory, SourceAnswer
 from gateway.web.trader_view import local_label
 
 GAP = "gap"
@@ -94,6 +96,35 @@ def revision_lines(revisions: Sequence[PriceSeries], in_force: str | None, time_
         )
         before = series
     return lines[::-1]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceRow:
+    """What the sources say about one slot."""
+
+    label: str
+    prices: tuple[str, ...]
+    """One text per source that has prices, in their order; `gap` where it has none."""
+    differs: bool
+    """Whether two of them differ by more than a cent."""
+
+
+def source_rows(answers: Sequence[SourceAnswer], day: DeliveryDay) -> list[SourceRow]:
+    """Return the quarter-hours of a day with what each source that has prices says; a longer period stands in each of its own."""
+    known = [answer.series for answer in answers if answer.series is not None]
+    zone = ZoneInfo(day.zone)
+    rows = []
+    for start in day.grid().starts() if known else ():
+        prices = [_at(series, start) for series in known]
+        said = [price for price in prices if price is not None]
+        rows.append(
+            SourceRow(
+                label=local_label(start, zone),
+                prices=tuple(_price_text(price) for price in prices),
+                differs=bool(said) and max(said) - min(said) > TOLERANCE_PER_MWH,
+            )
+        )
+    return rows
 
 
 def chart_columns(prices: PriceSeries | None, carbon: CarbonSeries | None, time_zone: str) -> dict[str, object]:

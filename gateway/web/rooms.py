@@ -14,9 +14,10 @@ from gateway.services.admit import Admission
 from gateway.services.decide_opt import OptDecider
 from gateway.services.declare_availability import AvailabilityDesk
 from gateway.services.follow_dispatch import Follower
-from gateway.services.gather_market_data import MarketDataGatherer, PriceHistories
+from gateway.services.gather_market_data import MarketDataGatherer, PriceHistories, SourceOpinions
 from gateway.services.gather_signals import ProgramDesk, SignalGatherer
 from gateway.services.plan_bids import BidPlanner
+from gateway.services.plan_dispatch import Dispatcher
 from gateway.services.report_delivery import DeliveryReporter
 from gateway.services.review_bids import BidReviewer
 from gateway.services.settle_delivery import Settler
@@ -45,6 +46,7 @@ class WebRooms:
     admission: Admission
     market: MarketDataGatherer
     price_histories: PriceHistories
+    price_opinions: SourceOpinions
     planner: BidPlanner
     reviewer: BidReviewer
     submitter: OrderSubmitter
@@ -64,6 +66,7 @@ class WebRooms:
     """Those of them that can be told when we are available, and be left and joined: OpenADR 3 knows no words for it."""
     fleet: FleetTracker
     follower: Follower
+    dispatcher: Dispatcher
     portfolio: str
     """Portfolio whose bids and power the pages show."""
     time_zone: str

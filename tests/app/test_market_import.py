@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
-from gateway.app.market_import import SourceAnswer, ask_all, compared, fetch_day
+from gateway.app.market_import import ask_all, fetch_day
 from gateway.cli.commands import app
 from gateway.domain.errors import InvalidInput, NotFound
 from gateway.domain.series import DayState, PriceProduct, Quality
 from gateway.domain.timegrid import DeliveryDay
 from gateway.market_data.price_file import FileTerms, PriceFile
 from gateway.market_data.table_file import Table
+from gateway.services.gather_market_data import SourceAnswer, compared
 from gateway.settings import load_settings
 from tests.app.test_offline_market import series
 from tests.fakes.clock import HandClock

@@ -1,13 +1,16 @@
 """The market page: prices and carbon of any day with where they come from, gaps as gaps, and years at once."""
 
 import json
+import re
 import struct
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 
 import numpy as np
 import pytest
 
+from gateway.domain.errors import PeerUnavailable
 from gateway.domain.series import (
     CarbonKind,
     CarbonSeries,
@@ -21,10 +24,11 @@ from gateway.domain.series import (
     price_series_id,
 )
 from gateway.domain.timegrid import DeliveryDay
-from tests.fakes.market import price_series
+from gateway.services.gather_market_data import SourceOpinions
+from tests.fakes.market import ScriptedSource, price_series
 from tests.fakes.wired import TENANT, Wired, wired
 from tests.services.market_scene import DAY, ZONE, prices_of
-from tests.web.conftest import AUTUMN, HTML, SPRING, Browser, browsing, serving
+from tests.web.conftest import AUTUMN, HTML, SPRING, Browser, Page, browsing, serving
 
 SDAC = PriceProduct.DAY_AHEAD_SDAC
 
@@ -152,6 +156,45 @@ async def test_a_day_that_was_imported_and_never_asked_for_shows_what_is_known(b
     page = await browser.get(f"/market/{day.day}", **HTML)
     assert "<h2>96 periods</h2>" in page.text
     assert "in force" in page.text
+
+
+async def asked(browser: Browser) -> Page:
+    page = await browser.get(f"/market/{DAY.day}", **HTML)
+    [token] = re.findall(r'name="csrf" value="([^"]+)"', page.text)[-1:]
+    return await browser.post(
+        f"/market/{DAY.day}/sources", {"zone": "BE", "product": SDAC.value, "csrf": token}, **{"HX-Request": "true"}
+    )
+
+
+async def test_sources_stand_side_by_side_and_a_difference_is_named(house: Wired) -> None:
+    clock, first = house.scene.clock, prices_of(DAY)
+    sources = [ScriptedSource(name) for name in ("one", "two", "three")]
+    key = DAY.day.isoformat()
+    for source, more in zip(sources, (Decimal(0), Decimal(5)), strict=False):
+        prices = [None if p is None else p + more * (i == 3) for i, p in enumerate(first)]
+        source.answers[key] = [replace(price_series(DAY, prices, fetched_at=clock.now()), source=source.name)]
+    sources[2].answers[key] = [PeerUnavailable("three is closed on Sundays")]
+    opinions = SourceOpinions({("BE", SDAC): sources}, clock)
+    house.services = replace(house.services, price_opinions=opinions)
+    house.services.market._prices["BE", SDAC] = sources
+    async with serving(house) as url, browsing(url) as browser:
+        await browser.login("tara")
+        text = (await asked(browser)).text
+        assert "three is closed on Sundays" in text
+        assert "two differs from one in 1 of 96 periods" in text
+        rows = text[text.index('data-testid="source-rows"') :].split("<tr>")[2:]
+        assert [i for i, row in enumerate(rows) if 'class="bad"' in row] == [3]
+        # Asked again at once, nobody is called again.
+        assert (await asked(browser)).text == text
+        assert [len(source.asked) for source in sources] == [1, 1, 1]
+
+
+async def test_a_form_from_elsewhere_asks_nobody(browser: Browser) -> None:
+    await browser.login("tara")
+    form = {"zone": "BE", "product": SDAC.value}
+    assert (await browser.post(f"/market/{DAY.day}/sources", form)).status == 403
+    foreign = await browser.post(f"/market/{DAY.day}/sources", form, Origin="http://elsewhere.example")
+    assert foreign.status == 403
 
 
 def unpacked(body: bytes) -> tuple[dict[str, object], "np.ndarray[tuple[int], np.dtype[np.float32]]"]:

@@ -7,6 +7,7 @@ from gateway.services.gather_market_data.bans import SourceBans
 from gateway.services.gather_market_data.gather import MarketDataGatherer
 from gateway.services.gather_market_data.history import PriceHistories, PriceHistory, PriceOrigin
 from gateway.services.gather_market_data.loop import PublicationLoop
+from gateway.services.gather_market_data.opinions import SourceAnswer, SourceOpinions, ask_sources, compared
 from gateway.services.gather_market_data.revisions import as_known
 from gateway.services.gather_market_data.settings import GatherSettings
 from gateway.services.gather_market_data.stand_in import shifted_series
@@ -19,8 +20,12 @@ __all__ = [
     "PriceHistory",
     "PriceOrigin",
     "PublicationLoop",
+    "SourceAnswer",
     "SourceBans",
+    "SourceOpinions",
     "SystemGatherer",
     "as_known",
+    "ask_sources",
+    "compared",
     "shifted_series",
 ]
