@@ -5,19 +5,71 @@ order of `tree.charger_ids`. Instants inside arrays are seconds since 1970-01-01
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from enum import IntFlag
 
 import numpy as np
 import numpy.typing as npt
 
 from gateway.domain.allocation import TreeLevels
 from gateway.domain.errors import InvalidInput
-from gateway.domain.topology import Node, SiteTree
+from gateway.domain.topology import PHASE_COUNT, Node, SiteTree
 
 FloatArray = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
+FlagArray = npt.NDArray[np.uint8]
+
+
+class DataFlag(IntFlag):
+    """What is wrong with the data of a charger; several can be."""
+
+    UNKNOWN = 1
+    """It was never measured."""
+    STALE = 2
+    """Its last measurement is too old to be trusted."""
+    REGISTER_FELL = 4
+    """Its energy register went backwards lately."""
+    POWER_CONTRADICTS_REGISTER = 8
+    """Its power and the growth of its register disagree."""
+    CHARGE_CONTRADICTS_METER = 16
+    """The state of charge and the metered energy disagree by more than 5 % of the battery; the state of charge is not used."""
+    POWER_CONTRADICTS_CURRENT = 32
+    """Its power and its currents times voltages disagree."""
+    VOLTAGE_IMPLAUSIBLE = 64
+    """Its voltage is outside what a public grid delivers; the nominal one is used."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ChargerData:
+    """What else is known of every charger: phases, voltage, state of charge, the driver's wish, and what is wrong; shape (C,)."""
+
+    flags: FlagArray
+    """What is wrong with its data, see `DataFlag`."""
+    phase_share: FloatArray
+    """What it puts on each grid phase per kW that it draws, shape (C, 3): on every phase in full where nobody knows which."""
+    used_phases: npt.NDArray[np.int8]
+    """Phases that the car uses: as measured, else as reported, else those of the charger."""
+    voltage_v: FloatArray
+    """Line-to-neutral voltage: measured, or nominal."""
+    voltage_factor: FloatArray
+    """Lowest voltage measured below each node over the nominal one, shape (N,); 1 where none was measured."""
+    state_of_charge: FloatArray
+    """0 to 1; NaN unknown, or contradicted by the meter."""
+    battery_kwh: FloatArray
+    """Usable capacity; NaN unknown."""
+    is_boosted: BoolArray
+    """Cars whose driver wants full power now."""
+    is_guaranteed: BoolArray
+    """Cars whose driver wants to be full by the announced departure, whatever it costs."""
+    is_greenest: BoolArray
+    """Cars whose driver asked for low carbon."""
+
+    @property
+    def kw_per_a(self) -> FloatArray:
+        """Power per ampere on each phase that the car uses, shape (C,)."""
+        return np.asarray(self.voltage_v * self.used_phases / 1000.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -59,6 +111,8 @@ class FleetView:
     """As the driver said; NaN unknown."""
     arrival: FloatArray
     """When the car arrived; NaN without a car."""
+    data: ChargerData | None = None
+    """Phases, voltage, state of charge and what is wrong; None where nobody keeps it."""
 
     def node_power_kw(self) -> FloatArray:
         """Return what the chargers below each node draw by known measurements, shape (N,); NaN where none is known."""
@@ -83,6 +137,12 @@ class TelemetryBatch:
     """Energy register of the charger, one per position."""
     meter_register_kwh: FloatArray
     """Net register of each connection point, positive imports; empty when not read."""
+    phase_current_a: FloatArray = field(default_factory=lambda: np.zeros((0, PHASE_COUNT)))
+    """Current of the charger's conductors L1 to L3, shape (positions, 3), NaN not measured; empty when not read."""
+    phase_voltage_v: FloatArray = field(default_factory=lambda: np.zeros((0, PHASE_COUNT)))
+    """Line-to-neutral voltage of them, shape (positions, 3), NaN not measured; empty when not read."""
+    state_of_charge: FloatArray = field(default_factory=lambda: np.zeros(0))
+    """State of charge of the car, 0 to 1, one per position, NaN unknown; empty when not read."""
 
     def __post_init__(self) -> None:
         """Reject columns of different lengths, positions outside the list and numbers that are not finite."""
@@ -93,6 +153,12 @@ class TelemetryBatch:
         _check_column("energy_register_kwh", self.energy_register_kwh, index.size)
         if self.meter_register_kwh.size:
             _check_column("meter_register_kwh", self.meter_register_kwh, len(self.connection_point_ids))
+        for name in ("phase_current_a", "phase_voltage_v"):
+            values = getattr(self, name)
+            if values.size:
+                _check_optional(name, values, (index.size, PHASE_COUNT), np.inf)
+        if self.state_of_charge.size:
+            _check_optional("state_of_charge", self.state_of_charge, (index.size,), 1.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,3 +190,13 @@ def _check_column(field: str, values: FloatArray, size: int) -> None:
         raise InvalidInput(field, f"has {values.size} values, needs {size}")
     if not np.isfinite(values).all():
         raise InvalidInput(field, "must be finite numbers")
+
+
+def _check_optional(field: str, values: FloatArray, shape: tuple[int, ...], most: float) -> None:
+    """Reject another shape and values outside [0, most]; NaN is unknown and allowed."""
+    if values.shape != shape:
+        raise InvalidInput(field, f"has {values.size} values, needs {int(np.prod(shape))}")
+    if bool((values < 0.0).any()) or bool((values > most).any()) or bool(np.isinf(values).any()):
+        raise InvalidInput(
+            field, f"must be at least 0 and at most {most:g}" if most < np.inf else "must be finite numbers"
+        )

@@ -9,12 +9,14 @@ import numpy.typing as npt
 from typing_extensions import override
 
 from gateway.domain.errors import InvalidInput
+from gateway.domain.fleet import FleetView
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.sessions import DriverGoal, Session, SessionState
-from gateway.domain.topology import Charger, ConnectionPoint, Node, NodeKind
+from gateway.domain.topology import PHASE_COUNT, Charger, ConnectionPoint, Node, NodeKind
 from gateway.ports import LimitDesk, Store
 from gateway.rpc import convert
 from gateway.rpc.charger_limits import state_charger_limits
+from gateway.rpc.charger_states import state_message
 from gateway.rpc.door import Context, caller
 from gateway.services.track_fleet import MeterHistory, TelemetryBatch
 from gateway.v1 import fleet_service_pb2 as pb
@@ -58,6 +60,10 @@ class FleetDoor(Protocol):
 
     def take_telemetry(self, principal: Principal, batch: TelemetryBatch) -> None:
         """Take measurements in."""
+        ...
+
+    def view(self, tenant: str) -> FleetView:
+        """Return the fleet as it is known now."""
         ...
 
 
@@ -105,6 +111,25 @@ class FleetServicer(pb_grpc.FleetServiceServicer):
         return pb.ListConnectionPointsResponse(
             connection_points=[_point_message(point) for point in chosen], next_page_token=token
         )
+
+    @override
+    async def ListChargerStates(
+        self, request: pb.ListChargerStatesRequest, context: Context
+    ) -> pb.ListChargerStatesResponse:
+        """List what is known of chargers now, and what is wrong with it."""
+        principal = caller()
+        principal.require(Permission.FLEET_READ)
+        view = self._fleet.view(principal.tenant)
+        shown = np.ones(len(view.power_kw), dtype=bool)
+        if principal.csms is not None:
+            own = [i for i, csms in enumerate(view.csms_ids) if csms == principal.csms]
+            shown &= np.isin(view.csms_index, own)
+        if request.flagged_only and view.data is not None:
+            shown &= view.data.flags > 0
+        ids = view.tree.charger_ids
+        places = sorted(np.flatnonzero(shown).tolist(), key=ids.__getitem__)
+        chosen, token = convert.page(places, request.page, [ids[i] for i in places])
+        return pb.ListChargerStatesResponse(states=[state_message(view, i) for i in chosen], next_page_token=token)
 
     @override
     async def ReportSessions(self, request: pb.ReportSessionsRequest, context: Context) -> pb.ReportSessionsResponse:
@@ -265,6 +290,9 @@ def _batch(
         power_kw=power,
         energy_register_kwh=energy,
         meter_register_kwh=meters,
+        phase_current_a=_phases("phase_current_a", request.phase_current_a),
+        phase_voltage_v=_phases("phase_voltage_v", request.phase_voltage_v),
+        state_of_charge=np.asarray(request.state_of_charge, dtype=np.float64),
     )
 
 
@@ -274,3 +302,11 @@ def _column(field: str, values: npt.NDArray[np.float64], size: int) -> npt.NDArr
     if not np.isfinite(values).all():
         raise InvalidInput(field, "must be finite numbers")
     return values
+
+
+def _phases(field: str, values: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Return three values per position."""
+    column = np.asarray(values, dtype=np.float64)
+    if column.size % PHASE_COUNT:
+        raise InvalidInput(field, "must have three values per position")
+    return column.reshape(-1, PHASE_COUNT)

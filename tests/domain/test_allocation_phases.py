@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.domain.allocation import Demand, PhaseBounds, Pilots, TreeLevels, allocate, allocate_within, clip, quantise
+from gateway.domain.allocation import (
+    Demand,
+    PhaseBounds,
+    Pilots,
+    RunRules,
+    RunTimes,
+    TreeLevels,
+    allocate,
+    allocate_within,
+    clip,
+    quantise,
+)
 from gateway.domain.topology import SiteTree
 
 FloatArray = npt.NDArray[np.float64]
@@ -302,7 +313,7 @@ def test_reserved_power_is_taken_off_its_own_phases() -> None:
 # ---------------------------------------------------------------- minimum run times
 
 
-def test_who_must_stay_on_keeps_its_minimum_before_cars_that_must_run_and_beyond_the_schedule() -> None:
+def test_who_must_stay_on_keeps_its_minimum_before_cars_that_must_run_but_not_beyond_the_schedule() -> None:
     demand = replace(
         alike(3),
         must_run=np.array([True, False, False]),
@@ -311,11 +322,46 @@ def test_who_must_stay_on_keeps_its_minimum_before_cars_that_must_run_and_beyond
     )
     tight = allocate(one_node(3), np.array([8.3]), demand)
     assert tight.tolist() == pytest.approx([8.3 - 4.14, 0.0, 4.14])
-    aimed = allocate_within(one_node(3), np.array([30.0]), np.array([0.0]), demand)
+    aimed = allocate_within(one_node(3), np.array([30.0]), np.array([5.0]), demand)
     assert aimed.tolist() == pytest.approx([11.0, 0.0, 4.14])
+    sold = allocate_within(one_node(3), np.array([30.0]), np.array([0.0]), demand)
+    assert sold.tolist() == pytest.approx([11.0, 0.0, 0.0])
 
 
 def test_who_must_rest_stays_off_and_a_cap_lifts_the_minimum_time_on() -> None:
     demand = replace(alike(2), must_rest=np.array([True, False]), must_stay=np.array([False, True]))
     assert allocate(one_node(2), np.array([50.0]), demand).tolist() == pytest.approx([0.0, 22.0])
     assert allocate(one_node(2), np.array([4.0]), demand).tolist() == [0.0, 0.0]
+
+
+def test_o23_cars_of_equal_slack_take_turns_after_their_minimum_time_on() -> None:
+    rules, runs = RunRules(min_on_s=300.0, min_off_s=300.0, turn_s=900.0), RunTimes(6)
+    levels, cap, arrival = one_node(6), np.array([19.0]), np.zeros(6)
+    power, charged_s, starts = np.zeros(6), np.zeros(6), 0
+    for now in range(60, 4 * 3600 + 1, 60):
+        runs.follow(power > 0.0, arrival, float(now))
+        demand = replace(
+            alike(6),
+            priority=runs.turns(rules, float(now)),
+            must_stay=runs.must_stay(rules, float(now)),
+            must_rest=runs.must_rest(rules, float(now)),
+        )
+        new = allocate(levels, cap, demand)
+        assert int((new > 0.0).sum()) == 4
+        assert ((new <= 0.0) | (new >= 3 * SIX_A)).all()
+        starts += int(((new > 0.0) & (power <= 0.0)).sum())
+        charged_s += 60.0 * (new > 0.0)
+        power = new
+    assert charged_s.min() >= 0.8 * charged_s.max()
+    assert starts <= 4 + 2 * 5 * 4  # two places change hands at most five times an hour
+
+
+def test_a_new_car_may_start_at_once_where_another_one_was_paused() -> None:
+    rules, runs = RunRules(), RunTimes(1)
+    runs.follow(np.array([True]), np.array([0.0]), 0.0)
+    assert runs.must_stay(rules, 299.0).tolist() == [True]
+    assert runs.must_stay(rules, 300.0).tolist() == [False]
+    runs.follow(np.array([False]), np.array([0.0]), 300.0)
+    assert runs.must_rest(rules, 599.0).tolist() == [True]
+    runs.follow(np.array([False]), np.array([400.0]), 400.0)
+    assert runs.must_rest(rules, 400.0).tolist() == [False]

@@ -7,6 +7,11 @@ import numpy as np
 from gateway.domain.allocation.levels import BoolArray, FloatArray
 from gateway.domain.errors import InvalidInput
 
+_MOST_TURNS = 4.0
+"""A longer wait gains no more priority."""
+_TIRED_PER_TURN = 0.1
+"""What the place of a car that charges is worth less with each turn it has had."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunRules:
@@ -53,6 +58,10 @@ class RunTimes:
         self._is_on = is_on.copy()
         self._car = arrival.copy()
 
+    def shift(self, seconds: float) -> None:
+        """Move every instant with a clock that was set by so many seconds."""
+        self._since += seconds
+
     def must_stay(self, rules: RunRules, now: float) -> BoolArray:
         """Return which chargers went on too recently to go off, shape (C,)."""
         return np.asarray(self._is_on & (now - self._since < rules.min_on_s))
@@ -62,9 +71,11 @@ class RunTimes:
         return np.asarray(~self._is_on & (now - self._since < rules.min_off_s))
 
     def turns(self, rules: RunRules, now: float) -> FloatArray:
-        """Return what everybody's priority gains by its turn, shape (C,): 1 for who is on, time waited in turns for who is off.
+        """Return what everybody's priority gains by its turn, shape (C,): time waited in turns for who is off, about 1 for who is on.
 
-        Two cars of equal slack change places after one turn. Nobody has waited who never charged: it is its slack that counts.
+        Who has been on longest is a little less and the first to leave. Two cars of equal slack change places after one turn. Slack counts more than a long wait: no wait counts as more than
+        some turns.
         """
-        waited = np.where(np.isfinite(self._since), np.maximum(now - self._since, 0.0), 0.0) / rules.turn_s
-        return np.where(self._is_on, 1.0, waited)
+        began = np.where(np.isfinite(self._since), self._since, self._car)
+        turns = np.minimum(np.nan_to_num(np.maximum(now - began, 0.0)) / rules.turn_s, _MOST_TURNS)
+        return np.where(self._is_on, 1.0 - _TIRED_PER_TURN * turns, turns)

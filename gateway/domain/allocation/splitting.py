@@ -31,7 +31,8 @@ class Demand:
     comes_last: BoolArray | None = None
     """Chargers that get what all others leave: their cars take nothing of what they may. None for nobody."""
     must_stay: BoolArray | None = None
-    """Chargers that went on so recently that they stay on, at least at their minimum, unless a cap forbids it; None for nobody."""
+    """Chargers that went on so recently that they stay on, at least at their minimum, unless a cap or the target forbids it.
+    None for nobody."""
     must_rest: BoolArray | None = None
     """Chargers that went off so recently that they stay off; None for nobody."""
 
@@ -74,8 +75,8 @@ def allocate_within(
         free &= ~demand.must_rest
     last = np.zeros(len(free), dtype=bool) if demand.comes_last is None else free & demand.comes_last
     first = free & demand.must_run & ~last
-    kept = _kept_minima(levels, bounds, demand, free)
     aim = target_kw - levels.totals(demand.reserved_kw)
+    kept = _kept_minima(levels, bounds, aim, demand, free)
     setpoints = np.zeros(len(free))
     for tier, has_aim in ((first, False), (free & ~first & ~last, True), (last, True)):
         if tier.any():
@@ -99,13 +100,16 @@ def _beside_reserved(levels: TreeLevels, bounds: Bounds, reserved_kw: FloatArray
     return bounds.less(frame, bounds.share.take(frame.items, axis=1) * reserved_kw[frame.items])
 
 
-def _kept_minima(levels: TreeLevels, bounds: Bounds, demand: Demand, free: BoolArray) -> FloatArray:
+def _kept_minima(levels: TreeLevels, bounds: Bounds, aim_kw: FloatArray, demand: Demand, free: BoolArray) -> FloatArray:
     """Return the minimum of each charger that stays on whatever the others want, shape (C,); 0 for the others."""
     kept = np.zeros(len(free))
     if demand.must_stay is not None and (free & demand.must_stay).any():
         frame = Frame.of(levels, free & demand.must_stay)
         minima = demand.min_kw[frame.items]
-        stays = active_set(frame, bounds.within(frame), minima, demand.priority[frame.items])
+        room = bounds.room_kw.copy()
+        room[0] = np.minimum(room[0], np.maximum(aim_kw, 0.0))
+        inner = Bounds(bounds.within(frame).share, room)
+        stays = active_set(frame, inner, minima, demand.priority[frame.items])
         kept[frame.items] = np.where(stays, minima, 0.0)
     return kept
 
@@ -131,6 +135,7 @@ def _serve(
         waiting = Frame.of(frame.levels, others > 0.0)
         room = bounds.less(waiting, bounds.share.take(waiting.items, axis=1) * others[waiting.items]).room_kw
     if aim_kw is not None:
+        # Must-run chargers may have used what was kept of the target for those that stay on: theirs it remains.
         total = np.minimum(room[0], np.maximum(np.maximum(aim_kw, 0.0), frame.totals(own[None, :])[0]))
         room = np.concatenate([total[None, :], room[1:]])
     power = _split(frame, Bounds(inner.share, room), demand, own)

@@ -79,7 +79,7 @@ def read_caps(view: FleetView, orders: Orders, margins: Margins, place: Mapping[
         now: The instant.
     """
     cap = view.tree.rating_kw * (1.0 - margins.headroom)
-    phase_cap = fuses_kw(view.tree) * (1.0 - margins.headroom[:, None])
+    phase_cap = fuses_kw(view.tree) * (_voltage_factor(view) * (1.0 - margins.headroom))[:, None]
     resolutions = {}
     for node_id in sorted({*orders.limits, *orders.lost, *orders.steady}):
         i = place.get(node_id)
@@ -122,6 +122,11 @@ def with_limit(limits: Mapping[str, Sequence[Limit]], supposed: Limit | None) ->
     if supposed is None:
         return limits
     return {**limits, supposed.node: (*limits.get(supposed.node, ()), supposed)}
+
+
+def _voltage_factor(view: FleetView) -> FloatArray:
+    """Return the lowest voltage measured below each node over the nominal one, shape (N,): fuses count amperes, not kilowatts."""
+    return np.ones(len(view.tree.node_ids)) if view.data is None else view.data.voltage_factor
 
 
 def _resolved(node: Node, orders: Orders, at: datetime) -> Resolution:

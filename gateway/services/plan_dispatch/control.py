@@ -1,13 +1,14 @@
 """The control loop of one tenant: look, clip, allocate, be calm, send."""
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from gateway.domain.allocation import Demand, allocate_within, clip
+from gateway.domain.allocation import Demand, RunRules, RunTimes, allocate_within, clip, quantise
 from gateway.domain.bids import Schedule
 from gateway.domain.calm import CalmState, CapRelief, Marks, TrackingError
 from gateway.domain.commands import CommandBook
@@ -17,6 +18,7 @@ from gateway.observe import logger
 from gateway.services.plan_dispatch.caps import Margins, Orders, changing_by, read_caps, with_limit
 from gateway.services.plan_dispatch.charger_limits import within_charger_limits
 from gateway.services.plan_dispatch.link import DispatchLink
+from gateway.services.plan_dispatch.phases import phase_bounds, phases_beside, pilots_of
 from gateway.services.plan_dispatch.picture import ControlPorts, Picture
 from gateway.services.plan_dispatch.sender import Sender
 from gateway.services.plan_dispatch.settings import DispatchSettings
@@ -26,6 +28,7 @@ from gateway.services.plan_dispatch.wants import (
     floor_to_quantum,
     priority_of,
     read_wants,
+    sleeper_bonus,
     weight_of,
 )
 
@@ -68,6 +71,7 @@ class Control:
         self._clock_ahead_s: float | None = None
         self._tracking = TrackingError(settings.headroom_window.total_seconds())
         self._relief = CapRelief()
+        self._runs = RunTimes(0)
 
     async def load(self) -> None:
         """Go on from rows: commands in force, sequence numbers, schedules."""
@@ -156,8 +160,18 @@ class Control:
             in_force_kw=in_force,
             counted_kw=counted,
             extra_kw=np.where(is_loose, np.maximum(counted - in_force, 0.0), 0.0),
-            priority=priority_of(wants.laxity, in_force > 0.0),
+            priority=priority_of(wants.laxity, self._turns(view, in_force, seconds)),
         )
+
+    def _turns(self, view: FleetView, in_force_kw: FloatArray, now: float) -> FloatArray:
+        """Return what priority each charger gains by its turn, and by not waking up after a pause, shape (C,)."""
+        self._runs.follow(in_force_kw > 0.0, view.arrival, now)
+        return self._runs.turns(self._run_rules, now) + sleeper_bonus(view, in_force_kw)
+
+    @property
+    def _run_rules(self) -> RunRules:
+        calm = self._settings.calm
+        return RunRules(min_on_s=calm.min_on_s, min_off_s=calm.min_off_s)
 
     def _headroom(self, view: FleetView, book: CommandBook, now: float) -> FloatArray:
         """Return the share to leave free per node, shape (N,): as configured, and what chargers were measured above it lately."""
@@ -178,7 +192,7 @@ class Control:
             self._clock_ahead_s = ahead_s
         if abs(step_s) > _CLOCK_STEP_S:
             _log.warning("the clock was set", tenant=self.tenant, seconds=round(step_s, 3))
-            for keeper in (self._ports.desk.book(self.tenant), self._calm, self._relief):
+            for keeper in (self._ports.desk.book(self.tenant), self._calm, self._relief, self._runs):
                 keeper.shift(step_s)
 
     def _follow_tree(self, view: FleetView) -> None:
@@ -190,6 +204,7 @@ class Control:
         for link in self.links.values():
             link.bind(place)
         self._calm = CalmState(len(place), self._shares(len(place)))
+        self._runs = RunTimes(len(place))
 
     def is_connected(self, count: int) -> BoolArray:
         """Return which of so many chargers have a platform that is connected."""
@@ -209,18 +224,20 @@ class Control:
         Who obeys makes room for what the others may be drawing; those are asked to stay within what is left, and not believed.
         """
         in_force, is_loose = picture.in_force_kw, picture.is_loose
-        reserved_kw = picture.view.levels.totals(np.where(is_loose, picture.counted_kw, 0.0))
-        obeying = self._clip(picture, reserved_kw, np.where(is_loose, 0.0, in_force))
+        reserved = np.where(is_loose, picture.counted_kw, 0.0)
+        obeying = self._clip(picture, reserved, np.where(is_loose, 0.0, in_force))
         asked = np.where(is_loose, in_force, 0.0)
         if is_loose.any():
-            asked = self._clip(picture, picture.view.levels.totals(obeying), asked)
+            away = np.where(picture.is_connected, 0.0, picture.counted_kw)
+            asked = self._clip(picture, obeying + away, asked)
         lowered = np.where(is_loose, asked, obeying)
         return None if (lowered == in_force).all() else floor_to_quantum(lowered)
 
     def _clip(self, picture: Picture, taken_kw: FloatArray, setpoints_kw: FloatArray) -> FloatArray:
-        room = np.maximum(picture.caps.cap_kw - taken_kw, 0.0)
         wants, levels = picture.wants, picture.view.levels
-        return clip(levels, room, setpoints_kw, min_kw=wants.min_kw, priority=picture.priority)
+        room = np.maximum(picture.caps.cap_kw - levels.totals(taken_kw), 0.0)
+        phases = phases_beside(picture.view, picture.caps.phase_cap_kw, taken_kw)
+        return clip(levels, room, setpoints_kw, min_kw=wants.min_kw, priority=picture.priority, phases=phases)
 
     async def _allocate(self, picture: Picture) -> FloatArray:
         """Return where the set points should end; big fleets are computed in a thread."""
@@ -233,12 +250,14 @@ class Control:
             must_run=wants.must_run,
             reserved_kw=np.where(picture.is_loose, picture.counted_kw, 0.0),
             comes_last=self._idle.of(view, self._takes_nothing(picture), wants.must_run, picture.now),
+            must_stay=self._runs.must_stay(self._run_rules, picture.now),
+            must_rest=self._runs.must_rest(self._run_rules, picture.now) & ~self._is_planned(picture),
         )
         aim = self._aim(picture)
         if self._is_big(picture):
-            target = await asyncio.to_thread(allocate_within, view.levels, picture.caps.cap_kw, aim, demand)
+            target = await asyncio.to_thread(_split, picture, aim, demand)
         else:
-            target = allocate_within(view.levels, picture.caps.cap_kw, aim, demand)
+            target = _split(picture, aim, demand)
         return np.where(picture.is_loose, picture.in_force_kw, floor_to_quantum(target))
 
     def _takes_nothing(self, picture: Picture) -> BoolArray:
@@ -280,7 +299,9 @@ class Control:
         rise = np.maximum(stepped - taken, 0.0)
         room = np.maximum(picture.caps.cap_kw + _SAME_KW - levels.totals(taken), 0.0)
         least = np.where(current <= 0.0, np.minimum(np.maximum(wants.min_kw - taken, 0.0), rise), 0.0)
-        granted = floor_to_quantum(taken + clip(levels, room, rise, min_kw=least, priority=picture.priority))
+        phases = phases_beside(picture.view, picture.caps.phase_cap_kw + _SAME_KW, taken)
+        rises = clip(levels, room, rise, min_kw=least, priority=picture.priority, phases=phases)
+        granted = floor_to_quantum(taken + rises)
         reached = np.maximum(np.minimum(stepped, granted), current)
         can_charge = reached >= wants.min_kw
         return np.where(stepped > current, np.where(can_charge, reached, current), stepped)
@@ -326,3 +347,18 @@ class Control:
         if doubt is not None:
             times.append(picture.at + timedelta(seconds=doubt - picture.now))
         return min(times)
+
+
+def _split(picture: Picture, aim_kw: FloatArray, demand: Demand) -> FloatArray:
+    """Return the set points that the caps and the schedule allow, in total and per phase, on the steps of the chargers."""
+    view, caps = picture.view, picture.caps
+    phases = phase_bounds(view, caps.phase_cap_kw)
+    target = allocate_within(view.levels, caps.cap_kw, aim_kw, demand, phases)
+    pilots = pilots_of(view, demand.wanted_kw)
+    if pilots is None:
+        return target
+    room = np.maximum(caps.cap_kw - view.levels.totals(demand.reserved_kw), 0.0)
+    beside = phases_beside(view, caps.phase_cap_kw, demand.reserved_kw)
+    if beside is not None and phases is not None:
+        beside = replace(beside, max_unbalance_kw=phases.max_unbalance_kw)
+    return quantise(view.levels, room, target, pilots, demand.priority, beside or phases)

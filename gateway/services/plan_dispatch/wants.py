@@ -147,9 +147,16 @@ def promised_power_kw(view: FleetView, span: Interval, now: float) -> FloatArray
     return np.where(is_promised, np.minimum(inside_kwh / hours, view.session_max_kw), 0.0)
 
 
-def priority_of(laxity: FloatArray, is_charging: BoolArray) -> FloatArray:
-    """Return who comes first when not all can charge: the least slack, with a slot's bonus for who charges already."""
-    return -np.clip(laxity, -_MOST_LAXITY, _MOST_LAXITY) + is_charging
+def priority_of(laxity: FloatArray, turns: FloatArray | BoolArray) -> FloatArray:
+    """Return who comes first when not all can charge: the least slack, with a bonus in slots for who charges or has waited."""
+    return -np.clip(laxity, -_MOST_LAXITY, _MOST_LAXITY) + turns
+
+
+def sleeper_bonus(view: FleetView, in_force_kw: FloatArray) -> FloatArray:
+    """Return a bonus that puts cars which would not wake up after a pause before all others while they charge, shape (C,)."""
+    if view.tree.wiring is None:
+        return np.zeros(len(in_force_kw))
+    return np.where(~view.tree.wiring.wakes_after_pause & (in_force_kw > 0.0), 2.0 * _MOST_LAXITY, 0.0)
 
 
 def weight_of(laxity: FloatArray) -> FloatArray:

@@ -177,7 +177,8 @@ class FleetState:
         is_newer = ~(last_at >= at)
         index, power_kw, energy_kwh = places, batch.power_kw, batch.energy_register_kwh
         if not is_newer.all():
-            index, power_kw, energy_kwh, last_at = (v[is_newer] for v in (index, power_kw, energy_kwh, last_at))
+            index, last_at = index[is_newer], last_at[is_newer]
+            power_kw, energy_kwh = power_kw[is_newer], energy_kwh[is_newer]
         before = self._register_now[index]
         self.condition.take_energy(index, power_kw, energy_kwh, (before, last_at), at)
         self.power_kw[index] = power_kw
