@@ -20,6 +20,13 @@ RPC_UNEXPECTED = Counter(
     "gateway_rpc_unexpected_errors", "gRPC calls that failed for a reason nobody planned for.", ["method"]
 )
 DISPATCH_SECONDS = Histogram("gateway_dispatch_seconds", "Real seconds from a wake-up to the durable dispatch.")
+WATCHDOG_AGE_SECONDS = Gauge("gateway_watchdog_age_seconds", "Real seconds since the control loop last turned.")
+SETPOINT_CHANGES = Counter(
+    "gateway_setpoint_changes", "Set points that were changed, renewals left out.", ["direction"]
+)
+SETPOINT_CHANGES_PER_HOUR = Gauge(
+    "gateway_setpoint_changes_per_charger_hour", "Changes of set points per commanded charger over the last hour."
+)
 NOT_FOLLOWING = Gauge("gateway_chargers_not_following", "Chargers that draw more than their limit.")
 OPENADR_REJECTED = Counter("gateway_openadr_rejected_messages", "Messages of VTNs that were thrown away.", ["reason"])
 OSCP_REQUESTS = Counter(

@@ -36,6 +36,7 @@ from gateway.app.services import Services, World, wire_services
 from gateway.app.supervise import EssentialJobEnded, Job, run_jobs
 from gateway.app.vtns import VenWorld, ven3_jobs
 from gateway.app.watch import PAGE_SECONDS, LoopWatch
+from gateway.app.watchdog import Watchdog
 from gateway.domain.errors import InvalidInput
 from gateway.domain.topology import Portfolio
 from gateway.exchanges.absent import AbsentBrp, AbsentExchange
@@ -129,7 +130,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[list[Job]]:
             page_url = pages.bind()
             _write_ready(settings.ready_file, {"rpc": f"{settings.rpc.host}:{rpc_port}", "page": page_url})
             _log.info("listening", rpc_port=rpc_port, page=page_url)
-            edge_jobs = _edge_jobs(server, pages)
+            edge_jobs = _edge_jobs(server, pages, services)
             edge_jobs.append(Job(name="keeping", run=partial(keep_store, store, settings.store, clock)))
             edge_jobs += oscp_jobs(oscp)
             edge_jobs += door_jobs(settings, _door_world(world, services))
@@ -152,7 +153,7 @@ def rpc_server(settings: Settings, world: World, services: Services) -> RpcServe
             simulator=services.dispatcher,
         ),
         dispatch=DispatchServicer(
-            world.clock, services.dispatcher, services.follower, settings.rpc.heartbeat_real_seconds
+            world.clock, services.dispatcher, services.follower, settings.rpc.heartbeat_real_seconds, world.ids.uniform
         ),
         market_data=MarketDataServicer(
             world.store, world.clock, market=services.market, system=services.system, time_zones=settings.time_zones
@@ -192,13 +193,38 @@ def _service_jobs(services: Services) -> list[Job]:
     ]
 
 
-def _edge_jobs(server: RpcServer, pages: PageServer) -> list[Job]:
+class _Health:
+    """Tells the health of the control loop at the gRPC door."""
+
+    def __init__(self, server: RpcServer) -> None:
+        self._server = server
+        self._is_serving = True
+        self._changed = asyncio.Event()
+
+    def tell(self, is_serving: bool) -> None:  # noqa: FBT001  # a callback of one fact
+        self._is_serving = is_serving
+        self._changed.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            _log.warning("the control loop", turns=self._is_serving)
+            await self._server.tell_health(is_serving=self._is_serving)
+
+
+def _edge_jobs(server: RpcServer, pages: PageServer, services: Services) -> list[Job]:
     ticker, watch = Ticker(), LoopWatch()
+    health = _Health(server)
+    watchdog = Watchdog(health.tell, has_fault_timer=True)
+    services.dispatcher.on_turn.append(watchdog.beat)
     ticker.every(PAGE_SECONDS, "loop-lag", watch.turn_page)
     return [
         Job(name="rpc", run=server.wait, is_essential=True),
         Job(name="pages", run=pages.serve),
         Job(name="loop watch", run=watch.run),
+        Job(name="watchdog", run=watchdog.run),
+        Job(name="health", run=health.run),
         Job(name="ticker", run=ticker.run),
     ]
 

@@ -158,6 +158,11 @@ class Overloaded(VoltbridgeError):
     reason = "OVERLOADED"
     retryable = True
 
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        """Say what is full, and when to try again if that is known, in seconds."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
 
 class Unavailable(VoltbridgeError):
     """Something we depend on does not answer."""

@@ -1,7 +1,8 @@
 """DispatchService: limits down to a charging platform, acknowledgements and outcomes up, over one stream."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -15,12 +16,15 @@ from gateway.domain.identity import Permission, Principal
 from gateway.ports import Clock
 from gateway.rpc import convert
 from gateway.rpc.door import Context, caller
+from gateway.rpc.pacing import TokenBucket
 from gateway.services.follow_dispatch import ChargerStatus
 from gateway.services.plan_dispatch import DispatchLink, LinkBatch
 from gateway.v1 import dispatch_service_pb2 as pb
 from gateway.v1 import dispatch_service_pb2_grpc as pb_grpc
 
 MOST_CHARGERS = 200_000
+STREAMS_PER_SECOND, STREAMS_AT_ONCE = 500.0, 500.0
+"""New streams that are let in: a reconnect storm must not hold up those that are there."""
 _SILENT_HEARTBEATS = 3
 """A client that says nothing for so many heartbeats is gone."""
 _STATES = {
@@ -58,8 +62,26 @@ class FollowDoor(Protocol):
 class DispatchServicer(pb_grpc.DispatchServiceServicer):
     """Translates dispatch messages."""
 
-    def __init__(self, clock: Clock, dispatcher: DispatchDoor, follower: FollowDoor, heartbeat_seconds: float) -> None:
-        """Remember the services behind and how often a client must say something, in real seconds."""
+    def __init__(
+        self,
+        clock: Clock,
+        dispatcher: DispatchDoor,
+        follower: FollowDoor,
+        heartbeat_seconds: float,
+        uniform: Callable[[float, float], float],
+    ) -> None:
+        """Remember the services behind.
+
+        Args:
+            clock: Market time.
+            dispatcher: Opens links.
+            follower: Knows where commands are.
+            heartbeat_seconds: How often a client must say something, in real seconds.
+            uniform: Draws a number between two: when a refused stream shall come again.
+        """
+        self._door = TokenBucket(
+            rate_per_s=STREAMS_PER_SECOND, burst=STREAMS_AT_ONCE, clock=time.monotonic, uniform=uniform
+        )
         self._clock = clock
         self._dispatcher = dispatcher
         self._follower = follower
@@ -72,6 +94,7 @@ class DispatchServicer(pb_grpc.DispatchServiceServicer):
         """Serve the stream of one platform until either side ends it."""
         principal = caller()
         principal.require(Permission.DISPATCH_CONNECT)
+        self._door.take()
         hello = await self._first(request_iterator)
         link = await self._dispatcher.connect(principal, tuple(hello.charger_ids), hello.resume_token)
         try:

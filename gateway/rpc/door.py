@@ -32,7 +32,7 @@ OPEN_METHODS = frozenset({"/grpc.health.v1.Health/Check", "/grpc.health.v1.Healt
 _OPEN_PREFIXES = ("/grpc.reflection.",)
 _READING_VERBS = ("Get", "List", "Watch", "Resolve", "Verify")
 _STREAMING_METHODS = ("Connect", "StreamTelemetry")
-MOST_CALLS_PER_TENANT = 1_000
+MOST_CALLS_PER_TENANT = 5_000
 """Calls and streams of one tenant at once, so that no tenant starves another."""
 _WRAP: dict[tuple[bool, bool], Callable[..., Handler]] = {
     (False, False): grpc.unary_unary_rpc_method_handler,

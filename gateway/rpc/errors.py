@@ -5,6 +5,8 @@ Every error carries exactly one `ErrorInfo` with a stable reason and domain `gat
 `RetryInfo` the pause before another try.
 """
 
+from datetime import timedelta
+
 import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
@@ -74,5 +76,12 @@ def _details(error: errors.VoltbridgeError) -> list[Message]:
         failure = error_details_pb2.PreconditionFailure.Violation(type=error.reason, description=str(error))
         return [error_details_pb2.PreconditionFailure(violations=[failure])]
     if error.retryable:
-        return [error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=_RETRY_SECONDS))]
+        return [error_details_pb2.RetryInfo(retry_delay=_retry_delay(error))]
     return []
+
+
+def _retry_delay(error: errors.VoltbridgeError) -> duration_pb2.Duration:
+    told_s = error.retry_after_s if isinstance(error, errors.Overloaded) else None
+    delay = duration_pb2.Duration()
+    delay.FromTimedelta(timedelta(seconds=_RETRY_SECONDS if told_s is None else told_s))
+    return delay

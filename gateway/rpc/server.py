@@ -114,6 +114,10 @@ class RpcServer:
         # Shielded: grpc hands out one future, and whoever cancels it makes a later `stop` fail.
         await asyncio.shield(self._server.wait_for_termination())
 
+    async def tell_health(self, *, is_serving: bool) -> None:
+        """Say to whoever asks for health whether we serve: not when the control loop does not turn."""
+        await self._serving(is_serving=is_serving)
+
     async def _serving(self, *, is_serving: bool) -> None:
         kind = health_pb2.HealthCheckResponse
         status = kind.SERVING if is_serving else kind.NOT_SERVING
@@ -133,6 +137,9 @@ def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
 _OPTIONS: list[tuple[str, int]] = [
     # A second process on the same port would silently take half the connections.
     ("grpc.so_reuseport", 0),
+    # After a break thousands come back at once: they wait for their turn, or are told when to come again, and never just fail.
+    ("grpc.server.max_pending_requests", 20_000),
+    ("grpc.server.max_pending_requests_hard_limit", 60_000),
     ("grpc.max_receive_message_length", _LARGEST_MESSAGE_BYTES),
     ("grpc.max_send_message_length", _LARGEST_MESSAGE_BYTES),
     ("grpc.max_concurrent_streams", 100),

@@ -151,7 +151,7 @@ class Follower:
         self._rosters: dict[str, Rosters] = {}
         self._observed_at: dict[str, float] = {}
         self.on_news: list[Callable[[str], None]] = []
-        """Told the tenant when a charger has begun to draw too much or measurably takes less than it may."""
+        """Told the tenant when a charger draws too much, measurably takes less than it may, or can be moved again."""
         self._pending: deque[Batch] = deque(maxlen=_MOST_PENDING)
 
     async def load(self, tenant: str) -> None:
@@ -213,6 +213,7 @@ class Follower:
             reasons: One text per refusal.
         """
         book, now = self.book(tenant), self._now()
+        was_loose = bool((book.is_troubled | book.is_doubted(now, self.rules))[sent.index].any())
         refused = np.array(rejected, dtype=np.int64)
         accepted = ~np.isin(sent.index, refused)
         book.accept(
@@ -227,6 +228,8 @@ class Follower:
         for i, reason in zip(rejected, reasons, strict=True):
             if book.state[i] == DispatchState.REJECTED:
                 book.reasons[i] = reason
+        for tell in self.on_news if was_loose else ():
+            tell(tenant)
 
     def told(self, tenant: str, index: IndexArray, states: npt.NDArray[np.int8], sequence: int) -> None:
         """Take what a platform says became of a command at its chargers."""

@@ -1,7 +1,8 @@
 """Owns the control loop of every tenant and the open streams of the platforms."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -24,6 +25,8 @@ from gateway.services.plan_dispatch.simulation import LimitSimulator
 from gateway.services.plan_dispatch.status import StatusFacts, read_status
 from gateway.services.plan_dispatch.wants import promised_power_kw
 
+_BEAT_REAL_SECONDS = 1.0
+"""While nothing is to be done, the loop turns at least so often."""
 _TROUBLED = (DispatchState.REJECTED, DispatchState.TIMED_OUT, DispatchState.NOT_FOLLOWING)
 
 
@@ -64,6 +67,8 @@ class Dispatcher:
         self._looked: dict[str, datetime] = {}
         self._woken: dict[str, float] = {}
         self._wake = asyncio.Event()
+        self.on_turn: list[Callable[[], None]] = []
+        """Called whenever the loop turns, at least every second: who wants to know that it is not wedged."""
 
     async def load(self) -> None:
         """Go on from rows."""
@@ -103,6 +108,7 @@ class Dispatcher:
     async def _step_for_ever(self) -> None:
         while True:
             self._wake.clear()
+            self._beat()
             for tenant in self._controls:
                 if self.is_due(tenant):
                     await self.step(tenant)
@@ -112,8 +118,16 @@ class Dispatcher:
         """Return at an instant of market time or when woken, whichever comes first."""
         async with asyncio.TaskGroup() as tasks:
             alarm = tasks.create_task(self._ring(until))
-            await self._wake.wait()
+            while not self._wake.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_BEAT_REAL_SECONDS):
+                        await self._wake.wait()
+                self._beat()
             alarm.cancel()
+
+    def _beat(self) -> None:
+        for tell in self.on_turn:
+            tell()
 
     async def _ring(self, at: datetime) -> None:
         # A duration: whatever happens to the clock meanwhile, the next look comes in time.
