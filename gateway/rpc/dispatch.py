@@ -1,7 +1,6 @@
 """DispatchService: limits down to a charging platform, acknowledgements and outcomes up, over one stream."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
@@ -80,7 +79,7 @@ class DispatchServicer(pb_grpc.DispatchServiceServicer):
             uniform: Draws a number between two: when a refused stream shall come again.
         """
         self._door = TokenBucket(
-            rate_per_s=STREAMS_PER_SECOND, burst=STREAMS_AT_ONCE, clock=time.monotonic, uniform=uniform
+            rate_per_s=STREAMS_PER_SECOND, burst=STREAMS_AT_ONCE, clock=_real_seconds, uniform=uniform
         )
         self._clock = clock
         self._dispatcher = dispatcher
@@ -169,6 +168,10 @@ class DispatchServicer(pb_grpc.DispatchServiceServicer):
 
     def _now(self) -> timestamp_pb2.Timestamp:
         return convert.timestamp(self._clock.now())
+
+
+def _real_seconds() -> float:
+    return asyncio.get_running_loop().time()
 
 
 class _Writer:

@@ -29,7 +29,7 @@ class TokenBucket:
         self._uniform = uniform
         self._tokens = burst
         self._refused = 0.0
-        self._at = clock()
+        self._at: float | None = None
 
     def take(self) -> None:
         """Let one through.
@@ -38,7 +38,7 @@ class TokenBucket:
             Overloaded: Too many at once; its `retry_after_s` says when to come again.
         """
         now = self._clock()
-        refilled = (now - self._at) * self._rate_per_s
+        refilled = 0.0 if self._at is None else (now - self._at) * self._rate_per_s
         self._tokens, self._at = min(self._burst, self._tokens + refilled), now
         self._refused = max(0.0, self._refused - refilled)
         if self._tokens >= 1.0:
