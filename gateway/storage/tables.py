@@ -45,6 +45,7 @@ from gateway.domain.programs import (
     ProgramState,
     ReportDuty,
 )
+from gateway.domain.random_delay import DelaySeed
 from gateway.domain.series import CarbonSeries, MarketDayStatus, PriceSeries
 from gateway.domain.sessions import Session
 from gateway.domain.settlement import EventPerformance, MeteredPeriod, Settlement
@@ -481,6 +482,11 @@ class DispatchOutcomeRecord(CompactRow, table=True):
 
     batch: str
     csms: str
+
+
+@record(DelaySeed, at="drawn_at")
+class DelaySeedRecord(TextRow, table=True):
+    """What random delays of changes are drawn from."""
 
 
 @record(Limitation, at="since")

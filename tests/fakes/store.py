@@ -25,6 +25,7 @@ TIME_FIELDS = {
     "DispatchOutcome": "at",
     "EventPerformance": "found_at",
     "GridEvent": "active.start",
+    "DelaySeed": "drawn_at",
     "ExecutionProof": "received_at",
     "Limit": "interval.start",
     "Limitation": "since",

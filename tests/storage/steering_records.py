@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from gateway.domain.limits import Direction
+from gateway.domain.random_delay import DelaySeed
 from gateway.domain.steering import Limitation, SteeringState
 from gateway.domain.steering_orders import ChargerStep, ExecutionProof, OrderKind, PowerSample, SteeringOrder
 
@@ -65,4 +66,5 @@ def steering_examples(tenant: str, t0: datetime) -> list[object]:
             looked_until=t0 + timedelta(minutes=16),
             is_complete=True,
         ),
+        DelaySeed(id="random-delay", tenant=tenant, seed=2**62 + 1, drawn_at=t0),
     ]

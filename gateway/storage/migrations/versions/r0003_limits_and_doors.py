@@ -18,6 +18,7 @@ def upgrade() -> None:
     record_table("oscp_segment_record", "authority", "chain", "is_open bool", compact=True, expires=True)
     record_table("oscp_message_record", "authority", "is_open bool", expires=True)
     record_table("oscp_register_record", "authority")
+    record_table("delay_seed_record")
     record_table("limitation_record", "box")
     record_table("steering_order_record", "box", "is_open bool")
     record_table("execution_proof_record", "box", "is_complete bool", compact=True)
