@@ -154,7 +154,7 @@ class TariffSettings(Section):
     time_zone: str
     currency: str = Field(pattern="^[A-Z]{3}$")
     file: Path
-    """Time-of-use tariff; the format is that of `gateway.market_data.tariff`."""
+    """Tariff: layers as `config/tariffs/*.toml`, or a time-of-use schedule in JSON (`gateway.market_data.tariff`)."""
     licence: str
     """Of the tariff's data."""
     carbon_file: Path | None = None
@@ -195,6 +195,9 @@ class PlanSettings(Section):
     history_quiet: Seconds = 180.0
     """A past that a charging platform is still filling in is waited for until nothing was written for so long."""
     sweep: Seconds = 60.0
+    site_tariff: Path | None = None
+    """What comes on top of a market's prices at every connection point: network fees, taxes, levies, demand charges
+    (`config/tariffs/*.toml`)."""
     carbon_eur_per_tonne: float = Field(default=0.0, ge=0, le=10_000)
     """What a tonne of CO2 is worth beyond what prices contain, in the portfolio's currency; 0 plans by price alone."""
     relative_gap: float = Field(default=1e-3, gt=0, le=0.05)
@@ -225,14 +228,14 @@ class Settings(BaseSettings):
     """Agreements about the events of grid partners; partners without one have the default ones."""
     steering_box: tuple[SteeringBoxSettings, ...] = ()
     """Steering boxes of grid operators that limit nodes of ours."""
-    oscp_door: OscpDoorSettings | None = None
-    """What all OSCP partners share."""
-    oscp: tuple[OscpSettings, ...] = ()
-    """Grid partners that speak OSCP 2.0."""
     csms: tuple[CsmsSettings, ...] = ()
     """Charging platforms that do not open our gRPC stream."""
     csms_listener: CsmsListenerSettings | None = None
     """Where those platforms call us back."""
+    oscp_door: OscpDoorSettings | None = None
+    """What all OSCP partners share."""
+    oscp: tuple[OscpSettings, ...] = ()
+    """Grid partners that speak OSCP 2.0."""
     market: MarketSettings | None = None
     exchange: ExchangeSettings | None = None
     brp: BrpSettings | None = None

@@ -26,7 +26,7 @@ from bidding.forecasts.sessions import (
 )
 from bidding.optimum.optimise import OptimiserOptions
 from bidding.optimum.outcome import Feasible, Infeasible, Proved
-from bidding.optimum.site_plan import SiteFlexibility, SitePlan
+from bidding.optimum.site_plan import DemandTariff, SiteFlexibility, SitePlan
 from bidding.orders.curves import MarketRules
 from bidding.orders.order import DayAheadOrder, TooSmallToBid
 from bidding.plans.day_ahead import DEFAULT_MARGIN_EUR_PER_MWH, DayAheadPlan, DayAheadRequest, plan_day_ahead
@@ -48,7 +48,9 @@ class PointInputs:
     """Most its meter may show."""
     other_load_kw: FloatArray | None = None
     price_shift_eur_per_mwh: FloatArray | None = None
-    """What a MWh costs here on top of the energy price, for example for carbon; None for nothing."""
+    """What a MWh costs here on top of the energy price, for example network fees, taxes, carbon; None for nothing."""
+    demand_tariff: DemandTariff | None = None
+    """What the highest power of the billing month costs here; None for nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -141,6 +143,7 @@ def plan_portfolio(inputs: PortfolioInputs) -> PortfolioResult:
             cap_kw=point.cap_kw,
             inflexible_kw=point.other_load_kw,
             price_shift_eur_per_mwh=point.price_shift_eur_per_mwh,
+            demand_tariff=point.demand_tariff,
         )
         for index, point in enumerate(inputs.points)
     )

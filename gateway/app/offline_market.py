@@ -23,6 +23,7 @@ from gateway.domain.series import (
     PriceSeries,
     Quality,
 )
+from gateway.domain.site_tariff import SiteTariff
 from gateway.domain.timegrid import DeliveryDay, zone_of
 from gateway.ids import RandomIds
 from gateway.market_data.file_findings import FileReport, examine
@@ -254,3 +255,25 @@ def file_reports(
             yield examine(read_table(file), time_zone=time_zone, against=other)
         except InvalidInput as error:
             yield f"{file.name} is skipped: {error}"
+
+
+def tariff_lines(tariff: SiteTariff, day: date) -> Iterator[str]:
+    """Yield what a site pays on a day: each layer, then the sum per MWh where it changes on the wall clock.
+
+    Raises:
+        InvalidInput: The tariff does not cover the day.
+    """
+    yield f"{tariff.name} on {day.isoformat()}, {tariff.currency}, licence {tariff.licence}"
+    for layer in tariff.layers:
+        until = "" if layer.valid_until is None else f" to {layer.valid_until.isoformat()}"
+        state = "" if layer.is_valid_on(day) else ", not valid on this day"
+        yield f"  {layer.name} ({layer.kind.value}, {layer.unit.value}) from {layer.valid_from.isoformat()}{until}{state}"
+    demand = tariff.demand_per_kw(day)
+    if demand > 0:
+        yield f"{demand} {tariff.currency} per kW of the month's highest power"
+    delivery = DeliveryDay(day=day, zone=tariff.time_zone)
+    local, before = zone_of(tariff.time_zone), None
+    for start, price in zip(delivery.grid().starts(), tariff.prices_per_mwh(delivery), strict=True):
+        if price != before:
+            yield f"{start.astimezone(local):%H:%M%z}  {price:>10} {tariff.currency} per MWh"
+        before = price

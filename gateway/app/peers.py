@@ -25,7 +25,8 @@ from gateway.market_data.entsoe import (
 from gateway.market_data.entsoe_system import EntsoeSystemSource
 from gateway.market_data.market_rules import load_market_rules
 from gateway.market_data.sgip_file import SgipCarbonFile
-from gateway.market_data.tariff import TariffPriceSource, load_tariff
+from gateway.market_data.site_tariff_file import load_site_tariff
+from gateway.market_data.tariff import PricedEnergy, TariffPriceSource, load_tariff
 from gateway.market_data.turnstile import Pace
 from gateway.openadr.https import TlsFiles
 from gateway.openadr.journal import ExchangeJournal
@@ -179,10 +180,26 @@ def tariff_prices(tariff: TariffSettings, clock: Clock) -> dict[PriceKey, tuple[
     Raises:
         InvalidInput: The file is missing or breaks a rule; the field names where.
     """
-    source = TariffPriceSource(
-        load_tariff(tariff.file, currency=tariff.currency), zone=tariff.zone, licence=tariff.licence, clock=clock
-    )
+    priced = priced_energy(tariff)
+    source = TariffPriceSource(priced, zone=tariff.zone, licence=tariff.licence, clock=clock)
     return {(tariff.zone, PriceProduct.TARIFF_ENERGY): (source,)}
+
+
+def priced_energy(tariff: TariffSettings) -> PricedEnergy:
+    """Return the tariff of a file: layers in TOML, or a schedule in JSON.
+
+    Raises:
+        InvalidInput: The file is missing or breaks a rule, prices no energy, or is in another currency or time zone.
+    """
+    if tariff.file.suffix != ".toml":
+        return load_tariff(tariff.file, currency=tariff.currency)
+    found = load_site_tariff(tariff.file)
+    if not found.has_energy:
+        raise InvalidInput("tariff.file", f"{tariff.file.name} prices no energy: it belongs to plan.site_tariff")
+    for field in ("currency", "time_zone"):
+        if getattr(found, field) != getattr(tariff, field):
+            raise InvalidInput(f"tariff.{field}", f"is {getattr(found, field)} in {tariff.file.name}")
+    return found
 
 
 def tariff_carbon(tariff: TariffSettings, clock: Clock) -> dict[str, tuple[CarbonSource, ...]]:

@@ -11,10 +11,11 @@ from typing import Annotated
 import typer
 
 from gateway.app.market_import import ask_all, fetch_day, import_prices
-from gateway.app.offline_market import day_of, export_prices, file_reports, findings, prices_of, told
+from gateway.app.offline_market import day_of, export_prices, file_reports, findings, prices_of, tariff_lines, told
 from gateway.domain.errors import InvalidInput
 from gateway.domain.series import DayState, PriceProduct, PriceSeries
 from gateway.market_data.price_file import FileTerms
+from gateway.market_data.site_tariff_file import load_site_tariff
 from gateway.services.gather_market_data import compared
 from gateway.settings import Settings, load_settings
 
@@ -169,6 +170,16 @@ def compare(
 
 def _known(series: PriceSeries) -> str:
     return f"{series.grid.count - len(series.gaps)} of {series.grid.count} delivery periods"
+
+
+@app.command()
+def tariff(
+    file: Annotated[Path, typer.Argument(help="Tariff as TOML, for example config/tariffs/de_depot_2025.toml.")],
+    day: Annotated[str, typer.Argument(help="Day, for example 2025-10-15.")],
+) -> None:
+    """Print what a site pays on a day by a tariff, layer by layer, where it changes."""
+    for line in tariff_lines(load_site_tariff(file), _day(day)):
+        typer.echo(line)
 
 
 def _own_zone(settings: Settings) -> str:

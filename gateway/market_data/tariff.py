@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Protocol
 
 from gateway.domain.errors import InvalidInput
 from gateway.domain.series import PriceProduct, PriceSeries, Quality
@@ -80,6 +81,10 @@ class TimeOfUseTariff:
             raise InvalidInput("tariff.schedule", f"{len(found)} schedules apply on {day.isoformat()}")
         return found[0]
 
+    def demand_per_kw(self, day: date) -> Decimal:
+        """Return what each kW of the billing period's highest power costs; 0 for nothing."""
+        return self.schedule_on(day).demand_charge_per_kw
+
     def prices_per_mwh(self, day: DeliveryDay) -> tuple[Decimal, ...]:
         """Return the energy price of each quarter-hour of a day, per MWh; the hour of a clock change is what the clock says."""
         schedule = self.schedule_on(day.day)
@@ -87,6 +92,28 @@ class TimeOfUseTariff:
         return tuple(
             schedule.price_at(_since_midnight(start.astimezone(zone))) * _KWH_PER_MWH for start in day.grid().starts()
         )
+
+
+class PricedEnergy(Protocol):
+    """A tariff that says what a kWh costs at every quarter-hour: `TimeOfUseTariff` and `SiteTariff` do."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def currency(self) -> str:
+        """ISO 4217 code."""
+        ...
+
+    def prices_per_mwh(self, day: DeliveryDay) -> tuple[Decimal, ...]:
+        """Return the price of each quarter-hour of a day, per MWh; raises InvalidInput for a day it does not cover."""
+        ...
+
+    def demand_per_kw(self, day: date) -> Decimal:
+        """Return what each kW of the month's highest power costs; 0 for nothing."""
+        ...
 
 
 class TariffPriceSource:
@@ -99,7 +126,7 @@ class TariffPriceSource:
         clock: For `fetched_at`.
     """
 
-    def __init__(self, tariff: TimeOfUseTariff, *, zone: str, licence: str, clock: Clock) -> None:
+    def __init__(self, tariff: PricedEnergy, *, zone: str, licence: str, clock: Clock) -> None:
         self._tariff = tariff
         self._zone = zone
         self._licence = licence
@@ -119,7 +146,7 @@ class TariffPriceSource:
         if zone != self._zone:
             raise InvalidInput("zone", f"the tariff is {self._zone}")
         prices = self._tariff.prices_per_mwh(day)
-        charge = self._tariff.schedule_on(day.day).demand_charge_per_kw
+        charge = self._tariff.demand_per_kw(day.day)
         series = PriceSeries(
             id=UNNAMED,
             zone=zone,

@@ -12,21 +12,24 @@ from bidding.forecasts.prices import PastPrices
 from bidding.forecasts.sessions import SessionHistory
 from bidding.optimum.decomposition import SearchLimits
 from bidding.optimum.optimise import OptimiserOptions
+from bidding.optimum.site_plan import DemandTariff
 from bidding.orders.curves import MarketRules
 from bidding.plans.portfolio_plan import PointInputs, PortfolioInputs, PresentSessions
 from gateway.domain.capacity import obliges, site_caps_kw
 from gateway.domain.carbon_change import has_moved
-from gateway.domain.errors import NotFound, PreconditionFailed
+from gateway.domain.errors import InvalidInput, NotFound, PreconditionFailed
 from gateway.domain.fleet import FleetView
 from gateway.domain.limits import Limit
 from gateway.domain.series import CarbonSeries, MarketDayStatus, PriceProduct, PriceSeries, market_day_id
 from gateway.domain.sessions import Session, SessionState
 from gateway.domain.settlement import MeteredPeriod
+from gateway.domain.site_tariff import SiteTariff
 from gateway.domain.timegrid import DeliveryDay, TimeGrid, zone_of
 from gateway.domain.topology import Charger, ConnectionPoint, Node, Portfolio, Route
 from gateway.domain.units import QUARTER_HOUR
 from gateway.ports import Store, Stored
 from gateway.services.plan_bids.settings import PlanSettings
+from gateway.services.plan_bids.site_costs import demand_of, layer_shift
 
 ALL = 1_000_000
 """A limit for reads of whole tables: more rows than any portfolio has."""
@@ -198,6 +201,9 @@ class KnowledgeReader:
         shift, carbon_id = await self._carbon_shift(tenant, scope.portfolio.bidding_zone, grid)
         if scope.portfolio.route is Route.TARIFF_ONLY:
             shift = sooner_is_better(grid) + (0.0 if shift is None else shift)
+        elif self._settings.site_tariff is not None:
+            shift = self._layers(self._settings.site_tariff, grid, scope.portfolio) + (0.0 if shift is None else shift)
+        demands = await self._demands(tenant, scope, day, now)
         caps = site_caps_kw(
             scope.nodes,
             scope.chargers,
@@ -216,8 +222,9 @@ class KnowledgeReader:
                     cap_kw=caps[point.site],
                     other_load_kw=load,
                     price_shift_eur_per_mwh=shift,
+                    demand_tariff=demand,
                 )
-                for point, load in zip(scope.points, other_kw, strict=True)
+                for point, load, demand in zip(scope.points, other_kw, demands, strict=True)
             ),
             history=await self._history(tenant, scope, now),
             present=await self._present(tenant, scope, now),
@@ -335,6 +342,20 @@ class KnowledgeReader:
             )
             loads.append(mean_other_load_kw([row.record for row in rows], grid, scope.portfolio.time_zone))
         return loads
+
+    def _layers(self, tariff: SiteTariff, grid: TimeGrid, portfolio: Portfolio) -> FloatArray:
+        """Return what the layers of the site's tariff cost per slot; a plan that does not know them is not made."""
+        try:
+            return layer_shift(tariff, grid, portfolio.currency)
+        except InvalidInput as error:
+            raise PreconditionFailed(f"what the site pays is not known: {error}") from error
+
+    async def _demands(self, tenant: str, scope: Scope, day: DeliveryDay, now: datetime) -> list[DemandTariff | None]:
+        """Return what the highest power of each point costs, or None where it costs nothing."""
+        tariff = self._settings.site_tariff
+        if tariff is None:
+            return [None] * len(scope.points)
+        return [await demand_of(self._store, tenant, point.id, tariff, day.day, now) for point in scope.points]
 
     async def _carbon_shift(self, tenant: str, zone: str, grid: TimeGrid) -> tuple[FloatArray | None, str | None]:
         """Return what carbon is worth per slot, when it is worth anything and is known for the whole horizon."""

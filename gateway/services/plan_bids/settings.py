@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import date, time, timedelta
 
 from gateway.domain.bids import Bid, PlanRun
+from gateway.domain.site_tariff import SiteTariff
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +33,8 @@ class PlanSettings:
     """Certified gap at which the search for the cheapest schedule stops, as a share of the cost."""
     carbon_eur_per_tonne: float = 0.0
     """What a tonne of CO2 is worth to the portfolio beyond what prices contain; 0 plans by price alone."""
+    site_tariff: SiteTariff | None = None
+    """What comes on top of the market's prices, or what the supply contract charges for the highest power; None for nothing."""
     holidays: frozenset[date] = frozenset()
     """Public holidays, which behave as Sundays."""
 
