@@ -63,6 +63,7 @@ OPENADR3_CLIENT = Peer(
     requirement="openadr3-client==2.4.2 openadr3-client-gac-compliance==3.2.4",
     interpreters=("3.12", "3.13"),
 )
+PYOSCP = Peer(name="pyoscp", title="pyoscp", requirement="pyoscp==0.1.0 python-dateutil==2.9.0.post0")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

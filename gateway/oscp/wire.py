@@ -19,7 +19,16 @@ from datetime import UTC, datetime
 from typing import Annotated, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, ValidationInfo, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictStr,
+    ValidationInfo,
+    field_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from gateway.oscp.names import (
@@ -112,6 +121,11 @@ class RequiredBehaviour(Message):
     heartbeat_interval: Annotated[Number, Field(ge=1.0)] | None = None
     """How often, in seconds; absent when it wants none."""
     measurement_configuration: Annotated[tuple[MeasurementConfiguration, ...], Field(max_length=2)] = ()
+
+    @field_serializer("heartbeat_interval")
+    def _whole(self, interval: float | None) -> float | int | None:
+        """Write whole seconds without a fraction: partners in the field take an integer only."""
+        return int(interval) if interval is not None and interval.is_integer() else interval
 
 
 class Handshake(Message):

@@ -5,5 +5,6 @@ Schedulers: `SCRIPT INSTANCE.npz ANSWER.json` reads a case as `scripts.fleet_cas
 the schedule it returned, and what took part. Preparing the peer's inputs is not counted. Nothing of the project is imported, as its
 packages are not there.
 
-Grid partners: `SCRIPT publish|judge ORDER.json ANSWER.json` speaks to a VTN of the sandbox, see `scripts.openadr_peer`.
+Grid partners: `SCRIPT publish|judge ORDER.json ANSWER.json` speaks to a VTN of the sandbox, see `scripts.openadr_peer`. `SCRIPT ORDER.json`
+serves as a capacity provider, see `scripts.oscp_peer`.
 """

@@ -21,6 +21,7 @@ RUN_BY = {
     "python -m scripts.examples.bid_from_csv SESSIONS.csv PRICES.csv sdac CHART.svg": "tests/bidding/test_bid_from_csv.py",
     "voltbridge import config/data/demo_be_tree.toml --config config/gateway.toml --dry-run": "tests/app/test_offline.py",
     "python -m scripts.openadr_peer": "tests/e2e/test_openadr_peer.py",
+    "python -m scripts.oscp_peer": "tests/e2e/test_oscp_peer.py",
     "voltbridge openadr selftest": "tests/e2e/test_openadr_selftest.py",
     "voltbridge import config/inventory.toml --config config/vtn_20b.toml --dry-run": "tests/app/test_offline.py",
     "voltbridge audit verify --config config/gateway.toml": "tests/app/test_offline.py",
