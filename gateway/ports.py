@@ -15,7 +15,6 @@ from gateway.domain.identity import Principal
 from gateway.domain.limits import Limit
 from gateway.domain.series import CarbonSeries, PriceSeries
 from gateway.domain.signals import EventAnswer, GridEvent, RawSignal, ResourceStatus, UsageReading
-from gateway.domain.system_series import SystemSeries
 from gateway.domain.timegrid import DeliveryDay, TimeGrid
 
 RecordT = TypeVar("RecordT")
@@ -414,41 +413,6 @@ class CarbonSource(Protocol):
             PeerUnavailable: The source does not answer.
             InvalidInput: The document breaks a rule.
         """
-        ...
-
-
-class SystemSource(Protocol):
-    """A place that publishes what a zone's electricity system does or is expected to do."""
-
-    @property
-    def subject(self) -> str:
-        """What it is asked for, for example `load`."""
-        ...
-
-    @property
-    def is_forecast(self) -> bool:
-        """Whether it has values before the day begins."""
-        ...
-
-    async def fetch(self, zone: str, day: DeliveryDay) -> tuple[SystemSeries, ...]:
-        """Return the series of a delivery day in MW, gaps as None; nothing when nothing is published yet.
-
-        Raises:
-            PeerUnavailable: The source does not answer.
-            InvalidInput: The document breaks a rule.
-        """
-        ...
-
-
-class BanBook(Protocol):
-    """Remembers which sources asked to be left alone, also after a restart."""
-
-    async def banned_until(self, source: str) -> datetime | None:
-        """Return until when a source may not be called; None when it may."""
-        ...
-
-    async def ban(self, source: str) -> timedelta:
-        """Keep that a source refuses; return for how long it is left alone."""
         ...
 
 

@@ -24,8 +24,8 @@ from gateway.market_data.feeds.oasis import SPACING, CaisoOasis
 from gateway.market_data.feeds.octopus import OctopusAgile
 from gateway.market_data.feeds.public_prices import PriceFeed, PublicPrices
 from gateway.market_data.feeds.smard import Smard
-from gateway.market_data.turnstile import Pace
-from gateway.ports import BanBook, CarbonSource, Clock, PriceSource
+from gateway.market_data.turnstile import BanBook, Pace
+from gateway.ports import CarbonSource, Clock, PriceSource
 from gateway.settings import CarbonFeedSettings, FeedSettings, MarketSettings, read_secret
 
 _URLS = {

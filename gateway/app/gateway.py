@@ -46,7 +46,7 @@ from gateway.observe import configure_logs, logger
 from gateway.openadr.health import PartnerBook
 from gateway.openadr.journal import ExchangeJournal
 from gateway.openadr.v20b.reader import keep_warm
-from gateway.ports import CarbonSource, Clock, Exchange, Ids, NominationDesk, PriceSource, Store, SystemSource, Worker
+from gateway.ports import CarbonSource, Clock, Exchange, Ids, NominationDesk, PriceSource, Store, Worker
 from gateway.rpc.bidding import BiddingServicer
 from gateway.rpc.dispatch import DispatchServicer
 from gateway.rpc.evidence import EvidenceServicer
@@ -55,7 +55,7 @@ from gateway.rpc.market_data import MarketDataServicer
 from gateway.rpc.server import RpcServer, Servicers, TlsFiles
 from gateway.rpc.signals import SignalsServicer
 from gateway.rpc.steering import SteeringServicer
-from gateway.services.gather_market_data import PublicationLoop, SourceBans
+from gateway.services.gather_market_data import PublicationLoop, SourceBans, SystemSource
 from gateway.settings import RpcSettings, Settings, private_key
 from gateway.storage.store import SqlStore
 from gateway.ticker import Ticker

@@ -27,7 +27,7 @@ from gateway.market_data.market_rules import load_market_rules
 from gateway.market_data.sgip_file import SgipCarbonFile
 from gateway.market_data.site_tariff_file import load_site_tariff
 from gateway.market_data.tariff import PricedEnergy, TariffPriceSource, load_tariff
-from gateway.market_data.turnstile import Pace
+from gateway.market_data.turnstile import BanBook, Pace
 from gateway.openadr.https import TlsFiles
 from gateway.openadr.journal import ExchangeJournal
 from gateway.openadr.profiles import ProfileGate
@@ -41,7 +41,6 @@ from gateway.openadr.v20b.settings import LaterWord, ReportPoint, SigningFiles, 
 from gateway.openadr.v20b.transport import HttpTransport
 from gateway.openadr.v20b.ven import Ven
 from gateway.ports import (
-    BanBook,
     CarbonSource,
     Clock,
     Ids,
@@ -49,10 +48,10 @@ from gateway.ports import (
     SignalDesk,
     StatusDesk,
     Store,
-    SystemSource,
     UsageDesk,
     Worker,
 )
+from gateway.services.gather_market_data import SystemSource
 from gateway.settings import (
     BrpSettings,
     ExchangeSettings,

@@ -18,7 +18,7 @@ from gateway.domain.signals import GridEvent, OptType
 from gateway.domain.site_tariff import SiteTariff
 from gateway.grid_settings import ProgramSettings
 from gateway.market_data.site_tariff_file import load_site_tariff
-from gateway.ports import CarbonSource, Clock, Exchange, Ids, NominationDesk, PriceSource, Store, SystemSource, Worker
+from gateway.ports import CarbonSource, Clock, Exchange, Ids, NominationDesk, PriceSource, Store, Worker
 from gateway.services.admit import Admission
 from gateway.services.believe_stays import StayBeliefs
 from gateway.services.decide_opt import OptDecider, OptMode, OptRules
@@ -31,6 +31,7 @@ from gateway.services.gather_market_data import (
     PriceHistories,
     SourceOpinions,
     SystemGatherer,
+    SystemSource,
 )
 from gateway.services.gather_signals import (
     ProgramDesk,

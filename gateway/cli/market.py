@@ -119,7 +119,7 @@ def import_(
     )
     days = asyncio.run(import_prices(settings, file, terms, dry_run=dry_run))
     for one in days:
-        if one.missing_count or one.fate.startswith("refused"):
+        if one.missing_count > 0 or one.fate.startswith("refused"):
             typer.echo(f"{one.day}: {one.fate}, {one.missing_count} delivery periods have no price")
     counts = Counter(one.fate.partition(":")[0] for one in days)
     told = ", ".join(f"{count} {fate}" for fate, count in sorted(counts.items()))

@@ -56,7 +56,7 @@ class SystemDocument:
 
 
 class EntsoeSystemSource:
-    """One item of the platform; `ports.SystemSource`.
+    """One item of the platform; `services.gather_market_data.SystemSource`.
 
     Args:
         endpoint: The platform's door.

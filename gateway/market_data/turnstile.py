@@ -3,11 +3,24 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from gateway.domain.errors import PeerUnavailable
 from gateway.domain.market_asking import FIRST_BAN
 from gateway.market_data.rate_budget import RateBudget
-from gateway.ports import BanBook, Clock
+from gateway.ports import Clock
+
+
+class BanBook(Protocol):
+    """Remembers which sources asked to be left alone, also after a restart."""
+
+    async def banned_until(self, source: str) -> datetime | None:
+        """Return until when a source may not be called; None when it may."""
+        ...
+
+    async def ban(self, source: str) -> timedelta:
+        """Keep that a source refuses; return for how long it is left alone."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,7 +11,7 @@ from gateway.services.gather_market_data.opinions import SourceAnswer, SourceOpi
 from gateway.services.gather_market_data.revisions import as_known
 from gateway.services.gather_market_data.settings import GatherSettings
 from gateway.services.gather_market_data.stand_in import shifted_series
-from gateway.services.gather_market_data.system import SystemGatherer
+from gateway.services.gather_market_data.system import SystemGatherer, SystemSource
 
 __all__ = [
     "GatherSettings",
@@ -24,6 +24,7 @@ __all__ = [
     "SourceBans",
     "SourceOpinions",
     "SystemGatherer",
+    "SystemSource",
     "as_known",
     "ask_sources",
     "compared",

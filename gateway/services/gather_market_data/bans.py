@@ -12,7 +12,7 @@ _LOG = logger("gather_market_data")
 
 
 class SourceBans:
-    """Who asked to be left alone and until when; `ports.BanBook`."""
+    """Who asked to be left alone and until when; `market_data.turnstile.BanBook`."""
 
     def __init__(self, *, store: Store, clock: Clock, ids: Ids, tenant: str) -> None:
         """Take the store and the tenant under whose name the rows are kept: a ban is of the machine, not of a customer."""

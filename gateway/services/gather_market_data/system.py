@@ -6,19 +6,43 @@ hour, until the day is whole, as often as any other day of market data at most.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta
+from typing import Protocol
 
 from gateway.domain.errors import InvalidInput, NotFound, PeerUnavailable, Unavailable
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.system_series import SystemKind, SystemSeries
 from gateway.domain.timegrid import DeliveryDay
 from gateway.observe import logger
-from gateway.ports import Batch, Clock, Put, Store, SystemSource
+from gateway.ports import Batch, Clock, Put, Store
 from gateway.services.gather_market_data.polls import PollBook
 from gateway.services.gather_market_data.settings import GatherSettings
 
 _LOG = logger("gather_market_data")
 _FORECAST_FROM = time(10)
 _EVERY = timedelta(hours=1)
+
+
+class SystemSource(Protocol):
+    """A place that publishes what a zone's electricity system does or is expected to do."""
+
+    @property
+    def subject(self) -> str:
+        """What it is asked for, for example `load`."""
+        ...
+
+    @property
+    def is_forecast(self) -> bool:
+        """Whether it has values before the day begins."""
+        ...
+
+    async def fetch(self, zone: str, day: DeliveryDay) -> tuple[SystemSeries, ...]:
+        """Return the series of a delivery day in MW, gaps as None; nothing when nothing is published yet.
+
+        Raises:
+            PeerUnavailable: The source does not answer.
+            InvalidInput: The document breaks a rule.
+        """
+        ...
 
 
 class SystemGatherer:

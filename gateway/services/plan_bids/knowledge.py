@@ -16,11 +16,10 @@ from bidding.optimum.site_plan import DemandTariff
 from bidding.orders.curves import MarketRules
 from bidding.plans.portfolio_plan import PointInputs, PortfolioInputs, PresentSessions
 from gateway.domain.capacity import obliges, site_caps_kw
-from gateway.domain.carbon_change import has_moved
 from gateway.domain.errors import InvalidInput, NotFound, PreconditionFailed
 from gateway.domain.fleet import FleetView
 from gateway.domain.limits import Limit
-from gateway.domain.series import CarbonSeries, MarketDayStatus, PriceProduct, PriceSeries, market_day_id
+from gateway.domain.series import MarketDayStatus, PriceProduct, PriceSeries, market_day_id
 from gateway.domain.sessions import Session, SessionState
 from gateway.domain.settlement import MeteredPeriod
 from gateway.domain.site_tariff import SiteTariff
@@ -28,6 +27,7 @@ from gateway.domain.timegrid import DeliveryDay, TimeGrid, zone_of
 from gateway.domain.topology import Charger, ConnectionPoint, Node, Portfolio, Route
 from gateway.domain.units import QUARTER_HOUR
 from gateway.ports import Store, Stored
+from gateway.services.plan_bids.carbon import carbon_shift
 from gateway.services.plan_bids.settings import PlanSettings
 from gateway.services.plan_bids.site_costs import demand_of, layer_shift
 
@@ -36,8 +36,6 @@ ALL = 1_000_000
 _CHUNK = 2_000
 """Rows turned into columns before the loop gets its turn."""
 _READ_SPAN = timedelta(hours=6)
-_GRAMS_PER_TONNE_AND_MWH = 1000.0
-"""g/kWh are kg/MWh; a thousand kg are a tonne."""
 _TRUSTED_COVERAGE = 0.9
 _SOONER_PER_MWH_AND_HOUR = 0.05
 """Over two days 2.4 per MWh: well below the steps of tariffs."""
@@ -166,26 +164,6 @@ class KnowledgeReader:
         found = await self._prices_between(portfolio.tenant, portfolio, day, day)
         return found.get(day.day.isoformat())
 
-    async def moved_carbon(self, portfolio: Portfolio, known: str | None) -> CarbonSeries | None:
-        """Return the newest carbon series of a day when it says something else than the one a plan was made from.
-
-        Args:
-            portfolio: Whose plan.
-            known: Id of the series that the plan was made from; None when it was made without.
-        """
-        if self._settings.carbon_eur_per_tonne == 0.0 or known is None:
-            return None
-        row = await self._store.get(CarbonSeries, portfolio.tenant, known)
-        if row is None:
-            return None
-        span = row.record.grid
-        rows = await self._store.find(
-            CarbonSeries, portfolio.tenant, {"zone": portfolio.bidding_zone}, since=span.start, until=span.end
-        )
-        same_day = [one.record for one in rows if one.record.grid.start == span.start]
-        newest = max(same_day, key=lambda one: one.fetched_at, default=row.record)
-        return newest if newest.id != known and has_moved(row.record, newest) else None
-
     async def read(self, scope: Scope, day: DeliveryDay, now: datetime, market: MarketRules | None) -> Knowledge:
         """Return everything a plan of a delivery day needs; `market` is None for a portfolio on a tariff.
 
@@ -198,7 +176,9 @@ class KnowledgeReader:
         today = DeliveryDay.containing(now, day.zone)
         published = await self._prices(tenant, scope.portfolio, today, day.next())
         other_kw = await self._other_load(tenant, scope, grid, now)
-        shift, carbon_id = await self._carbon_shift(tenant, scope.portfolio.bidding_zone, grid)
+        shift, carbon_id = await carbon_shift(
+            self._store, tenant, scope.portfolio.bidding_zone, grid, self._settings.carbon_eur_per_tonne
+        )
         if scope.portfolio.route is Route.TARIFF_ONLY:
             shift = sooner_is_better(grid) + (0.0 if shift is None else shift)
         elif self._settings.site_tariff is not None:
@@ -356,26 +336,6 @@ class KnowledgeReader:
         if tariff is None:
             return [None] * len(scope.points)
         return [await demand_of(self._store, tenant, point.id, tariff, day.day, now) for point in scope.points]
-
-    async def _carbon_shift(self, tenant: str, zone: str, grid: TimeGrid) -> tuple[FloatArray | None, str | None]:
-        """Return what carbon is worth per slot, when it is worth anything and is known for the whole horizon."""
-        if self._settings.carbon_eur_per_tonne == 0.0:
-            return None, None
-        rows = await self._store.find(
-            CarbonSeries, tenant, {"zone": zone}, since=grid.start - timedelta(days=1), until=grid.end
-        )
-        grams = np.full(grid.count, np.nan)
-        latest = max((row.record for row in rows), key=lambda one: one.fetched_at, default=None)
-        # Average and marginal, direct and lifecycle never meet in one plan: the newest series says which it is.
-        same = [row.record for row in rows if latest is not None and row.record.measure == latest.measure]
-        for series in sorted(same, key=lambda one: one.fetched_at):
-            for start, value in zip(series.grid.starts(), series.intensity_g_per_kwh, strict=True):
-                if grid.start <= start < grid.end and value is not None:
-                    first = grid.index_of(start)
-                    grams[first : first + max(1, series.grid.step // grid.step)] = value
-        if latest is None or np.isnan(grams).any():
-            return None, None
-        return grams * (self._settings.carbon_eur_per_tonne / _GRAMS_PER_TONNE_AND_MWH), latest.id
 
 
 def planning_grid(day: DeliveryDay, now: datetime, settings: PlanSettings) -> TimeGrid:

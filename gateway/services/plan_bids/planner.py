@@ -23,6 +23,7 @@ from gateway.domain.timegrid import DeliveryDay
 from gateway.domain.topology import Portfolio, Route
 from gateway.observe import logger
 from gateway.ports import AuctionInfo, Batch, Clock, Exchange, Ids, Put, Store, Stored, Worker
+from gateway.services.plan_bids.carbon import moved_carbon
 from gateway.services.plan_bids.knowledge import KnowledgeReader
 from gateway.services.plan_bids.records import (
     Failure,
@@ -287,7 +288,7 @@ class BidPlanner:
             return None
         if prices.id != last.price_series:
             return prices.id
-        moved = await self._reader.moved_carbon(portfolio, last.carbon_series)
+        moved = await moved_carbon(self._store, portfolio, last.carbon_series, self._settings.carbon_eur_per_tonne)
         return None if moved is None else moved.id
 
 
