@@ -74,7 +74,7 @@ class WebhookSection(Section):
     older_key_id: str = Field(default="k0", pattern="^[A-Za-z0-9_-]{1,32}$")
     replay_window: Seconds = 300.0
     """How far a time stamp may be from our clock."""
-    retry_real_seconds: Seconds = 2.0
+    retry: Seconds = 2.0
     """First pause before the same message is sent again; doubled each time."""
 
 
