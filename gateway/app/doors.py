@@ -1,8 +1,12 @@
 """Doors to charging platforms, made from settings."""
 
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
 
 from gateway.app.supervise import Job
+from gateway.csms.citrineos.door import CitrineDoor, CitrineSettings
+from gateway.csms.citrineos.messages import Station
 from gateway.csms.delivery import DoorPorts
 from gateway.csms.keeper import DispatchDoor
 from gateway.csms.listening import DoorListener, ListenSettings, path_of
@@ -14,8 +18,11 @@ from gateway.csms.ocpi.registration import OcpiPeer
 from gateway.csms.ocpi.sessions import FleetDoor
 from gateway.csms.ocpi.settings import OcpiSettings
 from gateway.csms.standing import DoorBook
+from gateway.csms.webhook.door import WebhookDoor, WebhookSettings
+from gateway.csms.webhook.signing import Signer, SigningKey
 from gateway.csms_settings import CsmsListenerSettings, CsmsSettings
 from gateway.domain.errors import InvalidInput
+from gateway.domain.fleet import FleetView
 from gateway.domain.identity import Principal, Role
 from gateway.domain.topology import EnforcementClass
 from gateway.outbound import AddressRules, ClientTls, PeerHttp
@@ -26,6 +33,14 @@ from gateway.settings import Settings, private_key, read_secret, seconds
 _LONGEST_ANSWER_BYTES = 2_000_000
 
 
+class FleetOfDoors(FleetDoor, Protocol):
+    """What all doors together need of `services.track_fleet.FleetTracker`."""
+
+    def view(self, tenant: str) -> FleetView:
+        """Return the fleet as it is known now."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DoorWorld:
     """What doors work with."""
@@ -34,7 +49,7 @@ class DoorWorld:
     clock: Clock
     ids: Ids
     dispatcher: DispatchDoor
-    fleet: FleetDoor
+    fleet: FleetOfDoors
     book: DoorBook
     """Knows the doors, for those who want to know how they stand."""
 
@@ -51,7 +66,20 @@ def door_jobs(settings: Settings, world: DoorWorld) -> list[Job]:
     listener = DoorListener(listen)
     jobs = [Job(name="csms listener", run=listener.run)]
     for place, entry in enumerate(settings.csms):
-        jobs.append(_job(f"csms[{place}]", entry, listen, listener, world))
+        where, path = f"csms[{place}]", path_of(entry.name)
+        door: OcpiDoor | CitrineDoor | WebhookDoor
+        match entry.kind:
+            case "citrineos":
+                door = citrine_door_of(where, entry, listen, world)
+                listener.add(door.routes(path))
+            case "webhook":
+                door = webhook_door_of(where, entry, listen, world)
+                listener.add(door.routes(path))
+            case _:
+                door = ocpi_door_of(where, entry, listen, world)
+                listener.add(OcpiReceiver(door, door.settings, world.clock, f"{path}/ocpi").routes())
+        world.book.add(entry.tenant, door)
+        jobs.append(Job(name=f"csms {entry.name}", run=door.run))
     return jobs
 
 
@@ -74,14 +102,6 @@ def listen_settings(section: CsmsListenerSettings) -> ListenSettings:
         key_file=private_key("csms_listener.key", section.key),
         allow_plain_on_loopback=section.allow_plain_on_loopback,
     )
-
-
-def _job(where: str, entry: CsmsSettings, listen: ListenSettings, listener: DoorListener, world: DoorWorld) -> Job:
-    door = ocpi_door_of(where, entry, listen, world)
-    receiver = OcpiReceiver(door, door.settings, world.clock, f"{path_of(entry.name)}/ocpi")
-    listener.add(receiver.routes())
-    world.book.add(entry.tenant, door)
-    return Job(name=f"csms {entry.name}", run=door.run)
 
 
 def ocpi_door_of(where: str, entry: CsmsSettings, listen: ListenSettings, world: DoorWorld) -> OcpiDoor:
@@ -119,9 +139,112 @@ def ocpi_door_of(where: str, entry: CsmsSettings, listen: ListenSettings, world:
         peer,
         world.dispatcher,
         world.fleet,
-        lease=None if entry.lease is None else seconds(entry.lease),
+        lease=_lease(entry),
         enforcement=EnforcementClass(entry.best_class),
     )
+
+
+def citrine_door_of(where: str, entry: CsmsSettings, listen: ListenSettings, world: DoorWorld) -> CitrineDoor:
+    """Return the door to one CitrineOS.
+
+    Raises:
+        InvalidInput: A setting is wrong, or a secret or TLS file is missing.
+    """
+    own, rules = entry.citrineos, rules_of(where, entry)
+    told = CitrineSettings(
+        url=_url(where, entry),
+        callback_url=f"{listen.root_of(entry.name)}/citrineos",
+        token="" if entry.secret_file is None else _secret(where, entry),
+        ocpp=own.ocpp,
+        tenant_id=own.tenant_id,
+        stations={charger: _station(name, own.evse_id) for name, charger in entry.chargers.items()},
+        usual_evse=own.evse_id,
+        levels=own.stack_levels,
+        watt_chargers=frozenset(own.watt_chargers),
+        voltage_v=own.voltage_v,
+        callback_patience=seconds(own.callback_patience),
+        read_back=own.read_back,
+        tail=seconds(own.tail),
+    )
+    return CitrineDoor(
+        told,
+        ports_of(entry, world),
+        http_of(where, entry, rules),
+        world.dispatcher,
+        SessionAt(world.fleet, entry.tenant),
+        lease=_lease(entry),
+        enforcement=EnforcementClass(entry.best_class),
+    )
+
+
+def webhook_door_of(where: str, entry: CsmsSettings, listen: ListenSettings, world: DoorWorld) -> WebhookDoor:
+    """Return the door of one platform that takes signed messages.
+
+    Raises:
+        InvalidInput: A setting is wrong, or a secret or TLS file is missing.
+    """
+    own, rules = entry.webhook, rules_of(where, entry)
+    keys = [_signing_key(f"{where}.secret_file", own.key_id, _secret(where, entry))]
+    if own.older_key_file is not None:
+        field = f"{where}.webhook.older_key_file"
+        keys.append(_signing_key(field, own.older_key_id, read_secret(field, own.older_key_file)))
+    told = WebhookSettings(
+        url=_url(where, entry), ack_url=f"{listen.root_of(entry.name)}/webhook/acks", retry=seconds(own.retry)
+    )
+    return WebhookDoor(
+        told,
+        ports_of(entry, world),
+        http_of(where, entry, rules),
+        world.dispatcher,
+        Signer(tuple(keys), seconds(own.replay_window)),
+        lease=_lease(entry),
+        enforcement=EnforcementClass(entry.best_class),
+    )
+
+
+class SessionAt:
+    """Which session is at a charger now; where a charger is in the tree is looked up anew only when the tree has changed."""
+
+    def __init__(self, fleet: FleetOfDoors, tenant: str) -> None:
+        """Remember who has the fleet."""
+        self._fleet = fleet
+        self._tenant = tenant
+        self._ids: tuple[str, ...] = ()
+        self._places: dict[str, int] = {}
+
+    def __call__(self, charger: str) -> str | None:
+        """Return the id of the session as the platform reported it; None without a car."""
+        view = self._fleet.view(self._tenant)
+        if self._ids is not view.tree.charger_ids:
+            self._ids = view.tree.charger_ids
+            self._places = {charger_id: place for place, charger_id in enumerate(self._ids)}
+        place = self._places.get(charger)
+        return None if place is None else view.session_ids[place]
+
+
+def _lease(entry: CsmsSettings) -> timedelta | None:
+    return None if entry.lease is None else seconds(entry.lease)
+
+
+def _url(where: str, entry: CsmsSettings) -> str:
+    if entry.url is None:
+        raise InvalidInput(f"{where}.url", "is required")
+    return entry.url
+
+
+def _station(name: str, usual_evse: int) -> Station:
+    """Return the station that a name such as `CP1` or `CP1/2` means."""
+    identifier, slash, number = name.rpartition("/")
+    if slash and number.isascii() and number.isdigit():
+        return Station(identifier=identifier, evse=int(number))
+    return Station(identifier=name, evse=usual_evse)
+
+
+def _signing_key(field: str, key_id: str, secret: str) -> SigningKey:
+    try:
+        return SigningKey(id=key_id, secret=secret)
+    except InvalidInput as error:
+        raise InvalidInput(field, error.problem) from error
 
 
 def ports_of(entry: CsmsSettings, world: DoorWorld) -> DoorPorts:
