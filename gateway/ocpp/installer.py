@@ -63,6 +63,8 @@ class Installer:
         self._may_change_unit = may_change_unit
         self._first_unit = means.unit
         self._way = 0
+        self._transaction: str | None = None
+        self._young: str | None = None
         self._held: dict[Slot, _Held] = {}
 
     def renewal_at(self, lease_until: datetime) -> datetime | None:
@@ -81,7 +83,7 @@ class Installer:
             command: What is wanted.
             transaction: Running transaction; None when no car charges.
         """
-        answer = _ACCEPTED
+        answer, self._transaction = _ACCEPTED, transaction
         for _ in range(_MOST_WAYS):
             refusal = await self._go(command, transaction)
             if refusal is None:
@@ -176,6 +178,9 @@ class Installer:
         if slot.purpose is Purpose.STATION:
             self.means = replace(self.means, carrier="transaction")
             await self._clear((Slot.STATION_LIVE, Slot.STATION_FALLBACK))  # it would bound what transactions may
+            return True
+        if slot.purpose is Purpose.TRANSACTION and self._young != self._transaction:
+            self._young = self._transaction  # it may not have taken note yet of the number that it was just given
             return True
         # With its fallback below it in either unit, then alone with the fallback as its second period.
         ways = [(unit, is_lone) for is_lone in (False, True) for unit in self._units()]

@@ -92,6 +92,9 @@ class Csms:
                 await call(gateway)
                 wait = pause
             except grpc.aio.AioRpcError as error:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise asyncio.CancelledError from error  # gRPC answers a cancelled task with an error of its own
                 is_passing = error.code() in _PASSING
                 _LOG.warning("the gateway: %s %s", error.code().name, error.details())
                 wait = pause if is_passing else pause * _SLOWEST_FACTOR

@@ -23,8 +23,7 @@ SUBPROTOCOLS = {"ocpp2.1": "2.1", "ocpp2.0.1": "2.0.1", "ocpp1.6": "1.6"}
 """Names on the wire and versions, the newest first: that is chosen where a station offers several."""
 _LARGEST_FRAME_BYTES = 256 * 1024
 _QUIET = logging.getLogger("gateway.ocpp.websocket")
-_QUIET.addHandler(logging.NullHandler())
-_QUIET.propagate = False  # it writes frames and headers, which may name drivers and hold passwords
+_QUIET.setLevel(logging.CRITICAL + 1)  # it writes frames and headers, which may name drivers and hold passwords
 
 
 class ChargerServer:

@@ -15,7 +15,7 @@ import json
 import logging
 import math
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -78,6 +78,14 @@ class Evse:
     metered_at: datetime | None = None
 
 
+_Then = Callable[[Payload], None]
+"""What is done with an answer before anything else is read."""
+
+
+def _nothing(answer: Payload) -> None:
+    del answer
+
+
 class ChargePoint:
     """The charger; `run` keeps it connected, `plug`, `unplug` and `reboot` are what people do to it."""
 
@@ -104,8 +112,8 @@ class ChargePoint:
         self._tongue = tongue_of(model.version)
         self._offline_since: datetime | None = now
         self._socket: ClientConnection | None = None
-        self._waiting: dict[str, asyncio.Future[Payload]] = {}
-        self._queue: asyncio.Queue[tuple[Call, asyncio.Future[Payload]]] = asyncio.Queue()
+        self._waiting: dict[str, tuple[asyncio.Future[Payload], _Then]] = {}
+        self._queue: asyncio.Queue[tuple[Call, asyncio.Future[Payload], _Then]] = asyncio.Queue()
         self._number = 0
         self._variables = {
             "ChargeProfileMaxStackLevel": str(model.max_stack),
@@ -127,9 +135,12 @@ class ChargePoint:
         await self._say(self._tongue.status(evse, is_taken=True, at=self._clock.now()))
         self._number += 1
         own = f"tx-{self._number}"
-        answer = await self._say(self._tongue.started(evse, own, self.sample(evse)))
-        outlet.transaction, outlet.began_at = self._tongue.number_of(answer, own), self._clock.now()
-        outlet.metered_at = outlet.began_at
+
+        def begin(answer: Payload) -> None:
+            outlet.transaction, outlet.began_at = self._tongue.number_of(answer, own), self._clock.now()
+            outlet.metered_at = outlet.began_at
+
+        await self._say(self._tongue.started(evse, own, self.sample(evse)), begin)
         self._move()
 
     async def unplug(self, evse: int = 1) -> None:
@@ -228,7 +239,7 @@ class ChargePoint:
             finally:
                 self._socket, self._offline_since = None, self._clock.now()
                 self.connected.clear()
-                for waiting in self._waiting.values():
+                for waiting, _ in self._waiting.values():
                     waiting.cancel()
                 self._waiting.clear()
 
@@ -243,26 +254,26 @@ class ChargePoint:
                 )
         self.connected.set()
         while True:
-            call, done = await self._queue.get()
+            call, done, then = await self._queue.get()
             try:
-                answer = await self._exchange(socket, call)
+                answer = await self._exchange(socket, call, then)
             except (asyncio.CancelledError, ConnectionClosed):
-                self._queue.put_nowait((call, done))  # it is said again over the next connection
+                self._queue.put_nowait((call, done, then))  # it is said again over the next connection
                 raise
             if not done.done():
                 done.set_result(answer)
 
-    async def _say(self, call: Call) -> Payload:
+    async def _say(self, call: Call, then: _Then = _nothing) -> Payload:
         """Say something once connected, and return the answer."""
         done: asyncio.Future[Payload] = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait((call, done))
+        self._queue.put_nowait((call, done, then))
         return await done
 
-    async def _exchange(self, socket: ClientConnection, call: Call) -> Payload:
+    async def _exchange(self, socket: ClientConnection, call: Call, then: _Then = _nothing) -> Payload:
         self._number += 1
         unique = f"cp-{self._number}"
         waiting: asyncio.Future[Payload] = asyncio.get_running_loop().create_future()
-        self._waiting[unique] = waiting
+        self._waiting[unique] = (waiting, then)
         await socket.send(json.dumps([2, unique, *call]))
         return await waiting
 
@@ -274,8 +285,10 @@ class ChargePoint:
                 if answer is not None:
                     await socket.send(json.dumps([3, message[1], answer]))
                 self._move()
-            elif (waiting := self._waiting.pop(message[1], None)) is not None and not waiting.done():
-                waiting.set_result(message[2] if message[0] == 3 else {})  # CALLRESULT
+            elif (known := self._waiting.pop(message[1], None)) is not None and not known[0].done():
+                answer = message[2] if message[0] == 3 else {}  # CALLRESULT
+                known[1](answer)
+                known[0].set_result(answer)
 
     def _answer(self, action: str, payload: Payload) -> Payload | None:
         self.calls.append((action, payload))
