@@ -42,7 +42,7 @@ class AddressGate:
         resolver = GuardedResolver(self._rules, self._inner)
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                await resolver.resolve(host, parts.port or _HTTPS)
+                await resolver.resolve(host, _HTTPS if parts.port is None else parts.port)
         except (OSError, TimeoutError) as error:
             raise InvalidInput(_FIELD, "names a host that has no address that may be called") from error
         finally:

@@ -30,10 +30,10 @@ from gateway.oscp.names import (
     PeerRole,
 )
 from gateway.oscp.optimiser import forwards_of, optimum_says
+from gateway.oscp.presence import Presence
 from gateway.oscp.reading import Inbound, ModelT, read_message
 from gateway.oscp.refusals import NoCommonVersion
 from gateway.oscp.segments import Chains, closed, join
-from gateway.oscp.stand_ins import Absence
 from gateway.oscp.surroundings import Surroundings
 from gateway.oscp.wire import GroupCapacityForecast, Handshake, Heartbeat, Register, UpdateAssetMeasurements
 from gateway.ports import Batch, Put, StatedLimits
@@ -71,13 +71,13 @@ class OscpPeer:
         settings = around.settings
         self.around = around
         self.link = links.new_link(settings.authority, settings.tenant, around.clock.now())
+        self.presence = Presence(around)
         self.chains = Chains(settings.authority, settings.tenant, settings.segment_patience)
         self.on_change: list[Callable[[], None]] = []
         """Called when the link or what is due has changed."""
         self._admit_url = admit_url
         self._first_hash = token_hash(settings.first_token)
         self._lock = asyncio.Lock()
-        self._told_lost: bool | None = None
         self.heard_at: datetime | None = None
         self.problem = ""
         """What last went wrong on the partner's side, for people."""
@@ -106,12 +106,12 @@ class OscpPeer:
         moved = links.looked_at(self.link, now)
         is_lost = links.is_lost(moved)
         if is_lost:
-            await self._tell(is_lost=True)
+            await self.presence.tell(is_lost=True)
         if moved != self.link:
             await self._keep(_Effect(link=moved, audit=self._moved_to(moved, now)))
             _log.warning("partner is offline", authority=moved.id, promised=str(moved.offline_at))
         if not is_lost:
-            await self._tell(is_lost=False)
+            await self.presence.tell(is_lost=False)
         late = self.chains.late(now)
         if late:
             names = sorted({part.chain for part in late})
@@ -266,7 +266,7 @@ class OscpPeer:
     async def _left(self, inbound: Inbound) -> None:
         now = self.around.clock.now()
         left = links.unregistered(self.link, now)
-        await self._tell(is_lost=True)
+        await self.presence.tell(is_lost=True)
         effect = _Effect(
             link=replace(left, spent_sha256=self._first_hash),
             messages=await self._given_up("the partner has left", ""),
@@ -305,16 +305,16 @@ class OscpPeer:
             () if is_answer else (message_of(self.around, acknowledge_says(self.around, inbound.request_id), now),)
         )
         await self._keep(_Effect(link=agreed, messages=answers, audit=self._moved_to(agreed, now)), inbound)
-        await self._tell(is_lost=links.is_lost(agreed))
+        await self.presence.tell(is_lost=links.is_lost(agreed))
 
     async def _beat(self, inbound: Inbound) -> None:
         said = await self._read(Heartbeat, inbound)
         now = self.around.clock.now()
         heard = links.heard(self.link, now, offline_at=said.offline_mode_at)
         if links.is_lost(heard):
-            await self._tell(is_lost=True)
+            await self.presence.tell(is_lost=True)
         await self._keep(_Effect(link=heard, audit=self._moved_to(heard, now)), inbound)
-        await self._tell(is_lost=links.is_lost(heard))
+        await self.presence.tell(is_lost=links.is_lost(heard))
 
     # ---------------------------------------------------------------- forecasts and measurements
 
@@ -370,7 +370,7 @@ class OscpPeer:
             ),
         )
         if links.is_lost(self.link):
-            await self._tell(is_lost=True)
+            await self.presence.tell(is_lost=True)
         self.changed()
 
     async def _advise(
@@ -442,40 +442,6 @@ class OscpPeer:
         if link.state is self.link.state:
             return ()
         return (self.around.entry("oscp.link", now, {"from": self.link.state.value, "to": link.state.value}),)
-
-    async def _tell(self, *, is_lost: bool) -> None:
-        """Tell the desk whether the partner is there, and see that its absence is covered.
-
-        Optimisers and clients of ours limit nothing: nobody has to know whether they are there.
-        """
-        if self.around.settings.role is not PeerRole.CAPACITY_PROVIDER:
-            return
-        if self._told_lost != is_lost:
-            await self.around.limit_desk.contact(self.around.principal, self.link.id, is_lost=is_lost)
-            self._told_lost = is_lost
-        await (self._cover() if is_lost else self._uncover())
-
-    def absence(self) -> Absence:
-        """Return what the partner has stated, as it counts while it is gone."""
-        tenant, authority = self.link.tenant, self.link.id
-        stated = self.around.limit_desk.stated_by(tenant, authority)
-        return Absence(tenant=tenant, authority=authority, stated=stated, now=self.around.clock.now())
-
-    async def _cover(self) -> None:
-        absence = self.absence()
-        names = sorted({limit.node for limit in absence.stated})
-        rows = [await self.around.store.get(Node, self.link.tenant, name) for name in names]
-        limits = absence.missing([row.record for row in rows if row is not None], self.around.ids)
-        if limits:
-            await self._state(StatedLimits(authority=self.link.id, raw=None, limits=limits))
-
-    async def _uncover(self) -> None:
-        withdrawn = self.absence().standing_in()
-        if withdrawn:
-            await self._state(StatedLimits(authority=self.link.id, raw=None, withdrawn=withdrawn))
-
-    async def _state(self, stated: StatedLimits) -> None:
-        await self.around.limit_desk.state_limits(self.around.principal, stated)
 
     async def _read(self, model: type[ModelT], inbound: Inbound) -> ModelT:
         return await self._parse(model, inbound.body)
