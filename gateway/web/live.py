@@ -21,6 +21,7 @@ TOPICS: dict[str, str] = {
     "MarketDayStatus": "prices",
     "GridEvent": "limits",
     "Limit": "limits",
+    "AuthorityStanding": "limits",
     "RawSignal": "partners",
     "NonCompliance": "partners",
     "ReportRequest": "partners",

@@ -1,32 +1,51 @@
 """The operator's page: what binds, by whose order, until when, and who does not follow."""
 
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, Form, Request, Response
-from fastapi.responses import JSONResponse
 
 from gateway.domain.errors import InvalidInput
 from gateway.domain.identity import Permission, Principal
-from gateway.domain.limits import Limit, resolve
-from gateway.domain.topology import Node, NodeKind
-from gateway.web.operator_view import SiteLine, event_lines, headline, site_line
+from gateway.domain.limits import Limit
+from gateway.domain.simulation import SimulatedLimit
+from gateway.domain.topology import NodeKind
+from gateway.web.operator_time import find_node, stretch_lines
+from gateway.web.operator_tree import MANUAL, node_lines
+from gateway.web.operator_view import (
+    ContactLine,
+    event_lines,
+    headline,
+    partner_contact,
+    site_line,
+    stated_contact,
+    stream_contact,
+)
 from gateway.web.rooms import TEMPLATES, Login, Rooms, SameOrigin, WebRooms, go_to
-from gateway.web.sessions import require_csrf
+from gateway.web.sessions import PageSession, require_csrf
 
 router = APIRouter(prefix="/operator")
-CHART_SPAN = timedelta(hours=6)
 LONGEST_MANUAL = timedelta(days=7)
-_MOST_POINTS = 400
 _MOST_ROWS = 50
+_MOST_SITES = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Typed:
+    """What is in the fields of the form."""
+
+    node_id: str
+    max_kw: str = ""
+    minutes: str = "30"
+    reason: str = ""
 
 
 @router.get("")
-async def operator_page(request: Request, rooms: Rooms, session: Login) -> Response:
-    """Show the state of the portfolio."""
-    context = await _context(rooms, session.principal)
-    return TEMPLATES.TemplateResponse(request, "operator.html", {**context, "session": session})
+async def operator_page(request: Request, rooms: Rooms, session: Login, node: str = "") -> Response:
+    """Show the state of the portfolio, and one node in time."""
+    return await _page(request, rooms, session, node, Typed(node_id=node or rooms.portfolio))
 
 
 @router.get("/now")
@@ -36,26 +55,41 @@ async def now_fragment(request: Request, rooms: Rooms, session: Login) -> Respon
     return TEMPLATES.TemplateResponse(request, "_operator.html", {**context, "session": session})
 
 
-@router.get("/series")
-async def series(rooms: Rooms, session: Login) -> Response:
-    """Return measured power and the binding limit of the last hours, columnar."""
-    principal = session.principal
-    principal.require(Permission.SIGNAL_READ)
-    principal.require(Permission.FLEET_READ)
-    start = rooms.clock.now() - CHART_SPAN
-    node = await _node(rooms, principal.tenant, rooms.portfolio)
-    times, power = rooms.fleet.node_power(principal.tenant, node.id, start)
-    rows = await rooms.store.find(Limit, principal.tenant, {"node": node.id}, newest_first=True)
-    limits = [row.record for row in rows if row.record.interval.end is None or row.record.interval.end > start]
-    stride = max(1, len(times) // _MOST_POINTS)
-    chosen = times[::stride]
-    columns = {
-        "x": [instant.timestamp() for instant in chosen],
-        "power_kw": [None if np.isnan(kw) else float(kw) for kw in power[::stride]],
-        "limit_kw": [resolve(node, limits, instant).kw for instant in chosen],
-        "time_zone": rooms.time_zone,
-    }
-    return JSONResponse(columns)
+@router.get("/ahead")
+async def ahead_fragment(request: Request, rooms: Rooms, session: Login, node: str = "") -> Response:
+    """Return what is in force at a node in the next 24 hours, for htmx."""
+    session.principal.require(Permission.SIGNAL_READ)
+    found = find_node(rooms, session.principal.tenant, node or rooms.portfolio)
+    lines = await stretch_lines(rooms, session.principal, found)
+    return TEMPLATES.TemplateResponse(request, "_operator_ahead.html", {"ahead": lines})
+
+
+@router.post("/limits/try", dependencies=[SameOrigin])
+async def try_limit(  # noqa: PLR0913, PLR0917  # one argument per form field
+    request: Request,
+    rooms: Rooms,
+    session: Login,
+    node_id: Annotated[str, Form()],
+    max_kw: Annotated[str, Form()] = "",
+    minutes: Annotated[str, Form()] = "",
+    reason: Annotated[str, Form()] = "",
+    csrf: Annotated[str, Form()] = "",
+) -> Response:
+    """Say what a manual limit would do; nothing is set."""
+    require_csrf(session, csrf)
+    limit = rooms.signals.draft_manual_limit(
+        session.principal,
+        node_id=node_id,
+        max_kw=_number("max_kw", max_kw),
+        start=None,
+        end=rooms.clock.now() + _duration(minutes),
+        reason=reason,
+    )
+    trial = await rooms.dispatcher.simulate(session.principal, limit)
+    if "hx-request" in request.headers:
+        return TEMPLATES.TemplateResponse(request, "_operator_trial.html", {"trial": trial})
+    typed = Typed(node_id=node_id, max_kw=max_kw, minutes=minutes, reason=reason)
+    return await _page(request, rooms, session, node_id, typed, trial)
 
 
 @router.post("/limits", dependencies=[SameOrigin])
@@ -72,15 +106,12 @@ async def set_limit(  # noqa: PLR0913, PLR0917  # one argument per form field
 ) -> Response:
     """Set a manual limit that expires."""
     require_csrf(session, csrf)
-    duration = timedelta(minutes=_number("minutes", minutes))
-    if not timedelta(0) < duration <= LONGEST_MANUAL:
-        raise InvalidInput("minutes", "must be above 0 and at most 7 days")
     await rooms.signals.set_manual_limit(
         session.principal,
         node_id=node_id,
         max_kw=_number("max_kw", max_kw),
         start=None,
-        end=rooms.clock.now() + duration,
+        end=rooms.clock.now() + _duration(minutes),
         reason=reason,
         request_id=request_id,
     )
@@ -104,21 +135,46 @@ async def withdraw_limit(  # one argument per form field
     return go_to(request, "/operator")
 
 
+async def _page(  # what the page is made of
+    request: Request,
+    rooms: WebRooms,
+    session: PageSession,
+    node: str,
+    typed: Typed,
+    trial: SimulatedLimit | None = None,
+) -> Response:
+    principal = session.principal
+    context = await _context(rooms, principal)
+    found = find_node(rooms, principal.tenant, node or rooms.portfolio)
+    more = {
+        "node": found,
+        "ahead": await stretch_lines(rooms, principal, found),
+        "typed": typed,
+        "trial": trial,
+        "session": session,
+    }
+    return TEMPLATES.TemplateResponse(request, "operator.html", {**context, **more})
+
+
 async def _context(rooms: WebRooms, principal: Principal) -> dict[str, object]:
-    now = rooms.clock.now()
+    now, tenant = rooms.clock.now(), principal.tenant
     resolution = await rooms.signals.resolve(principal, rooms.portfolio, None)
     troubles = rooms.follower.states(principal, only_not_following=True)
-    measured = _latest_power(rooms, principal.tenant, rooms.portfolio)
-    lines = await _site_lines(rooms, principal)
-    limits = await rooms.signals.limits(principal, rooms.portfolio, now)
+    lines = node_lines(rooms, principal, (NodeKind.PORTFOLIO, NodeKind.SITE))
+    measured = next((line.power_kw for line in lines if line.node.id == rooms.portfolio), None)
+    sites = sorted((line for line in lines if line.node.kind is NodeKind.SITE), key=lambda line: line.headroom_kw)
+    contacts = _contacts(rooms, tenant, now)
+    limits = [limit for found in rooms.signals.limits_by_node(tenant).values() for limit in found]
     return {
-        "headline": headline(resolution, measured, len(troubles)),
+        "headline": headline(resolution, measured, len(troubles), contacts),
         "resolution": resolution,
         "troubles": troubles[:_MOST_ROWS],
         "trouble_count": len(troubles),
-        "sites": sorted(lines, key=lambda line: line.headroom_kw),
+        "contacts": sorted(contacts, key=lambda line: not line.is_away)[:_MOST_ROWS],
+        "sites": [site_line(line.node, line.resolution, line.power_kw) for line in sites[:_MOST_SITES]],
+        "site_count": len(sites),
         "events": event_lines(await rooms.signals.events(principal), now, rooms.time_zone),
-        "manual_limits": [limit for limit in limits if limit.authority.startswith("manual:")],
+        "manual_limits": [x for x in limits if x.authority.startswith(MANUAL) and _is_ahead(x, now)],
         "portfolio": rooms.portfolio,
         "can_set": principal.may(Permission.LIMIT_SET),
         "market_time": f"{now:%Y-%m-%d %H:%M:%S}Z",
@@ -126,28 +182,23 @@ async def _context(rooms: WebRooms, principal: Principal) -> dict[str, object]:
     }
 
 
-async def _site_lines(rooms: WebRooms, principal: Principal) -> list[SiteLine]:
-    nodes = [row.record for row in await rooms.store.find(Node, principal.tenant)]
-    lines = []
-    for node in nodes:
-        if node.kind is NodeKind.SITE:
-            resolution = await rooms.signals.resolve(principal, node.id, None)
-            lines.append(site_line(node, resolution, _latest_power(rooms, principal.tenant, node.id)))
-    return lines
+def _contacts(rooms: WebRooms, tenant: str, now: datetime) -> list[ContactLine]:
+    """Return grid partners, then authorities that state limits themselves, then charging platforms."""
+    partners = [partner_contact(one, now) for one in rooms.health.standings(tenant)]
+    named = {line.who for line in partners}
+    stated = [stated_contact(one) for one in rooms.signals.standings(tenant) if one.id not in named]
+    return [*partners, *stated, *(stream_contact(one, now) for one in rooms.dispatcher.streams(tenant))]
 
 
-def _latest_power(rooms: WebRooms, tenant: str, node_id: str) -> float | None:
-    times, power = rooms.fleet.node_power(tenant, node_id, rooms.clock.now() - CHART_SPAN)
-    if not len(times) or np.isnan(power[-1]):
-        return None
-    return float(power[-1])
+def _is_ahead(limit: Limit, now: datetime) -> bool:
+    return limit.withdrawn_at is None and limit.interval.end is not None and limit.interval.end > now
 
 
-async def _node(rooms: WebRooms, tenant: str, node_id: str) -> Node:
-    row = await rooms.store.get(Node, tenant, node_id)
-    if row is None:
-        raise InvalidInput("portfolio", f"{node_id} is not in the tree")
-    return row.record
+def _duration(minutes: str) -> timedelta:
+    duration = timedelta(minutes=min(_number("minutes", minutes), LONGEST_MANUAL / timedelta(minutes=1) + 1))
+    if not timedelta(0) < duration <= LONGEST_MANUAL:
+        raise InvalidInput("minutes", "must be above 0 and at most 7 days")
+    return duration
 
 
 def _number(field: str, text: str) -> float:

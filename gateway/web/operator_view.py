@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from gateway.domain.authorities import AuthorityStanding
 from gateway.domain.limits import Resolution
 from gateway.domain.signals import GridEvent
 from gateway.domain.topology import Node
+from gateway.ports import PartnerStanding
+from gateway.services.plan_dispatch import StreamState
 
 _MOST_EVENTS = 20
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,8 +45,22 @@ class EventLine:
     is_test: bool
 
 
-def headline(resolution: Resolution, measured_kw: float | None, trouble_count: int) -> str:
-    """Return the one honest line: what binds, by whose order, until when, what is drawn, and who does not follow."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContactLine:
+    """One grid partner or charging platform: whether it is there, and until when what it was told holds."""
+
+    who: str
+    state: str
+    heard: str
+    lease: str
+    trouble: str
+    is_away: bool
+
+
+def headline(
+    resolution: Resolution, measured_kw: float | None, trouble_count: int, away: Sequence[ContactLine] = ()
+) -> str:
+    """Return the one honest line: what binds, by whose order, until when, what is drawn, who does not follow, who is away."""
     power = "power unknown" if measured_kw is None else f"now {measured_kw:.1f} kW"
     match trouble_count:
         case 0:
@@ -51,7 +69,69 @@ def headline(resolution: Resolution, measured_kw: float | None, trouble_count: i
             following = "1 charger does not follow"
         case _:
             following = f"{trouble_count} chargers do not follow"
-    return f"{resolution.why()}; {power}; {following}"
+    return "; ".join((f"{resolution.why()}; {power}; {following}", *_away(away)))
+
+
+def _away(lines: Sequence[ContactLine]) -> list[str]:
+    """Return who is away, the first of them by name."""
+    names = [line.who for line in lines if line.is_away]
+    if not names:
+        return []
+    others = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    verb = "is" if len(names) == 1 else "are"
+    return [f"{', '.join(names[:_MOST_NAMED])}{others} {verb} out of contact"]
+
+
+def partner_contact(standing: PartnerStanding, now: datetime) -> ContactLine:
+    """Return how we stand with a grid partner."""
+    lost = standing.lost_since
+    return ContactLine(
+        who=standing.authority,
+        state=standing.state,
+        heard=_ago(standing.heard_at, now),
+        lease="",
+        trouble=standing.last_error
+        if lost is None
+        else f"lost since {_clock(lost)}; {standing.last_error}".rstrip("; "),
+        is_away=lost is not None,
+    )
+
+
+def stated_contact(standing: AuthorityStanding) -> ContactLine:
+    """Return whether an authority that states limits itself can be reached."""
+    return ContactLine(
+        who=standing.id,
+        state="lost" if standing.is_lost else "in contact",
+        heard="",
+        lease="",
+        trouble=f"lost since {_clock(standing.changed_at)}" if standing.is_lost else "",
+        is_away=standing.is_lost,
+    )
+
+
+def stream_contact(stream: StreamState, now: datetime) -> ContactLine:
+    """Return how the stream of a charging platform is."""
+    lease = "none runs"
+    if stream.lease_until is not None:
+        length = "" if stream.lease is None else f"{stream.lease.total_seconds():.0f} s, "
+        lease = f"{length}the first ends in {(stream.lease_until - now).total_seconds():.0f} s"
+    unreachable = f"{stream.unreachable_count} of {stream.charger_count} chargers cannot be commanded"
+    return ContactLine(
+        who=stream.csms,
+        state="connected" if stream.is_connected else "not connected",
+        heard="",
+        lease=lease,
+        trouble=unreachable if stream.unreachable_count else "",
+        is_away=not stream.is_connected,
+    )
+
+
+def _ago(heard_at: datetime | None, now: datetime) -> str:
+    return "not since the start" if heard_at is None else f"{max((now - heard_at).total_seconds(), 0.0):.0f} s ago"
+
+
+def _clock(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%d %H:%M:%S}Z"
 
 
 def site_line(node: Node, resolution: Resolution, power_kw: float | None) -> SiteLine:

@@ -9,7 +9,19 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from gateway.domain import errors
-from gateway.web import availability, live, login, market, metrics, operator, partners, steering, trader
+from gateway.web import (
+    availability,
+    live,
+    login,
+    market,
+    metrics,
+    operator,
+    operator_time,
+    operator_tree,
+    partners,
+    steering,
+    trader,
+)
 from gateway.web.armour import Armour
 from gateway.web.rooms import TEMPLATES, WebRooms
 
@@ -40,7 +52,8 @@ def create_site(rooms: WebRooms) -> FastAPI:
     site.include_router(login.router)
     site.include_router(trader.router)
     site.include_router(market.router)
-    site.include_router(operator.router)
+    for part in (operator, operator_time, operator_tree):
+        site.include_router(part.router)
     site.include_router(partners.router)
     site.include_router(availability.router)
     site.include_router(steering.router)

@@ -53,6 +53,11 @@ class Contacts:
         known = self._standings[tenant]
         return [one for one in found if one is not None and not (one.id in known and known[one.id].is_lost)]
 
+    def standings(self, tenant: str) -> list[AuthorityStanding]:
+        """Return what is remembered of the authorities of a tenant that state limits, by name; lost as known now."""
+        known, lost = self._standings[tenant], self._lost[tenant]
+        return [replace(known[name], is_lost=name in lost) for name in sorted(known)]
+
     @property
     def lost(self) -> frozenset[str]:
         """Authorities that any tenant cannot reach."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from gateway.domain.alerts import Alert, alerts_of
+from gateway.domain.authorities import AuthorityStanding
 from gateway.domain.errors import Conflict, NotFound, PreconditionFailed, Unavailable
 from gateway.domain.identity import Permission, Principal, system_principal
 from gateway.domain.limits import Direction, Limit, Resolution, resolve
@@ -94,6 +95,10 @@ class SignalGatherer:
     def steady_nodes(self, tenant: str, direction: Direction = Direction.IMPORT) -> dict[str, frozenset[str]]:
         """Return, for each node in their hands, the authorities that say a limit for every instant: a gap is never open."""
         return self._contacts.steady_nodes(tenant, direction)
+
+    def standings(self, tenant: str) -> Sequence[AuthorityStanding]:
+        """Return what is remembered of the authorities that state limits directly, by name."""
+        return self._contacts.standings(tenant)
 
     def stated_by(self, tenant: str, authority: str) -> Sequence[Limit]:
         """Return the limits of an authority that are in force or to come, by their start."""

@@ -7,6 +7,7 @@ it is split by `domain.allocation`, how calmly it changes by `domain.calm`; what
 from gateway.services.plan_dispatch.dispatcher import Dispatcher
 from gateway.services.plan_dispatch.link import DispatchLink, LinkBatch
 from gateway.services.plan_dispatch.settings import CommandDesk, DispatchSettings, DispatchSources, OperatorLine
+from gateway.services.plan_dispatch.streams import StreamState
 
 __all__ = [
     "CommandDesk",
@@ -16,4 +17,5 @@ __all__ = [
     "Dispatcher",
     "LinkBatch",
     "OperatorLine",
+    "StreamState",
 ]

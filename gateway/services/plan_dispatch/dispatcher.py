@@ -14,15 +14,16 @@ from gateway.domain.identity import Permission, Principal
 from gateway.domain.limits import Limit, resolve
 from gateway.domain.signals import ResourceStatus
 from gateway.domain.simulation import SimulatedLimit
-from gateway.domain.timegrid import Interval
+from gateway.domain.timegrid import Interval, TimeGrid
 from gateway.observe import DISPATCH_SECONDS
 from gateway.ports import Clock, Ids, Store
 from gateway.services.plan_dispatch.control import Control
 from gateway.services.plan_dispatch.link import DispatchLink, LinkOrigin, read_resume_token
 from gateway.services.plan_dispatch.picture import ControlPorts
 from gateway.services.plan_dispatch.settings import CommandDesk, DispatchSettings, DispatchSources, OperatorLine
-from gateway.services.plan_dispatch.simulation import LimitSimulator
+from gateway.services.plan_dispatch.simulation import FloatArray, LimitSimulator
 from gateway.services.plan_dispatch.status import StatusFacts, read_status
+from gateway.services.plan_dispatch.streams import StreamState, read_streams
 from gateway.services.plan_dispatch.wants import promised_power_kw
 
 _BEAT_REAL_SECONDS = 1.0
@@ -275,6 +276,15 @@ class Dispatcher:
             NotFound: There is no such node.
         """
         return await self._simulator.simulate(principal, limit)
+
+    def expected_kw(self, tenant: str, node_id: str, grid: TimeGrid) -> tuple[FloatArray, str]:
+        """Return what a node is expected to draw per slot of a grid, and where that comes from, see `LimitSimulator.expected`."""
+        return self._simulator.expected(tenant, node_id, grid)
+
+    def streams(self, tenant: str) -> tuple[StreamState, ...]:
+        """Return how the stream of every platform is that has chargers in the tree."""
+        links, book = self._control(tenant).links, self._desk.book(tenant)
+        return read_streams(self._sources.fleet(tenant), book, links, self._clock.now())
 
     def _control(self, tenant: str) -> Control:
         try:

@@ -91,7 +91,7 @@ class LimitSimulator:
         lost, steady = (by.get(node.id, _NOBODY) for by in (self._sources.lost(tenant), self._sources.steady(tenant)))
         before, after = (resolve(node, found, begins, lost=lost, steady=steady) for found in (known, (*known, limit)))
         grid = _grid_from(now)
-        expected, origin = self._expected(tenant, node, grid)
+        expected, origin = self.expected(tenant, node.id, grid)
         reduction = self._reduction(tenant, limit, grid, expected)
         measured = float(view.node_power_kw()[view.tree.node_index(node.id)])
         return SimulatedLimit(
@@ -109,15 +109,18 @@ class LimitSimulator:
             broken=_broken(without, under, limit.interval, now),
         )
 
-    def _expected(self, tenant: str, node: Node, grid: TimeGrid) -> tuple[FloatArray, str]:
-        """Return what is expected per slot, from schedules where there are any, and where it comes from."""
+    def expected(self, tenant: str, node_id: str, grid: TimeGrid) -> tuple[FloatArray, str]:
+        """Return what a node is expected to draw per slot, in kW, NaN unknown, and where that comes from.
+
+        Schedules of the node and of those below it go first, then what it drew.
+        """
         view = self._sources.fleet(tenant)
         planned = np.full(grid.count, np.nan)
         for schedule in self._control(tenant).schedules:
-            if schedule.node in view.nodes and node.id in _with_those_above(view.nodes, schedule.node):
+            if schedule.node in view.nodes and node_id in _with_those_above(view.nodes, schedule.node):
                 own = _on_grid(schedule.power_kw, schedule.start, timedelta(minutes=schedule.step_minutes), grid)
                 planned = np.where(np.isnan(own), planned, np.nan_to_num(planned) + own)
-        past = self._sources.expected_kw(tenant, node.id, grid)
+        past = self._sources.expected_kw(tenant, node_id, grid)
         found = planned if past is None else np.where(np.isnan(planned), past, planned)
         names = []
         if not np.isnan(planned).all():

@@ -50,10 +50,11 @@ const KINDS = {
     origins: ["price_origin", "carbon_origin"],
   }),
   operator: (colour) => ({
-    columns: ["power_kw", "limit_kw"],
+    columns: ["power_kw", "limit_kw", "plan_kw"],
     series: [
       line("Power kW", colour.accent, { fill: colour.accent + "33", scale: "kw" }),
       line("Binding limit kW", colour.bad, { paths: STEP(1), scale: "kw" }),
+      line("Expected kW", colour.warn, { width: 1.5, dash: [6, 4], paths: STEP(1), scale: "kw" }),
     ],
     axes: [axis(colour, "kw", LEFT, "kW drawn from the grid")],
   }),

@@ -1,0 +1,140 @@
+"""A node in time: the last 24 hours as measured, the next 24 hours as limited and planned."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+
+from gateway.domain.errors import NotFound
+from gateway.domain.identity import Permission, Principal
+from gateway.domain.limits import Limit
+from gateway.domain.timegrid import Interval, TimeGrid
+from gateway.domain.timeline import Silence, Stretch, timeline
+from gateway.domain.topology import Node
+from gateway.domain.units import QUARTER_HOUR
+from gateway.web.rooms import Login, Rooms, WebRooms
+
+router = APIRouter(prefix="/operator")
+AROUND = timedelta(hours=24)
+"""How far the page looks back and ahead."""
+STEP = timedelta(minutes=5)
+_MOST_STRETCHES = 40
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StretchLine:
+    """One time ahead in which nothing changes, for people."""
+
+    start: datetime
+    end: datetime
+    kw: float
+    whose: str
+    reason: str
+
+
+@router.get("/series")
+async def series(rooms: Rooms, session: Login, node: str = "") -> Response:
+    """Return measured power, the value in force and what is planned from 24 hours ago to 24 hours ahead, columnar."""
+    principal = session.principal
+    principal.require(Permission.SIGNAL_READ)
+    principal.require(Permission.FLEET_READ)
+    found = find_node(rooms, principal.tenant, node or rooms.portfolio)
+    now = rooms.clock.now()
+    start = now - timedelta(seconds=now.timestamp() % STEP.total_seconds()) - AROUND
+    grid = TimeGrid(start=start, step=STEP, count=2 * (AROUND // STEP))
+    x: FloatArray = start.timestamp() + np.arange(grid.count, dtype=np.float64) * STEP.total_seconds()
+    times, power = rooms.fleet.node_power(principal.tenant, found.id, start)
+    ahead = TimeGrid(start=_quarter(now), step=QUARTER_HOUR, count=AROUND // QUARTER_HOUR)
+    planned, _ = rooms.dispatcher.expected_kw(principal.tenant, found.id, ahead)
+    starts, kw = _steps(await stretches(rooms, principal, found, Interval(start=start, end=start + 2 * AROUND)))
+    columns = {
+        "x": x.tolist(),
+        "power_kw": _optional(_means(x, np.array([t.timestamp() for t in times]), power)),
+        "limit_kw": [float(value) for value in kw[np.searchsorted(starts, x, side="right") - 1]],
+        "plan_kw": _optional(_held(x, ahead, planned)),
+        "now": now.timestamp(),
+        "time_zone": rooms.time_zone,
+    }
+    return JSONResponse(columns)
+
+
+def find_node(rooms: WebRooms, tenant: str, node_id: str) -> Node:
+    """Return a node of the tree.
+
+    Raises:
+        NotFound: There is no such node.
+    """
+    node = rooms.fleet.find_node(tenant, node_id)
+    if node is None:
+        raise NotFound("node", node_id)
+    return node
+
+
+async def stretches(rooms: WebRooms, principal: Principal, node: Node, span: Interval) -> list[Stretch]:
+    """Return what was and will be in force at a node; who is lost now counts from now on only."""
+    tenant, now = principal.tenant, rooms.clock.now()
+    rows = await rooms.store.find(Limit, tenant, {"node": node.id}, newest_first=True)
+    known = {row.record.id: row.record for row in rows}
+    known |= {limit.id: limit for limit in rooms.signals.limits_by_node(tenant).get(node.id, ())}
+    steady, lost = rooms.signals.steady_nodes(tenant), rooms.signals.lost_nodes(tenant)
+    found: list[Stretch] = []
+    if span.start < now:
+        past = Interval(start=span.start, end=now)
+        found += timeline([node], known.values(), past, silence=Silence(steady=steady)).of(node.id)
+    future = Interval(start=max(now, span.start), end=span.end)
+    return found + timeline([node], known.values(), future, silence=Silence(lost=lost, steady=steady)).of(node.id)
+
+
+async def stretch_lines(rooms: WebRooms, principal: Principal, node: Node) -> list[StretchLine]:
+    """Return the next 24 hours of a node for people, neighbours that say the same as one."""
+    now = rooms.clock.now()
+    lines: list[StretchLine] = []
+    for stretch in await stretches(rooms, principal, node, Interval(start=now, end=now + AROUND)):
+        binding, end = stretch.binding, stretch.interval.end or now + AROUND
+        line = StretchLine(
+            start=stretch.interval.start,
+            end=end,
+            kw=stretch.kw,
+            whose=stretch.authority,
+            reason="" if binding is None else binding.reason,
+        )
+        last = lines[-1] if lines else None
+        if last is not None and (last.kw, last.whose, last.reason) == (line.kw, line.whose, line.reason):
+            lines[-1] = StretchLine(start=last.start, end=end, kw=line.kw, whose=line.whose, reason=line.reason)
+        else:
+            lines.append(line)
+    return lines[:_MOST_STRETCHES]
+
+
+def _steps(found: Sequence[Stretch]) -> tuple[FloatArray, FloatArray]:
+    return np.array([s.interval.start.timestamp() for s in found]), np.array([s.kw for s in found])
+
+
+def _means(x: FloatArray, times: FloatArray, power_kw: FloatArray) -> FloatArray:
+    """Return the mean of the known samples in each step; NaN where there is none."""
+    is_known = ~np.isnan(power_kw)
+    edges = np.append(x, x[-1] + STEP.total_seconds())
+    count, _ = np.histogram(times[is_known], edges)
+    total, _ = np.histogram(times[is_known], edges, weights=power_kw[is_known])
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _held(x: FloatArray, grid: TimeGrid, values: FloatArray) -> FloatArray:
+    """Return the value of the slot that holds each instant; NaN outside the grid."""
+    slot = np.floor((x - grid.start.timestamp()) / grid.step.total_seconds()).astype(np.int64)
+    inside = (slot >= 0) & (slot < grid.count)
+    return np.where(inside, values[np.clip(slot, 0, grid.count - 1)], np.nan)
+
+
+def _quarter(now: datetime) -> datetime:
+    return now - timedelta(seconds=now.timestamp() % QUARTER_HOUR.total_seconds())
+
+
+def _optional(values: FloatArray) -> list[float | None]:
+    return [None if np.isnan(value) else round(value, 3) for value in values.tolist()]

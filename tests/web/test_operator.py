@@ -1,0 +1,169 @@
+"""The operator's page without a browser: the tree and a node in time as columns, limits tried, and one sentence everywhere."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import structlog
+
+from gateway.client import connect
+from gateway.domain.authorities import AuthorityStanding
+from gateway.domain.identity import system_principal
+from gateway.domain.limits import Binding, Direction, Limit, LimitKind, resolve
+from gateway.domain.timegrid import Interval
+from gateway.domain.topology import CapacityGroup
+from gateway.ports import PartnerStanding, StatedLimits
+from gateway.services.plan_dispatch import StreamState
+from gateway.v1 import signals_service_pb2
+from gateway.web import operator_view
+from tests.fakes.wired import PORTFOLIO, TENANT, Wired, token_of
+from tests.web.conftest import HTML, Browser
+
+DSO = "oscp:dso-1"
+GRID = system_principal(TENANT, "oscp")
+
+
+def stated(house: Wired, limit_id: str, max_kw: float, minutes: tuple[float, float], **changes: Any) -> Limit:
+    now = house.scene.clock.now()
+    fields: dict[str, Any] = {
+        "id": limit_id,
+        "tenant": TENANT,
+        "authority": DSO,
+        "node": PORTFOLIO,
+        "direction": Direction.IMPORT,
+        "kind": LimitKind.LIMIT,
+        "binding": Binding.MANDATORY,
+        "max_kw": max_kw,
+        "interval": Interval(start=now + timedelta(minutes=minutes[0]), end=now + timedelta(minutes=minutes[1])),
+        "cause": "signal:raw-1",
+        "known_at": now,
+        "reason": "forecast",
+    }
+    return Limit(**(fields | changes))
+
+
+async def say(house: Wired, *limits: Limit) -> None:
+    await house.services.signals.state_limits(GRID, StatedLimits(authority=DSO, raw=None, limits=limits))
+
+
+async def test_the_tree_is_told_in_columns_depth_first_with_the_kind_of_reason(house: Wired, browser: Browser) -> None:
+    await say(house, stated(house, "f1", 90.0, (0, 600), kind=LimitKind.FALLBACK, node="site-01"))
+    await browser.login("olga")
+    shape = (await browser.get("/operator/tree")).json
+    values = (await browser.get("/operator/tree/values")).json
+    assert shape["ids"][0] == PORTFOLIO
+    assert shape["parents"][0] == -1
+    assert all(up < i for i, up in enumerate(shape["parents"])), "parents before children"
+    assert all(shape["levels"][i] == shape["levels"][up] + 1 for i, up in enumerate(shape["parents"]) if up >= 0)
+    at = shape["ids"].index("site-01")
+    assert (values["limit_kw"][at], values["bands"][at], values["whose"][at]) == (90.0, "fallback", DSO)
+    assert values["bands"][0] == "rating"
+    assert {len(column) for column in values.values()} == {len(shape["ids"])}
+    assert None in values["power_kw"], "unknown is not zero"
+
+
+async def test_a_node_in_time_shows_the_past_the_limits_ahead_and_who_says_nothing(
+    house: Wired, browser: Browser
+) -> None:
+    await house.services.signals.contact(GRID, DSO, is_lost=False)
+    await say(house, stated(house, "l1", 500.0, (60, 120)), stated(house, "l2", 400.0, (120, 180)))
+    await browser.login("olga")
+    columns = (await browser.get(f"/operator/series?node={PORTFOLIO}")).json
+    now = house.scene.clock.now().timestamp()
+    limit_at = dict(zip(columns["x"], columns["limit_kw"], strict=True))
+    fail_safe = house.services.fleet.view(TENANT).nodes[PORTFOLIO].fail_safe_import_kw
+    seen = [limit_at[now + 60 * minute] for minute in (30, 60, 115, 120, 180, 23 * 60)]
+    assert seen == [fail_safe, 500.0, 500.0, 400.0, fail_safe, fail_safe]
+    assert len({len(columns[name]) for name in ("x", "power_kw", "limit_kw", "plan_kw")}) == 1
+    assert max(columns["x"]) - min(columns["x"]) == pytest.approx(48 * 3600, abs=300)
+    page = await browser.get(f"/operator/ahead?node={PORTFOLIO}", **HTML)
+    assert f"fail-safe of {DSO}" in page.text
+    assert page.text.count("<tr>") == 1 + 4
+    assert (await browser.get("/operator/series?node=nowhere")).status == 404
+
+
+async def test_a_limit_is_tried_on_the_page_without_scripts_and_nothing_is_set(house: Wired, browser: Browser) -> None:
+    await browser.login("olga")
+    form = await browser.form("/operator", "/operator/limits")
+    form |= {"max_kw": "42", "minutes": "60", "reason": "works", "node_id": "site-01"}
+    page = await browser.post("/operator/limits/try", form, **HTML)
+    assert page.status == 200
+    assert "42.0 kW at site-01 by order of manual:olga (works)" in page.text
+    assert 'value="42"' in page.text, "what was typed is still there"
+    assert not house.scene.store.all(Limit, TENANT)
+    assert (await browser.post("/operator/limits/try", form | {"max_kw": "much"}, **HTML)).status == 400
+    assert (await browser.post("/operator/limits/try", form | {"minutes": "1e300"}, **HTML)).status == 400
+    assert (await browser.post("/operator/limits/try", form | {"csrf": "x"}, **HTML)).status == 403
+
+
+async def test_why_is_one_text_over_grpc_on_the_page_in_the_log_and_in_the_audit(
+    house: Wired, browser: Browser
+) -> None:
+    group = CapacityGroup(id=f"{DSO}:g", tenant=TENANT, authority=DSO, name="g", node=PORTFOLIO)
+    await house.scene.store.seed(TENANT, group)
+    await house.services.signals.contact(GRID, DSO, is_lost=False)
+    signals = house.services.signals
+    low = stated(house, "f1", 300.0, (0, 40), kind=LimitKind.FALLBACK)
+    cases = [
+        ("a gap", ()),
+        ("a phase", (stated(house, "l1", 500.0, (0, 20), phase_max_kw=(90.0, None, None)),)),
+        ("a fallback", (low,)),
+    ]
+    await browser.login("olga")
+    texts = []
+    for name, limits in cases:
+        if limits:
+            await say(house, *limits)
+        if name == "a fallback":
+            await signals.contact(GRID, DSO, is_lost=True)
+        with structlog.testing.capture_logs() as logs:
+            await signals.keep_up(TENANT)
+        async with house.listening() as address, connect(address, token=token_of(TENANT, "olga")) as gateway:
+            request = signals_service_pb2.ResolveLimitRequest(node_id=PORTFOLIO)
+            why = (await gateway.signals.ResolveLimit(request, timeout=5.0)).resolution.why
+        assert f"{why}; " in (await browser.get("/operator", **HTML)).text.replace("&#39;", "'")
+        assert [line["why"] for line in logs if line["event"] == "limit_binds"] == [why]
+        entries = [e for b in house.scene.store.applied for e in b.audit if e.action == "limit.binds"]
+        assert entries[-1].detail["why"] == why
+        texts.append(why)
+    assert "fail-safe of oscp:dso-1 (it says nothing for this time)" in texts[0]
+    assert ", L1 90.0 kW by order of oscp:dso-1" in texts[1]
+    assert "(forecast; its fallback: it cannot be reached)" in texts[2]
+
+
+def test_whoever_is_away_is_said_and_unknown_is_not_fine(house: Wired) -> None:
+    now = house.scene.clock.now()
+    partner = PartnerStanding(
+        authority="vtn:north",
+        state="registered",
+        ven_id="ven",
+        heard_at=now - timedelta(seconds=90),
+        lost_since=now - timedelta(seconds=30),
+        failures=2,
+        last_error="refused",
+        pending_reports=0,
+    )
+    stream = StreamState(
+        csms="csms-1",
+        charger_count=10,
+        is_connected=True,
+        unreachable_count=0,
+        lease=timedelta(seconds=120),
+        lease_until=now + timedelta(seconds=45),
+    )
+    box = AuthorityStanding(id="lpc:box", tenant=TENANT, nodes=("site-01",), is_lost=True, changed_at=now)
+    lines = [
+        operator_view.partner_contact(partner, now),
+        operator_view.stated_contact(box),
+        operator_view.stream_contact(stream, now),
+    ]
+    assert [line.is_away for line in lines] == [True, True, False]
+    assert lines[0].heard == "90 s ago"
+    assert lines[0].trouble == f"lost since {now - timedelta(seconds=30):%Y-%m-%d %H:%M:%S}Z; refused"
+    assert lines[2].lease == "120 s, the first ends in 45 s"
+    assert line_of(house, lines).endswith("all chargers follow; vtn:north, lpc:box are out of contact")
+
+
+def line_of(house: Wired, lines: list[operator_view.ContactLine]) -> str:
+    node = house.services.fleet.view(TENANT).nodes[PORTFOLIO]
+    return operator_view.headline(resolve(node, (), house.scene.clock.now()), None, 0, lines)
