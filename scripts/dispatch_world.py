@@ -188,6 +188,8 @@ class Platform:
         """It applies what it reads and does not say so."""
         self.left_s = 0.0
         """When its stream last ended, in elapsed seconds."""
+        self.came_s = 0.0
+        """When it last began."""
         self._token = ""
         self._applied = 0
         self._hands = hands
@@ -195,6 +197,7 @@ class Platform:
 
     async def connect(self, dispatcher: Dispatcher) -> None:
         """Open a stream with the resume token that it has."""
+        self.came_s = self._clock.elapsed_s
         self.link = await dispatcher.connect(self.principal, self.charger_ids, self._token)
 
     async def disconnect(self) -> None:
@@ -205,8 +208,8 @@ class Platform:
             await link.close()
 
     def forget(self) -> None:
-        """Lose the resume token, as a platform that is set up anew."""
-        self._token = ""
+        """Lose the resume token and what was applied, as a platform that is set up anew."""
+        self._token, self._applied = "", 0
 
     async def read(self) -> bool:
         """Apply and answer what waits; return whether there was anything."""

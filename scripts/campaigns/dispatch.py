@@ -270,9 +270,10 @@ class Life:
         if not self.is_up:
             return
         out_of_reach = self.out_of_reach()
-        is_wild = now_s >= hands.wild_since_s
         is_unseen = hands.is_silent | np.array([p.link is None for p in self.platforms])[self.platform_of]
-        is_new = is_wild & ((now_s < np.maximum(hands.wild_since_s, hands.car_since_s) + DETECTION_S) | is_unseen)
+        seen_s = np.array([p.came_s for p in self.platforms])[self.platform_of]
+        known_s = np.max([hands.wild_since_s, hands.car_since_s, seen_s], axis=0) + DETECTION_S
+        is_new = (now_s >= hands.wild_since_s) & ((now_s < known_s) | is_unseen)
         unknown = power * (is_new | self.is_under_way())
         totals = self.levels.totals
         drawn, fixed = totals(power), totals(np.where(out_of_reach, power, 0.0))

@@ -17,6 +17,7 @@ from gateway.domain.limits import Limit
 from gateway.observe import logger
 from gateway.services.plan_dispatch.caps import Margins, Orders, changing_by, read_caps, with_limit
 from gateway.services.plan_dispatch.charger_limits import within_charger_limits
+from gateway.services.plan_dispatch.compliance import ComplianceWatch
 from gateway.services.plan_dispatch.link import DispatchLink
 from gateway.services.plan_dispatch.phases import phase_bounds, phases_beside, pilots_of
 from gateway.services.plan_dispatch.picture import ControlPorts, Picture
@@ -71,6 +72,7 @@ class Control:
         self._clock_ahead_s: float | None = None
         self._tracking = TrackingError(settings.headroom_window.total_seconds())
         self._relief = CapRelief()
+        self._compliance = ComplianceWatch(tenant=tenant, ports=ports, store_patience_s=settings.store_patience_s)
         self._runs = RunTimes(0)
 
     async def load(self) -> None:
@@ -78,6 +80,7 @@ class Control:
         await self._ports.desk.load(self.tenant)
         await self.sender.load()
         await self.load_schedules()
+        await self._compliance.load()
 
     async def load_schedules(self) -> None:
         """Read the schedules of yesterday, today and tomorrow."""
@@ -103,6 +106,7 @@ class Control:
         latest = self.look() if self._is_big(picture) else picture
         if latest.view.tree is picture.view.tree:
             await self.sender.issue(latest, self._calmed(latest, target), self.links)
+            await self._compliance.watch(latest)
         return self._next_look(latest)
 
     async def _breathe(self, picture: Picture, real_seconds: float = 0.0) -> None:

@@ -13,7 +13,7 @@ from gateway.domain.dispatch import CommandRoster, DispatchBatch, DispatchState,
 from gateway.domain.errors import StorageUnavailable
 from gateway.domain.evidence import AuditEntry
 from gateway.domain.rosters import Rosters
-from gateway.observe import logger
+from gateway.observe import SETPOINT_CHANGES, SETPOINT_CHANGES_PER_HOUR, logger
 from gateway.ports import Batch, Put
 from gateway.services.plan_dispatch.link import DispatchLink
 from gateway.services.plan_dispatch.picture import ControlPorts, Picture
@@ -27,6 +27,7 @@ _log = logger("dispatch")
 _SAME_KW = 1e-6
 _MOST_UNSAVED = 1_000
 _MOST_CAUSES = 50
+_HOUR_S = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -56,6 +57,7 @@ class Sender:
         self._settings = settings
         self._sequences: dict[str, int] = {}
         self._rosters = Rosters(tenant)
+        self._churn = Churn()
         self._unsaved: deque[tuple[DispatchBatch, CommandRoster]] = deque(maxlen=_MOST_UNSAVED)
 
     async def load(self) -> None:
@@ -201,8 +203,29 @@ class Sender:
             limit_kw=out.limit_kw,
             fallback_kw=out.fallback_kw,
         )
+        self._churn.count(picture.book.limit_kw[out.index], out.limit_kw, picture)
         self._ports.desk.sent(self._tenant, sent)
         link.put(sent, out.row.cause)
+
+
+class Churn:
+    """How often set points change: what flickers wears relays and contactors."""
+
+    def __init__(self) -> None:
+        """Begin with a quiet hour."""
+        self._changes: deque[tuple[float, int]] = deque()
+        self._sum = 0
+
+    def count(self, before_kw: FloatArray, after_kw: FloatArray, picture: Picture) -> None:
+        """Count the set points of one message that differ from those before, and tell the rate of the last hour."""
+        for direction, changed in (("up", after_kw > before_kw + _SAME_KW), ("down", after_kw < before_kw - _SAME_KW)):
+            number = int(changed.sum())
+            SETPOINT_CHANGES.labels(direction=direction).inc(number)
+            self._changes.append((picture.now, number))
+            self._sum += number
+        while self._changes and self._changes[0][0] <= picture.now - _HOUR_S:
+            self._sum -= self._changes.popleft()[1]
+        SETPOINT_CHANGES_PER_HOUR.set(self._sum / max(int((picture.book.sequence > 0).sum()), 1))
 
 
 def _causes(picture: Picture, index: IndexArray) -> list[str]:
