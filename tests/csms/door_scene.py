@@ -179,8 +179,10 @@ async def ocpi_scene(
             if they_register:
                 async with running(door.run):
                     await cpo.register(f"{root}/versions")
+                    await until(lambda: door._delivery is not None, "the link")
                     yield OcpiScene(scene, door, cpo, cpo_url, root)
             else:
                 async with running(door.run):
-                    await until(lambda: door.registrar.current is not None, "registration")
+                    await until(lambda: door.standing().is_connected, "registration")
+                    await until(lambda: door._delivery is not None, "the link")
                     yield OcpiScene(scene, door, cpo, cpo_url, root)

@@ -410,6 +410,35 @@ async def test_registering_twice_and_leaving() -> None:
         assert ocpi.door.standing().state == "not registered"
 
 
+async def test_a_platform_that_left_holds_what_it_has_and_is_told_again_when_it_is_back() -> None:
+    async with ocpi_scene(they_register=True) as ocpi:
+        car = await told(ocpi)
+        credentials = f"{ocpi.root}/2.2.1/credentials"
+        assert (await ask("DELETE", credentials, inbound(ocpi)))[0] == 200
+        ocpi.cpo.partner, ocpi.cpo._inbound = None, TOKEN_A
+        assert ocpi.state("ch-1-0") is DispatchState.NONE
+        assert ocpi.counted_kw("ch-1-0") == 11.0
+        await ocpi.pass_time(30, step=10.0)
+        assert len(ocpi.profiles(car)) == 1, "nothing is sent to whom we do not know"
+        await ocpi.cpo.register(f"{ocpi.root}/versions")
+        await ocpi.steps_until(lambda: ocpi.state("ch-1-0") is ACCEPTED, "acceptance")
+
+
+async def test_another_version_is_agreed_with_the_token_of_the_old_one() -> None:
+    async with ocpi_scene() as ocpi:
+        former = ocpi.scene.store.all(OcpiRegistration, TENANT)[0]
+        await ocpi.scene.store.seed(TENANT, replace(former, version="2.3.0"))
+        registrar, shown = ocpi.door.registrar, ocpi.cpo._inbound
+        registrar.current = None
+        await registrar.load()
+        assert registrar.current is None, "agreed for another version"
+        await registrar.register()
+        row = ocpi.scene.store.all(OcpiRegistration, TENANT)[0]
+        assert registrar.current == row
+        assert (row.version, SEAL.open(row.outbound_sealed)) == ("2.2.1", ocpi.cpo._inbound)
+        assert ocpi.cpo._inbound != shown
+
+
 @pytest.mark.parametrize(
     "url", ["https://169.254.169.254/ocpi", "http://10.0.0.5/ocpi", "/ocpi/versions", "https://[fe80::1]/x"]
 )

@@ -36,12 +36,12 @@ from gateway.csms.delivery import Delivery, DoorPorts, Patience, Tally
 from gateway.csms.keeper import DispatchDoor, LinkKeeper
 from gateway.csms.listening import body_of
 from gateway.csms.orders import Order, Verdict, accepted, rejected, unknown
-from gateway.csms.standing import DoorStanding
 from gateway.domain.charging_profiles import Supply
 from gateway.domain.errors import InvalidInput, PeerUnavailable
 from gateway.domain.topology import Charger, EnforcementClass
 from gateway.json_guard import JsonPolicy, read_json
 from gateway.outbound import Call, PeerHttp
+from gateway.ports import DoorStanding
 from gateway.services.plan_dispatch import DispatchLink
 
 POLICY = JsonPolicy(max_bytes=1_000_000, max_depth=16, max_values=50_000)
@@ -341,7 +341,7 @@ class CitrineDoor:
             kind="citrineos",
             is_connected=is_connected,
             state="answers" if is_connected else "not heard yet" if self._heard_at is None else "does not answer",
-            enforcement=self._enforcement,
+            enforcement=self._enforcement.value,
             charger_count=len(self._chargers),
             reached_count=len(self._chargers) if is_connected else 0,
             heard_at=self._heard_at,

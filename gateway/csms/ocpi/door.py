@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from urllib.parse import quote, urlencode
 
 import numpy as np
+import numpy.typing as npt
 
 from gateway.csms.callbacks import Callbacks
 from gateway.csms.delivery import Delivery, DoorPorts, Patience, Tally
@@ -33,12 +34,12 @@ from gateway.csms.ocpi.registration import OcpiPeer, Registrar
 from gateway.csms.ocpi.sessions import FleetDoor, SessionBook
 from gateway.csms.ocpi.settings import OcpiSettings
 from gateway.csms.orders import Order, Verdict, Word, accepted, rejected, unknown
-from gateway.csms.standing import DoorStanding
 from gateway.domain.charging_profiles import Supply
 from gateway.domain.doors import OcpiRegistration
 from gateway.domain.errors import InvalidInput, PeerUnavailable, StorageUnavailable
 from gateway.domain.topology import Charger, EnforcementClass, Node
 from gateway.observe import logger
+from gateway.ports import DoorStanding
 from gateway.services.plan_dispatch import DispatchLink
 
 _log = logger("csms")
@@ -126,12 +127,27 @@ class OcpiDoor:
     def registered(self) -> None:
         """Take note that the platform has registered with us."""
         self._registered.set()
+        if self._link is not None and self._delivery is not None:
+            self._link.reach(self._running_positions(), is_reachable=True)
+
+    def _running_positions(self) -> npt.NDArray[np.int32]:
+        running = [i for charger, i in self._chargers.items() if self.sessions.running(charger) is not None]
+        return np.array(running, dtype=np.int32)
+
+    def unregistered(self) -> None:
+        """Take note that the platform took its registration back: nothing can be told any more, what it holds runs out."""
+        self._registered.clear()
+        if self._link is not None:
+            self._link.reach(np.arange(len(self._chargers), dtype=np.int32), is_reachable=False)
 
     def heard(self) -> None:
         """Take note that the platform said something."""
         self._heard_at = self._ports.clock.now()
 
     async def _serve(self, link: DispatchLink, chargers: Sequence[Charger]) -> None:
+        everybody = np.arange(len(chargers), dtype=np.int32)
+        link.reach(everybody, is_reachable=False)
+        self._link = link
         await self._registered.wait()
         self._chargers = {charger.id: position for position, charger in enumerate(chargers)}
         self._supplies = await self._read_supplies(chargers)
@@ -139,14 +155,12 @@ class OcpiDoor:
         await self._read_sessions()
         delivery = Delivery(self._ports, tuple(self._chargers), self, self._patience)
         await delivery.load()
-        out_of_reach = [i for charger, i in self._chargers.items() if self.sessions.running(charger) is None]
-        link.reach(np.arange(len(chargers), dtype=np.int32), is_reachable=True)
-        link.reach(np.array(out_of_reach, dtype=np.int32), is_reachable=False)
-        self._link, self._delivery = link, delivery
+        link.reach(self._running_positions(), is_reachable=True)
+        self._delivery = delivery
         try:
             await delivery.run(link)
         finally:
-            self._link = None
+            self._link = self._delivery = None
 
     async def _read_supplies(self, chargers: Sequence[Charger]) -> dict[str, Supply]:
         rows = await self._ports.store.find(Node, self._ports.principal.tenant, limit=_MOST_NODES)
@@ -186,7 +200,7 @@ class OcpiDoor:
                 page = await self._client.ask("GET", next_url)
                 await self._take_page(page.data)
                 next_url = page.next_url
-        except (OcpiRefused, PeerUnavailable, InvalidInput) as error:
+        except (OcpiRefused, PeerUnavailable, InvalidInput, StorageUnavailable) as error:
             self._last_error = str(error)
             _log.warning("sessions not read", csms=self._ports.csms, reason=str(error))
 
@@ -304,7 +318,7 @@ class OcpiDoor:
             kind=f"ocpi-{self._settings.version}",
             is_connected=is_registered and self._keeper.is_linked,
             state="registered" if is_registered else "not registered",
-            enforcement=self._enforcement,
+            enforcement=self._enforcement.value,
             charger_count=len(self._chargers),
             reached_count=sum(self.sessions.running(charger) is not None for charger in self._chargers),
             heard_at=self._heard_at,

@@ -155,6 +155,7 @@ class OcpiReceiver:
 
     async def _delete_credentials(self, _request: web.Request) -> object:
         await self._door.registrar.leave()
+        self._door.unregistered()
         return None
 
     # ---------------------------------------------------------------- sessions

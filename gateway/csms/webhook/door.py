@@ -17,13 +17,13 @@ from aiohttp import web
 from gateway.csms.delivery import DoorPorts, Tally
 from gateway.csms.keeper import DispatchDoor, LinkKeeper
 from gateway.csms.listening import body_of
-from gateway.csms.standing import DoorStanding
 from gateway.csms.webhook.messages import Ack, Limits, read_ack
 from gateway.csms.webhook.signing import Signer
 from gateway.domain.dispatch import DispatchState
 from gateway.domain.errors import InvalidInput, PeerUnavailable, Unauthenticated
 from gateway.domain.topology import Charger, EnforcementClass
 from gateway.outbound import Answer, Call, PeerHttp
+from gateway.ports import DoorStanding
 from gateway.services.plan_dispatch import DispatchLink, LinkBatch
 
 PositionArray = npt.NDArray[np.int32]
@@ -303,7 +303,7 @@ class WebhookDoor:
             kind="webhook",
             is_connected=is_connected,
             state="takes limits" if is_connected else "not heard yet" if self._heard_at is None else "takes no limits",
-            enforcement=self._enforcement,
+            enforcement=self._enforcement.value,
             charger_count=len(self._charger_ids),
             reached_count=len(self._charger_ids) if is_connected else 0,
             heard_at=self._heard_at,
