@@ -10,7 +10,7 @@ from gateway.domain.errors import InvalidInput
 from gateway.domain.evidence import AuditEntry, ChainedEntry, canonical_json, chain
 from gateway.ports import Batch, OutboxItem
 from gateway.storage.codec import instant_of, micros
-from gateway.storage.tables import Values, text
+from gateway.storage.rows import Values, text
 
 
 class Audit(SQLModel, table=True):

@@ -13,7 +13,8 @@ from gateway.domain.topology import Node
 from gateway.ports import OutboxItem, Stored
 from gateway.storage import codec
 from gateway.storage.ledger import AUDIT, OUTBOX, chained_entry, outbox_item
-from gateway.storage.tables import TableSpec, spec_of, text
+from gateway.storage.rows import TableSpec, text
+from gateway.storage.tables import spec_of
 from gateway.storage.transaction import many, one_of
 
 RecordT = TypeVar("RecordT")

@@ -30,7 +30,8 @@ from gateway.domain.errors import Conflict, InvalidInput, RequestReused
 from gateway.domain.evidence import GENESIS_HASH, AuditEntry
 from gateway.ports import Batch
 from gateway.storage.ledger import AUDIT, OUTBOX, REQUEST, link, outbox_values, plain_entry, request_values
-from gateway.storage.tables import TableSpec, Values, spec_of, text
+from gateway.storage.rows import TableSpec, Values, text
+from gateway.storage.tables import spec_of
 
 REQUEST_MEMORY = timedelta(hours=24)
 """How long a request id is honoured."""

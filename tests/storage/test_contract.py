@@ -12,8 +12,8 @@ from gateway.domain.limits import Limit
 from gateway.domain.sessions import Session, SessionState
 from gateway.domain.signals import GridEvent
 from gateway.ports import Batch, Change, Put, Store
+from gateway.storage.rows import RECORDS
 from gateway.storage.store import SqlStore
-from gateway.storage.tables import RECORDS
 from tests.storage.conftest import HandClock
 from tests.storage.records import EXAMPLES, T0, TENANT, bid, dispatch, entry, item, limit, prices, session
 

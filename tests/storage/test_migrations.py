@@ -165,7 +165,7 @@ from datetime import datetime, UTC
 from gateway.ports import Batch, Put
 from gateway.storage import migrate
 from gateway.storage.store import SqlStore
-from gateway.storage.tables import CompactRow, record
+from gateway.storage.rows import CompactRow, record
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tariff:

@@ -8,14 +8,15 @@ from gateway.domain.bids import Bid
 from gateway.domain.dispatch import DispatchBatch, DispatchOutcome
 from gateway.domain.errors import InvalidInput, StorageUnavailable
 from gateway.domain.evidence import verify_chain
+from gateway.domain.oscp import OscpMessage, OscpRequest, OscpSegment
 from gateway.domain.programs import PendingReport
 from gateway.domain.sessions import Session
 from gateway.domain.signals import RawSignal, SeenNonce
 from gateway.ports import Batch, Put, Stored
 from gateway.storage import retention
 from gateway.storage.retention import Retention
+from gateway.storage.rows import RECORDS
 from gateway.storage.store import SqlStore
-from gateway.storage.tables import RECORDS
 from tests.storage.conftest import HandClock
 from tests.storage.records import T0, TENANT, bid, dispatch, entry, item, nonce, outcome, raw_signal, session
 
@@ -122,6 +123,9 @@ def test_only_what_grows_without_being_evidence_may_expire() -> None:
         PendingReport,
         DispatchBatch,
         DispatchOutcome,
+        OscpMessage,
+        OscpRequest,
+        OscpSegment,
     }
 
 
