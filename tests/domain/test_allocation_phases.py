@@ -68,12 +68,14 @@ def make_case(seed: int, *, chargers: int, is_balanced: bool = False) -> Case:
         [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1 / 3, 1 / 3, 1 / 3), (0.5, 0.0, 0.5), (1, 1, 1), (1 / 3, 1 / 3, 1 / 3)]
     )
     used = np.array([1, 1, 1, 3, 2, 1, 3])
-    kind = generator.integers(0, len(kinds), chargers)
+    kind = generator.choice(generator.integers(0, len(kinds), int(generator.integers(1, 6))), chargers)
     low = SIX_A * used[kind]
     wish = np.where(generator.random(chargers) < 0.15, 0.0, low + generator.uniform(0.0, 12.0, chargers))
     size = max(1.0, float(wish.sum()))
     phase_caps = generator.uniform(0.0, 1.2, (count, 3)) * size * 0.3
     phase_caps[generator.random((count, 3)) < 0.2] = np.inf
+    if generator.random() < 0.3:
+        phase_caps[:] = phase_caps[:, :1]
     unbalance = np.where(generator.random(count) < 0.5, generator.uniform(0.0, 6.0, count), np.inf)
     demand = Demand(
         wanted_kw=wish,
@@ -106,7 +108,7 @@ def fill_progressively(case: Case, active: npt.NDArray[np.bool_]) -> FloatArray:
     return setpoints
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_powers_under_bounds_per_phase_are_those_of_progressive_filling(seed: int) -> None:
     case = make_case(seed, chargers=14)
@@ -301,6 +303,14 @@ def test_b27_to_b29_water_filling_on_one_phase(
 def test_an_unknown_phase_counts_on_every_phase() -> None:
     phases = PhaseBounds(share=np.ones((2, 3)), caps_kw=np.array([[10.0, 4.0, 10.0]]))
     assert allocate(one_node(2), np.array([1e9]), alike(2, min_kw=SIX_A), phases).sum() == pytest.approx(4.0)
+
+
+def test_rows_that_are_alike_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.domain.allocation.filling._MOST_ROUNDS", 3)
+    phases = PhaseBounds(share=np.ones((4, 3)), caps_kw=np.full((1, 3), 10.0))
+    demand = replace(alike(4, min_kw=SIX_A), wanted_kw=np.array([2.0, 7.4, 7.4, 7.4]))
+    power = allocate(one_node(4), np.array([1e9]), demand, phases)
+    assert power.tolist() == pytest.approx([2.0, 8.0 / 3, 8.0 / 3, 8.0 / 3])
 
 
 def test_reserved_power_is_taken_off_its_own_phases() -> None:

@@ -266,9 +266,41 @@ async def test_telemetry_is_taken_in_and_each_batch_acknowledged_once(house: Wir
     assert view.power_kw[at].tolist() == [7.0, 0.0, 9.0]
 
 
+async def test_phases_and_charge_are_taken_in_and_the_state_of_chargers_is_shown_with_what_is_wrong(
+    house: Wired, call: Caller
+) -> None:
+    async with call("csms") as gateway:
+        stream = gateway.fleet.StreamTelemetry()
+        phases = {
+            "phase_current_a": [30.4, 0.0, 0.0, *(float("nan"),) * 6],
+            "phase_voltage_v": [231.0, *(float("nan"),) * 2, 500.0, *(float("nan"),) * 5],
+            "state_of_charge": [float("nan"), 0.5, float("nan")],
+        }
+        await stream.write(telemetry(house, 1, charger_ids=house.chargers, **phases))
+        assert (await stream.read()).acknowledged_sequence == 1
+        everything = (await gateway.fleet.ListChargerStates(fleet_service_pb2.ListChargerStatesRequest())).states
+        wrong = (
+            await gateway.fleet.ListChargerStates(fleet_service_pb2.ListChargerStatesRequest(flagged_only=True))
+        ).states
+    state = {one.charger_id: one for one in everything}
+    assert len(state) == len(everything)
+    first, second, third = (state[charger] for charger in house.chargers)
+    assert (first.power_kw, len(first.phase_power_kw), list(first.flags)) == (7.0, 3, [])
+    assert first.voltage_v == pytest.approx(231.0)
+    assert second.state_of_charge == pytest.approx(0.5)
+    assert list(second.flags) == [fleet_service_pb2.DATA_FLAG_VOLTAGE_IMPLAUSIBLE]
+    assert not third.HasField("state_of_charge")
+    unknown = [one for one in wrong if list(one.flags) == [fleet_service_pb2.DATA_FLAG_UNKNOWN]]
+    assert {one.charger_id for one in wrong} == {second.charger_id, *(one.charger_id for one in unknown)}
+    assert all(not one.HasField("power_kw") and not one.phase_power_kw for one in unknown)
+
+
 @pytest.mark.parametrize(
     ("field", "changes"),
     [
+        ("phase_current_a", {"phase_current_a": [1.0, 2.0]}),
+        ("phase_voltage_v", {"phase_voltage_v": [230.0, 230.0, 230.0]}),
+        ("state_of_charge", {"state_of_charge": [0.5, 1.5, 0.5]}),
         ("charger_ids", {"charger_ids": []}),
         ("charger_ids[0]", {"charger_ids": ["of-nobody", "site-01/ev001", "site-01/ev002"]}),
         ("charger_index", {"charger_index": [0, 1, 3]}),

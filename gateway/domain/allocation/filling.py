@@ -4,8 +4,9 @@ A charger's level is its power above the minimum over its weight. Progressive fi
 full row (a node, or one phase of a node) or its own wish stops (Bertsekas and Gallager, Data Networks, 6.5.2). Here without its
 steps: the rows of one bound form a tree, so one pass bottom-up solves them exactly for given levels elsewhere. A car on several
 phases stands in several trees. Each round therefore brackets every level: from below by what each tree gives when the others give
-all they might, from above by what it gives when the others give the least they must. Where both agree the level is final; the
-smallest level that is not final agrees in every round, so that the rounds end. Totals alone need half a round.
+all they might, from above by what it gives when the others give the least they must. A level is final where both agree, and in a
+row that is full by what is sure already; the smallest level that is not final becomes so in every round, so that the rounds end.
+Totals alone need half a round.
 """
 
 import numpy as np
@@ -13,10 +14,12 @@ import numpy as np
 from gateway.domain.allocation.frames import Bounds, Frame, raise_up
 from gateway.domain.allocation.levels import BoolArray, FloatArray, IntArray
 
-_MOST_ROUNDS = 1000
+_MOST_ROUNDS = 100
 """Rounds end by themselves; this bounds them should rounding errors keep two brackets apart."""
 _SAME_LEVEL = 1e-12
 """Levels closer than this, relative to their size, are the same."""
+_SAME_LOAD = 1e-11
+"""A row is full when this share of its room is left."""
 
 
 def fill(frame: Frame, bounds: Bounds, weight: FloatArray, most: FloatArray) -> FloatArray:
@@ -48,6 +51,7 @@ def fill(frame: Frame, bounds: Bounds, weight: FloatArray, most: FloatArray) -> 
         room, sure = room[binds], final.take(place)
         upper = _levels_within(frame, slope, room, _but_own(ends, lower))
         goes_on = np.minimum(ends, upper.min(axis=0)) > sure + _SAME_LEVEL * (1.0 + sure)
+        goes_on &= ~_in_full_rows(frame, slope, room, sure)
         if not goes_on.any():
             break
         room = np.maximum(room - frame.totals(slope * (sure * ~goes_on)), 0.0)
@@ -60,6 +64,20 @@ def fill(frame: Frame, bounds: Bounds, weight: FloatArray, most: FloatArray) -> 
 def _part(values: FloatArray, rows: BoolArray, items: BoolArray) -> FloatArray:
     """Return some of the rows and items, shape (B, K)."""
     return values.compress(rows, axis=0).compress(items, axis=1)
+
+
+def _in_full_rows(frame: Frame, slope: FloatArray, room: FloatArray, level: FloatArray) -> BoolArray:
+    """Return which items stand in a row that is full at levels which all of them reach for sure, shape (K,): none can rise.
+
+    Rows that are alike (a car whose phase nobody knows stands in one on each) hold each other off the bracket from above.
+    """
+    is_full = np.zeros((len(room), room.shape[1] + 1), dtype=bool)
+    is_full[:, :-1] = frame.totals(slope * level) * (1.0 + _SAME_LOAD) + _SAME_LOAD >= room
+    met = np.zeros((len(room), len(frame.run_node)), dtype=bool)
+    for above in frame.levels.above:
+        met |= is_full.take(above.take(frame.run_node), axis=1)
+    stands: BoolArray = np.logical_or.reduce(frame.spread_runs(met) & (slope > 0.0), axis=0)
+    return stands
 
 
 def _but_own(ends: FloatArray, levels: FloatArray) -> FloatArray:

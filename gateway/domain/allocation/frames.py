@@ -4,11 +4,15 @@
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from gateway.domain.allocation.levels import BoolArray, FloatArray, IntArray, PhaseBounds, TreeLevels
 from gateway.domain.topology import PHASE_COUNT
+
+ValueT = TypeVar("ValueT", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +74,7 @@ class Frame:
         """Return for each item the value of the node it hangs on: shape (B, N) in, (B, K) out."""
         return self.spread_runs(per_node.take(self.run_node, axis=1))
 
-    def spread_runs(self, per_run: FloatArray) -> FloatArray:
+    def spread_runs(self, per_run: npt.NDArray[ValueT]) -> npt.NDArray[ValueT]:
         """Return for each item the value of its run: shape (B, R) in, (B, K) out."""
         return np.repeat(per_run, np.diff(np.append(self.run_start, len(self.items))), axis=1)
 

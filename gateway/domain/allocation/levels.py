@@ -119,3 +119,5 @@ class PhaseBounds:
     """Most that may flow on each phase of each node, shape (N, 3), infinite where nothing bounds it."""
     max_unbalance_kw: FloatArray | None = None
     """Most by which two phases of each node may differ, shape (N,), infinite without such a rule; None for nowhere."""
+    beside_kw: FloatArray | None = None
+    """What chargers draw beside the set points, shape (C,): it weighs on the unbalance only. None for nothing."""

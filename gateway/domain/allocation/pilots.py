@@ -99,10 +99,10 @@ def _balanced(
     levels: TreeLevels, phases: PhaseBounds, setpoints_kw: FloatArray, pilots: Pilots, priority: FloatArray
 ) -> FloatArray:
     """Lower set points in turn to the balance of phases and to steps; whoever is still uneven in the end pauses."""
-    nothing = np.zeros(len(setpoints_kw))
+    beside = np.zeros(len(setpoints_kw)) if phases.beside_kw is None else phases.beside_kw
     for _ in range(_MOST_PASSES):
         least, _unused = pilots.steps(setpoints_kw)
-        even = balance(levels, phases, least, nothing, np.minimum(least, _lowest_step(pilots)), priority)
+        even = balance(levels, phases, least, beside, np.minimum(least, _lowest_step(pilots)), priority)
         on_steps, _unused = pilots.steps(even)
         if (on_steps >= setpoints_kw - _SAME_A).all():
             return on_steps

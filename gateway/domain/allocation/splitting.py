@@ -162,14 +162,24 @@ def clip(
         setpoints_kw: Set points in force, shape (C,).
         min_kw: Least at which each charges, shape (C,).
         priority: Who goes on when not all can: higher first, shape (C,).
-        phases: Bounds per phase, reserved power already taken off; None without any. A greatest unbalance is not looked at: it is
-            kept by the allocation that follows.
+        phases: Bounds per phase, reserved power already taken off; None without any.
 
     Returns:
         New set points, shape (C,); the same array when nothing has to change.
     """
+    lowered = _within_caps(levels, Bounds.of(caps_kw, len(setpoints_kw), phases), setpoints_kw, min_kw, priority)
+    if phases is None or phases.max_unbalance_kw is None:
+        return lowered
+    beside = np.zeros(len(lowered)) if phases.beside_kw is None else phases.beside_kw
+    return balance(levels, phases, lowered, beside, min_kw, priority)
+
+
+def _within_caps(
+    levels: TreeLevels, all_bounds: Bounds, setpoints_kw: FloatArray, min_kw: FloatArray, priority: FloatArray
+) -> FloatArray:
+    """Return the set points lowered to the caps; the same array when nothing has to change."""
     frame = Frame.of(levels, setpoints_kw > 0.0)
-    bounds = Bounds.of(caps_kw, len(setpoints_kw), phases).within(frame)
+    bounds = all_bounds.within(frame)
     power = setpoints_kw.take(frame.items)
     drawn = frame.direct(bounds.share * power)
     over = (frame.lift(drawn) > bounds.room_kw + TOLERANCE_KW).any(axis=1)

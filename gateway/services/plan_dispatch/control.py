@@ -18,6 +18,7 @@ from gateway.observe import logger
 from gateway.services.plan_dispatch.caps import Margins, Orders, changing_by, read_caps, with_limit
 from gateway.services.plan_dispatch.charger_limits import within_charger_limits
 from gateway.services.plan_dispatch.compliance import ComplianceWatch
+from gateway.services.plan_dispatch.delays import Delays
 from gateway.services.plan_dispatch.link import DispatchLink
 from gateway.services.plan_dispatch.phases import phase_bounds, phases_beside, pilots_of
 from gateway.services.plan_dispatch.picture import ControlPorts, Picture
@@ -72,7 +73,13 @@ class Control:
         self._clock_ahead_s: float | None = None
         self._tracking = TrackingError(settings.headroom_window.total_seconds())
         self._relief = CapRelief()
+        self._delays = Delays(
+            tenant=tenant, store=ports.store, clock=ports.clock, ids=ports.ids, rules=settings.random_delay
+        )
         self._compliance = ComplianceWatch(tenant=tenant, ports=ports, store_patience_s=settings.store_patience_s)
+        self._delays = Delays(
+            tenant=tenant, store=ports.store, clock=ports.clock, ids=ports.ids, rules=settings.random_delay
+        )
         self._runs = RunTimes(0)
 
     async def load(self) -> None:
@@ -80,6 +87,7 @@ class Control:
         await self._ports.desk.load(self.tenant)
         await self.sender.load()
         await self.load_schedules()
+        await self._delays.load()
         await self._compliance.load()
 
     async def load_schedules(self) -> None:
@@ -196,7 +204,7 @@ class Control:
             self._clock_ahead_s = ahead_s
         if abs(step_s) > _CLOCK_STEP_S:
             _log.warning("the clock was set", tenant=self.tenant, seconds=round(step_s, 3))
-            for keeper in (self._ports.desk.book(self.tenant), self._calm, self._relief, self._runs):
+            for keeper in (self._ports.desk.book(self.tenant), self._calm, self._relief, self._runs, self._delays):
                 keeper.shift(step_s)
 
     def _follow_tree(self, view: FleetView) -> None:
@@ -288,6 +296,9 @@ class Control:
             restoring=is_relaxed & ~wants.must_run,
         )
         current = picture.in_force_kw
+        is_own = (has_just_arrived & (current <= 0.0)) | (wants.wanted_kw <= 0.0)
+        held = self._delays.held(view, self.schedules, self._ports.sources.limits(self.tenant), picture.at)
+        target = np.where(held & ~is_own, current, target)
         rules = self._settings.calm
         stepped = floor_to_quantum(self._calm.step(current, target, wants.min_kw, marks, rules=rules, now=now))
         return self._within_room(picture, stepped)
@@ -304,11 +315,25 @@ class Control:
         room = np.maximum(picture.caps.cap_kw + _SAME_KW - levels.totals(taken), 0.0)
         least = np.where(current <= 0.0, np.minimum(np.maximum(wants.min_kw - taken, 0.0), rise), 0.0)
         phases = phases_beside(picture.view, picture.caps.phase_cap_kw + _SAME_KW, taken)
-        rises = clip(levels, room, rise, min_kw=least, priority=picture.priority, phases=phases)
+        even = None if phases is None else replace(phases, max_unbalance_kw=None)
+        rises = clip(levels, room, rise, min_kw=least, priority=picture.priority, phases=even)
         granted = floor_to_quantum(taken + rises)
         reached = np.maximum(np.minimum(stepped, granted), current)
         can_charge = reached >= wants.min_kw
-        return np.where(stepped > current, np.where(can_charge, reached, current), stepped)
+        return self._evened(picture, np.where(stepped > current, np.where(can_charge, reached, current), stepped))
+
+    def _evened(self, picture: Picture, setpoints_kw: FloatArray) -> FloatArray:
+        """Return set points lowered where phases would differ by more than a node allows."""
+        phases = phase_bounds(picture.view, picture.caps.phase_cap_kw)
+        if phases is None or phases.max_unbalance_kw is None:
+            return setpoints_kw
+        loose = np.where(picture.is_loose, picture.counted_kw, 0.0)
+        ours = np.where(picture.is_loose, 0.0, setpoints_kw)
+        open_caps = np.full(len(picture.caps.cap_kw), np.inf)
+        bounds = replace(phases, caps_kw=np.full_like(phases.caps_kw, np.inf), beside_kw=loose)
+        wants = picture.wants
+        even = clip(picture.view.levels, open_caps, ours, min_kw=wants.min_kw, priority=picture.priority, phases=bounds)
+        return setpoints_kw if even is ours else np.where(picture.is_loose, setpoints_kw, floor_to_quantum(even))
 
     def _relaxed(self, picture: Picture) -> BoolArray:
         """Return which chargers hang below a node whose limit was relaxed lately, shape (C,): they are spread at random.
@@ -363,6 +388,4 @@ def _split(picture: Picture, aim_kw: FloatArray, demand: Demand) -> FloatArray:
         return target
     room = np.maximum(caps.cap_kw - view.levels.totals(demand.reserved_kw), 0.0)
     beside = phases_beside(view, caps.phase_cap_kw, demand.reserved_kw)
-    if beside is not None and phases is not None:
-        beside = replace(beside, max_unbalance_kw=phases.max_unbalance_kw)
-    return quantise(view.levels, room, target, pilots, demand.priority, beside or phases)
+    return quantise(view.levels, room, target, pilots, demand.priority, beside)

@@ -1,5 +1,7 @@
 """What bounds each phase, and what the chargers can be set to, in the words of the allocation."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -30,7 +32,7 @@ def phase_bounds(view: FleetView, phase_cap_kw: FloatArray) -> PhaseBounds | Non
 
 
 def phases_beside(view: FleetView, phase_cap_kw: FloatArray, taken_kw: FloatArray) -> PhaseBounds | None:
-    """Return the bounds per phase with what chargers take already taken off; the unbalance is not looked at.
+    """Return the bounds per phase with what chargers take already taken off; None where nothing is bounded per phase.
 
     Args:
         view: The fleet.
@@ -38,10 +40,13 @@ def phases_beside(view: FleetView, phase_cap_kw: FloatArray, taken_kw: FloatArra
         taken_kw: What each charger takes, shape (C,).
     """
     bounds = phase_bounds(view, phase_cap_kw)
-    if bounds is None or np.isinf(phase_cap_kw).all():
+    if bounds is None:
         return None
-    taken = [view.levels.totals(taken_kw * bounds.share[:, phase]) for phase in range(PHASE_COUNT)]
-    return PhaseBounds(share=bounds.share, caps_kw=np.maximum(phase_cap_kw - np.stack(taken, axis=1), 0.0))
+    left = phase_cap_kw
+    if np.isfinite(phase_cap_kw).any():
+        taken = [view.levels.totals(taken_kw * bounds.share[:, phase]) for phase in range(PHASE_COUNT)]
+        left = np.maximum(phase_cap_kw - np.stack(taken, axis=1), 0.0)
+    return replace(bounds, caps_kw=left, beside_kw=taken_kw)
 
 
 def pilots_of(view: FleetView, most_kw: FloatArray) -> Pilots | None:

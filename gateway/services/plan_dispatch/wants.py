@@ -2,7 +2,8 @@
 
 Laxity is the slack of a car in slots of 15 minutes: time until it leaves minus the time it needs at full rate. A car whose driver was
 promised energy must run, whatever the schedule says, but never beyond a limit, once little slack is left: one slot, and a quarter
-of the time it needs, because cars take less than their rate when they are nearly full.
+of the time it needs, because cars take less than their rate when they are nearly full. A driver who asked for a guarantee does not
+wait for a cheap or green hour, and one who asked for a boost runs now; limits hold for all of them.
 """
 
 from collections.abc import Callable
@@ -103,7 +104,8 @@ def read_wants(view: FleetView, leaves_at: FloatArray, believed_energy_kwh: floa
         now: Seconds of the clock.
     """
     is_said = ~np.isnan(view.energy_needed_kwh)
-    needed = np.where(is_said, view.energy_needed_kwh, believed_energy_kwh)
+    needed = np.where(is_said, view.energy_needed_kwh, _believed_kwh(view, believed_energy_kwh))
+    is_boosted, is_guaranteed = _wishes(view)
     # Only a driver who said how much and until when was promised anything; a belief alone never overrides a schedule.
     is_promised = is_said & ~np.isnan(view.expected_departure)
     left_kwh = np.where(view.has_session, np.maximum(needed - view.delivered_kwh, 0.0), 0.0)
@@ -119,8 +121,28 @@ def read_wants(view: FleetView, leaves_at: FloatArray, believed_energy_kwh: floa
         wanted_kw=wanted,
         min_kw=lowest,
         laxity=laxity,
-        must_run=wants & is_promised & (laxity < 1.0 + _TAPER_SHARE * slots_needed) & (left_kwh > _ENOUGH_KWH),
+        must_run=wants
+        & (
+            is_boosted
+            | (is_promised & (left_kwh > _ENOUGH_KWH) & (is_guaranteed | (laxity < 1.0 + _TAPER_SHARE * slots_needed)))
+        ),
     )
+
+
+def _believed_kwh(view: FleetView, believed_energy_kwh: float) -> FloatArray:
+    """Return what cars need whose drivers said nothing, shape (C,): what is missing in a battery that is known, else as believed."""
+    if view.data is None:
+        return np.full(len(view.max_kw), believed_energy_kwh)
+    missing = view.delivered_kwh + (1.0 - view.data.state_of_charge) * view.data.battery_kwh
+    return np.where(np.isnan(missing), believed_energy_kwh, missing)
+
+
+def _wishes(view: FleetView) -> tuple[BoolArray, BoolArray]:
+    """Return whose driver wants full power now and whose wants to be full in time whatever it costs, shape (C,) each."""
+    if view.data is None:
+        nobody = np.zeros(len(view.max_kw), dtype=bool)
+        return nobody, nobody
+    return view.data.is_boosted, view.data.is_guaranteed
 
 
 def promised_power_kw(view: FleetView, span: Interval, now: float) -> FloatArray:
