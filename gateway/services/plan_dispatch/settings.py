@@ -13,6 +13,7 @@ from gateway.domain.commands import CommandBook, FollowRules, Sent
 from gateway.domain.errors import InvalidInput
 from gateway.domain.fleet import FleetView
 from gateway.domain.limits import Limit
+from gateway.domain.random_delay import DelayRules
 from gateway.domain.timegrid import TimeGrid
 
 IndexArray = npt.NDArray[np.int64]
@@ -30,6 +31,8 @@ class DispatchSettings:
     lead: timedelta = timedelta(seconds=10)
     """A tighter limit is sent so long before it begins, so that cars have come down when it does."""
     calm: CalmRules = field(default_factory=CalmRules)
+    random_delay: DelayRules = field(default_factory=DelayRules)
+    """Where changes that schedules and events ask for begin at random times (regulation 11 in Great Britain)."""
     headroom: float = 0.05
     """Share of every limit and rating that is left free until it is known how exactly chargers follow."""
     least_headroom: float = 0.05
