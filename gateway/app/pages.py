@@ -67,6 +67,7 @@ def page_site(
         steering=services.steering,
         journal=ExchangeJournal() if journal is None else journal,
         health=AllPartners(rooms=(PartnerBook() if book is None else book, capacity)),
+        doors=world.doors,
         rereader=_rereading(settings, world),
         partners=(
             *(vtn.authority for vtn in partners),

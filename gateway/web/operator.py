@@ -16,6 +16,7 @@ from gateway.web.operator_time import find_node, stretch_lines
 from gateway.web.operator_tree import MANUAL, node_lines
 from gateway.web.operator_view import (
     ContactLine,
+    door_contact,
     event_lines,
     headline,
     partner_contact,
@@ -187,7 +188,10 @@ def _contacts(rooms: WebRooms, tenant: str, now: datetime) -> list[ContactLine]:
     partners = [partner_contact(one, now) for one in rooms.health.standings(tenant)]
     named = {line.who for line in partners}
     stated = [stated_contact(one) for one in rooms.signals.standings(tenant) if one.id not in named]
-    return [*partners, *stated, *(stream_contact(one, now) for one in rooms.dispatcher.streams(tenant))]
+    doors = {one.csms: one for one in rooms.doors.standings(tenant)}
+    streams = [stream_contact(one, now) for one in rooms.dispatcher.streams(tenant)]
+    platforms = [door_contact(line, doors[line.who], now) if line.who in doors else line for line in streams]
+    return [*partners, *stated, *platforms]
 
 
 def _is_ahead(limit: Limit, now: datetime) -> bool:

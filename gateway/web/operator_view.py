@@ -1,7 +1,7 @@
 """What the operator page shows, computed from rows: pure, without request or template."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -9,7 +9,7 @@ from gateway.domain.authorities import AuthorityStanding
 from gateway.domain.limits import Resolution
 from gateway.domain.signals import GridEvent
 from gateway.domain.topology import Node
-from gateway.ports import PartnerStanding
+from gateway.ports import DoorStanding, PartnerStanding
 from gateway.services.plan_dispatch import StreamState
 
 _MOST_EVENTS = 20
@@ -123,6 +123,27 @@ def stream_contact(stream: StreamState, now: datetime) -> ContactLine:
         lease=lease,
         trouble=unreachable if stream.unreachable_count else "",
         is_away=not stream.is_connected,
+    )
+
+
+def door_contact(line: ContactLine, door: DoorStanding, now: datetime) -> ContactLine:
+    """Return the line of a charging platform behind a door, with what only the door knows.
+
+    Args:
+        line: As its stream is (see `stream_contact`).
+        door: How the door stands.
+        now: Market time.
+    """
+    named = f"refused or unknown: {', '.join(door.troubled[:_MOST_NAMED])}" if door.troubled else ""
+    others = f" and {len(door.troubled) - _MOST_NAMED} more" if len(door.troubled) > _MOST_NAMED else ""
+    has_trouble = bool(door.troubled) or not door.is_connected
+    last_error = door.last_error if has_trouble else ""
+    return replace(
+        line,
+        state=f"{door.kind}: {door.state}; class {door.enforcement} at best",
+        heard=_ago(door.heard_at, now),
+        trouble="; ".join(part for part in (line.trouble, named + others, last_error) if part),
+        is_away=not door.is_connected,
     )
 
 

@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
 
 from gateway.domain.errors import PermissionRefused
-from gateway.ports import Clock, Ids, PartnerHealth, PartnerJournal, SignalRereader, Store
+from gateway.ports import Clock, DoorHealth, Ids, PartnerHealth, PartnerJournal, SignalRereader, Store
 from gateway.services.admit import Admission
 from gateway.services.decide_opt import OptDecider
 from gateway.services.declare_availability import AvailabilityDesk
@@ -59,6 +59,8 @@ class WebRooms:
     steering: SteeringDesk
     journal: PartnerJournal
     health: PartnerHealth
+    doors: DoorHealth
+    """Doors to charging platforms that do not open our stream."""
     rereader: SignalRereader
     partners: tuple[str, ...]
     """Grid partners of the tenant as configured, whether they were ever heard or not."""

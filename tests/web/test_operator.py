@@ -1,6 +1,7 @@
 """The operator's page without a browser: the tree and a node in time as columns, limits tried, and one sentence everywhere."""
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from gateway.domain.identity import system_principal
 from gateway.domain.limits import Binding, Direction, Limit, LimitKind, resolve
 from gateway.domain.timegrid import Interval
 from gateway.domain.topology import CapacityGroup
-from gateway.ports import PartnerStanding, StatedLimits
+from gateway.ports import DoorStanding, PartnerStanding, StatedLimits
 from gateway.services.plan_dispatch import StreamState
 from gateway.v1 import signals_service_pb2
 from gateway.web import operator_view
@@ -162,6 +163,69 @@ def test_whoever_is_away_is_said_and_unknown_is_not_fine(house: Wired) -> None:
     assert lines[0].trouble == f"lost since {now - timedelta(seconds=30):%Y-%m-%d %H:%M:%S}Z; refused"
     assert lines[2].lease == "120 s, the first ends in 45 s"
     assert line_of(house, lines).endswith("all chargers follow; vtn:north, lpc:box are out of contact")
+
+
+def test_a_platform_behind_a_door_says_how_the_door_stands() -> None:
+    now = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
+    line = operator_view.ContactLine(
+        who="cpo",
+        state="connected",
+        heard="",
+        lease="900 s",
+        trouble="3 of 4 chargers cannot be commanded",
+        is_away=False,
+    )
+    door = DoorStanding(
+        csms="cpo",
+        kind="ocpi-2.2.1",
+        is_connected=True,
+        state="registered",
+        enforcement="C",
+        charger_count=4,
+        reached_count=1,
+        heard_at=now - timedelta(seconds=7),
+        accepted=9,
+        rejected=1,
+        unknown=0,
+        delayed=0,
+        last_error="REJECTED",
+        troubled=("a", "b", "c", "d"),
+    )
+    shown = operator_view.door_contact(line, door, now)
+    assert (shown.who, shown.state) == ("cpo", "ocpi-2.2.1: registered; class C at best")
+    assert (shown.heard, shown.lease, shown.is_away) == ("7 s ago", "900 s", False)
+    assert shown.trouble == "3 of 4 chargers cannot be commanded; refused or unknown: a, b, c and 1 more; REJECTED"
+    calm = operator_view.door_contact(replace(line, trouble=""), replace(door, troubled=()), now)
+    assert calm.trouble == "", "an error of the past is none of now"
+    gone = operator_view.door_contact(line, replace(door, troubled=(), is_connected=False), now)
+    assert (gone.is_away, gone.trouble.endswith("REJECTED")) == (True, True)
+
+
+async def test_the_page_shows_doors_beside_streams(house: Wired, browser: Browser) -> None:
+    class Door:
+        def standing(self) -> DoorStanding:
+            return DoorStanding(
+                csms="csms-demo",
+                kind="webhook",
+                is_connected=False,
+                state="takes no limits",
+                enforcement="B",
+                charger_count=3,
+                reached_count=0,
+                heard_at=None,
+                accepted=0,
+                rejected=0,
+                unknown=0,
+                delayed=0,
+                last_error="no answer to POST (TimeoutError)",
+                troubled=(),
+            )
+
+    house.world.doors.add(TENANT, Door())
+    await browser.login("olga")
+    text = (await browser.get("/operator", **HTML)).text
+    assert "webhook: takes no limits; class B at best" in text
+    assert "no answer to POST (TimeoutError)" in text
 
 
 def line_of(house: Wired, lines: list[operator_view.ContactLine]) -> str:
