@@ -76,6 +76,19 @@ class DispatchTimes(Section):
     """Restores after an event are spread over so long."""
 
 
+class RandomDelaySettings(Section):
+    """Changes that schedules and demand response ask for begin at random times: regulation 11 of the British regulations of 2021."""
+
+    nodes: tuple[str, ...] = Field(min_length=1)
+    """Nodes below which it is obligatory."""
+    longest: float = Field(default=600.0, gt=0, le=1_800)
+    """Longest delay; 600 is what the regulation says, 1,800 what a charge point must be able to do."""
+    applied_by: tuple[str, ...] = ()
+    """Platforms and chargers that delay by themselves: nothing is added for them."""
+    response_authorities: tuple[str, ...] = ()
+    """Grid partners whose demand response is a response service, which is exempt."""
+
+
 class FeedSettings(Section):
     """A public place that publishes prices without a key; those of the same product as ENTSO-E's are its fallback."""
 
@@ -221,6 +234,8 @@ class Settings(BaseSettings):
     rpc: RpcSettings = RpcSettings()
     web: WebSettings = WebSettings()
     dispatch: DispatchTimes = DispatchTimes()
+    random_delay: RandomDelaySettings | None = None
+    """Left out, nothing is delayed."""
     vtn: tuple[VtnSettings, ...] = ()
     webhook: WebhookSettings | None = None
     """Where VTNs of OpenADR 3 notify us; without it they are only polled."""

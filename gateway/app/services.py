@@ -6,6 +6,7 @@ from datetime import datetime, time, timedelta
 
 from gateway.app.doors import best_classes
 from gateway.app.peers import PriceKey
+from gateway.app.random_delay import ChangeLatency, delay_rules
 from gateway.app.steering import ChargersBelow, steering_settings
 from gateway.csms.standing import DoorBook
 from gateway.domain.authorities import StatedRules
@@ -226,6 +227,7 @@ def _wire_control(settings: Settings, world: World) -> _Control:
         facts=dispatcher,
         change_opt=signals.change_opt,
         rules=opt_rules(settings),
+        latency=ChangeLatency(fleet.find_node, delay_rules(settings)),
         resource_nodes=_resource_nodes(settings),
     )
     fleet.on_change.append(dispatcher.wake)
@@ -379,6 +381,7 @@ def _dispatch_settings(settings: Settings) -> DispatchSettings:
         lead=seconds(max(10.0, times.tick)),
         calm=CalmRules(stability_s=times.stability, restore_spread_s=times.restore_spread),
         retry_after=seconds(max(30.0, times.lease / 3.0)),
+        random_delay=delay_rules(settings),
     )
 
 

@@ -16,7 +16,7 @@ our availability counts for events that are decided after it; an answer that was
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -26,6 +26,7 @@ from gateway.domain.errors import InvalidInput, NotFound, PreconditionFailed, St
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.limits import Direction, Limit, LimitKind
 from gateway.domain.programs import OptDecision, OptSchedule
+from gateway.domain.random_delay import mean_share
 from gateway.domain.signals import BINDING_INSTRUCTIONS, EventStatus, GridEvent, Instruction, OptType
 from gateway.domain.timegrid import Interval
 from gateway.observe import logger
@@ -67,6 +68,16 @@ class OptRules:
     """More opted-in events that start on one UTC day are answered optOut; None for no bound."""
     protects_guarantees: bool = True
     """Answer optOut when cars that must charge now need more than the event leaves."""
+
+
+ResponseLatency = Callable[[str, str, str], timedelta]
+"""How long a change takes until every charger follows, by tenant, authority and node."""
+
+
+def _at_once(tenant: str, authority: str, node_id: str) -> timedelta:
+    """Say that changes take no time."""
+    del tenant, authority, node_id
+    return timedelta(0)
 
 
 class FleetFacts(Protocol):
@@ -141,7 +152,7 @@ class _Remembered:
 class OptDecider:
     """The policy, and the door for people who decide otherwise."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # whom to ask, and what was agreed
         self,
         *,
         store: Store,
@@ -150,6 +161,7 @@ class OptDecider:
         change_opt: ChangeOpt,
         rules: Mapping[str, OptRules] | None = None,
         resource_nodes: Mapping[str, Mapping[str, str]] | None = None,
+        latency: ResponseLatency = _at_once,
     ) -> None:
         """Remember whom to ask.
 
@@ -160,6 +172,7 @@ class OptDecider:
             change_opt: Who writes a person's decision.
             rules: Agreements by authority, or by `{authority}:{program}` for one program of it; others have the default ones.
             resource_nodes: Our nodes by authority and by the name under which it knows them.
+            latency: How long changes that it wishes for take at a node until every charger follows.
         """
         self._store = store
         self._clock = clock
@@ -167,6 +180,7 @@ class OptDecider:
         self._change_opt = change_opt
         self._rules = {} if rules is None else dict(rules)
         self._resource_nodes = {} if resource_nodes is None else resource_nodes
+        self._latency = latency
         self._schedules: dict[str, list[OptSchedule]] = {}
         """By tenant: what was declared about our availability."""
         self._promises = _Promises()
@@ -291,6 +305,21 @@ class OptDecider:
             loose_kw = self._uncontrolled_kw(event, node)
             if loose_kw > allowed:
                 return f"{loose_kw:.1f} kW at {node} cannot be commanded now, the event leaves {allowed:.1f} kW"
+        return self._too_late(event)
+
+    def _too_late(self, event: GridEvent) -> str:
+        """Return why what an event wishes for comes too late; limits are kept at once, changes may be delayed at random."""
+        end = event.active.end
+        if end is None or not any(interval.instruction in _WISHES for interval in event.intervals):
+            return ""
+        lasts_s = (end - event.active.start).total_seconds()
+        for node in event.nodes:
+            latency_s = self._latency(event.tenant, event.authority, node).total_seconds()
+            if lasts_s < latency_s:
+                return (
+                    f"changes at {node} reach every charger within {latency_s / 60.0:.0f} min, the event lasts "
+                    f"{lasts_s / 60.0:.0f} min: {mean_share(lasts_s, latency_s):.0%} of it could be delivered"
+                )
         return ""
 
     def _promised_kw(self, event: GridEvent, node: str) -> float:
