@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from gateway.domain.errors import InvalidInput, PeerUnavailable
+from gateway.domain.errors import Conflict, InvalidInput, PeerUnavailable, Unavailable
 from gateway.domain.oscp import OscpMessage
 from gateway.observe import OSCP_MESSAGES, logger
 from gateway.oscp.names import HANDSHAKE_ACKNOWLEDGE, HANDSHAKE_ACKNOWLEDGMENT, REGISTER
@@ -69,7 +69,12 @@ class Outbox:
     async def run(self) -> None:
         """Send until cancelled."""
         while True:
-            await self.wake.wait(await self.send_due())
+            try:
+                next_look = await self.send_due()
+            except (Conflict, Unavailable) as error:
+                _log.warning("messages wait", authority=self._peer.link.id, reason=str(error))
+                next_look = self._around.clock.now() + PAUSES[0]
+            await self.wake.wait(next_look)
 
     async def send_due(self) -> datetime:
         """Send everything that is due and return when to look again."""

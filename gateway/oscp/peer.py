@@ -1,6 +1,7 @@
 """One partner: what its messages do. Whatever is acknowledged is on disk; what we say in return leaves afterwards, by the outbox."""
 
 import asyncio
+import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -94,7 +95,6 @@ class OscpPeer:
             where: dict[str, str | int] = {"authority": settings.authority, "is_open": True}
             self.chains.restore([one.record for one in await store.find(OscpSegment, settings.tenant, where)])
             await self._look()
-            await self._register_first()
 
     async def look(self) -> None:
         """See whether the partner has gone offline or a message has not become whole in time."""
@@ -102,6 +102,7 @@ class OscpPeer:
             await self._look()
 
     async def _look(self) -> None:
+        await self._register_first()
         now = self.around.clock.now()
         moved = links.looked_at(self.link, now)
         is_lost = links.is_lost(moved)
@@ -123,10 +124,10 @@ class OscpPeer:
             _log.warning("segments are missing", authority=self.link.id, requests=names)
 
     async def _register_first(self) -> None:
-        """Begin the exchange of tokens unless it was begun, done, or the one-time token is used up."""
+        """Begin the exchange of tokens unless it runs, is done, or the one-time token is used up; one given up begins anew."""
         link, now = self.link, self.around.clock.now()
         url = self.around.settings.url
-        if not url or link.token_sha256 or link.offered_sha256 or link.spent_sha256 == self._first_hash:
+        if not url or link.token_sha256 or link.spent_sha256 == self._first_hash or await self._open_messages():
             return
         token = new_token()
         seal = self.around.seal
@@ -284,9 +285,12 @@ class OscpPeer:
 
     async def _given_up(self, why: str, path: str) -> tuple[OscpMessage, ...]:
         """Return our open messages, all or of one kind, as given up."""
+        found = await self._open_messages()
+        return tuple(replace(one, is_open=False, outcome=why) for one in found if path in {"", one.path})
+
+    async def _open_messages(self) -> list[OscpMessage]:
         where: dict[str, str | int] = {"authority": self.link.id, "is_open": True}
-        rows = await self.around.store.find(OscpMessage, self.link.tenant, where)
-        return tuple(replace(row.record, is_open=False, outcome=why) for row in rows if path in {"", row.record.path})
+        return [row.record for row in await self.around.store.find(OscpMessage, self.link.tenant, where)]
 
     # ---------------------------------------------------------------- handshake and heartbeat
 
@@ -399,14 +403,15 @@ class OscpPeer:
 
     def _raw(self, inbound: Inbound, forecast: GroupCapacityForecast | None, now: datetime, cause: str) -> RawSignal:
         is_joined = inbound.segment is not None and forecast is not None
+        body = forecast.as_json().encode() if is_joined and forecast is not None else inbound.body
         return RawSignal(
             id=f"{self.link.id}:{cause}",
             tenant=self.link.tenant,
             authority=self.link.id,
             protocol=PROTOCOL,
             received_at=now,
-            sha256=token_hash(forecast.as_json()) if is_joined and forecast is not None else inbound.digest,
-            body=forecast.as_json().encode() if is_joined and forecast is not None else inbound.body,
+            sha256=hashlib.sha256(body).hexdigest(),
+            body=body,
         )
 
     # ---------------------------------------------------------------- keeping

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from gateway.domain.compliance import ComplianceShortfall
-from gateway.domain.errors import Conflict, Unavailable
+from gateway.domain.errors import VoltbridgeError
 from gateway.domain.limits import Direction, Limit, LimitKind
 from gateway.domain.oscp import OscpMessage, OscpRegister
 from gateway.domain.timegrid import Interval, TimeGrid
@@ -79,7 +79,7 @@ class Reports:
             while True:
                 try:
                     await self.look()
-                except (Conflict, Unavailable) as error:
+                except VoltbridgeError as error:
                     _log.warning("reports wait", authority=self._peer.link.id, reason=str(error))
                 await wake.wait(around.clock.now() + _LOOK)
 
@@ -99,7 +99,7 @@ class Reports:
     # ---------------------------------------------------------------- limits
 
     async def _tell_shortfalls(self, names: dict[str, str]) -> None:
-        """Say of each block that cannot be kept that it cannot, once, before the provider sees it at its meter."""
+        """Say of each block that cannot be kept that it cannot, once each time, before the provider sees it at its meter."""
         where: dict[str, str | int] = {"authority": self._peer.link.id, "is_open": True}
         rows = await self._around.store.find(ComplianceShortfall, self._peer.link.tenant, where)
         for row in rows:
@@ -112,15 +112,16 @@ class Reports:
     async def _tell_shortfall(self, shortfall: ComplianceShortfall, limit_id: str, block: Interval) -> None:
         now = self._around.clock.now()
         stored = await self._around.store.get(Limit, shortfall.tenant, limit_id)
-        if stored is None:
-            return
+        said_by = f"{self._peer.link.id}:"
+        if stored is None or not stored.record.cause.startswith(said_by):
+            return  # a stand-in of ours is no forecast of the provider
         cannot = block_of(shortfall.limit_kw, block, now + QUARTER_HOUR)
         body = GroupCapacityComplianceError(message=shortfall.reason, forecasted_blocks=(cannot,)).as_json()
         says = Says(
-            about=f"shortfall:{limit_id.partition(_CUT)[0]}",
+            about=f"shortfall:{limit_id.partition(_CUT)[0]}:{shortfall.raised_at:%Y%m%dT%H%M%S}",
             path=COMPLIANCE_ERROR,
             body=body,
-            answers=stored.record.cause.removeprefix(f"{self._peer.link.id}:"),
+            answers=stored.record.cause.removeprefix(said_by),
             kept_for=max(cannot.end_time - now, QUARTER_HOUR),
         )
         await self._say_once(says, now)

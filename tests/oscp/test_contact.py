@@ -256,6 +256,34 @@ async def test_a_full_disk_keeps_the_old_promise_and_a_loss_acts_all_the_same() 
     assert scene.link.state is LinkState.OFFLINE
 
 
+def test_a_full_disk_does_not_stop_the_watch() -> None:
+    seen: list[float] = []
+
+    def script(one: Scene) -> list[Step]:
+        async def fill() -> None:
+            one.store.is_down = True
+            one.unit.peer.changed()
+
+        async def look() -> None:
+            seen.append((await one.resolved()).kw)
+
+        return [
+            (1, one.register),
+            (2, one.handshake),
+            (3, lambda: one.beat(60)),
+            (4, lambda: one.forecast(block(50, 0, 600))),
+            (5, lambda: one.forecast(block(20, 0, 600), type="FALLBACK_CONSUMPTION")),
+            (6, lambda: one.call("handshake", {})),
+            (6.5, fill),
+            (62, look),
+            (64, look),
+        ]
+
+    scene = live(script, 70)
+    assert seen == [50.0, 20.0]
+    assert scene.unit.peer.link.state is LinkState.ONLINE  # what is not on disk is not so yet
+
+
 async def test_the_page_of_partners_sees_the_link_and_the_journal_what_was_said() -> None:
     scene = await Scene().online()
     [standing] = scene.room.standings(TENANT)

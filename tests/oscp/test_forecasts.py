@@ -181,6 +181,14 @@ async def test_o17_the_same_request_twice_is_answered_twice_and_acts_once() -> N
     assert len(await scene.store.find(RawSignal, TENANT)) == 1
 
 
+async def test_a_long_forecast_is_read_beside_the_loop_and_holds() -> None:
+    scene = await Scene().online()
+    blocks = [block(10 + number % 7, number, number + 1) for number in range(3_000)]
+    assert (await scene.forecast(*blocks)).status == 204
+    assert len(scene.desk.stated_by(TENANT, DSO)) == 3_000
+    assert (await scene.forecast(*blocks, block(5, 3_000, 3_001))).status == 400
+
+
 # ---------------------------------------------------------------- segments
 
 

@@ -1,11 +1,13 @@
 """Registration: tokens A, B and C, versions, addresses, leaving and coming back (cases o1 to o7, C1, C2, C5)."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
 from gateway.domain.limits import Limit
 from gateway.domain.oscp import LinkState, OscpLink, OscpMessage
+from gateway.domain.signals import RawSignal
 from gateway.oscp.names import PeerRole
 from gateway.outbound import AddressRules
 from gateway.sealing import token_hash
@@ -175,6 +177,14 @@ async def test_c5_the_same_register_twice_begins_one_exchange() -> None:
     assert len(scene.http.sent("register")) == 1
 
 
+async def test_c5_the_same_request_twice_at_once_has_one_effect() -> None:
+    scene = await Scene().online()
+    replies = await asyncio.gather(*(scene.forecast(block(50), request_id="f1") for _ in range(5)))
+    assert [reply.status for reply in replies] == [204] * 5
+    assert len(scene.desk.stated_by(TENANT, DSO)) == 1
+    assert len(await scene.store.find(RawSignal, TENANT)) == 1
+
+
 async def test_c5_a_request_id_with_another_content_is_refused() -> None:
     scene = await Scene().online()
     assert (await scene.forecast(block(50), request_id="f1")).status == 204
@@ -221,6 +231,16 @@ async def test_we_begin_where_the_settings_say_so_and_answer_no_answer() -> None
     assert shake.headers["Authorization"] == f"Token {'c' * 40}"
     assert (await scene.call("handshake_acknowledgment", {}, token=token_b)).status == 204
     assert scene.link.state is LinkState.HANDSHAKEN
+
+
+async def test_an_exchange_of_ours_that_was_given_up_begins_anew() -> None:
+    scene = await Scene(provider_settings(url=BASE)).begin()
+    scene.http.answers["register"] = [400]
+    await scene.flush()
+    await scene.unit.watch.look()
+    await scene.flush()
+    first, second = scene.http.bodies("register")
+    assert first["token"] != second["token"]
 
 
 async def test_a_restart_goes_on_where_the_link_was() -> None:
