@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.limits import LimitKind, Resolution, resolve
+from gateway.domain.limits import Limit, LimitKind, Resolution, resolve
+from gateway.services.gather_signals.replacing import rows_after
 from scripts import soak_runner
-from scripts.campaigns import limits
+from scripts.campaigns import limits, stated_limits
 from scripts.soak_runner import Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,18 +56,56 @@ def end_is_inside(node: Any, stack: Any, now: datetime, **options: Any) -> Resol
     return replace(resolve(node, stack, now, **options), kw=earlier.kw)
 
 
+def gap_is_open(node: Any, stack: Any, now: datetime, **options: Any) -> Resolution:
+    return resolve(node, stack, now, **{**options, "steady": frozenset()})
+
+
+def phases_are_forgotten(node: Any, stack: Any, now: datetime, **options: Any) -> Resolution:
+    return resolve(node, [replace(each, phase_max_kw=None) for each in stack], now, **options)
+
+
+def guarantee_is_forgotten(node: Any, stack: Any, now: datetime, **options: Any) -> Resolution:
+    return resolve(node, [replace(each, guaranteed_kw=0.0) for each in stack], now, **options)
+
+
 def change_comes_too_late(node: Any, stack: Any, now: datetime, **options: Any) -> Resolution:
     return replace(resolve(node, stack, now, **options), until=None)
 
 
 @pytest.mark.parametrize(
-    "broken", [zero_is_absent, fallback_is_forgotten, loss_opens, end_is_inside, change_comes_too_late]
+    "broken",
+    [
+        zero_is_absent,
+        fallback_is_forgotten,
+        loss_opens,
+        end_is_inside,
+        change_comes_too_late,
+        gap_is_open,
+        phases_are_forgotten,
+        guarantee_is_forgotten,
+    ],
 )
 def test_the_limits_campaign_sees_a_broken_fold(
     monkeypatch: pytest.MonkeyPatch, broken: Callable[..., Resolution]
 ) -> None:
     monkeypatch.setattr(limits, "resolve", broken)
     assert limits.run(1, after(50)).failures
+
+
+def tails_are_lost(known: Any, new: Any, withdrawn: Any, now: datetime) -> list[Limit]:
+    return [row for row in rows_after(known, new, withdrawn, now) if "#" not in row.id]
+
+
+def nothing_is_replaced(known: Any, new: Any, withdrawn: Any, now: datetime) -> list[Limit]:
+    return [*rows_after(known, [], withdrawn, now), *new]
+
+
+@pytest.mark.parametrize("broken", [tails_are_lost, nothing_is_replaced])
+def test_the_stated_limits_campaign_sees_a_broken_replacement(
+    monkeypatch: pytest.MonkeyPatch, broken: Callable[..., list[Limit]]
+) -> None:
+    monkeypatch.setattr(stated_limits, "rows_after", broken)
+    assert stated_limits.run(1, after(50)).failures
 
 
 def test_a_case_is_drawn_again_from_its_number() -> None:
