@@ -1,6 +1,6 @@
 """OSCP partners, made from settings: the room, the door on the page server, and what they may ask of the fleet."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -22,7 +22,6 @@ from gateway.oscp_settings import OscpDoorSettings, OscpSettings
 from gateway.outbound import AddressRules, ClientTls, PeerHttp
 from gateway.ports import PartnerHealth, PartnerStanding
 from gateway.sealing import Seal
-from gateway.services.track_fleet import FleetTracker
 from gateway.settings import Settings, read_secret, seconds
 
 DOOR_PATH = "/oscp"
@@ -35,15 +34,15 @@ class FleetFacts:
     """What OSCP partners may know of chargers (see `gateway.oscp.surroundings.GroupFacts`).
 
     Args:
-        fleet: Has the live arrays.
+        view_of: Returns the fleet of a tenant as it is known now.
     """
 
-    def __init__(self, fleet: FleetTracker) -> None:
-        self._fleet = fleet
+    def __init__(self, view_of: Callable[[str], FleetView]) -> None:
+        self._view_of = view_of
 
     def demand_kw(self, tenant: str, node: str) -> float | None:
         """Return what the cars below a node would draw if nothing limited them; None when there is no such node."""
-        view = self._fleet.view(tenant)
+        view = self._view_of(tenant)
         if node not in view.nodes:
             return None
         left = view.energy_needed_kwh - view.delivered_kwh
@@ -52,7 +51,7 @@ class FleetFacts:
 
     def assets(self, tenant: str, node: str) -> Sequence[AssetReading]:
         """Return the last measured power of each charger below a node; those that nobody measured are left out."""
-        view = self._fleet.view(tenant)
+        view = self._view_of(tenant)
         return _readings(view, node) if node in view.nodes else ()
 
 
@@ -97,7 +96,7 @@ def oscp_room(settings: Settings, world: World, services: Services, journal: Exc
             store=world.store,
             limit_desk=services.signals,
             usage_desk=services.reporter,
-            facts=FleetFacts(services.fleet),
+            facts=FleetFacts(services.fleet.view),
             clock=world.clock,
             ids=world.ids,
             principal=system_principal(entry.tenant, "oscp"),
