@@ -11,12 +11,23 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from decimal import Decimal
 
 from aiohttp import web
 
 from gateway.domain.timegrid import DeliveryDay
 from gateway.sandbox.clock import SandboxClock
+from gateway.sandbox.market_entsoe_xml import (
+    BALANCING_NS,
+    PUBLICATION_NS,
+    UNAUTHORIZED,
+    XML,
+    acknowledgement,
+    header,
+    no_data,
+    period,
+    points_of,
+    price_series,
+)
 from gateway.sandbox.market_recorded import MARKET_ZONE, DayValues, Recording
 
 AREA = "10YBE----------2"
@@ -25,10 +36,6 @@ IMBALANCE_FINAL_TIME = time(2, 0)
 _IMBALANCE_DELAY = timedelta(minutes=5)
 _QUARTER = timedelta(minutes=15)
 _YEAR = timedelta(days=366)
-_PUBLICATION_NS = "urn:iec62325.351:tc57wg16:451-3:publicationdocument:7:3"
-_BALANCING_NS = "urn:iec62325.351:tc57wg16:451-6:balancingdocument:4:1"
-_ACK_NS = "urn:iec62325.351:tc57wg16:451-1:acknowledgementdocument:7:0"
-_XML = '<?xml version="1.0" encoding="utf-8"?>\n'
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,8 +69,7 @@ class EntsoeDoor:
         params = {name[:1].lower() + name[1:]: value for name, value in request.query.items()}
         bearer = request.headers.get("Authorization", "")
         if self._token not in (params.get("securityToken"), bearer.removeprefix("Bearer ")):
-            page = "<html><head><title>Error</title></head><body>Unauthorized. Missing or invalid security token</body></html>"
-            return web.Response(status=401, text=page, content_type="text/html")
+            return web.Response(status=401, text=UNAUTHORIZED, content_type="text/html")
         kind = params.get("documentType")
         if kind not in {"A44", "A85"}:
             return self._acknowledge("The combination of parameters is not valid", status=400)
@@ -80,13 +86,13 @@ class EntsoeDoor:
             if now >= day.next(-1).at(PUBLICATION_TIME)
         ]
         if not days or offset != "0":
-            return self._acknowledge(_no_data("ENERGY_PRICES [12.1.D]", query))
+            return self._acknowledge(no_data("ENERGY_PRICES [12.1.D]", query.domain, query.start, query.end))
         parts = [
-            _XML,
-            f'<Publication_MarketDocument xmlns="{_PUBLICATION_NS}">',
-            _header("A44", now, days[0].day.grid().start, days[-1].day.grid().end),
+            XML,
+            f'<Publication_MarketDocument xmlns="{PUBLICATION_NS}">',
+            header("A44", now, days[0].day.grid().start, days[-1].day.grid().end),
         ]
-        parts.extend(_day_ahead_series(number, day) for number, day in enumerate(days, start=1))
+        parts.extend(_day_ahead_series(day) for day in days)
         parts.append("</Publication_MarketDocument>")
         return _labelled(web.Response(body="".join(parts).encode(), content_type="text/xml"), days)
 
@@ -105,7 +111,7 @@ class EntsoeDoor:
             name = f"{len(documents) + 1:03}-IMBALANCE_PRICES_R3_{day.day:%Y%m%d}.xml"
             documents.append((name, _imbalance_document(values, count, now, is_final=is_final).encode()))
         if not documents:
-            return self._acknowledge(_no_data("IMBALANCE_PRICES_R3 [17.1.G]", query))
+            return self._acknowledge(no_data("IMBALANCE_PRICES_R3 [17.1.G]", query.domain, query.start, query.end))
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, document in documents:
@@ -113,14 +119,8 @@ class EntsoeDoor:
         return _labelled(web.Response(body=buffer.getvalue(), content_type="application/zip"), labelled)
 
     def _acknowledge(self, text: str, status: int = 200) -> web.Response:
-        now = _instant(self._clock.now(), "%Y-%m-%dT%H:%M:%SZ")
-        body = (
-            f'{_XML}<Acknowledgement_MarketDocument xmlns="{_ACK_NS}"><mRID>sandbox</mRID>'
-            f"<createdDateTime>{now}</createdDateTime>"
-            f"<received_MarketDocument.createdDateTime>{now}</received_MarketDocument.createdDateTime>"
-            f"<Reason><code>999</code><text>{text}</text></Reason></Acknowledgement_MarketDocument>"
-        )
-        return web.Response(status=status, body=body.encode(), content_type="text/xml", charset="UTF-8")
+        body = acknowledgement(text, self._clock.now())
+        return web.Response(status=status, body=body, content_type="text/xml", charset="UTF-8")
 
 
 def _read_query(params: dict[str, str], domain: str) -> _Query | str:
@@ -139,37 +139,11 @@ def _read_query(params: dict[str, str], domain: str) -> _Query | str:
     return _Query(start=start, end=end, domain=AREA)
 
 
-def _no_data(item: str, query: _Query) -> str:
-    begin, end = (_instant(t, "%Y-%m-%dT%H:%M:%S.000Z") for t in (query.start, query.end))
-    return f"No matching data found for Data item {item} ({query.domain}) and interval {begin}/{end}."
-
-
-def _header(kind: str, now: datetime, start: datetime, end: datetime) -> str:
-    return (
-        f"<mRID>sandbox-{kind}</mRID><revisionNumber>1</revisionNumber><type>{kind}</type>"
-        '<sender_MarketParticipant.mRID codingScheme="A01">10X1001A1001A450</sender_MarketParticipant.mRID>'
-        f"<createdDateTime>{_instant(now, '%Y-%m-%dT%H:%M:%SZ')}</createdDateTime>"
-        f"<period.timeInterval><start>{_minute(start)}</start><end>{_minute(end)}</end></period.timeInterval>"
-    )
-
-
-def _day_ahead_series(number: int, day: DayValues) -> str:
+def _day_ahead_series(day: DayValues) -> str:
     """Return one day as a TimeSeries in curve A03; Belgium has one auction and therefore no sequence."""
     grid = day.day.grid()
-    points: list[str] = []
-    last: Decimal | None = None
-    for position, value in enumerate(day.values, start=1):
-        if value != last:
-            points.append(f"<Point><position>{position}</position><price.amount>{value:f}</price.amount></Point>")
-        last = value
-    return (
-        f"<TimeSeries><mRID>{number}</mRID><auction.type>A01</auction.type><businessType>A62</businessType>"
-        f'<in_Domain.mRID codingScheme="A01">{AREA}</in_Domain.mRID>'
-        f'<out_Domain.mRID codingScheme="A01">{AREA}</out_Domain.mRID>'
-        "<contract_MarketAgreement.type>A01</contract_MarketAgreement.type>"
-        "<currency_Unit.name>EUR</currency_Unit.name><price_Measure_Unit.name>MWH</price_Measure_Unit.name>"
-        f"<curveType>A03</curveType>{_period(grid.start, grid.end, points)}</TimeSeries>"
-    )
+    points = points_of(day.values, "price.amount", curve="A03")
+    return price_series(AREA, period(grid.start, grid.end, points), currency="EUR", curve="A03")
 
 
 def _imbalance_document(day: DayValues, count: int, now: datetime, *, is_final: bool) -> str:
@@ -186,20 +160,13 @@ def _imbalance_document(day: DayValues, count: int, now: datetime, *, is_final: 
         series.append(
             f"<TimeSeries><mRID>{number}</mRID><businessType>A19</businessType>"
             "<currency_Unit.name>EUR</currency_Unit.name><price_Measure_Unit.name>MWH</price_Measure_Unit.name>"
-            f"<curveType>A01</curveType>{_period(grid.start, end, points)}</TimeSeries>"
+            f"<curveType>A01</curveType>{period(grid.start, end, points)}</TimeSeries>"
         )
     status = "A02" if is_final else "A01"
     return (
-        f'{_XML}<Balancing_MarketDocument xmlns="{_BALANCING_NS}">{_header("A85", now, grid.start, end)}'
+        f'{XML}<Balancing_MarketDocument xmlns="{BALANCING_NS}">{header("A85", now, grid.start, end)}'
         f'<area_Domain.mRID codingScheme="A01">{AREA}</area_Domain.mRID>'
         f"<docStatus><value>{status}</value></docStatus>{''.join(series)}</Balancing_MarketDocument>"
-    )
-
-
-def _period(start: datetime, end: datetime, points: Sequence[str]) -> str:
-    return (
-        f"<Period><timeInterval><start>{_minute(start)}</start><end>{_minute(end)}</end></timeInterval>"
-        f"<resolution>PT15M</resolution>{''.join(points)}</Period>"
     )
 
 
@@ -208,11 +175,3 @@ def _labelled(response: web.Response, days: Sequence[DayValues]) -> web.Response
     if labels:
         response.headers["X-Stand-In"] = "; ".join(labels)[:1000]
     return response
-
-
-def _minute(instant: datetime) -> str:
-    return _instant(instant, "%Y-%m-%dT%H:%MZ")
-
-
-def _instant(instant: datetime, form: str) -> str:
-    return instant.astimezone(UTC).strftime(form)

@@ -11,9 +11,13 @@ GET    /control/requests  how often each door was asked, by method and path
 """
 
 import asyncio
+import gzip
+import io
 import socket
 import struct
+import zipfile
 from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -30,9 +34,17 @@ KINDS = (
     "hang-after-accept",
     "reset",
     "reset-after-accept",
+    "charset",
+    "slow",
+    "gzip",
+    "bomb-zip",
+    "bomb-xml",
 )
+"""Status codes and web pages; bodies cut short, charsets spelled out, drips, compression and bombs; silence and broken lines."""
 _LONGEST_HANG_S = 60.0
 _LOOK_S = 0.02
+_SLOW_PIECES = 10
+_BOMB_MEGABYTES = 100
 _PAGE = "<html><head><title>Maintenance</title></head><body>We will be back soon.</body></html>"
 
 
@@ -59,7 +71,9 @@ class Fault:
 class FaultSwitch:
     """The control door and the middleware that plays the faults."""
 
-    def __init__(self) -> None:
+    def __init__(self, doors: Sequence[str] = DOORS) -> None:
+        """Take the doors that faults may be asked for."""
+        self._doors = tuple(doors)
         self._faults: list[Fault] = []
         self._asked: Counter[str] = Counter()
 
@@ -93,8 +107,8 @@ class FaultSwitch:
             method=document.get("method"),
             path=str(document.get("path", "")),
         )
-        if fault.door not in DOORS or fault.kind not in KINDS or fault.count < 1:
-            return web.json_response({"doors": DOORS, "kinds": KINDS}, status=400)
+        if fault.door not in self._doors or fault.kind not in KINDS or fault.count < 1:
+            return web.json_response({"doors": self._doors, "kinds": KINDS}, status=400)
         self._faults.append(fault)
         return web.json_response({"waiting": len(self._faults)}, status=201)
 
@@ -118,10 +132,62 @@ async def _fail(kind: str, request: web.Request, handler: Handler) -> web.Stream
     if kind in {"hang", "reset"}:
         return await _vanish(request, hang=kind == "hang")
     response = await handler(request)
-    if kind == "truncated":
-        body = response.body if isinstance(response, web.Response) and isinstance(response.body, bytes) else b""
-        return web.Response(status=response.status, body=body[: len(body) // 2], content_type=response.content_type)
+    body = response.body if isinstance(response, web.Response) and isinstance(response.body, bytes) else b""
+    if kind in _BODIES:
+        return await _BODIES[kind](request, response, body)
     return await _vanish(request, hang=kind == "hang-after-accept")
+
+
+async def _truncated(_request: web.Request, response: web.StreamResponse, body: bytes) -> web.StreamResponse:
+    return web.Response(status=response.status, body=body[: len(body) // 2], content_type=response.content_type)
+
+
+async def _charset(_request: web.Request, response: web.StreamResponse, body: bytes) -> web.StreamResponse:
+    return web.Response(status=response.status, body=body, headers={"Content-Type": "text/xml;charset=UTF-8"})
+
+
+async def _slow(request: web.Request, response: web.StreamResponse, body: bytes) -> web.StreamResponse:
+    """Send the body in pieces with pauses; whoever reads until the end has all of it."""
+    found = web.StreamResponse(status=response.status, headers={"Content-Type": response.content_type})
+    await found.prepare(request)
+    piece = max(1, len(body) // _SLOW_PIECES)
+    for begin in range(0, len(body), piece):
+        await found.write(body[begin : begin + piece])
+        await asyncio.sleep(_LOOK_S)
+    return found
+
+
+async def _gzipped(_request: web.Request, response: web.StreamResponse, body: bytes) -> web.StreamResponse:
+    """Compress, whether the other side has asked for it or not."""
+    headers = {"Content-Type": response.content_type, "Content-Encoding": "gzip"}
+    return web.Response(status=response.status, body=gzip.compress(body), headers=headers)
+
+
+async def _bomb_zip(_request: web.Request, _response: web.StreamResponse, _body: bytes) -> web.StreamResponse:
+    """Send a small archive with a member of many megabytes of spaces."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("001-BOMB.xml", "w") as member:
+        for _ in range(_BOMB_MEGABYTES):
+            member.write(b" " * 1_000_000)
+    return web.Response(body=buffer.getvalue(), content_type="application/zip")
+
+
+async def _bomb_xml(_request: web.Request, _response: web.StreamResponse, _body: bytes) -> web.StreamResponse:
+    """Send entities that expand to a thousand million characters."""
+    entities = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 9))
+    text = f'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY e0 "0123456789">{entities}]><x>&e8;</x>'
+    return web.Response(text=text, content_type="text/xml")
+
+
+_BODIES: Mapping[str, Callable[[web.Request, web.StreamResponse, bytes], Awaitable[web.StreamResponse]]] = {
+    "truncated": _truncated,
+    "charset": _charset,
+    "slow": _slow,
+    "gzip": _gzipped,
+    "bomb-zip": _bomb_zip,
+    "bomb-xml": _bomb_xml,
+}
+"""What becomes of the body that would have been sent."""
 
 
 async def _vanish(request: web.Request, *, hang: bool) -> web.StreamResponse:
