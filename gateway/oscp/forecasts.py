@@ -10,6 +10,7 @@ A current becomes a power at the node's nominal voltage. A node of one phase has
 its total.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,10 +20,10 @@ from gateway.domain.timegrid import Interval
 from gateway.domain.topology import Node
 from gateway.oscp.names import CapacityUnit, ForecastType, Phase
 from gateway.oscp.wire import ForecastedBlock, GroupCapacityForecast
-from gateway.ports import Ids
 
 WATTS_PER_KW = 1_000.0
 _SECONDS_PER_HOUR = 3_600.0
+_Place = tuple[str, Direction, LimitKind, bool]
 _PHASES = {Phase.ONE: 0, Phase.TWO: 1, Phase.THREE: 2}
 _MEANING: dict[ForecastType, tuple[Direction, LimitKind]] = {
     ForecastType.CONSUMPTION: (Direction.IMPORT, LimitKind.LIMIT),
@@ -44,23 +45,23 @@ class Origin:
     known_at: datetime
 
 
-def limits_of(forecast: GroupCapacityForecast, node: Node, origin: Origin, ids: Ids) -> tuple[Limit, ...]:
+def limits_of(forecast: GroupCapacityForecast, node: Node, origin: Origin, names: Sequence[str]) -> tuple[Limit, ...]:
     """Return one limit per block, in order; of blocks of one message that overlap, both count.
 
     Args:
         forecast: What the partner said.
         node: The node that it calls by the group's name.
         origin: Whose word it is.
-        ids: Gives each limit an id.
+        names: Id of each limit, one per block.
     """
     direction, kind = _MEANING[forecast.type]
     binding = Binding.COMMITTED if kind is LimitKind.OPTIMUM else Binding.MANDATORY
     limits = []
-    for block in forecast.forecasted_blocks:
+    for name, block in zip(names, forecast.forecasted_blocks, strict=True):
         max_kw, phase_max_kw = powers_of(block, node, direction)
         limits.append(
             Limit(
-                id=ids.new("limit"),
+                id=name,
                 tenant=origin.tenant,
                 authority=origin.authority,
                 node=node.id,
@@ -119,31 +120,37 @@ def replaced(known: Sequence[Limit], new: Sequence[Limit]) -> tuple[str, ...]:
     The desk lets the newest word replace what has the same phases; a current and a power of ALL phases are not of that kind, though
     they say the same thing. Of one that is covered in part the rest of its time is kept with it: the smaller of both binds.
     """
-    spans = [limit for limit in new if _is_whole(limit)]
-    return tuple(
-        old.id
-        for old in known
-        if _is_whole(old) and any(_is_other_word(old, limit) and _covers(limit, old) for limit in spans)
-    )
+    covers = _covers(new)
+    return tuple(old.id for old in known if _is_whole(old) and _is_covered(old, covers.get(_other_place(old), [])))
+
+
+def _covers(new: Sequence[Limit]) -> dict[_Place, list[Interval]]:
+    """Return the time that new limits for all phases cover, merged and in order, by place."""
+    covers: dict[_Place, list[Interval]] = {}
+    for limit in sorted((one for one in new if _is_whole(one)), key=lambda one: one.interval.start):
+        spans = covers.setdefault((limit.node, limit.direction, limit.kind, limit.phase_max_kw is None), [])
+        last = spans[-1] if spans else None
+        if last is None or (last.end is not None and last.end < limit.interval.start):
+            spans.append(limit.interval)
+        elif last.end is not None and (limit.interval.end is None or limit.interval.end > last.end):
+            spans[-1] = Interval(start=last.start, end=limit.interval.end)
+    return covers
 
 
 def _is_whole(limit: Limit) -> bool:
     return limit.phase_max_kw is None or None not in limit.phase_max_kw
 
 
-def _is_other_word(old: Limit, new: Limit) -> bool:
-    is_same_place = (old.node, old.direction, old.kind) == (new.node, new.direction, new.kind)
-    return is_same_place and (old.phase_max_kw is None) != (new.phase_max_kw is None)
+def _other_place(limit: Limit) -> _Place:
+    return limit.node, limit.direction, limit.kind, limit.phase_max_kw is not None
 
 
-def _covers(new: Limit, old: Limit) -> bool:
-    if new.interval.end is None:
-        return new.interval.start <= old.interval.start
-    return (
-        new.interval.start <= old.interval.start
-        and old.interval.end is not None
-        and old.interval.end <= new.interval.end
-    )
+def _is_covered(limit: Limit, spans: Sequence[Interval]) -> bool:
+    place = bisect_right(spans, limit.interval.start, key=lambda span: span.start) - 1
+    if place < 0:
+        return False
+    end = spans[place].end
+    return end is None or (limit.interval.end is not None and limit.interval.end <= end)
 
 
 def block_of(power_kw: float, interval: Interval, end: datetime) -> ForecastedBlock:

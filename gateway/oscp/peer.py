@@ -3,12 +3,14 @@
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from gateway.domain.errors import NotFound, PermissionRefused, RequestReused, Unauthenticated
 from gateway.domain.evidence import AuditEntry
+from gateway.domain.limits import Limit
 from gateway.domain.oscp import OscpLink, OscpMessage, OscpRequest, OscpSegment
 from gateway.domain.signals import RawSignal
 from gateway.domain.topology import CapacityGroup, Node
@@ -45,6 +47,8 @@ REMEMBERED_FOR = timedelta(hours=24)
 """How long a request id is known."""
 _LONG_BODY = 32_768
 """Longer bodies are read in a thread, so that the loop goes on."""
+_MANY_BLOCKS = 200
+"""More are made limits of in a thread."""
 _log = logger("oscp")
 AdmitUrl = Callable[[str], Awaitable[None]]
 
@@ -359,8 +363,10 @@ class OscpPeer:
         around, now = self.around, self.around.clock.now()
         raw = self._raw(inbound, forecast, now, cause)
         origin = Origin(tenant=self.link.tenant, authority=self.link.id, cause=raw.id, known_at=now)
-        limits = limits_of(forecast, node, origin, around.ids)
         known = around.limit_desk.stated_by(self.link.tenant, self.link.id)
+        names = [around.ids.new("limit") for _ in forecast.forecasted_blocks]
+        read = partial(_read_limits, forecast, node, origin, names, known)
+        limits, gone = read() if len(names) <= _MANY_BLOCKS else await asyncio.to_thread(read)
         forwards = await forwards_of(around, forecast, group, now)
         rows = (self._remembered(inbound, now), *parts, *forwards)
         await around.limit_desk.state_limits(
@@ -369,7 +375,7 @@ class OscpPeer:
                 authority=self.link.id,
                 raw=raw,
                 limits=limits,
-                withdrawn=replaced(known, limits),
+                withdrawn=gone,
                 puts=tuple(Put(record=row) for row in rows),
             ),
         )
@@ -456,3 +462,10 @@ class OscpPeer:
         if len(body) > _LONG_BODY:
             return await asyncio.to_thread(read_message, model, body, zone)
         return read_message(model, body, zone)
+
+
+def _read_limits(
+    forecast: GroupCapacityForecast, node: Node, origin: Origin, names: Sequence[str], known: Sequence[Limit]
+) -> tuple[tuple[Limit, ...], tuple[str, ...]]:
+    limits = limits_of(forecast, node, origin, names)
+    return limits, replaced(known, limits)
