@@ -5,9 +5,9 @@ agreed with it decides what silence means:
 
 | word of the authority | it cannot be reached | it speaks, but has no limit for now |
 | --- | --- | --- |
-| unconditional, forecasts (a capacity provider) | fallback at once, else fail-safe | fallback, else fail-safe: a gap is never open |
-| unconditional, states what it wants (a steering box) | its limit to its end, then fallback, else fail-safe | nothing of it binds |
-| conditional (a charger's own limit) | nothing changes: its last word runs to its end | nothing of it binds |
+| unconditional forecasts (a capacity provider) | fallback at once, else fail-safe; never above its last limit | the same |
+| unconditional wishes (a steering box) | its limit to its end, then fallback, else fail-safe | nothing of it binds |
+| conditional wishes (a charger's own limit) | its last word runs to its end | nothing of it binds |
 """
 
 from dataclasses import dataclass

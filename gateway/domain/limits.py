@@ -8,7 +8,8 @@
 
 Per authority: the blocks of kind LIMIT that cover `now`; if none covers it, those of kind FALLBACK. An authority may be lost (out
 of contact) and may be steady (a forecast: it has a word for every instant); a lost steady one has both, so that its fallback
-applies at once and its last limit still runs to its end. Of one that is lost or steady and has neither, the node's fail-safe.
+applies at once, else the node's fail-safe, and its last limit still runs to its end. Of one that is lost or steady and has neither
+limit nor fallback, the fail-safe.
 Losing an authority therefore never opens a limit. Across authorities the minimum binds, for the total and for each phase. OPTIMUM
 is a wish inside the limits and never a limit. Zero is a limit; absent is not zero.
 """
@@ -217,7 +218,7 @@ def resolve(  # what a fold depends on
         lost: Authorities that are out of contact and unconditional; the node's fail-safe applies for one of them that left
             neither limit nor fallback.
         steady: Authorities that say a limit for every instant; the fail-safe applies for one of them that has neither now, and
-            when it is lost, too, its fallback applies at once.
+            when it is lost, too, its fallback, else the fail-safe, applies at once.
 
     Returns:
         The value in force, the binding limit, the shadowed ones and the next change.
@@ -226,7 +227,9 @@ def resolve(  # what a fold depends on
     mine = [lim for lim in limits if lim.node == node.id and lim.direction is direction]
     heard = {name: in_force(mine, name, now, falls_back=name in lost & steady) for name in _authorities(mine)}
     candidates = [lim for found in heard.values() for lim in found]
-    silent = sorted(name for name in lost | steady if not heard.get(name))
+    silent = sorted(
+        name for name in lost | steady if not _has_word(heard.get(name, ()), falls_back=name in lost & steady)
+    )
     ordered = sorted(candidates, key=lambda lim: (lim.bound_kw, lim.authority, lim.id))
     fail_safe_kw = node.fail_safe_import_kw if is_import else 0.0
     value, binding, authority, because = node.max_import_kw if is_import else node.max_export_kw, None, RATING, ""
@@ -283,6 +286,11 @@ def in_force(limits: Iterable[Limit], authority: str, now: datetime, *, falls_ba
     blocks = [lim for lim in covering if lim.kind is LimitKind.LIMIT]
     fallbacks = [lim for lim in covering if lim.kind is LimitKind.FALLBACK]
     return [*blocks, *fallbacks] if falls_back else blocks or fallbacks
+
+
+def _has_word(applying: Iterable[Limit], *, falls_back: bool) -> bool:
+    """Tell whether what applies of an authority stands in for its silence; a last limit does not where it must fall back."""
+    return any(not falls_back or limit.kind is LimitKind.FALLBACK for limit in applying)
 
 
 def _is_wish(limit: Limit) -> bool:

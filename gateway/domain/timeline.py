@@ -253,7 +253,7 @@ class _Fold:
         has_block[cell[is_block]] = True
         applies = is_block | ~has_block[cell] | self._falls_back[voice]
         has_word = np.zeros(offset[-1], dtype=bool)
-        has_word[cell[applies]] = True
+        has_word[cell[applies & ~(is_block & self._falls_back[voice])]] = True
         voices, at = _ranges(self._first[self._voice_node], counts)
         is_silent = self._must_speak[voices] & ~has_word
         silent = np.full(len(self.node), _NOBODY)

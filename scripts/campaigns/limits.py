@@ -132,7 +132,8 @@ def value_table(case: Case, direction: Direction) -> tuple[Table, Table]:
         uses_fallback = np.full(MINUTES, True) if falls_back else ~np.isfinite(block)
         ordered = np.where(uses_fallback, np.minimum(block, fallback), block)
         if authority in case.lost | case.steady:
-            ordered = np.where(np.isfinite(ordered), ordered, fail_safe_kw)
+            has_word = np.isfinite(fallback if falls_back else ordered)
+            ordered = np.where(has_word, ordered, np.minimum(ordered, fail_safe_kw))
         value = np.minimum(value, ordered)
         for phase in PHASES:
             bounds = [lowest(theirs, kind, phase) for kind in (LimitKind.LIMIT, LimitKind.FALLBACK)]

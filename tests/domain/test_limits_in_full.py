@@ -55,9 +55,13 @@ def test_o18_a_lost_forecaster_falls_back_at_once_and_its_last_limit_still_holds
     assert [resolve(NODE, lower, minutes(m), lost=DSO, steady=DSO).kw for m in (0, 60)] == [10.0, 20.0]
 
 
-def test_o19_a_lost_forecaster_without_fallback_leaves_the_fail_safe_once_its_limit_is_over() -> None:
+def test_o19_a_lost_forecaster_without_fallback_leaves_the_fail_safe_and_never_more_than_it_said() -> None:
     found = [resolve(NODE, [limit(50.0, 0, 60)], minutes(m), lost=DSO, steady=DSO) for m in (0, 60)]
-    assert [x.kw for x in found] == [50.0, 15.0]
+    assert [x.kw for x in found] == [15.0, 15.0]
+    lower = [resolve(NODE, [limit(5.0, 0, 60)], minutes(m), lost=DSO, steady=DSO) for m in (0, 60)]
+    assert [x.kw for x in lower] == [5.0, 15.0]
+    states_what_it_wants = [resolve(NODE, [limit(50.0, 0, 60)], minutes(m), lost=DSO) for m in (0, 60)]
+    assert [x.kw for x in states_what_it_wants] == [50.0, 15.0], "one that is no forecaster runs to its end"
     assert found[1].why() == (
         "15.0 kW at g1 by its fail-safe of oscp:dso (it cannot be reached and left no fallback) until further notice"
     )
