@@ -64,6 +64,10 @@ OPENADR3_CLIENT = Peer(
     interpreters=("3.12", "3.13"),
 )
 PYOSCP = Peer(name="pyoscp", title="pyoscp", requirement="pyoscp==0.1.0 python-dateutil==2.9.0.post0")
+EXTRAWEST_OCPI = Peer(
+    name="extrawest_ocpi", title="extrawest-ocpi", requirement="extrawest-ocpi==2025.7.16 uvicorn==0.54.0 httpx==0.24.1"
+)
+OCPI_TYPES = Peer(name="ocpi_types", title="ocpi-types", requirement="ocpi-types==0.3.0")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

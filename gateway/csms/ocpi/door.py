@@ -149,6 +149,7 @@ class OcpiDoor:
         link.reach(everybody, is_reachable=False)
         self._link = link
         await self._registered.wait()
+        await self._give_back(frozenset(charger.id for charger in chargers))
         self._chargers = {charger.id: position for position, charger in enumerate(chargers)}
         self._supplies = await self._read_supplies(chargers)
         await self.sessions.bind(chargers)
@@ -161,6 +162,17 @@ class OcpiDoor:
             await delivery.run(link)
         finally:
             self._link = self._delivery = None
+
+    async def _give_back(self, ours: frozenset[str]) -> None:
+        """Clear the profiles of sessions at chargers that are no longer ours to limit; what fails runs out by itself."""
+        for charger in [name for name in self._chargers if name not in ours]:
+            session = self.sessions.running(charger)
+            if session is None:
+                continue
+            try:
+                await self._exchange("DELETE", session, None)
+            except (PeerUnavailable, InvalidInput) as error:
+                _log.warning("profile not cleared", csms=self._ports.csms, charger=charger, reason=str(error))
 
     async def _read_supplies(self, chargers: Sequence[Charger]) -> dict[str, Supply]:
         rows = await self._ports.store.find(Node, self._ports.principal.tenant, limit=_MOST_NODES)

@@ -31,7 +31,7 @@ from gateway.csms.ocpi.models import (
     as_json,
     read_model,
 )
-from gateway.csms.ocpi.sessions import Key
+from gateway.csms.ocpi.sessions import Key, key_of
 from gateway.csms.ocpi.settings import OcpiSettings
 from gateway.domain.errors import (
     InvalidInput,
@@ -165,7 +165,7 @@ class OcpiReceiver:
 
     async def _put_session(self, request: web.Request) -> object:
         session = read_model(SessionObject, await _content(request))
-        if (session.country_code, session.party_id, session.id) != _key(request):
+        if key_of(session.country_code, session.party_id, session.id) != _key(request):
             raise InvalidInput("id", "must be the one of the address")
         await self._door.sessions.put(session)
         return None
@@ -204,7 +204,7 @@ async def _content(request: web.Request) -> Any:  # noqa: ANN401  # whatever the
 
 
 def _key(request: web.Request) -> Key:
-    return (request.match_info["country"], request.match_info["party"], request.match_info["session"])
+    return key_of(request.match_info["country"], request.match_info["party"], request.match_info["session"])
 
 
 def _codes(error: VoltbridgeError) -> tuple[int, int]:

@@ -211,8 +211,8 @@ class Registrar:
             version=settings.version,
             inbound_sha256=token_hash(inbound),
             outbound_sealed=self._peer.seal.close(theirs.token),
-            country_code=role.country_code,
-            party_id=role.party_id,
+            country_code=role.country_code.upper(),
+            party_id=role.party_id.upper(),
             endpoints=tuple((e.identifier, e.role, e.url.rstrip("/")) for e in endpoints),
             registered_at=ports.clock.now(),
         )

@@ -30,7 +30,7 @@ from gateway.domain.sessions import DriverGoal, Session, SessionState
 from gateway.domain.topology import Charger
 
 Key = tuple[str, str, str]
-"""Country code, party and id of a session."""
+"""Country code, party and id of a session, in upper case: OCPI's ids are case-insensitive (CiString)."""
 _MOST_SESSIONS = 50_000
 _SHORTEST_STEP_S = 5.0
 """Energy readings closer together say nothing about power."""
@@ -41,6 +41,11 @@ _GOALS = {
     ProfileType.FAST: DriverGoal.GUARANTEED,
 }
 _UNKNOWN = "unknown"
+
+
+def key_of(country_code: str, party_id: str, session_id: str) -> Key:
+    """Return the key of a session."""
+    return (country_code.upper(), party_id.upper(), session_id.upper())
 
 
 class FleetDoor(Protocol):
@@ -106,10 +111,13 @@ class SessionBook:
 
     def _remember(self, session: Session) -> None:
         """Know a session of an earlier run again; whatever the platform says about it is newer."""
-        key = self._key_of(session.id)
-        if key is None or key in self._held or session.charger not in self._chargers:
+        named = self._named(session.id)
+        if named is None or session.charger not in self._chargers:
             return
-        country, party, name = key
+        country, party, name = named
+        key = key_of(*named)
+        if key in self._held:
+            return
         self._held[key] = SessionObject(
             country_code=country,
             party_id=party,
@@ -133,7 +141,7 @@ class SessionBook:
 
     def charger_of(self, session_id: str) -> str | None:
         """Return the charger of a running session by its id."""
-        return next((charger for charger, key in self._at.items() if key[2] == session_id), None)
+        return next((charger for charger, key in self._at.items() if key[2] == session_id.upper()), None)
 
     def get(self, key: Key) -> SessionObject:
         """Return a session as it is held.
@@ -154,7 +162,7 @@ class SessionBook:
             InvalidInput: Its EVSE is not a charger of the platform.
             StorageUnavailable: Nothing was kept; the platform must not be answered.
         """
-        key: Key = (session.country_code, session.party_id, session.id)
+        key = key_of(session.country_code, session.party_id, session.id)
         known = self._held.get(key)
         if known is not None and session.last_updated < known.last_updated:
             return
@@ -178,7 +186,7 @@ class SessionBook:
             raise InvalidInput("last_updated", "is required")
         whole = merged(as_json(self.get(key)), changes)
         session = read_model(SessionObject, whole)
-        if (session.country_code, session.party_id, session.id) != key:
+        if key_of(session.country_code, session.party_id, session.id) != key:
             raise InvalidInput("id", "must not change")
         await self.put(session)
 
@@ -227,7 +235,8 @@ class SessionBook:
     def _uid_of(self, charger: str) -> str:
         return next((uid for uid, name in self._settings.charger_of.items() if name == charger), charger)
 
-    def _key_of(self, session_id: str) -> Key | None:
+    def _named(self, session_id: str) -> tuple[str, str, str] | None:
+        """Return country, party and id in the id of a session of an earlier run, as the platform wrote them."""
         csms, _, rest = session_id.partition(":")
         parts = rest.split("*", 2)
         return (parts[0], parts[1], parts[2]) if csms == self._ports.csms and len(parts) == 3 else None
@@ -249,7 +258,7 @@ class SessionBook:
         is_over = session.status is not SessionStatus.ACTIVE
         left_at = max(session.end_date_time or session.last_updated, session.start_date_time)
         return Session(
-            id=f"{self._ports.csms}:{'*'.join(key)}",
+            id=f"{self._ports.csms}:{session.country_code}*{session.party_id}*{session.id}",
             tenant=self._ports.principal.tenant,
             charger=charger.id,
             arrival=session.start_date_time,
