@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,8 +23,10 @@ from gateway.domain.section_14a import DeviceControl, Relays, guaranteed_kw
 from gateway.domain.steering import Limitation, LimitationRules, LimitWrite, SteeringState
 from gateway.domain.steering_orders import ExecutionProof, OrderKind, SteeringOrder, orders_of_audit
 from gateway.domain.topology import ConnectionPoint
+from gateway.ports import Batch, Put
 from gateway.services.steer_power import BoxView, SteeringBox, SteeringDesk, SteeringSettings
 from gateway.services.steer_power.proof import PROVED, ProofKeeper
+from gateway.storage.store import SqlStore
 from tests.fakes.clock import START
 from tests.services.scene import POINTS, TENANT, Scene, tree
 
@@ -438,7 +441,7 @@ async def test_rows_of_the_machine_say_what_memory_says() -> None:
 def keeper(house: House) -> ProofKeeper:
     tracker = house.scene.services.tracker
     return ProofKeeper(
-        store=house.scene.store,
+        store=house.scene._store_port,
         clock=house.scene.clock,
         ids=house.scene.ids,
         node_power=tracker.node_power,
@@ -510,3 +513,34 @@ async def test_a_proof_goes_on_after_a_restart_and_an_order_that_ended_meanwhile
     proofs = {one.id: one for one in house.scene.store.all(ExecutionProof, TENANT)}
     assert proofs[order.id].is_complete
     assert proofs[order.id].steps
+
+
+async def test_a_box_and_its_proofs_survive_on_a_database(tmp_path: Path) -> None:
+    house = House()
+    async with SqlStore.open(f"sqlite:///{tmp_path / 'rows.sqlite'}", house.scene.clock) as store:
+        await store.apply(Batch(tenant=TENANT, puts=tuple(Put(record=row) for row in tree())))
+        house.scene.go_to(store)
+        await house.scene.load()
+        house.desk = house._build()
+        await house.desk.load()
+        await house.beat()
+        order = await house.write(on(8.0, 3_600))
+        await values(house, 30.0, timedelta(hours=3), "v")
+        house.scene.clock.move(seconds=60)
+        house.scene.go_to(store)
+        await house.scene.load()
+        house.desk = house._build()
+        await house.desk.load()
+        view = house.desk.state(OPERATOR, "box-7").limitations[0]
+        assert (view.state, view.limit_kw, view.failsafe_kw) == (SteeringState.INIT, 8.0, 30.0)
+        assert view.until == START + timedelta(hours=1)
+        await keeper(house).keep_up(TENANT)
+        house.scene.clock.move(seconds=400)
+        await keeper(house).keep_up(TENANT)
+        found = {one.id: (one, proof) for one, proof in await house.desk.orders(OPERATOR, "box-7")}
+        ended, proof = found[order.id]
+        assert ended.end_reason == "the gateway was started anew"
+        assert proof is not None
+        assert proof.is_complete
+        told = orders_of_audit(chained.entry for chained in await store.audit_entries())
+        assert {one.id: one for one in told} == {name: one for name, (one, _) in found.items()}

@@ -7,22 +7,15 @@ from datetime import datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
-from gateway.domain.dispatch import CommandRoster, DispatchBatch, DispatchOutcome
 from gateway.domain.errors import Conflict, NotFound, Unavailable
 from gateway.domain.evidence import AuditEntry, canonical_json
 from gateway.domain.identity import system_principal
-from gateway.domain.steering_orders import (
-    ChargerStep,
-    ExecutionProof,
-    PowerSample,
-    SteeringOrder,
-    reached,
-    state_name,
-)
+from gateway.domain.steering_orders import ExecutionProof, PowerSample, SteeringOrder, reached
 from gateway.observe import logger
 from gateway.ports import Batch, Clock, Ids, Put, Store
 from gateway.services.steer_power.change import entry_of
 from gateway.services.steer_power.settings import SteeringSettings
+from gateway.services.steer_power.words import WordReader, Words
 
 _LOG = logger("steer_power")
 FloatArray = npt.NDArray[np.float64]
@@ -38,9 +31,6 @@ _BEFORE = timedelta(minutes=15)
 _FINE = timedelta(minutes=15)
 """Every measurement of so long after an order is kept, then one per `_COARSE`."""
 _COARSE = timedelta(minutes=15)
-_MOST_ROWS = 5_000
-_MOST_STEPS = 20_000
-"""Set points kept of one order."""
 
 
 class ProofKeeper:
@@ -90,8 +80,15 @@ class ProofKeeper:
             StorageUnavailable: What could not be written is looked at again.
         """
         now = self._clock.now()
-        for order, known in await self._unproved(tenant):
-            proof = await self._look(order, known, now)
+        unproved = await self._unproved(tenant)
+        if not unproved:
+            return
+        below = {order.node: self._chargers_below(tenant, order.node) for order, _ in unproved}
+        since = min(order.received_at if known is None else known.looked_until for order, known in unproved)
+        reader = WordReader(self._store, tenant, frozenset().union(*below.values()))
+        words = await reader.read(since - self._settings.proof_lingers)
+        for order, known in unproved:
+            proof = self._look(order, known, words, below[order.node], now)
             if proof != known:
                 await self._keep(order, proof)
 
@@ -114,7 +111,9 @@ class ProofKeeper:
                 orders[row.record.id] = row.record
         return [(order, proofs.get(order.id)) for order in sorted(orders.values(), key=lambda one: one.received_at)]
 
-    async def _look(self, order: SteeringOrder, known: ExecutionProof | None, now: datetime) -> ExecutionProof:
+    def _look(
+        self, order: SteeringOrder, known: ExecutionProof | None, words: Words, below: frozenset[str], now: datetime
+    ) -> ExecutionProof:
         start = order.received_at
         end = now if order.ended_at is None else order.ended_at
         times, power_kw = self._measured(order, start - _BEFORE)
@@ -129,8 +128,7 @@ class ProofKeeper:
                 power_before_kw=before[-1] if before else None,
                 looked_until=start,
             )
-        steps = await self._steps(order, proof, end)
-        steps = await self._with_states(order, steps, proof.looked_until - self._settings.proof_lingers)
+        steps = words.told_of(words.steps_of(proof, below, end))
         samples = _thinned(proof.samples, times, power_kw, start, end)
         is_over = order.ended_at is not None and now >= order.ended_at + self._settings.proof_lingers
         looked_until = max(proof.looked_until, min(now, end))
@@ -144,52 +142,6 @@ class ProofKeeper:
             return self._node_power(order.tenant, order.node, since)
         except NotFound:
             return (), np.zeros(0)
-
-    async def _steps(self, order: SteeringOrder, proof: ExecutionProof, end: datetime) -> tuple[ChargerStep, ...]:
-        """Return the changes of set points since the order, those that are known first."""
-        below = self._chargers_below(order.tenant, order.node)
-        steps = list(proof.steps)
-        last = {step.charger: step.set_kw for step in steps}
-        seen = {(step.charger, step.set_at) for step in steps}
-        rows = await self._store.find(
-            DispatchBatch, order.tenant, since=proof.looked_until, until=end, limit=_MOST_ROWS
-        )
-        rosters = await self._rosters(order.tenant, [row.record.roster for row in rows])
-        for batch in (row.record for row in rows):
-            for charger, kw in zip(batch.chargers(rosters), batch.limits_kw.tolist(), strict=False):
-                is_known = last.get(charger) == kw or (charger, batch.issued_at) in seen
-                if charger in below and not is_known and len(steps) < _MOST_STEPS:
-                    steps.append(ChargerStep(charger=charger, set_kw=kw, set_at=batch.issued_at))
-                    last[charger] = kw
-        return tuple(steps)
-
-    async def _with_states(
-        self, order: SteeringOrder, steps: tuple[ChargerStep, ...], since: datetime
-    ) -> tuple[ChargerStep, ...]:
-        """Return the steps with the newest state that was told of each."""
-        if not steps:
-            return steps
-        rows = await self._store.find(DispatchOutcome, order.tenant, since=since, limit=_MOST_ROWS)
-        rosters = await self._rosters(order.tenant, [row.record.roster for row in rows])
-        places: dict[str, list[int]] = {}
-        for i, step in enumerate(steps):
-            places.setdefault(step.charger, []).append(i)
-        told = list(steps)
-        for outcome in (row.record for row in rows):
-            for charger, state in zip(outcome.chargers(rosters), outcome.all_states.tolist(), strict=False):
-                # It is about the newest set point of that time: those before it were superseded.
-                meant = [i for i in places.get(charger, ()) if told[i].set_at <= outcome.at][-1:]
-                for i in meant:
-                    told[i] = replace(told[i], state=state_name(state), state_at=outcome.at)
-        return tuple(told)
-
-    async def _rosters(self, tenant: str, names: Sequence[str]) -> dict[str, CommandRoster]:
-        found = {}
-        for name in {name for name in names if name}:
-            row = await self._store.get(CommandRoster, tenant, name)
-            if row is not None:
-                found[name] = row.record
-        return found
 
     async def _keep(self, order: SteeringOrder, proof: ExecutionProof) -> None:
         audit: tuple[AuditEntry, ...] = ()
