@@ -44,7 +44,7 @@ KINDS = (
 _LONGEST_HANG_S = 60.0
 _LOOK_S = 0.02
 _SLOW_PIECES = 10
-_BOMB_MEGABYTES = 100
+_BOMB_MEGABYTES = 20
 _PAGE = "<html><head><title>Maintenance</title></head><body>We will be back soon.</body></html>"
 
 
