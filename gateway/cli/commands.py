@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from gateway.cli import audit, demo, inventory, market, openadr, serve
+from gateway.cli import audit, csms, demo, inventory, market, openadr, serve
 from gateway.domain.errors import VoltbridgeError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 app.command("import")(inventory.import_inventory)
 app.add_typer(audit.app, name="audit")
+app.add_typer(csms.app, name="csms")
 app.add_typer(market.app, name="market")
 app.add_typer(inventory.accounts, name="account")
 app.add_typer(openadr.app, name="openadr")

@@ -37,6 +37,10 @@ class Socket(Protocol):
         """Return the next frame."""
         ...
 
+    async def close(self) -> None:
+        """End the connection in order."""
+        ...
+
 
 class CallRefused(VoltbridgeError):
     """The charger answered a call with CALLERROR."""
@@ -88,6 +92,10 @@ class Conversation:
             for waiting in self._waiting.values():
                 if not waiting.done():
                     waiting.set_exception(NoAnswer("the connection ended before the charger answered"))
+
+    async def close(self) -> None:
+        """End the connection."""
+        await self._socket.close()
 
     async def call(self, action: str, payload: Payload) -> Payload:
         """Call the charger and return its answer.

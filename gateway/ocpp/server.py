@@ -4,6 +4,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from typing import Protocol
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
@@ -14,9 +15,9 @@ from gateway.ocpp.admission import identity_of, is_admitted, server_context
 from gateway.ocpp.conversation import Conversation
 from gateway.ocpp.dialect_2 import Dialect2
 from gateway.ocpp.dialect_16 import Dialect16
-from gateway.ocpp.settings import CsmsSettings
-from gateway.ocpp.station import Station
+from gateway.ocpp.settings import CsmsSettings, StationSettings
 from gateway.ocpp.surroundings import Clock
+from gateway.ocpp.words import Dialect, StationEvents
 
 _LOG = logging.getLogger(__name__)
 SUBPROTOCOLS = {"ocpp2.1": "2.1", "ocpp2.0.1": "2.0.1", "ocpp1.6": "1.6"}
@@ -26,10 +27,28 @@ _QUIET = logging.getLogger("gateway.ocpp.websocket")
 _QUIET.setLevel(logging.CRITICAL + 1)  # it writes frames and headers, which may name drivers and hold passwords
 
 
+class Guest(StationEvents, Protocol):
+    """A station that may connect."""
+
+    @property
+    def settings(self) -> StationSettings:
+        """Return its settings."""
+        ...
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether it is let in now."""
+        ...
+
+    async def converse(self, conversation: Conversation, dialect: Dialect) -> None:
+        """Serve one connection until it ends."""
+        ...
+
+
 class ChargerServer:
     """Serves the stations of the settings."""
 
-    def __init__(self, settings: CsmsSettings, stations: Mapping[str, Station], clock: Clock) -> None:
+    def __init__(self, settings: CsmsSettings, stations: Mapping[str, Guest], clock: Clock) -> None:
         """Remember who may connect.
 
         Args:
@@ -73,6 +92,8 @@ class ChargerServer:
             _LOG.warning("a station was not admitted")
             challenge = Headers({"WWW-Authenticate": 'Basic realm="OCPP"', "Content-Length": "0"})
             return Response(HTTPStatus.UNAUTHORIZED, "Unauthorized", challenge)
+        if station is not None and not station.is_open:
+            return Response(HTTPStatus.SERVICE_UNAVAILABLE, "Service Unavailable", Headers({"Content-Length": "0"}))
         offered = ",".join(request.headers.get_all("Sec-WebSocket-Protocol")).replace(" ", "").split(",")
         if not set(offered) & SUBPROTOCOLS.keys():
             return Response(HTTPStatus.BAD_REQUEST, "Bad Request", Headers({"Content-Length": "0"}))

@@ -21,6 +21,7 @@ from gateway.ocpp.journal import ConnectorRecord, Journal, NoticeRecord, Transac
 from gateway.ocpp.layers import Command
 from gateway.ocpp.settings import StationSettings, TimeSettings
 from gateway.ocpp.surroundings import Clock
+from gateway.ocpp.waiting import first_of
 from gateway.ocpp.words import (
     WHOLE_STATION,
     Answer,
@@ -91,7 +92,7 @@ class Station(StationEvents):
             journal: Where records are.
             report: Who is told.
         """
-        self.settings = settings
+        self._settings = settings
         self.record = journal.station(settings.identity)
         records = self.record.connectors
         self.connectors = {
@@ -104,6 +105,16 @@ class Station(StationEvents):
         self._report = report
         self._link: _Link | None = None
         self._trials = {number: _Trial() for number in self.connectors}
+
+    @property
+    def settings(self) -> StationSettings:
+        """Its settings."""
+        return self._settings
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may connect: always."""
+        return True
 
     @property
     def is_connected(self) -> bool:
@@ -254,7 +265,7 @@ class Station(StationEvents):
 
     async def _tend(self, link: _Link) -> None:
         """Keep the profiles of one connection where they shall be."""
-        await _first_of(self._clock, link.has_booted, self._clock.now() + timedelta(seconds=self._times.boot_wait))
+        await first_of(self._clock, link.has_booted, self._clock.now() + timedelta(seconds=self._times.boot_wait))
         while True:
             link.wake.clear()
             if link.is_reset:
@@ -263,7 +274,7 @@ class Station(StationEvents):
                 await self._settle(link, connector)
             while link.to_ask:
                 await link.dialect.ask_announced(link.to_ask.pop())
-            await _first_of(self._clock, link.wake, self._due(link))
+            await first_of(self._clock, link.wake, self._due(link))
 
     async def _learn(self, link: _Link) -> None:
         """Ask what the charger can do; trust nothing that it may still hold."""
@@ -344,17 +355,3 @@ class Station(StationEvents):
 
 class _UnknownConnector(VoltbridgeError):
     reason = "NOT_FOUND"
-
-
-async def _first_of(clock: Clock, event: asyncio.Event, due: datetime | None) -> None:
-    """Return once the event is set or the instant has come."""
-
-    async def ring(when: datetime) -> None:
-        await clock.sleep_until(when)
-        event.set()
-
-    async with asyncio.TaskGroup() as tasks:
-        ringing = None if due is None else tasks.create_task(ring(due))
-        await event.wait()
-        if ringing is not None:
-            ringing.cancel()

@@ -34,6 +34,7 @@ from gateway.sandbox.program import log_to_stderr, stop_signal
 
 _LOG = logging.getLogger(__name__)
 _RECONNECT_REAL_S = 0.5
+_RECONNECT = timedelta(seconds=5)
 _LOOK = timedelta(seconds=1)
 """A car is moved at least so often."""
 _METER_INTERVAL_S = 60
@@ -218,7 +219,9 @@ class ChargePoint:
             while True:
                 with suppress(OSError, InvalidHandshake, ConnectionClosed, TimeoutError):
                     await self._connect()
-                await asyncio.sleep(_RECONNECT_REAL_S)
+                with suppress(TimeoutError):  # whichever is sooner: the clock may run fast, or stand still
+                    async with asyncio.timeout(_RECONNECT_REAL_S):
+                        await self._clock.sleep_until(self._clock.now() + _RECONNECT)
 
     async def _connect(self) -> None:
         headers = {}
@@ -265,9 +268,13 @@ class ChargePoint:
 
     async def _say(self, call: Call, then: _Then = _nothing) -> Payload:
         """Say something once connected, and return the answer."""
+        return await self._post(call, then)
+
+    def _post(self, call: Call, then: _Then = _nothing) -> asyncio.Future[Payload]:
+        """Say something once connected, without waiting for it: the car goes on meanwhile."""
         done: asyncio.Future[Payload] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait((call, done, then))
-        return await done
+        return done
 
     async def _exchange(self, socket: ClientConnection, call: Call, then: _Then = _nothing) -> Payload:
         self._number += 1
@@ -334,7 +341,8 @@ class ChargePoint:
             for number, outlet in self.evses.items():
                 is_due = outlet.metered_at is not None and self._clock.now() - outlet.metered_at >= interval
                 if outlet.transaction is not None and is_due and self.connected.is_set():
-                    await self.meter(number)
+                    outlet.metered_at = self._clock.now()
+                    self._post(self._tongue.metered(number, outlet.transaction, self.sample(number)))
 
     def _next_look(self) -> datetime:
         now = self._clock.now()

@@ -1,0 +1,123 @@
+"""What a passport test has seen, and what follows: the enforcement class and whether the charger is good for reserve."""
+
+from dataclasses import dataclass, field
+
+from gateway.domain.topology import EnforcementClass
+
+RESERVE_RESPONSE_S = 30.0
+"""Reserve needs a charger to follow within so many seconds: the full activation time of mFRR and aFRR leaves room for no more on
+top of the platform's own way (12.5 min and 5 min), FCR is out of reach."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One thing that was tried.
+
+    Attributes:
+        name: Short, stable, for tables of many chargers.
+        value: Number, yes or no; None when it could not be measured.
+        unit: Of a number; empty otherwise.
+        note: How it was seen, or why it could not be measured.
+    """
+
+    name: str
+    value: float | bool | None
+    unit: str = ""
+    note: str = ""
+
+
+class Findings:
+    """All findings of a test, by name, in the order in which they were made."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.all: dict[str, Finding] = {}
+
+    def add(self, name: str, value: float | bool | None, unit: str = "", note: str = "") -> None:  # noqa: FBT001  # a value
+        """Write down what was seen; a later finding of the same name replaces the earlier one."""
+        self.all[name] = Finding(name=name, value=value, unit=unit, note=note)
+
+    def number(self, name: str) -> float | None:
+        """Return a number that was measured; None otherwise."""
+        found = self.all.get(name)
+        return None if found is None or found.value is None or isinstance(found.value, bool) else float(found.value)
+
+    def is_proven(self, name: str) -> bool:
+        """Tell whether something was seen to be so; what was not measured was not."""
+        found = self.all.get(name)
+        return found is not None and found.value is True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judgement:
+    """What follows from the findings."""
+
+    enforcement: EnforcementClass
+    why: str
+    is_reserve_eligible: bool
+    reserve_notes: tuple[str, ...]
+    """Why it is not eligible; empty when it is."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """What to write into the settings of its station."""
+    inventory: dict[str, str] = field(default_factory=dict)
+    """What to write into the inventory."""
+
+
+def judge(findings: Findings) -> Judgement:
+    """Return what follows from findings; whatever was not measured counts as not proven."""
+    follows = findings.is_proven("follows_amperes") or findings.is_proven("follows_watts")
+    ends = findings.is_proven("lease_ends_by_duration") or findings.is_proven("lease_ends_by_period")
+    if not follows:
+        enforcement, why = EnforcementClass.C, "it was not seen to follow a limit"
+    elif not ends:
+        enforcement, why = EnforcementClass.B, "it follows limits, but no lease was seen to end in the fallback"
+    elif not findings.is_proven("lease_ends_offline"):
+        enforcement, why = EnforcementClass.B, "its leases end while it is connected; without contact that was not seen"
+    else:
+        enforcement, why = EnforcementClass.A, "its leases end in the fallback, also without contact"
+    notes = _reserve_notes(findings, follows=follows)
+    return Judgement(
+        enforcement=enforcement,
+        why=why,
+        is_reserve_eligible=not notes,
+        reserve_notes=notes,
+        settings=_settings(findings),
+        inventory=_inventory(findings, enforcement),
+    )
+
+
+def _reserve_notes(findings: Findings, *, follows: bool) -> tuple[str, ...]:
+    notes = []
+    if not follows:
+        notes.append("it was not seen to follow a limit")
+    response_s = findings.number("response")
+    if response_s is None:
+        notes.append("its response time was not measured")
+    elif response_s > RESERVE_RESPONSE_S:
+        notes.append(f"it takes {response_s:.0f} s to follow, more than {RESERVE_RESPONSE_S:.0f} s")
+    if not findings.is_proven("wakes_after_pause"):
+        notes.append("it was not seen to wake after a pause; it can only be reduced to its minimum")
+    if not findings.is_proven("measures_often"):
+        notes.append("it does not measure often enough to prove delivery")
+    return tuple(notes)
+
+
+def _settings(findings: Findings) -> dict[str, str]:
+    settings = {}
+    if not findings.is_proven("follows_amperes") and findings.is_proven("follows_watts"):
+        settings["unit"] = "W"
+    elif findings.is_proven("follows_amperes"):
+        settings["unit"] = "A"
+    if not findings.is_proven("lease_ends_by_duration") and findings.is_proven("lease_ends_by_period"):
+        settings["expiry"] = "period"
+    return settings
+
+
+def _inventory(findings: Findings, enforcement: EnforcementClass) -> dict[str, str]:
+    rows = {"enforcement": enforcement.value}
+    least_a = findings.number("least_current")
+    if least_a is not None:
+        rows["least_current_a"] = f"{least_a:g}"
+    if findings.all.get("wakes_after_pause") is not None and findings.all["wakes_after_pause"].value is False:
+        rows["wakes_after_pause"] = "false"
+    return rows

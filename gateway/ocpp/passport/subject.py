@@ -1,0 +1,182 @@
+"""The charger under test: what it says goes into one place where trials can wait for it."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from typing_extensions import override
+
+from gateway.domain.errors import PeerUnavailable
+from gateway.ocpp.conversation import Conversation
+from gateway.ocpp.readings import fold
+from gateway.ocpp.settings import StationSettings
+from gateway.ocpp.surroundings import Clock
+from gateway.ocpp.waiting import first_of
+from gateway.ocpp.words import (
+    Dialect,
+    LimitNotice,
+    Measured,
+    Plug,
+    Reading,
+    StationEvents,
+    TransactionNews,
+)
+
+_W_PER_KW = 1000.0
+
+
+class Subject(StationEvents):
+    """One connector of one station; others are left alone."""
+
+    def __init__(self, clock: Clock, settings: StationSettings, connector: int, phases: int) -> None:
+        """Begin without a connection.
+
+        Args:
+            clock: Time of the test.
+            settings: Of the station.
+            connector: The one that is tested.
+            phases: Phases of the charger.
+        """
+        self.connector = connector
+        self.phases = phases
+        self.version = ""
+        self.running: str | None = None
+        self.dialect: Dialect | None = None
+        self.readings: list[Reading] = []
+        self.boots = 0
+        self._clock = clock
+        self._settings = settings
+        self._is_open = True
+        self._conversation: Conversation | None = None
+        self._measured = Measured()
+        self._news = asyncio.Event()
+        self._numbers = 1
+
+    # ------------------------------------------------------------------ what it says
+
+    @override
+    async def booted(self, why: str) -> None:
+        self.boots += 1
+        self._news.set()
+
+    @override
+    async def plugged(self, connector: int, plug: Plug, at: datetime) -> None:
+        self._news.set()
+
+    @override
+    async def begin_transaction(self, connector: int, at: datetime, meter_kwh: float) -> int:
+        if connector == self.connector:
+            self.running = str(self._numbers)
+        self._numbers += 1
+        self._news.set()
+        return self._numbers - 1
+
+    @override
+    async def transaction(self, news: TransactionNews) -> None:
+        if news.connector in {0, self.connector}:
+            self.running = news.transaction
+            self._take(news.readings)
+
+    @override
+    async def end_transaction(self, transaction: str, at: datetime, readings: Sequence[Reading]) -> None:
+        if transaction == self.running:
+            self._take(readings)
+            self.running = None
+            self._news.set()
+
+    @override
+    async def measured(self, connector: int, readings: Sequence[Reading]) -> None:
+        if connector == self.connector:
+            self._take(readings)
+
+    @override
+    async def limit_announced(self, notice: LimitNotice) -> None:
+        """Leave it: the test asks for what it measures."""
+
+    def _take(self, readings: Sequence[Reading]) -> None:
+        for reading in readings:
+            fold(self._measured, reading)
+            self.readings.append(reading)
+        self._news.set()
+
+    # ------------------------------------------------------------------ what trials ask
+
+    @property
+    def settings(self) -> StationSettings:
+        """Of its station."""
+        return self._settings
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may connect now."""
+        return self._is_open
+
+    async def converse(self, conversation: Conversation, dialect: Dialect) -> None:
+        """Serve one connection until it ends; nothing is sent by itself."""
+        self._conversation, self.dialect, self.version = conversation, dialect, dialect.version
+        self._news.set()
+        try:
+            await conversation.run()
+        finally:
+            if self.dialect is dialect:
+                self._conversation, self.dialect = None, None
+                self._news.set()
+
+    async def cut(self, seconds: float) -> None:
+        """End the connection and take no new one for so many seconds."""
+        self._is_open = False
+        if self._conversation is not None:
+            await self._conversation.close()
+        await self._clock.sleep(timedelta(seconds=seconds))
+        self._is_open = True
+
+    @property
+    def voltage_v(self) -> float:
+        """Line to neutral, measured where it was."""
+        measured_v = self._measured.voltage_v
+        return self._settings.nominal_voltage_v if measured_v is None else measured_v
+
+    def current_a(self, reading: Reading) -> float | None:
+        """Return the largest current of a phase in A, from power where no current is measured; None when neither is."""
+        currents = [current for current in reading.phase_current_a if current is not None]
+        if currents:
+            return max(currents)
+        if reading.power_kw is None:
+            return None
+        return reading.power_kw * _W_PER_KW / (self.phases * self.voltage_v)
+
+    async def until(self, condition: Callable[[], bool], within_s: float) -> bool:
+        """Wait until something is the case, looking whenever it says something; False when it is not within the time."""
+        deadline = self._clock.now() + timedelta(seconds=within_s)
+        while not condition():
+            if self._clock.now() >= deadline:
+                return False
+            self._news.clear()
+            await first_of(self._clock, self._news, deadline)
+        return True
+
+    async def seen(self, fits: Callable[[float], bool], within_s: float) -> float | None:
+        """Return after how many seconds a measured current first fits; None when none does within the time."""
+        since = self._clock.now()
+        found: list[datetime] = []
+
+        def has_fitting() -> bool:
+            for reading in self.readings:
+                current = self.current_a(reading) if reading.at > since else None
+                if current is not None and fits(current):
+                    found.append(reading.at)
+                    return True
+            return False
+
+        is_seen = await self.until(has_fitting, within_s)
+        return (found[0] - since).total_seconds() if is_seen else None
+
+    def speaker(self) -> Dialect:
+        """Return the open connection.
+
+        Raises:
+            PeerUnavailable: There is none.
+        """
+        if self.dialect is None:
+            raise PeerUnavailable("the charger is not connected")
+        return self.dialect
