@@ -14,7 +14,7 @@ from gateway.domain.timegrid import Interval
 from gateway.domain.topology import CapacityGroup
 from gateway.ports import Put, StatedLimits
 from tests.fakes.clock import START
-from tests.services.scene import GRID, PLATFORM, SETTINGS, TENANT, Scene, event, message
+from tests.services.scene import GRID, OPERATOR, PLATFORM, SETTINGS, TENANT, Scene, event, message
 
 DSO = "oscp:dso-1"
 
@@ -194,6 +194,23 @@ async def test_g11_an_event_with_a_slip_of_units_is_refused_alone() -> None:
         ("optIn", False),
     ]
     assert {e.event_id for e in await scene.services.signals.events(GRID)} == {"good"}
+
+
+async def test_manual_limits_have_one_door_in_which_they_always_expire() -> None:
+    scene = await loaded()
+    desk, now = scene.services.signals, scene.clock.now()
+    manual = limit("m1", 5.0, authority="manual:olga")
+    with pytest.raises(InvalidInput, match="has a door of its own"):
+        await desk.state_limits(GRID, said(manual, authority="manual:olga"))
+    with pytest.raises(InvalidInput, match="must expire"):
+        limit("m1", 5.0, end=None, authority="manual:olga")
+    for end in (now, now - timedelta(minutes=1), now + timedelta(days=8)):
+        with pytest.raises(InvalidInput) as caught:
+            await desk.set_manual_limit(
+                OPERATOR, node_id="site-1", max_kw=5.0, start=None, end=end, reason="x", request_id="r"
+            )
+        assert caught.value.field == "expire_time"
+    assert not scene.store.all(Limit, TENANT)
 
 
 async def test_a_reduction_acts_from_memory_when_the_store_fails_and_nothing_opens() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gateway.domain.authorities import StatedRules, require_plausible
+from gateway.domain.authorities import StatedRules, protocol_of, require_plausible
 from gateway.domain.errors import InvalidInput
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.limits import Direction, Limit
@@ -11,6 +11,9 @@ from gateway.ports import Batch, Put, StatedLimits
 from gateway.services.gather_signals.contacts import Contacts
 from gateway.services.gather_signals.replacing import rows_after
 from gateway.services.gather_signals.scribe import Scribe, is_over
+
+_OTHER_DOORS = frozenset({"manual"})
+"""Protocols whose limits are checked elsewhere: what people order always expires within days."""
 
 
 class StatedWords:
@@ -30,6 +33,8 @@ class StatedWords:
     async def state(self, principal: Principal, stated: StatedLimits) -> None:
         """Write what an authority says; see `SignalGatherer.state_limits`."""
         principal.require(Permission.SIGNAL_RECEIVE)
+        if protocol_of(stated.authority) in _OTHER_DOORS:
+            raise InvalidInput("authority", f"{stated.authority} has a door of its own")
         for limit in stated.limits:
             self._check(principal, stated.authority, limit)
         tenant = principal.tenant
