@@ -61,7 +61,7 @@ def limit_profile_kw(limits: Iterable[Limit], grid: TimeGrid) -> FloatArray:
     profile = np.full(grid.count, np.inf)
     for limit in limits:
         slots = touched_slots(limit.interval, grid)
-        profile[slots] = np.minimum(profile[slots], limit.max_kw)
+        profile[slots] = np.minimum(profile[slots], limit.bound_kw)
     return profile
 
 
