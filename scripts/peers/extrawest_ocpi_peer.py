@@ -47,10 +47,10 @@ class Memory(Crud):  # type: ignore[misc]  # untyped here
 
     @classmethod
     async def get(cls, module: Any, role: Any, id: Any, *args: Any, **more: Any) -> Any:  # noqa: A002, ANN401  # its names
-        """Return the session, and results of chargers, which the library asks for as hub client info."""
+        """Return the session, and results of chargers, which the library asks for as hub client info; none is left after DELETE."""
         if module == ModuleID.sessions:
             return {"id": SESSION} if str(id).lower() == SESSION else None
-        return {"result": "ACCEPTED"} if module == ModuleID.hub_client_info else None
+        return {"result": "ACCEPTED"} if module == ModuleID.hub_client_info and "duration" in more else None
 
     @classmethod
     async def create(cls, module: Any, role: Any, data: Any, *args: Any, **more: Any) -> Any:  # noqa: ANN401
