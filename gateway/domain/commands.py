@@ -15,6 +15,7 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 IndexArray = npt.NDArray[np.int64]
 
+_MOST_COUNTED = 100
 _MOST_NAMES = 4_096
 """More remembered ids of commands than this are looked through for those that nobody has any more."""
 
@@ -238,37 +239,47 @@ class CommandBook:
         Returns:
             True when somebody has just begun to draw too much, or measurably takes less than it may: others should be looked at.
         """
-        self._smoothe(power_kw, power_at, rules)
-        is_fresh = ~np.isnan(power_kw) & (power_at > self._sampled_at)
-        is_fresh &= (power_at >= self.limit_since + rules.settle_s) & _SETTLED[self.state]
-        self._sampled_at = np.where(is_fresh, power_at, self._sampled_at)
-        tolerance = rules.tolerance(self.limit_kw)
-        over = is_fresh & (power_kw > self.limit_kw + tolerance)
-        under = is_fresh & ~over
-        self._over_count = np.where(
-            over, np.minimum(self._over_count + 1, 100), np.where(under, 0, self._over_count)
-        ).astype(np.int8)
-        self._over_since = np.where(
-            over & np.isinf(self._over_since), power_at, np.where(under, np.inf, self._over_since)
-        )
-        takes_less = is_fresh & (power_kw < self.limit_kw - tolerance)
-        self._under_since = np.where(
-            takes_less, np.minimum(self._under_since, power_at), np.where(is_fresh, np.inf, self._under_since)
-        )
+        is_new = ~np.isnan(power_kw) & (power_at > self._sampled_at)
+        new = np.flatnonzero(is_new)
+        if new.size:
+            self._smoothe(new, power_kw[new], power_at[new], rules)
+            is_fresh = (power_at[new] >= self.limit_since[new] + rules.settle_s) & _SETTLED[self.state[new]]
+            self._compare(new[is_fresh], power_kw[new[is_fresh]], power_at[new[is_fresh]], now, rules)
         is_over_long = (self._over_count >= rules.samples) | (now - self._over_since >= rules.not_following_after_s)
         not_following = np.flatnonzero(is_over_long & _WATCHED[self.state])
         self._move(not_following, DispatchState.NOT_FOLLOWING, now)
-        self._move(np.flatnonzero(under & _UNPROVEN[self.state]), DispatchState.FOLLOWED, now)
         was_tapering, self._is_tapering = self._is_tapering, now - self._under_since >= rules.taper_after_s
         return bool(not_following.size) or bool((self._is_tapering & ~was_tapering).any())
 
-    def _smoothe(self, power_kw: FloatArray, power_at: FloatArray, rules: FollowRules) -> None:
+    def _smoothe(self, new: IndexArray, power_kw: FloatArray, power_at: FloatArray, rules: FollowRules) -> None:
         """Let new measurements move the smoothed ones, the more the longer the last one is ago."""
-        is_new = ~np.isnan(power_kw) & (power_at > self._sampled_at)
-        elapsed = np.where(is_new & np.isfinite(self._sampled_at), power_at - self._sampled_at, np.inf)
+        since = self._sampled_at[new]
+        elapsed = np.where(np.isfinite(since), power_at - since, np.inf)
         share = 1.0 - np.exp(-elapsed / rules.damping_s)
-        known = np.where(np.isnan(self._smooth_kw), power_kw, self._smooth_kw)
-        self._smooth_kw = np.where(is_new, known + share * (power_kw - known), self._smooth_kw)
+        known = np.where(np.isnan(self._smooth_kw[new]), power_kw, self._smooth_kw[new])
+        self._smooth_kw[new] = known + share * (power_kw - known)
+
+    def _compare(
+        self, index: IndexArray, power_kw: FloatArray, power_at: FloatArray, now: float, rules: FollowRules
+    ) -> None:
+        """Compare fresh measurements of some chargers with their limits."""
+        self._sampled_at[index] = power_at
+        limit = self.limit_kw[index]
+        tolerance = rules.tolerance(limit)
+        over = power_kw > limit + tolerance
+        counted = np.minimum(self._over_count[index] + 1, _MOST_COUNTED)
+        self._over_count[index] = np.where(over, counted, 0).astype(np.int8)
+        self._over_since[index] = np.where(over, np.minimum(self._over_since[index], power_at), np.inf)
+        takes_less = power_kw < limit - tolerance
+        self._under_since[index] = np.where(takes_less, np.minimum(self._under_since[index], power_at), np.inf)
+        under = index[~over]
+        self._move(under[_UNPROVEN[self.state[under]]], DispatchState.FOLLOWED, now)
+
+    def is_any_loose(self, index: IndexArray, now: float, rules: FollowRules) -> bool:
+        """Tell whether any of some chargers refused, did not answer, draws too much or is doubted."""
+        is_open = self.sequence[index] > self.acked_sequence[index]
+        is_doubted = is_open & (now - self._unanswered_since[index] >= rules.doubt_after_s)
+        return bool((_TROUBLED[self.state[index]] | is_doubted).any())
 
     def is_doubted(self, now: float, rules: FollowRules) -> BoolArray:
         """Return whose newest command has not been acknowledged for long enough not to be believed, shape (C,)."""

@@ -35,6 +35,8 @@ BoolArray = npt.NDArray[np.bool_]
 _MOST_ROWS = 100_000
 _MOST_PENDING = 1_000
 _NAMED_IN_AUDIT = 20
+_LOOK_AGAIN_S = 0.1
+"""Looks of one step of the control loop share one comparison."""
 _LOOK_EVERY_S = 0.5
 """Thousands of readings a second need not be compared with every limit each time they come; a second is soon enough."""
 _ALARMS = {
@@ -213,7 +215,7 @@ class Follower:
             reasons: One text per refusal.
         """
         book, now = self.book(tenant), self._now()
-        was_loose = bool((book.is_troubled | book.is_doubted(now, self.rules))[sent.index].any())
+        was_loose = book.is_any_loose(sent.index, now, self.rules)
         refused = np.array(rejected, dtype=np.int64)
         accepted = ~np.isin(sent.index, refused)
         book.accept(
@@ -242,8 +244,11 @@ class Follower:
 
     def measured(self, tenant: str) -> None:
         """Compare the newest measurements with the limits in force; tell `on_news` when others should be looked at."""
+        seconds = self._clock.monotonic()
+        if 0.0 <= seconds - self._observed_at.get(tenant, -np.inf) < _LOOK_AGAIN_S:
+            return
+        self._observed_at[tenant] = seconds
         view, book, now = self._fleet(tenant), self.book(tenant), self._now()
-        self._observed_at[tenant] = self._clock.monotonic()
         has_news = book.observe(view.power_kw, view.power_at, now, self.rules)
         book.time_out(now, self.rules)
         for tell in self.on_news if has_news else ():

@@ -44,8 +44,11 @@ SLICE_SECONDS = 8.0
 DAY_S = 86_400.0
 LEASE_S, TICK_S = 600.0, 120.0
 LEASE_GRACE_S = 5.0
+RETRY_S = 30.0
 DETECTION_S = 2 * TICK_S + 60.0
 """Until then an over-drawing charger need not be known: two measurements after a command has settled."""
+ASKED_AGAIN_S = RETRY_S + TICK_S + 10.0
+"""Until then who refused or was silent has been asked again."""
 CALM_S = 20 * 60.0
 """Mean time between two happenings."""
 AUTHORITIES = ("oscp:dso", "lpc:box", "charger:station")
@@ -54,6 +57,7 @@ SETTINGS = DispatchSettings(
     tick=timedelta(seconds=TICK_S),
     lease=timedelta(seconds=LEASE_S),
     lead=timedelta(seconds=10),
+    retry_after=timedelta(seconds=RETRY_S),
     calm=CalmRules(restore_spread_s=600.0, ramp_kw_per_s=0.05),
     store_patience_s=60.0,
 )
@@ -121,6 +125,8 @@ class Life:
         self.up_again_s = np.inf
         self.store_back_s = np.inf
         self.session_count = 0
+        self.changed_s = -np.inf
+        """When a platform or charger last changed how it behaves."""
         self.blamed = np.zeros(len(self.chargers), dtype=bool)
 
     # ---------------------------------------------------------------- the gateway
@@ -299,7 +305,9 @@ class Life:
         """Return which chargers nobody can command now, shape (C,)."""
         gone = np.array([p.link is None or p.is_deaf or p.is_mute for p in self.platforms])[self.platform_of]
         wild = self.clock.elapsed_s >= self.hands.wild_since_s
-        return np.asarray(gone | wild | self.hands.refuses)
+        # Who refused or did not answer is asked again after a while, and only then known to obey again.
+        is_asked_soon = self.clock.elapsed_s < self.changed_s + ASKED_AGAIN_S
+        return np.asarray(gone | wild | self.hands.refuses | (self.follower.book(TENANT).is_troubled & is_asked_soon))
 
     def is_under_way(self) -> np.ndarray:
         """Return whose newest command may not be doubted yet although nobody has acknowledged it, shape (C,)."""
@@ -460,11 +468,13 @@ class Life:
     async def stop_reading(self) -> None:
         """A platform stops reading or answering, or does both again."""
         platform = self.platforms[int(self.rng.integers(len(self.platforms)))]
+        self.changed_s = self.clock.elapsed_s
         platform.is_deaf, platform.is_mute = (bool(x) for x in self.rng.random(2) < 0.25)  # noqa: PLR2004
 
     async def misbehave(self) -> None:
         """A charger draws what it likes, refuses or falls silent; or all are good again."""
         hands, i = self.hands, self.pick()
+        self.changed_s = self.clock.elapsed_s
         hands.wild_since_s[:], hands.refuses[:], hands.is_silent[:] = np.inf, False, False
         kind = int(self.rng.integers(4))
         if kind == 0:

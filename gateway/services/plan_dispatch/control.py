@@ -72,6 +72,7 @@ class Control:
         self._charger_place: dict[str, int] = {}
         self._clock_ahead_s: float | None = None
         self._tracking = TrackingError(settings.headroom_window.total_seconds())
+        self._headroom_then = (np.zeros(0), -np.inf)
         self._relief = CapRelief()
         self._delays = Delays(
             tenant=tenant, store=ports.store, clock=ports.clock, ids=ports.ids, rules=settings.random_delay
@@ -155,11 +156,13 @@ class Control:
         is_present = view.has_session | (np.nan_to_num(view.power_kw) > _IDLE_KW)
         is_loose = ~is_connected | book.is_troubled | book.is_doubted(seconds, desk.rules)
         counted = book.counted_kw(view.lapsed_kw, view.power_kw, seconds, desk.rules)
-        # A lease that nobody renews may open when it ends: others make room before it does.
-        soon = seconds + (settings.tick + settings.lead).total_seconds()
-        lapsing = book.counted_kw(view.lapsed_kw, view.power_kw, soon, desk.rules)
+        loose_kw = counted
+        if is_loose.any():
+            # A lease that nobody renews may open when it ends: others make room before it does.
+            soon = seconds + (settings.tick + settings.lead).total_seconds()
+            loose_kw = np.maximum(counted, book.counted_kw(view.lapsed_kw, view.power_kw, soon, desk.rules))
         # A car may come to a charger that nobody hears of: out of reach, an empty one counts as well.
-        counted = np.where(is_loose, np.maximum(counted, lapsing), np.where(is_present, counted, 0.0))
+        counted = np.where(is_loose, loose_kw, np.where(is_present, counted, 0.0))
         return Picture(
             at=now,
             view=view,
@@ -188,13 +191,18 @@ class Control:
     def _headroom(self, view: FleetView, book: CommandBook, now: float) -> FloatArray:
         """Return the share to leave free per node, shape (N,): as configured, and what chargers were measured above it lately."""
         settings, count = self._settings, len(view.tree.node_ids)
+        known, at = self._headroom_then
+        if known.shape == (count,) and 0.0 <= now - at < settings.tick.total_seconds():
+            return known
         measured_kw, commanded_kw = book.tracked_kw(view.power_kw)
         totals = view.levels.totals
         self._tracking.see(totals(np.maximum(measured_kw - commanded_kw, 0.0)), totals(commanded_kw), now)
         learned = self._tracking.share(count) * _ERROR_MARGIN
-        return np.where(
+        known = np.where(
             np.isnan(learned), settings.headroom, np.clip(learned, settings.least_headroom, settings.most_headroom)
         )
+        self._headroom_then = (known, now)
+        return known
 
     def _follow_clock(self, now: datetime) -> None:
         """Move leases and waits along when the clock was set: they are durations, and the platforms keep them as such."""

@@ -102,6 +102,7 @@ class Sender:
             return  # the tree changed meanwhile: the next look starts from it
         for out in outgoing:
             self._send(picture, out, links)
+        self._churn.tell(picture.now, int(np.count_nonzero(picture.book.sequence)))
 
     def _outgoing(
         self, picture: Picture, setpoints_kw: FloatArray, links: Mapping[str, DispatchLink]
@@ -203,7 +204,7 @@ class Sender:
             limit_kw=out.limit_kw,
             fallback_kw=out.fallback_kw,
         )
-        self._churn.count(picture.book.limit_kw[out.index], out.limit_kw, picture)
+        self._churn.count(picture.book.limit_kw[out.index], out.limit_kw, picture.now)
         self._ports.desk.sent(self._tenant, sent)
         link.put(sent, out.row.cause)
 
@@ -216,16 +217,19 @@ class Churn:
         self._changes: deque[tuple[float, int]] = deque()
         self._sum = 0
 
-    def count(self, before_kw: FloatArray, after_kw: FloatArray, picture: Picture) -> None:
-        """Count the set points of one message that differ from those before, and tell the rate of the last hour."""
+    def count(self, before_kw: FloatArray, after_kw: FloatArray, now: float) -> None:
+        """Count the set points of one message that differ from those before."""
         for direction, changed in (("up", after_kw > before_kw + _SAME_KW), ("down", after_kw < before_kw - _SAME_KW)):
-            number = int(changed.sum())
+            number = int(np.count_nonzero(changed))
             SETPOINT_CHANGES.labels(direction=direction).inc(number)
-            self._changes.append((picture.now, number))
+            self._changes.append((now, number))
             self._sum += number
-        while self._changes and self._changes[0][0] <= picture.now - _HOUR_S:
+
+    def tell(self, now: float, charger_count: int) -> None:
+        """Tell the rate of the last hour per charger."""
+        while self._changes and self._changes[0][0] <= now - _HOUR_S:
             self._sum -= self._changes.popleft()[1]
-        SETPOINT_CHANGES_PER_HOUR.set(self._sum / max(int((picture.book.sequence > 0).sum()), 1))
+        SETPOINT_CHANGES_PER_HOUR.set(self._sum / max(charger_count, 1))
 
 
 def _causes(picture: Picture, index: IndexArray) -> list[str]:
