@@ -127,7 +127,11 @@ class PageServer:
 
     async def serve(self) -> None:
         """Serve until cancelled."""
-        await self._server.serve([] if self._socket is None else [self._socket])
+        try:
+            await self._server.serve([] if self._socket is None else [self._socket])
+        finally:
+            if self._socket is not None:
+                self._socket.close()
 
 
 class _Server(uvicorn.Server):
