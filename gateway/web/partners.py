@@ -20,6 +20,7 @@ from gateway.web import partners_view as view
 from gateway.web.availability import availability_context
 from gateway.web.rooms import TEMPLATES, Login, Rooms, SameOrigin, WebRooms, go_to
 from gateway.web.sessions import require_csrf
+from gateway.web.steering_view import box_lines
 
 router = APIRouter(prefix="/utility")
 _MOST_EVENTS = 30
@@ -151,6 +152,7 @@ async def _context(rooms: WebRooms, principal: Principal) -> dict[str, object]:
     return {
         "partners": view.partner_lines(rooms.partners, rooms.journal.latest(tenant), lost, now, _MOST_EXCHANGES),
         "standings": {one.authority: view.standing_line(one, now) for one in rooms.health.standings(tenant)},
+        "boxes": box_lines(rooms.steering.states(principal), now) if principal.may(Permission.STEERING_READ) else [],
         "waiting": view.waiting_lines(events, now, zone),
         "events": lines,
         "event_count": len(events),

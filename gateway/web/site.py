@@ -57,6 +57,7 @@ def create_site(rooms: WebRooms) -> FastAPI:
     site.include_router(partners.router)
     site.include_router(availability.router)
     site.include_router(steering.router)
+    site.include_router(steering.page_router)
     site.include_router(live.router)
     site.include_router(metrics.router)
     site.mount("/static", StaticFiles(directory=STATIC), name="static")

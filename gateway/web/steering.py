@@ -20,16 +20,17 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from gateway.domain.errors import InvalidInput, Unauthenticated
 from gateway.domain.evidence import LONGEST_REQUEST_ID
-from gateway.domain.identity import Permission, Principal
+from gateway.domain.identity import Principal
 from gateway.domain.limits import Direction
 from gateway.domain.section_14a import Relays
 from gateway.domain.steering import LONGEST_FAILSAFE, LONGEST_LIMIT, LimitWrite, most_of, signed_kw, signed_or_none
 from gateway.domain.steering_orders import ExecutionProof, SteeringOrder, proof_csv
 from gateway.domain.timegrid import require_utc
 from gateway.services.steer_power import BoxView, LimitationView
-from gateway.web.rooms import Rooms, rooms_of
+from gateway.web.rooms import Login, Rooms, WebRooms, rooms_of
 
 router = APIRouter(prefix="/api/steering")
+page_router = APIRouter()
 _MOST_KW = 1e9
 
 
@@ -173,8 +174,21 @@ async def orders_csv(
     rooms: Rooms, caller: Bearer, box: str, since: datetime | None = None, until: datetime | None = None
 ) -> Response:
     """Export the orders of a box with the proof of their execution."""
-    caller.require(Permission.STEERING_READ)
-    found = await rooms.steering.orders(caller, box, since=_utc("since", since), until=_utc("until", until))
+    return await _exported(rooms, caller, box, since, until)
+
+
+@page_router.get("/utility/steering/{box}/orders.csv")
+async def orders_csv_for_people(
+    rooms: Rooms, session: Login, box: str, since: datetime | None = None, until: datetime | None = None
+) -> Response:
+    """Export the same to somebody who is logged in."""
+    return await _exported(rooms, session.principal, box, since, until)
+
+
+async def _exported(
+    rooms: WebRooms, principal: Principal, box: str, since: datetime | None, until: datetime | None
+) -> Response:
+    found = await rooms.steering.orders(principal, box, since=_utc("since", since), until=_utc("until", until))
     headers = {"Content-Disposition": 'attachment; filename="steering-orders.csv"'}
     return Response(proof_csv(found), media_type="text/csv; charset=utf-8", headers=headers)
 

@@ -97,6 +97,7 @@ async def test_the_seed_is_drawn_once_and_kept() -> None:
     [seed] = scene.store.all(DelaySeed, TENANT)
     await scene.restart()
     assert scene.store.all(DelaySeed, TENANT) == [seed]
+    assert scene.services.dispatcher._controls[TENANT]._delays._seed == seed.seed
     unused = scene_with(DelayRules())
     await unused.start()
     assert not unused.store.all(DelaySeed, TENANT)

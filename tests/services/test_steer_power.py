@@ -327,6 +327,16 @@ async def test_two_transitions_at_once_never_open_the_limit_between_them() -> No
     assert [order.kind for order in house.orders()][-1] is OrderKind.FAILSAFE
 
 
+async def test_a_write_that_comes_before_the_loop_has_noticed_the_silence_meets_the_failsafe() -> None:
+    house = await House().start()
+    await house.beat()
+    await house.write(OFF)
+    house.scene.clock.move(seconds=121)
+    with pytest.raises(PreconditionFailed):
+        await house.write(on(50.0))
+    assert (house.state, await house.kw()) == (SteeringState.FAILSAFE, 20.0)
+
+
 async def test_relays_dim_and_stop_and_are_a_sign_of_life() -> None:
     house = await House().start()
 
@@ -456,7 +466,9 @@ def below(house: House, node: str) -> frozenset[str]:
 
 
 async def test_an_order_is_proved_by_commands_and_meters_and_the_proof_is_in_the_audit() -> None:
-    house = await House(box(rules={IMPORT: LimitationRules(failsafe_kw=60.0)})).start(cars=5)
+    rules = {IMPORT: LimitationRules(failsafe_kw=60.0)}
+    beside = box(name="box-8", account="box-8", node="site-2")
+    house = await House(box(rules=rules), beside).start(cars=5)
     proofs, scene = keeper(house), house.scene
     await house.beat()
     await house.write(OFF)

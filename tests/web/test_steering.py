@@ -11,7 +11,7 @@ import pytest
 
 from tests.fakes.steering import BOX, SPEAKER, steering_box
 from tests.fakes.wired import OTHER, TENANT, Wired, token_of, wired
-from tests.web.conftest import serving
+from tests.web.conftest import HTML, browsing, serving
 
 LIMIT = f"/api/steering/boxes/{BOX}/limits/consumption"
 
@@ -137,3 +137,25 @@ async def test_the_export_for_the_grid_operator(house: Wired, rest: Rest) -> Non
     assert [one["id"] for one in late.json["orders"]] == [f"{BOX}/second"]
     naive = await rest.send("GET", f"/api/steering/boxes/{BOX}/orders?since=2026-01-01T00:00:00")
     assert (naive.status, naive.json["field"]) == (400, "since")
+
+
+async def test_people_see_the_box_on_the_page_and_take_the_same_export(house: Wired, rest: Rest) -> None:
+    async with browsing(rest.url) as browser:
+        await browser.login("olga")
+        before = await browser.get("/utility", **HTML)
+        assert "silent" in before.text
+        assert (
+            "consumption: started, failsafe until it says its limit, 30.0 kW until further notice (LPC-901/1"
+            in before.text
+        )
+        await rest.beat()
+        await rest.limit("first", duration_s=600)
+        text = (await browser.get("/utility/now", **HTML)).text
+        assert "consumption: limits, 8.0 kW until" in text
+        assert "heard 0 s ago" in text
+        export = await browser.get(f"/utility/steering/{BOX}/orders.csv")
+        assert export.status == 200
+        assert f"{BOX}/first" in export.text
+        assert (await browser.get("/utility/steering/none/orders.csv")).status == 404
+    async with browsing(rest.url) as stranger:
+        assert (await stranger.get(f"/utility/steering/{BOX}/orders.csv")).status == 401
