@@ -210,15 +210,7 @@ def _wire_control(settings: Settings, world: World) -> _Control:
         ids=ids,
         tenants=tenants,
         desk=follower,
-        sources=DispatchSources(
-            fleet=fleet.view,
-            limits=signals.limits_by_node,
-            lost=signals.lost_nodes,
-            steady=signals.steady_nodes,
-            expected_kw=sources.expected_kw,
-            other_kw=fleet.other_kw,
-            believe_departure=beliefs.believe_departure,
-        ),
+        sources=_dispatch_sources(fleet, signals, sources, beliefs),
         settings=_dispatch_settings(settings),
     )
     opt_of.decider = OptDecider(
@@ -241,6 +233,20 @@ def _wire_control(settings: Settings, world: World) -> _Control:
         opt=opt_of.decider,
         dispatcher=dispatcher,
         follower=follower,
+    )
+
+
+def _dispatch_sources(
+    fleet: FleetTracker, signals: SignalGatherer, sources: SignalSources, beliefs: StayBeliefs
+) -> DispatchSources:
+    return DispatchSources(
+        fleet=fleet.view,
+        limits=signals.limits_by_node,
+        lost=signals.lost_nodes,
+        steady=signals.steady_nodes,
+        expected_kw=sources.expected_kw,
+        other_kw=fleet.other_kw,
+        believe_departure=beliefs.believe_departure,
     )
 
 

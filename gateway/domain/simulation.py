@@ -83,4 +83,6 @@ class SimulatedLimit:
 
 
 def _count(number: int, noun: str) -> str:
-    return f"1 {noun}" if number == 1 else f"{number or 'no'} {noun}s"
+    if number == 1:
+        return f"1 {noun}"
+    return f"no {noun}s" if number == 0 else f"{number} {noun}s"
