@@ -101,6 +101,8 @@ class ChargePoint:
         self.model = model
         self.calls: list[tuple[str, Payload]] = []
         """Everything that the CSMS asked, in order."""
+        self.transcript: list[tuple[str, Any]] = []
+        """Every frame of both directions: `us` is the CSMS, `charger` is itself."""
         car = model.car
         self.profiles = ProfileStore(
             model.quirks, max_stack=model.max_stack, voltage_v=car.voltage_v, phases=car.phases
@@ -281,16 +283,21 @@ class ChargePoint:
         unique = f"cp-{self._number}"
         waiting: asyncio.Future[Payload] = asyncio.get_running_loop().create_future()
         self._waiting[unique] = (waiting, then)
-        await socket.send(json.dumps([2, unique, *call]))
+        await self._send(socket, [2, unique, *call])
         return await waiting
+
+    async def _send(self, socket: ClientConnection, frame: list[Any]) -> None:
+        self.transcript.append(("charger", frame))
+        await socket.send(json.dumps(frame))
 
     async def _listen(self, socket: ClientConnection) -> None:
         async for frame in socket:
             message = json.loads(frame)
+            self.transcript.append(("us", message))
             if message[0] == 2:  # CALL
                 answer = self._answer(message[2], message[3])
                 if answer is not None:
-                    await socket.send(json.dumps([3, message[1], answer]))
+                    await self._send(socket, [3, message[1], answer])
                 self._move()
             elif (known := self._waiting.pop(message[1], None)) is not None and not known[0].done():
                 answer = message[2] if message[0] == 3 else {}  # CALLRESULT

@@ -40,9 +40,9 @@ class Answers:
         return [answer.verdict for _, number, answer in self.settled_commands if number == sequence]
 
 
-async def until(condition: Callable[[], Any], what: str = "it") -> None:
+async def until(condition: Callable[[], Any], what: str = "it", looks: int = 400) -> None:
     """Let sockets work until something is the case."""
-    for _ in range(400):
+    for _ in range(looks):
         if condition():
             return
         await asyncio.sleep(0.005)
@@ -75,11 +75,12 @@ class CsmsScene:
         self.model = model
         self.charger: ChargePoint
         self.sequence = 0
+        self.scheme = "ws"
 
     @asynccontextmanager
     async def running(self, *, is_booted: bool = True) -> AsyncIterator["CsmsScene"]:
         async with self.server.listening() as port:
-            self.charger = ChargePoint(f"ws://127.0.0.1:{port}/CP-1", self.model, self.clock)
+            self.charger = ChargePoint(f"{self.scheme}://127.0.0.1:{port}/CP-1", self.model, self.clock)
             async with asyncio.TaskGroup() as tasks:
                 running = tasks.create_task(self.charger.run())
                 if is_booted:
