@@ -25,7 +25,7 @@ max_import_kw = 520.0
 fail_safe_import_kw = 430.0
 phase_rating_a = 800.0                      # fuse of each phase; left out: only the total is bounded
 max_unbalance_a = 20.0                      # most by which two phases may differ; left out: no such rule
-connection_points = [{ id = "541448820000000015", dso = "dso-demo", brp = "brp-demo", site_class = "home" }]
+connection_points = [{ id = "541448820000000015", dso = "dso-demo", brp = "brp-demo", site_class = "home", voltage_level = "low" }]
 circuits = [{ id = "site-01-c1", name = "Level -1", max_import_kw = 200.0, fail_safe_import_kw = 140.0 }]
 
 [[sites.charger_groups]]                    # `count` equal chargers site-01-c1-001, site-01-c1-002, ...

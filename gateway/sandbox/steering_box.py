@@ -210,8 +210,9 @@ class SteeringBoxPlayer:
 
     async def _say(self, step: Step) -> None:
         if step.kind == "dim":
+            is_off = step.beside is not None and step.beside > 0
             relays = pb.SetRelaysRequest(
-                request_id=self._next_id(), box=self._box, is_dim_closed=step.value > 0, is_off_closed=bool(step.beside)
+                request_id=self._next_id(), box=self._box, is_dim_closed=step.value > 0, is_off_closed=is_off
             )
             order = (await self._call(self._stub.SetRelays, relays)).order
         else:
