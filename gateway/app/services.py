@@ -190,6 +190,7 @@ def _wire_control(settings: Settings, world: World) -> _Control:
         clock=clock,
         ids=ids,
         fleet=fleet.view,
+        charger_ids=fleet.charger_ids,
         rules=_follow_rules(settings),
         flush_every=seconds(settings.dispatch.tick),
     )

@@ -1,278 +1,217 @@
-"""How long a grid limit takes to become set points: the clip that answers at once, the full allocation, the whole step.
+"""How long a grid limit takes from its receipt to the last acknowledgement of the chargers, beside a bare fan-out of the same bytes.
 
-A tree of four levels with ten chargers a panel, ten panels a feeder, ten feeders a site; every node binds. The step is the control
-loop of one tenant from a limit in memory to commands in the mailbox, on a store in memory: what is measured is our computation. All
-times are CPU seconds of one thread. The floor is what numpy needs for one pass over the chargers per level of the tree.
+A gateway of its own process and database receives a limit at planned instants; what is late counts from when it was due. From receipt
+to the last acknowledgement lie the durable limit, the fold over the tree, the clip, the durable commands with their audit, and the
+streams of 10 or 50 platforms in another process. The floor is a server that sends the same messages from one commit of SQLite with
+full sync, measured in turn with the gateway in the same run: quiet, and beside 100,000 readings per second. At last 2,000 streams
+come back at once, twice.
 """
 
-import asyncio
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from typing import cast
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, cast
 
-import numpy as np
-import numpy.typing as npt
+from scripts.measuring import Report, Value, at_least, at_most
 
-from gateway.domain.allocation import Demand, TreeLevels, allocate, clip
-from gateway.domain.fleet import FleetView
-from gateway.domain.identity import Principal, Role
-from gateway.domain.limits import Binding, Direction, Limit, LimitKind
-from gateway.domain.timegrid import Interval
-from gateway.domain.topology import Node, NodeKind, SiteTree
-from gateway.ports import Batch, Change, Store
-from gateway.services.follow_dispatch import Follower
-from gateway.services.plan_dispatch import Dispatcher, DispatchSettings, DispatchSources
-from scripts.measuring import Report, Value, at_most, cpu_seconds
-
-NOW = datetime(2025, 10, 15, 8, 0, tzinfo=UTC)
-TENANT, CSMS = "bench", "csms-bench"
-MIN_KW = 4.14
-MUST_RUN_SHARE = 0.05
-SILENT_SHARE = 0.02
+EVENTS = 6
+FIRST_EVENTS = 1
+"""Left out of the numbers: the first one finds cold caches and writes the rosters."""
+PAUSE_S = 1.5
+READINGS_PER_SECOND = 100_000.0
+QUIET_RATIO, LOADED_RATIO = 4.0, 8.0
+STORM_STREAMS = 2_000
+"""Of 200 connections with ten streams each."""
+STARTS_WITHIN_S = 180.0
+BYTES_PER_CHARGER, BYTES_PER_STREAM = 500.0, 100.0 * 1024
+Row = dict[str, Value]
 
 
-def run() -> Report:
-    """Measure fleets of 10 000 and 100 000 chargers."""
-    rows = [_measure(10_000), _measure(100_000)]
-    small, large = rows
-    goals = [
-        at_most("clip of 100 000 chargers to 97 %, CPU ms", 10.0, _number(large["clip_scaling_ms"])),
-        at_most("clip of 100 000 chargers to 60 %, CPU ms", 20.0, _number(large["clip_pausing_ms"])),
-        at_most("allocation of 100 000 chargers, CPU ms", 60.0, _number(large["allocate_ms"])),
-        at_most(
-            "allocation, 100 000 over 10 000 chargers",
-            15.0,
-            _number(large["allocate_ms"]) / _number(small["allocate_ms"]),
-        ),
-        at_most("worst excess over any cap, kW", 1e-6, max(_number(row["worst_excess_kw"]) for row in rows)),
-    ]
-    return {"results": rows, "goals": goals}
+class Program:
+    """One program of the bench in a process of its own, which reads and writes lines of JSON."""
 
-
-def _measure(count: int) -> dict[str, Value]:
-    fleet = _Fleet.of(count)
-    setpoints = allocate(fleet.levels, fleet.caps_kw, fleet.demand)
-
-    def lower(share: float) -> npt.NDArray[np.float64]:
-        return clip(
-            fleet.levels,
-            fleet.caps_kw * share,
-            setpoints,
-            min_kw=fleet.demand.min_kw,
-            priority=fleet.demand.priority,
+    def __init__(self, name: str, *arguments: str) -> None:
+        """Start it."""
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", f"scripts.dispatch_bench.{name}", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
 
-    excess = max(
-        float((fleet.levels.totals(setpoints) - fleet.caps_kw).max()),
-        float((fleet.levels.totals(lower(0.6)) - 0.6 * fleet.caps_kw).max()),
-    )
-    return {
-        "chargers": count,
-        "floor_ms": 1e3 * cpu_seconds(lambda: fleet.levels.totals(setpoints)),
-        "clip_scaling_ms": 1e3 * cpu_seconds(lambda: lower(0.97)),
-        "clip_pausing_ms": 1e3 * cpu_seconds(lambda: lower(0.6)),
-        "clip_us_per_charger": 1e6 * cpu_seconds(lambda: lower(0.6)) / count,
-        "allocate_ms": 1e3 * cpu_seconds(lambda: allocate(fleet.levels, fleet.caps_kw, fleet.demand)),
-        "step_ms": 1e3 * asyncio.run(_reduction_step(fleet)),
-        "worst_excess_kw": excess,
-    }
+    def hear(self) -> dict[str, Any]:
+        """Return the next line it says.
+
+        Raises:
+            RuntimeError: It ended instead.
+        """
+        if self._process.stdout is None or not (line := self._process.stdout.readline()):
+            raise RuntimeError("a program of the bench ended early")
+        return cast("dict[str, Any]", json.loads(line))
+
+    def ask(self, **order: object) -> dict[str, Any]:
+        """Order something and return what it says."""
+        if self._process.stdin is None:
+            raise RuntimeError("the program cannot be ordered anything")
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return self.hear()
+
+    def end(self) -> None:
+        """Close its input, which ends it, and wait."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            self._process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Fleet:
-    """A fleet with a car at seven of ten chargers and caps that bind everywhere."""
-
-    tree: SiteTree
-    levels: TreeLevels
-    caps_kw: npt.NDArray[np.float64]
-    demand: Demand
-
-    @classmethod
-    def of(cls, count: int) -> "_Fleet":
-        generator = np.random.default_rng(7)
-        tree = _tree(count)
-        levels = TreeLevels.of(tree)
-        wanted = generator.choice([0.0, 11.0, 22.0], size=count, p=[0.3, 0.35, 0.35])
-        below = levels.totals(np.ones(count))
-        caps = 2.76 * below * generator.uniform(0.9, 2.0, len(below))
-        demand = Demand(
-            wanted_kw=wanted,
-            min_kw=np.full(count, MIN_KW),
-            priority=generator.random(count),
-            weight=generator.choice([1.0, 2.0, 4.0], size=count),
-            must_run=generator.random(count) < MUST_RUN_SHARE,
-            reserved_kw=np.where(generator.random(count) < SILENT_SHARE, 3.0, 0.0),
-        )
-        room = levels.totals(demand.reserved_kw)
-        return cls(tree=tree, levels=levels, caps_kw=np.maximum(caps, room), demand=demand)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Let a run be smaller than the whole bench."""
+    parser.add_argument("--sizes", default="10000x10,100000x50", help="chargers x streams, comma separated")
+    parser.add_argument("--streams", type=int, default=STORM_STREAMS, help="streams that come back at once; 0 for none")
 
 
-def _tree(count: int) -> SiteTree:
-    panels, feeders, sites = count // 10, count // 100, count // 1000
-    parent = np.concatenate(
-        [[-1], np.zeros(sites), 1 + np.arange(feeders) // 10, 1 + sites + np.arange(panels) // 10]
-    ).astype(np.int32)
-    level = np.repeat([0, 1, 2, 3], [1, sites, feeders, panels]).astype(np.int32)
-    return SiteTree(
-        node_ids=tuple(f"n{i}" for i in range(len(parent))),
-        parent=parent,
-        level=level,
-        rating_kw=np.full(len(parent), 1e9),
-        charger_ids=tuple(f"c{i}" for i in range(count)),
-        charger_node=(1 + sites + feeders + np.arange(count) // 10).astype(np.int32),
-    )
+def run(options: argparse.Namespace) -> Report:
+    """Measure every size quiet and beside readings, then the storm."""
+    sizes = [tuple(int(part) for part in size.split("x")) for size in options.sizes.split(",")]
+    rows = [row for chargers, streams in sizes for row in measure_size(chargers, streams)]
+    storms = storm(options.streams) if options.streams else []
+    return {"results": [*rows, *storms], "goals": goals_of(rows, storms)}
 
 
-# ---------------------------------------------------------------- the whole step
+def goals_of(rows: list[Row], storms: list[Row]) -> list[Any]:
+    """Return what must hold of the numbers."""
+    goals = []
+    for row in (row for row in rows if row["server"] == "gateway"):
+        what = f"{row['chargers']:,} chargers, {row['streams']} streams, {row['beside']}"
+        ratio = QUIET_RATIO if row["beside"] == "quiet" else LOADED_RATIO
+        goals.append(at_most(f"p99 over that of the bare fan-out, {what}", ratio, number(row["times_floor"])))
+        goals.append(at_most(f"event loop lag p99, ms, {what}", 10.0, number(row["lag_p99_ms"])))
+    for row in (row for row in rows if row["server"] == "gateway" and row["beside"] == "quiet"):
+        if number(row["chargers"]) >= 100_000:
+            goals.append(at_most("100,000 chargers acknowledged, quiet, ms", 100.0, number(row["all_ms"])))
+            goals.append(at_most("memory per charger, bytes", BYTES_PER_CHARGER, number(row["bytes_per_charger"])))
+    for row in storms:
+        goals.append(at_most(f"{row['streams']} streams are back, s", 5.0, number(row["seconds"])))
+        goals.append(at_least("of them connected", number(row["streams"]), number(row["connected"])))
+        goals.append(at_most("memory per stream, bytes", BYTES_PER_STREAM, number(row["bytes_per_stream"])))
+    return goals
 
 
-class _Clock:
-    """Time that stands where it is put."""
-
-    def __init__(self) -> None:
-        self.at = NOW
-
-    def now(self) -> datetime:
-        return self.at
-
-    def monotonic(self) -> float:
-        return (self.at - NOW).total_seconds()
-
-    async def sleep_until(self, when: datetime) -> None:
-        self.at = max(self.at, when)
-
-    async def sleep(self, duration: timedelta) -> None:
-        self.at += duration
+# ---------------------------------------------------------------- events
 
 
-class _Ids:
-    """Numbers in order."""
-
-    def __init__(self) -> None:
-        self._count = 0
-
-    def new(self, prefix: str) -> str:
-        self._count += 1
-        return f"{prefix}-{self._count}"
-
-    def uniform(self, low: float, high: float) -> float:
-        return (low + high) / 2.0
-
-
-class _NoStore:
-    """Forgets everything at once: durability is measured elsewhere."""
-
-    async def apply(self, batch: Batch) -> None:
-        del batch
-
-    async def find(self, *_args: object, **_options: object) -> list[object]:
-        return []
-
-    @asynccontextmanager
-    async def changes(self) -> AsyncIterator[AsyncIterator[Change]]:
-        async def nothing() -> AsyncIterator[Change]:
-            return
-            yield
-
-        yield nothing()
+def measure_size(chargers: int, streams: int) -> list[Row]:
+    """Return the gateway's and the floor's rows of one size, quiet and beside readings."""
+    per_platform = chargers // streams
+    rows: list[Row] = []
+    with ExitStack() as stack:
+        gateway = stack.enter_context(running("gateway", str(streams), str(per_platform)))
+        ready = gateway.hear()
+        floor = stack.enter_context(running("floor"))
+        ports = {"gateway": ready["port"], "floor": floor.hear()["port"]}
+        for port in ports.values():
+            clients = stack.enter_context(running("clients", "dispatch", str(port), str(streams), str(per_platform)))
+            clients.hear()
+        wait_until_settled(gateway)
+        servers = {"floor": floor, "gateway": gateway}
+        for beside, rate in (("quiet", 0.0), ("100,000 readings/s", READINGS_PER_SECOND)):
+            for name, facts in in_turn(servers, ports, streams, per_platform, rate).items():
+                rows.append({"server": name, "chargers": chargers, "streams": streams, "beside": beside, **facts})
+            floor_row, gateway_row = rows[-2:]
+            gateway_row["times_floor"] = number(gateway_row["p99_ms"]) / number(floor_row["p99_ms"])
+            gateway_row["bytes_per_charger"] = ready["loaded_bytes"] / chargers
+    return rows
 
 
-async def _reduction_step(fleet: _Fleet) -> float:
-    """Return CPU seconds from a limit of 60 % at the root to commands in the mailbox, clip and allocation included."""
-    clock, ids, limits = _Clock(), _Ids(), cast("dict[str, list[Limit]]", {})
-    store = cast("Store", _NoStore())
-    view = _view(fleet)
-    follower = Follower(store=store, clock=clock, ids=ids, fleet=lambda _tenant: view)
-    dispatcher = Dispatcher(
-        store=store,
-        clock=clock,
-        ids=ids,
-        tenants=[TENANT],
-        desk=follower,
-        sources=DispatchSources(
-            fleet=lambda _tenant: view,
-            limits=lambda _tenant: limits,
-            lost=lambda _tenant: {},
-            believe_departure=lambda _site_class, _arrival, now: now + timedelta(hours=4),
-        ),
-        settings=replace(DispatchSettings(), inline_charger_count=10**9),
-    )
-    platform = Principal(tenant=TENANT, actor="bench", roles=frozenset({Role.CSMS}), csms=CSMS)
-    link = await dispatcher.connect(platform, fleet.tree.charger_ids, "")
-    await dispatcher.step(TENANT)
-    batch = await link.next()
-    await link.ack(batch.sequence, np.zeros(0, dtype=np.int32), ())
-    clock.at += timedelta(seconds=5)
-    total = float(follower.book(TENANT).limit_kw.sum())
-    limits["n0"] = [_limit(0.6 * total)]
-    started = time.thread_time()
-    await dispatcher.step(TENANT)
-    await link.next()
-    return time.thread_time() - started
+def in_turn(
+    servers: dict[str, Program], ports: dict[str, int], streams: int, per_platform: int, rate: float
+) -> dict[str, Row]:
+    """Let floor and gateway take events in turn, so that both meet the same machine; return the medians of each."""
+    told: dict[str, list[dict[str, Any]]] = {name: [] for name in servers}
+    for _ in range(EVENTS):
+        for name, server in servers.items():
+            with ExitStack() as stack:
+                if rate:
+                    arguments = (str(ports[name]), str(streams), str(per_platform), "--per-second", str(rate))
+                    stack.enter_context(running("clients", "measure", *arguments)).hear()
+                    time.sleep(PAUSE_S)
+                told[name].append(server.ask(in_s=PAUSE_S))
+    return {name: medians(facts[FIRST_EVENTS:]) for name, facts in told.items()}
 
 
-def _limit(max_kw: float) -> Limit:
-    return Limit(
-        id="limit",
-        tenant=TENANT,
-        authority="vtn:bench",
-        node="n0",
-        direction=Direction.IMPORT,
-        kind=LimitKind.LIMIT,
-        binding=Binding.MANDATORY,
-        max_kw=max_kw,
-        interval=Interval(start=NOW, end=NOW + timedelta(hours=1)),
-        cause="event:bench",
-        known_at=NOW,
-    )
+def medians(facts: list[dict[str, Any]]) -> Row:
+    """Return the median of every number over the events, and the worst of all."""
+    names = [name for name in facts[0] if name.endswith("_ms")]
+    row: Row = {name: statistics.median(each[name] for each in facts) for name in names}
+    return {**row, "worst_ms": max(each["all_ms"] for each in facts)}
 
 
-def _view(fleet: _Fleet) -> FleetView:
-    count = len(fleet.tree.charger_ids)
-    has_car = fleet.demand.wanted_kw > 0.0
-    unknown, zeros = np.full(count, np.nan), np.zeros(count, dtype=np.int32)
-    nodes = {node_id: _node(node_id) for node_id in fleet.tree.node_ids}
-    return FleetView(
-        tree=replace(fleet.tree, rating_kw=fleet.caps_kw),
-        nodes=nodes,
-        levels=fleet.levels,
-        power_kw=unknown,
-        power_at=unknown,
-        max_kw=np.full(count, 22.0),
-        min_kw=fleet.demand.min_kw,
-        fallback_kw=np.zeros(count),
-        lapsed_kw=np.zeros(count),
-        phases=zeros + 3,
-        csms_ids=(CSMS,),
-        csms_index=zeros,
-        site_index=zeros,
-        site_class=("public",) * count,
-        session_ids=[f"s{i}" if has_car[i] else None for i in range(count)],
-        has_session=has_car,
-        session_max_kw=fleet.demand.wanted_kw,
-        energy_needed_kwh=np.where(has_car, 30.0, np.nan),
-        delivered_kwh=np.zeros(count),
-        expected_departure=np.where(has_car, NOW.timestamp() + 8 * 3600.0, np.nan),
-        arrival=np.where(has_car, NOW.timestamp() - 60.0, np.nan),
-    )
+def wait_until_settled(gateway: Program) -> None:
+    """Return once every car may charge at full power and every command was acknowledged.
+
+    Raises:
+        RuntimeError: It takes too long.
+    """
+    end = time.monotonic() + STARTS_WITHIN_S
+    while not gateway.ask(memory=True)["settled"]:
+        if time.monotonic() > end:
+            raise RuntimeError("the gateway does not get every charger to full power")
+        time.sleep(1.0)
 
 
-def _node(node_id: str) -> Node:
-    return Node(
-        id=node_id,
-        tenant=TENANT,
-        parent=None,
-        kind=NodeKind.PORTFOLIO,
-        name=node_id,
-        max_import_kw=1e9,
-        fail_safe_import_kw=0.0,
-    )
+# ---------------------------------------------------------------- the storm
 
 
-def _number(value: Value) -> float:
+def storm(streams: int) -> list[Row]:
+    """Return a row for the first opening of many streams and one for their coming back at once."""
+    rows: list[Row] = []
+    with running("gateway", str(streams), "1") as gateway:
+        port = gateway.hear()["port"]
+        before = gateway.ask(memory=True)["resident_bytes"]
+        with running("clients", "storm", str(port), str(streams), "1") as clients:
+            for name in ("first", "back"):
+                told = clients.hear() if name == "first" else clients.ask(again=True)
+                used = gateway.ask(memory=True)["resident_bytes"] - before
+                rows.append(
+                    {
+                        "server": "gateway",
+                        "streams": streams,
+                        "beside": name,
+                        **told,
+                        "bytes_per_stream": used / streams,
+                    }
+                )
+    return rows
+
+
+@contextmanager
+def running(name: str, *arguments: str) -> Iterator[Program]:
+    """Start a program of the bench and end it."""
+    program = Program(name, *arguments)
+    try:
+        yield program
+    finally:
+        program.end()
+
+
+def number(value: Value) -> float:
+    """Return a measurement as a number.
+
+    Raises:
+        TypeError: It is none.
+    """
     if not isinstance(value, int | float):
         raise TypeError("a measurement must be a number")
     return float(value)

@@ -163,7 +163,14 @@ class Life:
         self.signals = SignalGatherer(
             store=store, clock=clock, ids=ids, tenants=[TENANT], sources=sources, settings=patience
         )
-        self.follower = Follower(store=store, clock=clock, ids=ids, fleet=self.tracker.view, rules=RULES)
+        self.follower = Follower(
+            store=store,
+            clock=clock,
+            ids=ids,
+            fleet=self.tracker.view,
+            charger_ids=self.tracker.charger_ids,
+            rules=RULES,
+        )
         self.dispatcher = Dispatcher(
             store=store,
             clock=clock,

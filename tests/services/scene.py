@@ -222,7 +222,9 @@ class Scene:
             ),
             settings=SignalSettings(programs=self.programs, stated=self.stated, store_patience_s=self._patience_s),
         )
-        follower = Follower(store=store, clock=clock, ids=ids, fleet=tracker.view, rules=RULES)
+        follower = Follower(
+            store=store, clock=clock, ids=ids, fleet=tracker.view, charger_ids=tracker.charger_ids, rules=RULES
+        )
         dispatcher = Dispatcher(
             store=store,
             clock=clock,

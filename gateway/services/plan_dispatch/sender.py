@@ -35,6 +35,8 @@ class _Outgoing:
     """A command as it is written and where its chargers are in the tree."""
 
     row: DispatchBatch
+    causes: tuple[str, ...]
+    """What the commands follow from."""
     roster: CommandRoster
     index: IndexArray
     limit_kw: FloatArray
@@ -140,7 +142,7 @@ class Sender:
         view = picture.view
         csms, roster = view.csms_ids[platform], self._rosters.of(view, platform)
         self._sequences[csms] = self.sequence_of(csms) + 1
-        causes = _causes(picture, index)
+        causes = tuple(_causes(picture, index))
         row = DispatchBatch(
             id=self._ports.ids.new("dispatch"),
             tenant=self._tenant,
@@ -153,7 +155,9 @@ class Sender:
             packed_places=pack_places(self._rosters.places[index]),
             packed_limit_kw=pack_powers(limit_kw),
         )
-        return _Outgoing(row=row, roster=roster, index=index, limit_kw=limit_kw, fallback_kw=view.fallback_kw[index])
+        return _Outgoing(
+            row=row, causes=causes, roster=roster, index=index, limit_kw=limit_kw, fallback_kw=view.fallback_kw[index]
+        )
 
     async def _write(self, picture: Picture, outgoing: list[_Outgoing]) -> None:
         commands = [*self._unsaved, *((out.row, out.roster) for out in outgoing)]
@@ -181,7 +185,7 @@ class Sender:
             action="dispatch.send",
             object_kind="dispatch",
             object_id=out.row.id,
-            causes=tuple(_causes(picture, out.index[changed])),
+            causes=out.causes if changed.all() else tuple(_causes(picture, out.index[changed])),
             detail={
                 "csms": out.row.csms,
                 "sequence": str(out.row.sequence),

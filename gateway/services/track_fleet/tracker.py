@@ -131,6 +131,14 @@ class FleetTracker:
         stale_after_s = self._settings.stale_after.total_seconds()
         return self._state(tenant).view(self._clock.now().timestamp(), stale_after_s)
 
+    def charger_ids(self, tenant: str) -> tuple[str, ...]:
+        """Return the chargers of a tenant's tree as it is now, in the order of every array.
+
+        Raises:
+            NotFound: The tenant is not tracked.
+        """
+        return self._state(tenant).tree.charger_ids
+
     def find_node(self, tenant: str, node_id: str) -> Node | None:
         """Return a node of a tenant's tree; None when there is none."""
         state = self._states.get(tenant)
