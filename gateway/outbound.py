@@ -6,6 +6,7 @@ by what it resolves to at the moment of the connection, so that changing it late
 """
 
 import asyncio
+import io
 import ipaddress
 import socket
 import ssl
@@ -25,6 +26,8 @@ LONGEST_URL = 2_048
 _CHUNK = 65_536
 _LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain"})
 _CONNECTIONS = 8
+_LARGE_BYTES = 500_000
+"""Bodies from this size on are written in parts, so that the event loop goes on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +97,10 @@ def _address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | No
         return ipaddress.ip_address(host)
     except ValueError:
         return None
+
+
+def _in_parts(body: bytes | None) -> bytes | io.BytesIO | None:
+    return body if body is None or len(body) < _LARGE_BYTES else io.BytesIO(body)
 
 
 class GuardedResolver(AbstractResolver):
@@ -214,7 +221,7 @@ class PeerHttp:
             call.method,
             URL(call.url, encoded=True),
             headers=call.headers,
-            data=call.body,
+            data=_in_parts(call.body),
             allow_redirects=False,
             ssl=self._context,
         ) as answer:

@@ -299,7 +299,7 @@ class OcpiCpo:
             task.add_done_callback(self._late.discard)
 
     async def _send_result(self, url: str, result: Document, delay_s: float) -> None:
-        if delay_s:
+        if delay_s > 0.0:
             await self._clock.sleep(timedelta(seconds=delay_s))
         try:
             await self._ask("POST", url, result)

@@ -110,6 +110,17 @@ async def test_an_exchange_is_bounded_and_follows_no_redirect() -> None:
     await asyncio.sleep(0)
 
 
+async def test_a_large_body_arrives_whole() -> None:
+    http = PeerHttp(DEMO, ClientTls(), max_bytes=1_000, timeout_s=5.0)
+    async with scripted_peer() as peer:
+        peer.reply(b"ok")
+        body = bytes(range(256)) * 3_000
+        answer = await http.call(Call(method="POST", url=peer.url, headers={"Content-Type": "x/y"}, body=body))
+        await http.close()
+        assert (answer.status, peer.bodies[0], peer.asked[0].headers["Content-Type"]) == (200, body, "x/y")
+        assert peer.asked[0].headers["Content-Length"] == str(len(body))
+
+
 def test_a_call_shows_no_secret() -> None:
     call = Call(
         method="PUT", url="https://x.example/?token=s3cret", headers={"Authorization": "s3cret"}, body=b"s3cret"

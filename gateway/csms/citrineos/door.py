@@ -306,7 +306,7 @@ class CitrineDoor:
 
     def _supply(self, charger: str) -> Supply:
         row = self._chargers[charger]
-        voltage_v = self._settings.voltage_v or Supply().voltage_v
+        voltage_v = Supply().voltage_v if self._settings.voltage_v is None else self._settings.voltage_v
         if charger in self._settings.watt_chargers:
             return Supply(is_dc=True, phases=row.phases, min_power_kw=row.min_import_kw)
         return Supply(phases=row.phases, voltage_v=voltage_v)

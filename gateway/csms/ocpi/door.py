@@ -182,10 +182,11 @@ class OcpiDoor:
     def _supply(self, charger: Charger, nominal_v: float | None) -> Supply:
         if charger.id in self._settings.watt_chargers:
             return Supply(is_dc=True, phases=charger.phases, min_power_kw=charger.min_import_kw)
-        voltage_v = self._settings.voltage_v or nominal_v or Supply().voltage_v
+        nominal_v = Supply().voltage_v if nominal_v is None else nominal_v
+        voltage_v = nominal_v if self._settings.voltage_v is None else self._settings.voltage_v
         plain = Supply(phases=charger.phases, voltage_v=voltage_v)
         # The least that the inventory says is at nominal voltage; below 6 A a car does not charge whatever anybody says.
-        least_a = charger.min_import_kw * _W_PER_KW / (charger.phases * (nominal_v or voltage_v))
+        least_a = charger.min_import_kw * _W_PER_KW / (charger.phases * nominal_v)
         is_own_minimum = least_a > plain.min_current_a
         return Supply(phases=charger.phases, voltage_v=voltage_v, min_current_a=least_a) if is_own_minimum else plain
 
