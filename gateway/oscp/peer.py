@@ -379,8 +379,6 @@ class OscpPeer:
                 puts=tuple(Put(record=row) for row in rows),
             ),
         )
-        if links.is_lost(self.link):
-            await self.presence.tell(is_lost=True)
         self.changed()
 
     async def _advise(

@@ -44,8 +44,7 @@ class Watch:
         except StorageUnavailable as error:
             _log.warning("the link cannot be kept", authority=self._peer.link.id, error=str(error))
             return now + _AGAIN
-        gap = self._peer.presence.absence().next_gap()
-        ends = (self._peer.link.offline_at, self._peer.chains.next_end(), gap)
+        ends = (self._peer.link.offline_at, self._peer.chains.next_end())
         return min([now + _IDLE, *(end for end in ends if end is not None and end > now)])
 
 

@@ -114,7 +114,7 @@ class Reports:
         stored = await self._around.store.get(Limit, shortfall.tenant, limit_id)
         said_by = f"{self._peer.link.id}:"
         if stored is None or not stored.record.cause.startswith(said_by):
-            return  # a stand-in of ours is no forecast of the provider
+            return
         cannot = block_of(shortfall.limit_kw, block, now + QUARTER_HOUR)
         body = GroupCapacityComplianceError(message=shortfall.reason, forecasted_blocks=(cannot,)).as_json()
         says = Says(

@@ -211,7 +211,7 @@ async def test_o16_c6_segments_in_any_order_are_one_message() -> None:
     causes = {limit.cause for limit in scene.desk.stated_by(TENANT, DSO)}
     assert causes == {f"{DSO}:s1"}
     [raw] = [row.record for row in await scene.store.find(RawSignal, TENANT)]
-    assert len(json.loads(raw.body)["forecasted_blocks"]) == 2
+    assert [one["capacity"] for one in json.loads(raw.body)["forecasted_blocks"]] == [50.0, 40.0]
     assert [row.record.is_open for row in await scene.store.find(OscpSegment, TENANT)] == [False, False]
 
 
@@ -274,6 +274,17 @@ async def test_c6_segments_of_different_messages_do_not_mix() -> None:
     assert await part(scene, 3, 40, count=3) == 400
     assert await part(scene, 1, 50, type="GENERATION") == 400
     assert stated(scene) == []
+
+
+async def test_c6_a_message_of_more_than_five_megabytes_is_refused() -> None:
+    scene = await Scene().online()
+    statuses = []
+    for index in range(2, 8):
+        headers = {"X-Segment-Index": str(index), "X-Segment-Count": "10", "X-Correlation-ID": "big"}
+        body = {**said(block(50)), "padding": "x" * 900_000}
+        reply = await scene.call("update_group_capacity_forecast", body, headers=headers)
+        statuses.append(reply.status)
+    assert statuses == [204] * 5 + [400]
 
 
 async def test_c6_a_partner_with_too_many_open_messages_is_told_to_wait() -> None:

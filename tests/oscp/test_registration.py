@@ -169,6 +169,20 @@ async def test_o7_who_leaves_is_a_stranger_and_its_group_goes_to_the_fail_safe()
     assert (scene.link.base_url, scene.link.sealed_token, scene.link.token_sha256) == ("", "", "")
 
 
+async def test_a_message_that_was_on_its_way_when_the_partner_left_stays_given_up() -> None:
+    scene = await Scene().online()
+    await scene.handshake()
+
+    async def leave_meanwhile() -> int:
+        assert (await scene.call("register", method="DELETE")).status == 204
+        return 503
+
+    scene.http.answers["handshake_acknowledge"] = [leave_meanwhile, 204]
+    assert (await scene.handshake()).status == 204
+    assert [one.outcome for one in await scene.messages() if one.attempts == 0] == ["the partner has left"]
+    assert not any(one.is_open for one in await scene.messages())
+
+
 async def test_c5_the_same_register_twice_begins_one_exchange() -> None:
     scene = await Scene().begin()
     for _ in range(2):

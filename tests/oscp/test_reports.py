@@ -61,17 +61,6 @@ async def test_o41_a_shortfall_that_is_settled_or_of_another_authority_is_not_to
     assert scene.http.sent("group_capacity_compliance_error") == []
 
 
-async def test_o41_a_stand_in_of_ours_is_no_forecast_to_complain_about() -> None:
-    scene = await Scene().online()
-    await scene.forecast(block(50, 0, 600))
-    await scene.beat(-1)
-    [stand_in] = [limit for limit in scene.desk.stated_by(TENANT, DSO) if limit.max_kw == 7.0]
-    await shortfall_of(scene, stand_in.id, stand_in.interval)
-    await scene.unit.reports.look()
-    await scene.flush()
-    assert scene.http.sent("group_capacity_compliance_error") == []
-
-
 async def test_o41_a_forecast_in_segments_is_named_by_its_first_segment() -> None:
     scene = await Scene().online()
     first = {"X-Segment-Index": "1", "X-Segment-Count": "2"}
