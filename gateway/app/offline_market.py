@@ -13,6 +13,7 @@ from pathlib import Path
 from gateway.app.offline import clock_of
 from gateway.domain.errors import InvalidInput, NotFound
 from gateway.domain.identity import system_principal
+from gateway.domain.market_asking import SourceBan
 from gateway.domain.market_findings import Finding
 from gateway.domain.series import (
     PUBLICATION,
@@ -193,9 +194,18 @@ async def findings(settings: Settings, *, days: int) -> list[Finding]:
                     if now >= PUBLICATION[product].late_at(day):
                         key = f"{place.zone}:{product.value}:{day.day.isoformat()}"
                         found += await _price_findings(desk, tenant, key, statuses.get(key))
+            bans = [
+                row.record for row in await desk.store.find(SourceBan, tenant, limit=10_000) if row.record.until > now
+            ]
+            found += [_banned(ban) for ban in bans]
             carbon = await desk.store.find(CarbonSeries, tenant, {"zone": place.zone}, since=since, limit=10_000)
             found += _carbon_findings([row.record for row in carbon])
     return found
+
+
+def _banned(ban: SourceBan) -> Finding:
+    why = f"asked to be left alone at {ban.banned_at:%Y-%m-%d %H:%M}Z: it is not called before {ban.until:%Y-%m-%d %H:%M}Z"
+    return Finding(kind="stale", what=f"source {ban.id}", why=why)
 
 
 async def _price_findings(desk: _Desk, tenant: str, what: str, status: MarketDayStatus | None) -> list[Finding]:
@@ -206,6 +216,8 @@ async def _price_findings(desk: _Desk, tenant: str, what: str, status: MarketDay
         found.append(Finding(kind="missing", what=what, why=status.note or "no source has published it"))
     elif status.missing_count > 0:
         found.append(Finding(kind="gaps", what=what, why=f"{status.missing_count} delivery periods have no price"))
+    if status.state is DayState.DECOUPLED:
+        found.append(Finding(kind="missing", what=what, why="the coupling published nothing by its deadline"))
     if status.state is not DayState.COMPLETE and desk.clock.now() - status.checked_at > STALE_AFTER:
         found.append(Finding(kind="stale", what=what, why=f"not looked at since {status.checked_at:%Y-%m-%d %H:%M}Z"))
     if "differs" in status.cross_check:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from gateway.cli.commands import app
 from gateway.clock import SystemClock
 from gateway.domain.errors import VoltbridgeError
+from gateway.domain.market_asking import SourceBan
 from gateway.domain.series import (
     CarbonKind,
     CarbonSeries,
@@ -206,3 +207,16 @@ def test_a_gateway_without_a_market_is_healthy() -> None:
     root = Path(__file__).resolve().parents[2]
     result = CliRunner().invoke(app, ["market", "doctor", "--config", str(root / "config" / "gateway.toml")])
     assert (result.exit_code, result.output) == (0, "0 findings in 14 days\n")
+
+
+def test_a_source_that_banned_us_and_a_decoupled_day_are_findings(run: Run, tmp_path: Path) -> None:
+    now = SystemClock().now()
+    ban = SourceBan(id="entsoe", tenant="demo", banned_at=now, until=now + timedelta(minutes=20))
+    over = SourceBan(id="smard", tenant="demo", banned_at=now - timedelta(hours=2), until=now - timedelta(hours=1))
+    bad = TODAY.next(-1)
+    keep(tmp_path, *whole_days(bad), ban, over, status(bad, None, state=DayState.DECOUPLED, missing_count=96))
+    said = run("doctor", "--days", "3")
+    assert said.exit_code == 1
+    assert "source entsoe: asked to be left alone" in said.output
+    assert "smard" not in said.output
+    assert "the coupling published nothing by its deadline" in said.output
