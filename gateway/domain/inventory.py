@@ -65,17 +65,13 @@ Everything is checked before anything is returned: a wrong file changes nothing,
 A key that is not known is an error, so that a typing mistake is not a silent default.
 """
 
-import contextlib
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
-from enum import StrEnum
 from typing import TypeVar
 
 import numpy as np
 
+from gateway.domain.document_table import DocumentTable
 from gateway.domain.errors import InvalidInput
 from gateway.domain.programs import Enrolment
 from gateway.domain.timegrid import Interval, zone_of
@@ -92,9 +88,6 @@ from gateway.domain.topology import (
     SiteTree,
 )
 
-EnumT = TypeVar("EnumT", bound=StrEnum)
-
-MAX_TEXT_LENGTH = 128
 MAX_GROUP_COUNT = 10_000
 MAX_CHARGER_COUNT = 200_000
 SITE_CLASSES = ("home", "public", "workplace")
@@ -123,7 +116,7 @@ def parse_inventory(document: Mapping[str, object]) -> Inventory:
             below a node add up to more than its rating. The path of the field is named, for example
             `sites[2].circuits[0].max_import_kw`.
     """
-    top = _Table(document, "")
+    top = DocumentTable(document, "")
     tenant = top.text("tenant")
     draft = _Draft(tenant)
     for table in top.tables("portfolios", at_least=1):
@@ -153,119 +146,6 @@ def gs1_check_digit(digits: str) -> str:
     return str(-weighted % 10)
 
 
-class _Table:
-    """One table of the document with its path; remembers which keys were read."""
-
-    def __init__(self, content: object, path: str) -> None:
-        if not isinstance(content, Mapping):
-            raise InvalidInput(path or "inventory", "must be a table")
-        self._content = content
-        self.where = path
-        self._read: set[str] = set()
-
-    def path(self, key: str) -> str:
-        """Return the path of a key from the top of the document."""
-        return f"{self.where}.{key}" if self.where else key
-
-    def has(self, key: str) -> bool:
-        """Tell whether the key is there."""
-        return key in self._content
-
-    def text(self, key: str) -> str:
-        """Return a text of 1 to 128 printable characters."""
-        value = self._value(key)
-        if not isinstance(value, str) or not value.strip() or len(value) > MAX_TEXT_LENGTH or not value.isprintable():
-            raise InvalidInput(self.path(key), f"must be a text of 1 to {MAX_TEXT_LENGTH} printable characters")
-        return value
-
-    def number(self, key: str) -> float:
-        """Return a finite number."""
-        value = self._value(key)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise InvalidInput(self.path(key), "must be a finite number")
-        return float(value)
-
-    def whole(self, key: str, *, low: int, high: int) -> int:
-        """Return a whole number of a range, both ends inside."""
-        value = self._value(key)
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise InvalidInput(self.path(key), f"must be a whole number from {low} to {high}")
-        return value
-
-    def choice(self, key: str, kinds: type[EnumT]) -> EnumT:
-        """Return a member of an enumeration by its value."""
-        value = self.text(key)
-        try:
-            return kinds(value)
-        except ValueError as error:
-            raise InvalidInput(self.path(key), f"must be one of {', '.join(kind.value for kind in kinds)}") from error
-
-    def instant(self, key: str) -> datetime:
-        """Return a TOML date-time with its offset, in UTC."""
-        value = self._value(key)
-        if not isinstance(value, datetime) or value.tzinfo is None:
-            raise InvalidInput(self.path(key), "must be a date-time with an offset, such as 2025-10-01T00:00:00Z")
-        return value.astimezone(UTC)
-
-    def decimal_text(self, key: str) -> str:
-        """Return the text of a finite decimal number above 0."""
-        value = self.text(key)
-        try:
-            number = Decimal(value)
-        except InvalidOperation as error:
-            raise InvalidInput(self.path(key), "must be a decimal number as text") from error
-        if not number.is_finite() or number <= 0:
-            raise InvalidInput(self.path(key), "must be a finite decimal number above 0")
-        return value
-
-    def flag(self, key: str, *, default: bool) -> bool:
-        """Return a truth value; an absent one is the default."""
-        if not self.has(key):
-            return default
-        value = self._value(key)
-        if not isinstance(value, bool):
-            raise InvalidInput(self.path(key), "must be true or false")
-        return value
-
-    def numbers(self, key: str) -> tuple[float, ...]:
-        """Return a list of finite numbers; an absent list is empty."""
-        value = self._value(key) if self.has(key) else []
-        if not isinstance(value, list):
-            raise InvalidInput(self.path(key), "must be a list of numbers")
-        for number in value:
-            if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
-                raise InvalidInput(self.path(key), "must be a list of finite numbers")
-        return tuple(float(number) for number in value)
-
-    def tables(self, key: str, *, at_least: int = 0) -> Sequence["_Table"]:
-        """Return a list of tables; an absent list is empty."""
-        self._read.add(key)
-        value = self._content.get(key, [])
-        if not isinstance(value, list) or len(value) < at_least:
-            raise InvalidInput(self.path(key), f"must be a list of at least {at_least} tables")
-        return [_Table(item, f"{self.path(key)}[{place}]") for place, item in enumerate(value)]
-
-    def refuse_unknown(self) -> None:
-        """Raise when the table has a key that nobody read."""
-        for key in self._content:
-            if key not in self._read:
-                raise InvalidInput(self.path(str(key)), "is not a known field")
-
-    @contextlib.contextmanager
-    def naming(self) -> Iterator[None]:
-        """Name errors of domain objects by the path of this table."""
-        try:
-            yield
-        except InvalidInput as error:
-            raise InvalidInput(self.path(error.field.rpartition(".")[2]), error.problem) from error
-
-    def _value(self, key: str) -> object:
-        self._read.add(key)
-        if key not in self._content:
-            raise InvalidInput(self.path(key), "is missing")
-        return self._content[key]
-
-
 class _Draft:
     """The inventory while it is read, by id; refuses ids that appear twice and references that lead nowhere."""
 
@@ -279,7 +159,7 @@ class _Draft:
         self._tenant = tenant
         self._node_paths: dict[str, str] = {}
 
-    def add_portfolio(self, table: _Table) -> None:
+    def add_portfolio(self, table: DocumentTable) -> None:
         """Read a portfolio and its root node."""
         node = self._add_node(table, NodeKind.PORTFOLIO, None)
         route = table.choice("route", Route)
@@ -303,7 +183,7 @@ class _Draft:
         )
         table.refuse_unknown()
 
-    def add_site(self, table: _Table) -> None:
+    def add_site(self, table: DocumentTable) -> None:
         """Read a site with its circuits, connection points and chargers."""
         portfolio = self.portfolios.get(table.text("portfolio"))
         if portfolio is None:
@@ -320,7 +200,7 @@ class _Draft:
             self._add_chargers(group, places)
         table.refuse_unknown()
 
-    def add_capacity_group(self, table: _Table) -> None:
+    def add_capacity_group(self, table: DocumentTable) -> None:
         """Read the name under which a grid partner knows a node."""
         authority, name = table.text("authority"), table.text("name")
         group = CapacityGroup(
@@ -333,7 +213,7 @@ class _Draft:
         _add_once(self.capacity_groups, group.id, group, table.path("name"))
         table.refuse_unknown()
 
-    def add_enrolment(self, table: _Table) -> None:
+    def add_enrolment(self, table: DocumentTable) -> None:
         """Read a consent; the same authority, program and node from the same instant on is the same consent."""
         authority, node = table.text("authority"), _reference(table, "node", self.nodes)
         program = table.text("program") if table.has("program") else ""
@@ -369,7 +249,7 @@ class _Draft:
                 problem = f"{rating_kw:g} is less than the {total_kw[index]:g} kW that the fallbacks of its chargers add up to"
                 raise InvalidInput(f"{self._node_paths[node_id]}.max_import_kw", problem)
 
-    def _add_node(self, table: _Table, kind: NodeKind, parent: str | None) -> Node:
+    def _add_node(self, table: DocumentTable, kind: NodeKind, parent: str | None) -> Node:
         node_id, name = table.text("id"), table.text("name")
         rating_kw, fail_safe_kw = table.number("max_import_kw"), table.number("fail_safe_import_kw")
         phase_rating_a, max_unbalance_a = (
@@ -391,7 +271,7 @@ class _Draft:
         self._node_paths[node_id] = table.where
         return node
 
-    def _add_connection_point(self, table: _Table, site: Node, portfolio: Portfolio) -> None:
+    def _add_connection_point(self, table: DocumentTable, site: Node, portfolio: Portfolio) -> None:
         point_id, site_class = table.text("id"), table.text("site_class")
         if len(point_id) == 18 and point_id.isdecimal() and gs1_check_digit(point_id[:-1]) != point_id[-1]:
             raise InvalidInput(table.path("id"), "has a wrong check digit")
@@ -416,7 +296,7 @@ class _Draft:
         _add_once(self.connection_points, point_id, point, table.path("id"))
         table.refuse_unknown()
 
-    def _add_chargers(self, table: _Table, places: set[str]) -> None:
+    def _add_chargers(self, table: DocumentTable, places: set[str]) -> None:
         parent, prefix, csms = _reference(table, "parent", places), table.text("id_prefix"), table.text("csms")
         count = table.whole("count", low=1, high=MAX_GROUP_COUNT)
         first = table.whole("first", low=0, high=MAX_GROUP_COUNT) if table.has("first") else 1
@@ -459,21 +339,21 @@ def _add_once(records: dict[str, RecordT], record_id: str, record: RecordT, path
     records[record_id] = record
 
 
-def _reference(table: _Table, key: str, known: set[str] | dict[str, Node]) -> str:
+def _reference(table: DocumentTable, key: str, known: set[str] | dict[str, Node]) -> str:
     value = table.text(key)
     if value not in known:
         raise InvalidInput(table.path(key), f"{value} is not a node that was named before")
     return value
 
 
-def _currency(table: _Table) -> str:
+def _currency(table: DocumentTable) -> str:
     value = table.text("currency")
     if len(value) != 3 or not value.isascii() or not value.isupper():
         raise InvalidInput(table.path("currency"), "must be an ISO 4217 code such as EUR")
     return value
 
 
-def _loss_factor(table: _Table) -> float:
+def _loss_factor(table: DocumentTable) -> float:
     if not table.has("loss_factor"):
         return 1.0
     value = table.number("loss_factor")
