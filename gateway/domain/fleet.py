@@ -147,7 +147,7 @@ class TelemetryBatch:
     def __post_init__(self) -> None:
         """Reject columns of different lengths, positions outside the list and numbers that are not finite."""
         index = self.charger_index
-        if index.size and not 0 <= int(index.min()) <= int(index.max()) < len(self.charger_ids):
+        if index.size and not 0 <= index.min() <= index.max() < len(self.charger_ids):
             raise InvalidInput("charger_index", f"must be in [0, {len(self.charger_ids)})")
         _check_column("power_kw", self.power_kw, index.size)
         _check_column("energy_register_kwh", self.energy_register_kwh, index.size)

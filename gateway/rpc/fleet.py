@@ -275,33 +275,18 @@ def _batch(
     index = np.asarray(request.charger_index, dtype=np.int32)
     if not index.size:
         index = np.arange(len(charger_ids), dtype=np.int32)
-    elif index.min() < 0 or index.max() >= len(charger_ids):
-        raise InvalidInput("charger_index", f"must be in [0, {len(charger_ids)})")
-    power = _column("power_kw", np.asarray(request.power_kw, dtype=np.float64), index.size)
-    energy = _column("energy_register_kwh", np.asarray(request.energy_register_kwh, dtype=np.float64), index.size)
-    meters = np.asarray(request.meter_register_kwh, dtype=np.float64)
-    if meters.size:
-        meters = _column("meter_register_kwh", meters, len(point_ids))
     return TelemetryBatch(
         charger_ids=charger_ids,
         connection_point_ids=point_ids,
         measure_time=convert.required_instant("measure_time", request, "measure_time"),
         charger_index=index,
-        power_kw=power,
-        energy_register_kwh=energy,
-        meter_register_kwh=meters,
+        power_kw=np.asarray(request.power_kw, dtype=np.float64),
+        energy_register_kwh=np.asarray(request.energy_register_kwh, dtype=np.float64),
+        meter_register_kwh=np.asarray(request.meter_register_kwh, dtype=np.float64),
         phase_current_a=_phases("phase_current_a", request.phase_current_a),
         phase_voltage_v=_phases("phase_voltage_v", request.phase_voltage_v),
         state_of_charge=np.asarray(request.state_of_charge, dtype=np.float64),
     )
-
-
-def _column(field: str, values: npt.NDArray[np.float64], size: int) -> npt.NDArray[np.float64]:
-    if values.size != size:
-        raise InvalidInput(field, f"has {values.size} values, needs {size}")
-    if not np.isfinite(values).all():
-        raise InvalidInput(field, "must be finite numbers")
-    return values
 
 
 def _phases(field: str, values: Sequence[float]) -> npt.NDArray[np.float64]:

@@ -57,6 +57,7 @@ class Condition:
         self._window_from = np.full(count, np.nan)
         self._window_register = np.full(count, np.nan)
         self._window_kwh = np.zeros(count)
+        self._judge_at = -np.inf
 
     # ---------------------------------------------------------------- sessions
 
@@ -102,10 +103,27 @@ class Condition:
             now: Instant of the readings, seconds.
         """
         last_kwh, last_at = before
+        gap_s = now - last_at
+        # Chargers that were never read are NaN, and no comparison with that is true.
+        if now < self._judge_at and gap_s.max(initial=0.0) <= _WINDOW_GAP_S and (register_kwh >= last_kwh).all():
+            self._window_kwh[at] += power_kw * gap_s * (1.0 / 3600.0)
+            return
+        self._take_energy_out_of_step(at, power_kw, register_kwh, last_kwh, gap_s, now)
+        self._judge_at = float(np.nanmin(self._window_from, initial=np.inf)) + _WINDOW_S
+
+    def _take_energy_out_of_step(  # columns of one batch
+        self,
+        at: IndexArray,
+        power_kw: FloatArray,
+        register_kwh: FloatArray,
+        last_kwh: FloatArray,
+        gap_s: FloatArray,
+        now: float,
+    ) -> None:
+        """Do as `take_energy` where something begins, ends or is wrong."""
         fell = register_kwh < last_kwh - _FELL_KWH
         if fell.any():
             self._fell_at[at[fell]] = now
-        gap_s = now - last_at
         breaks = fell | ~(gap_s <= _WINDOW_GAP_S)
         self._window_kwh[at] += np.where(breaks, 0.0, power_kw * gap_s / 3600.0)
         since_s = now - self._window_from[at]

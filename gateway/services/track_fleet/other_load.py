@@ -42,6 +42,8 @@ class OtherLoad:
         """
         has_begun = ~np.isnan(self._since[points])
         is_over = has_begun & (at - self._since[points] >= WINDOW_S)
+        if has_begun.all() and not is_over.any():
+            return
         self._close(points[is_over], meter_kwh[is_over], at, charger_kwh)
         opened = points[is_over | ~has_begun]
         self._meter_kwh[opened] = meter_kwh[is_over | ~has_begun]

@@ -70,6 +70,8 @@ class RegisterBank:
             at: Instant of the readings.
             may_fall: True for net meters; otherwise a register that falls was replaced and counts on from its new value.
         """
+        if self._take_in_step(index, kwh, at, may_fall=may_fall):
+            return
         is_newer = ~(self._read_at[index] >= at)
         index, kwh = index[is_newer], kwh[is_newer]
         before, read_at = self.register_kwh[index], self._read_at[index]
@@ -83,6 +85,27 @@ class RegisterBank:
         self._base[index[is_first]] = kwh[is_first]
         self.register_kwh[index] = kwh
         self._read_at[index] = at
+
+    def _take_in_step(self, index: IndexArray, kwh: FloatArray, at: float, *, may_fall: bool) -> bool:
+        """Take readings where every meter was read before in the same open period and none fell; False where it is not so simple."""
+        start = self._border_before(at)
+        read_at = self._read_at[index]
+        # A meter that was never read is NaN, and no comparison with that is true.
+        if not (index.size and start >= self.closed_until and read_at.min() >= start and read_at.max() < at):
+            return False
+        if not may_fall and not (kwh >= self.register_kwh[index]).all():
+            return False
+        self._covered_in(start)[index] += at - read_at
+        self.register_kwh[index] = kwh
+        self._read_at[index] = at
+        return True
+
+    def _covered_in(self, start: float) -> FloatArray:
+        """Return the seconds of the period from an instant on whose energy is known, shape (K,)."""
+        covered = self._covered.get(start)
+        if covered is None:
+            covered = self._covered[start] = np.zeros(len(self._base))
+        return covered
 
     def close(self) -> ClosedPeriod:
         """Account for the oldest open period and return it; a meter without any reading in or after it is unknown."""
@@ -152,7 +175,7 @@ class RegisterBank:
             return
         first = max(self._border_before(float(read_at.min())), self.closed_until)
         for start in np.arange(first, at, self._step_s).tolist():
-            covered = self._covered.setdefault(start, np.zeros(len(self._base)))
+            covered = self._covered_in(start)
             covered[index] += np.clip(min(at, start + self._step_s) - np.maximum(read_at, start), 0.0, None)
 
     def _border_before(self, instant: float) -> float:

@@ -174,9 +174,10 @@ class FleetState:
             at: Their instant, seconds.
         """
         last_at = self.power_at[places]
-        is_newer = ~(last_at >= at)
+        is_older = last_at >= at
+        is_newer = ~is_older
         index, power_kw, energy_kwh = places, batch.power_kw, batch.energy_register_kwh
-        if not is_newer.all():
+        if is_older.any():
             index, last_at = index[is_newer], last_at[is_newer]
             power_kw, energy_kwh = power_kw[is_newer], energy_kwh[is_newer]
         before = self._register_now[index]
@@ -185,10 +186,19 @@ class FleetState:
         self.power_at[index] = at
         self.charger_bank.take(index, energy_kwh, at)
         self._register_now[index] = energy_kwh
-        then = self._register_then[index]
-        self._register_then[index] = np.where(np.isnan(then) | (then > energy_kwh), energy_kwh, then)
+        is_first = ~(self._register_then[index] <= energy_kwh)  # unknown, or the register was replaced
+        if is_first.any():
+            self._register_then[index[is_first]] = energy_kwh[is_first]
         if batch.phase_current_a.size or batch.phase_voltage_v.size or batch.state_of_charge.size:
             self.condition.take_phases(index, batch, is_newer, at)
+
+    def node_power_kw(self, now: float, stale_after_s: float) -> FloatArray:
+        """Return what the chargers below each node draw by measurements that are not too old, shape (N,); NaN where none is."""
+        is_known = now - self.power_at <= stale_after_s
+        total = self.levels.totals(np.where(is_known, self.power_kw, 0.0))
+        if is_known.all():
+            return total
+        return np.where(self.levels.totals(is_known.astype(np.float64)) > 0, total, np.nan)
 
     def carry_over(self, older: "FleetState") -> None:
         """Take over the last measurements of chargers that were there before the tree changed."""

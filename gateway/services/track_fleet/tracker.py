@@ -24,6 +24,8 @@ FloatArray = npt.NDArray[np.float64]
 
 _MOST_ROWS = 1_000_000
 _MOST_PENDING = 10_000
+_MOST_MAPS = 10_000
+"""Streams of telemetry that are remembered; the oldest is worked out again when it comes back."""
 _TREE_KINDS = frozenset({"Node", "Charger", "ConnectionPoint"})
 
 
@@ -71,7 +73,7 @@ class FleetTracker:
         self._settings = TrackSettings() if settings is None else settings
         self._histories = MeterHistoryKeeper(store, clock, ids)
         self._states: dict[str, FleetState] = {}
-        self._maps: dict[tuple[str, str | None], _StreamMap] = {}
+        self._maps: dict[tuple[str, str | None, int, int], _StreamMap] = {}
         self._pending: deque[Batch] = deque(maxlen=_MOST_PENDING)
         self._changed_trees: set[str] = set()
         self._tree_changed = asyncio.Event()
@@ -265,15 +267,19 @@ class FleetTracker:
             state.meter_bank.take(where.points, batch.meter_register_kwh, at, may_fall=True)
             state.other.take(where.points, batch.meter_register_kwh, at, state.charger_bank.register_kwh)
         if state.ring.is_due(at):
-            state.ring.add(at, self.view(principal.tenant).node_power_kw())
+            stale_after_s = self._settings.stale_after.total_seconds()
+            state.ring.add(at, state.node_power_kw(self._clock.now().timestamp(), stale_after_s))
         for callback in self.on_measurement:
             callback(principal.tenant)
 
     def _stream_map(self, principal: Principal, batch: TelemetryBatch, state: FleetState) -> "_StreamMap":
-        key = (principal.tenant, principal.csms)
+        # The map keeps the tuples alive, so that their ids stay theirs.
+        key = (principal.tenant, principal.csms, id(batch.charger_ids), id(batch.connection_point_ids))
         known = self._maps.get(key)
-        if known is None or not known.is_for(batch):
+        if known is None:
             known = _StreamMap.build(principal, batch, state)
+            if len(self._maps) >= _MOST_MAPS:
+                del self._maps[next(iter(self._maps))]
             self._maps[key] = known
         return known
 
@@ -361,11 +367,6 @@ class _StreamMap:
     point_ids: tuple[str, ...]
     chargers: npt.NDArray[np.int64]
     points: npt.NDArray[np.int64]
-
-    def is_for(self, batch: TelemetryBatch) -> bool:
-        """Tell whether the map fits; a stream hands in the same tuples again, so that this is two comparisons of references."""
-        is_same = self.charger_ids is batch.charger_ids and self.point_ids is batch.connection_point_ids
-        return is_same or (self.charger_ids, self.point_ids) == (batch.charger_ids, batch.connection_point_ids)
 
     @classmethod
     def build(cls, principal: Principal, batch: TelemetryBatch, state: FleetState) -> "_StreamMap":
