@@ -1,6 +1,7 @@
 """Independent JavaScript programs that speak OCPP: `ocpp-rpc` as a strict charger, `typed-ocpp` as a validator of 2.1 frames.
 
-npm fetches the locked packages once into `.venvs/peer-ocpp-js`; nothing of them is part of the product.
+npm fetches the locked packages once into `.venvs/peer-ocpp-js`; nothing of them is part of the product. The lock is made by
+`npm install --package-lock-only --omit-lockfile-registry-resolved`, with the lines about funding taken out: no address stands in it.
 """
 
 from __future__ import annotations

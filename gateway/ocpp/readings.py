@@ -75,6 +75,7 @@ def read_samples(at: datetime, samples: Sequence[Mapping[str, Any]]) -> Reading:
         energy_kwh=energy_kwh,
         voltage_v=voltages.mean(),
         phase_current_a=(currents.phases[0], currents.phases[1], currents.phases[2]),
+        phase_voltage_v=(voltages.phases[0], voltages.phases[1], voltages.phases[2]),
     )
 
 

@@ -6,7 +6,8 @@ Sessions and announced limits are kept until the gateway has them; measurements 
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+import math
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -17,7 +18,7 @@ from gateway.ocpp.journal import ChargerFacts, Journal, NoticeRecord, Transactio
 from gateway.ocpp.settings import TimeSettings
 from gateway.ocpp.station import Station
 from gateway.ocpp.surroundings import Clock
-from gateway.ocpp.words import Plug
+from gateway.ocpp.words import Plug, Reading
 from gateway.v1 import fleet_service_pb2 as pb
 from gateway.v1 import types_pb2
 
@@ -175,30 +176,36 @@ class ReportUplink:
         batch = pb.StreamTelemetryRequest()
         batch.measure_time.CopyFrom(_timestamp(now))
         for place, connector in enumerate(self._connectors):
-            values = self._fresh(connector, now)
-            if values is not None:
+            reading = self._fresh(connector, now)
+            if reading is not None and reading.power_kw is not None and reading.energy_kwh is not None:
                 batch.charger_index.append(place)
-                batch.power_kw.append(values[0])
-                batch.energy_register_kwh.append(values[1])
+                batch.power_kw.append(reading.power_kw)
+                batch.energy_register_kwh.append(reading.energy_kwh)
+                batch.phase_current_a.extend(_or_nan(reading.phase_current_a))
+                batch.phase_voltage_v.extend(_or_nan(reading.phase_voltage_v))
         return batch if batch.charger_index else None
 
-    def _fresh(self, connector: Connector, now: datetime) -> tuple[float, float] | None:
-        """Return power and register that the gateway was not told; a connected charger without a car draws nothing."""
+    def _fresh(self, connector: Connector, now: datetime) -> Reading | None:
+        """Return what the gateway was not told yet; a connected charger without a car draws nothing."""
         reading = connector.measured.reading
         if reading is None or reading.energy_kwh is None:
             return None
         if connector.is_fresh and reading.power_kw is not None:
             connector.is_fresh = False
             connector.zero_at = now
-            return reading.power_kw, reading.energy_kwh
+            return reading
         is_idle = connector.transaction is None and connector.plug is Plug.FREE and self._is_connected(connector)
         if is_idle and now - connector.zero_at >= timedelta(seconds=self._times.idle_zero):
             connector.zero_at = now
-            return 0.0, reading.energy_kwh
+            return Reading(at=now, power_kw=0.0, energy_kwh=reading.energy_kwh)
         return None
 
     def _is_connected(self, connector: Connector) -> bool:
         return any(s.is_connected for s in self._stations if connector in s.connectors.values())
+
+
+def _or_nan(values: Iterable[float | None]) -> list[float]:
+    return [math.nan if value is None else value for value in values]
 
 
 def _delivered_kwh(transaction: TransactionRecord) -> float:

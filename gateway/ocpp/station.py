@@ -216,7 +216,8 @@ class Station(StationEvents):
 
     @override
     async def limit_announced(self, notice: LimitNotice) -> None:
-        concerned = [self._connector(notice.connector)] if notice.connector else list(self.connectors.values())
+        is_whole = notice.connector == WHOLE_STATION
+        concerned = list(self.connectors.values()) if is_whole else [self._connector(notice.connector)]
         if not notice.blocks and not notice.is_cleared:
             if self._link is not None:
                 self._link.to_ask.add(notice.connector)
@@ -343,7 +344,7 @@ class Station(StationEvents):
             if command is None:
                 continue
             trial = self._trials[connector.id]
-            if trial.refusals:
+            if trial.refusals > 0:
                 dues.append(trial.retry_at)
                 continue
             dues.append(command.lease_until)

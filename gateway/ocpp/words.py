@@ -110,6 +110,8 @@ class Reading:
     voltage_v: float | None = None
     """Line to neutral, mean over the phases that were read."""
     phase_current_a: tuple[float | None, float | None, float | None] = (None, None, None)
+    phase_voltage_v: tuple[float | None, float | None, float | None] = (None, None, None)
+    """Line to neutral."""
 
 
 class Plug(StrEnum):

@@ -185,18 +185,25 @@ async def test_g8_a_refusal_is_followed_by_another_way(
 async def test_o36_what_may_not_be_overwritten_is_replaced_without_an_instant_without_a_limit(tmp_path: Path) -> None:
     async with scene(tmp_path, quirk="rejects_overwrite").running() as world:
         await world.plug()
-        store, seen = world.charger.profiles, []
+        store, seen, between = world.charger.profiles, [], []
+        clear = store.clear
+
+        def watched(profile_id: int) -> str:
+            status = clear(profile_id)
+            between.append(world.charger.limit_a())
+            return status
+
+        store.clear = watched  # type: ignore[method-assign]
         for limit_kw in (11.0, 6.9, 8.28, 4.83):
-            original_put, original_clear = store.put, store.clear
             await world.command(limit_kw)
             seen.append(world.charger.limit_a())
-            assert (original_put, original_clear) == (store.put, store.clear)
             lives = [p for p in store.installed if p.purpose == "TxProfile" and p.stack > 0]
             assert len(lives) == 1
         assert seen == pytest.approx([15.9, 10.0, 12.0, 7.0])
         actions = [name for name, _ in world.charger.calls if name.endswith("ChargingProfile")]
         clears = [i for i, name in enumerate(actions) if name == "ClearChargingProfile"]
         assert clears
+        assert max(between) <= 15.9, "at no instant without a limit"
         assert all(actions[i - 1] == "SetChargingProfile" for i in clears), "first the new one, then the old one goes"
 
 
@@ -280,3 +287,45 @@ async def test_a_restart_of_the_csms_goes_on_with_the_command_and_its_lease(tmp_
     assert command is not None
     assert (command.sequence, command.limit_kw) == (1, 6.9)
     assert command.lease_until == first.clock.now() + timedelta(seconds=900)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_g4_when_the_csms_itself_is_killed_the_charger_ends_the_lease_alone(tmp_path: Path, version: str) -> None:
+    async with scene(tmp_path, version).running() as world:
+        await world.plug()
+        await world.command(11.0)
+        assert world.charger.limit_a() == pytest.approx(15.9)
+    assert not world.station.is_connected
+    world.clock.move(seconds=905)
+    assert world.charger.limit_a() == pytest.approx(6.0)
+    world.charger.current_a()
+    world.clock.move(seconds=5)
+    assert world.charger.current_a() == pytest.approx(6.0), "the car has come down"
+
+
+async def test_a_car_on_one_phase_gets_all_its_amperes_on_that_phase(tmp_path: Path) -> None:
+    world_of = scene(tmp_path)
+    world_of.model = replace(world_of.model, car=replace(world_of.model.car, phases=1, most_a=32.0))
+    async with world_of.running() as world:
+        await world.plug()
+        await world.command(4.2)
+        await world.later(seconds=10)
+        await world.charger.meter()
+        await world.quiet()
+        await world.command(4.2)
+        assert world.pushed[-1].schedule["chargingSchedulePeriod"] == [
+            {"startPeriod": 0, "limit": 18.2, "numberPhases": 1}
+        ]
+
+
+async def test_measured_voltage_lowers_the_amperes_and_not_every_volt_is_written(tmp_path: Path) -> None:
+    world_of = scene(tmp_path)
+    world_of.model = replace(world_of.model, car=replace(world_of.model.car, voltage_v=241.0))
+    async with world_of.running() as world:
+        await world.plug()
+        await world.command(6.9)
+        assert world.pushed[-1].schedule["chargingSchedulePeriod"][0]["limit"] == pytest.approx(10.0)
+        await world.charger.meter()
+        await world.quiet()
+        await world.command(6.9)
+        assert world.pushed[-1].schedule["chargingSchedulePeriod"][0]["limit"] == pytest.approx(9.5)  # 242 V
