@@ -58,12 +58,16 @@ class Condition:
         self._window_register = np.full(count, np.nan)
         self._window_kwh = np.zeros(count)
         self._judge_at = -np.inf
+        self._knows_voltage, self._knows_charge = False, False
+        self._share: FloatArray | None = None
+        """What each charger puts on each phase, worked out again when a car uses other phases."""
 
     # ---------------------------------------------------------------- sessions
 
     def put_sessions(self, at: IndexArray, sessions: list[Session], is_same: BoolArray) -> None:
         """Take what reports of sessions say of the cars at some chargers; another car begins anew."""
         self._forget(at[~is_same])
+        self._share = None
         self._reported_phases[at] = [session.phases for session in sessions]
         self._battery_kwh[at] = [np.nan if s.battery_kwh is None else s.battery_kwh for s in sessions]
         self._is_boosted[at] = [session.boost for session in sessions]
@@ -72,6 +76,7 @@ class Condition:
     def clear_sessions(self, at: IndexArray) -> None:
         """Forget the cars at some chargers."""
         self._forget(at)
+        self._share = None
         self._reported_phases[at] = self._wiring.phases[at]
         self._battery_kwh[at] = np.nan
         self._is_boosted[at] = False
@@ -154,6 +159,7 @@ class Condition:
             charge = batch.state_of_charge[is_taken]
             known = ~np.isnan(charge)
             self._charge[at[known]] = charge[known]
+            self._knows_charge = self._knows_charge or bool(known.any())
 
     def _take_voltage(self, at: IndexArray, voltage_v: FloatArray, now: float) -> FloatArray:
         nominal = self._nominal_v[at]
@@ -164,6 +170,7 @@ class Condition:
         self._mark(at, DataFlag.VOLTAGE_IMPLAUSIBLE, np.logical_or.reduce(is_wrong, axis=1))
         has = np.isfinite(lowest)
         self._voltage_v[at[has]], self._voltage_at[at[has]] = lowest[has], now
+        self._knows_voltage = self._knows_voltage or bool(has.any())
         return np.where(np.isfinite(believed), believed, nominal[:, None])
 
     def _take_current(
@@ -173,7 +180,9 @@ class Condition:
         largest = amps.max(axis=1)
         used = (amps >= _USED_SHARE * largest[:, None]).sum(axis=1)
         tells = largest >= _USED_A
-        self._measured_phases[at[tells]] = used[tells]
+        if (self._measured_phases[at[tells]] != used[tells]).any():
+            self._measured_phases[at[tells]] = used[tells]
+            self._share = None
         complete = ~np.isnan(current_a).all(axis=1)
         seen = self._nominal_v[at][:, None] if volts is None else volts
         by_current = (amps * seen).sum(axis=1) / 1000.0
@@ -191,6 +200,7 @@ class Condition:
         for name in ("_flags", "_fell_at", "_voltage_v", "_voltage_at", "_measured_phases", "_charge", "_charge_then"):
             getattr(self, name)[new] = getattr(older, name)[old]
         self._metered_then[new] = older._metered_then[old]
+        self._knows_voltage, self._knows_charge, self._share = older._knows_voltage, older._knows_charge, None
 
     def used_phases(self) -> npt.NDArray[np.int8]:
         """Return the phases that the car at each charger uses: as measured, else as reported; shape (C,)."""
@@ -198,6 +208,8 @@ class Condition:
 
     def voltage_share(self, now: float, stale_after_s: float) -> FloatArray:
         """Return the measured over the nominal voltage of each charger, shape (C,); 1 where none was measured lately."""
+        if not self._knows_voltage:
+            return np.ones(len(self._nominal_v))
         is_fresh = now - self._voltage_at <= stale_after_s
         return np.where(is_fresh, self._voltage_v / np.where(self._nominal_v > 0.0, self._nominal_v, _NOMINAL_V), 1.0)
 
@@ -214,7 +226,7 @@ class Condition:
         charge, contradicts = self._judged_charge(delivered_kwh)
         return ChargerData(
             flags=self._all_flags(measured_at, contradicts, now, stale_after_s),
-            phase_share=self._wiring.shares(used),
+            phase_share=self._shares(used),
             used_phases=used,
             voltage_v=share * self._nominal_v,
             voltage_factor=self._voltage_factor(share, now, stale_after_s),
@@ -225,12 +237,18 @@ class Condition:
             is_greenest=self._goal == _GOALS[DriverGoal.GREENEST],
         )
 
+    def _shares(self, used: npt.NDArray[np.int8]) -> FloatArray:
+        if self._share is None:
+            self._share = self._wiring.shares(used)
+            self._share.flags.writeable = False
+        return self._share
+
     def _voltage_factor(self, share: FloatArray, now: float, stale_after_s: float) -> FloatArray:
         """Return the lowest share of the nominal voltage measured below each node, shape (N,); 1 where none was."""
+        if not self._knows_voltage:
+            return np.ones(len(self._tree.node_ids))
         is_fresh = now - self._voltage_at <= stale_after_s
         lowest = np.full(len(self._tree.node_ids), np.inf)
-        if not is_fresh.any():
-            return np.ones(len(lowest))
         np.minimum.at(lowest, self._levels.leaf, np.where(is_fresh, share, np.inf))
         for nodes in self._levels.nodes_at[:-1]:
             np.minimum.at(lowest, self._levels.parent[nodes], lowest[nodes])
@@ -238,6 +256,8 @@ class Condition:
 
     def _judged_charge(self, delivered_kwh: FloatArray) -> tuple[FloatArray, BoolArray]:
         """Return the states of charge that may be used, and which contradict the meter."""
+        if not self._knows_charge:
+            return self._charge.copy(), np.zeros(len(self._charge), dtype=bool)
         begins = ~np.isnan(self._charge) & np.isnan(self._charge_then)
         self._charge_then[begins], self._metered_then[begins] = self._charge[begins], delivered_kwh[begins]
         by_charge = self._charge - self._charge_then
