@@ -6,6 +6,7 @@ durations, on a clock of their own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -15,6 +16,9 @@ import numpy.typing as npt
 from gateway.domain.errors import VoltbridgeError
 from gateway.domain.fleet import TelemetryBatch
 from gateway.domain.identity import Principal, Role
+from gateway.domain.limits import Limit
+from gateway.domain.programs import OptDecision
+from gateway.domain.signals import GridEvent, OptType
 from gateway.domain.topology import Charger, ConnectionPoint, EnforcementClass, Node, NodeKind
 from gateway.services.plan_dispatch import Dispatcher, DispatchLink
 from gateway.services.track_fleet import FleetTracker
@@ -70,6 +74,12 @@ class DrawnIds:
     def uniform(self, low: float, high: float) -> float:
         """Draw a number."""
         return float(self._rng.uniform(low, high))
+
+
+def agree(event: GridEvent, limits: Sequence[Limit], now: datetime) -> OptDecision:
+    """Opt in to everything."""
+    del event, limits, now
+    return OptDecision(opt=OptType.OPT_IN, reason="")
 
 
 def draw_tree(rng: np.random.Generator) -> list[Node | Charger | ConnectionPoint]:

@@ -25,9 +25,7 @@ from gateway.domain.dispatch import DispatchBatch, DispatchOutcome, DispatchStat
 from gateway.domain.errors import StorageUnavailable
 from gateway.domain.identity import Principal, Role, system_principal
 from gateway.domain.limits import Binding, Direction, Limit, LimitKind, resolve
-from gateway.domain.programs import OptDecision
 from gateway.domain.sessions import Session, SessionState
-from gateway.domain.signals import OptType
 from gateway.domain.timegrid import Interval
 from gateway.domain.topology import Charger, Node
 from gateway.ports import Batch, Put, StatedLimits
@@ -36,7 +34,7 @@ from gateway.services.gather_signals import SignalGatherer, SignalSettings, Sign
 from gateway.services.plan_dispatch import Dispatcher, DispatchSettings, DispatchSources
 from gateway.services.track_fleet import FleetTracker, TrackSettings
 from scripts.dispatch_store import CampaignStore
-from scripts.dispatch_world import TENANT, DrawnIds, Hands, Platform, SetClock, draw_tree
+from scripts.dispatch_world import TENANT, DrawnIds, Hands, Platform, SetClock, agree, draw_tree
 from scripts.soak_runner import Outcome
 
 SLICE_SECONDS = 8.0
@@ -156,7 +154,7 @@ class Life:
         self.tracker = FleetTracker(store=store, clock=clock, ids=ids, tenants=[TENANT], settings=settings)
         sources = SignalSources(
             find_node=self.tracker.find_node,
-            decide=lambda _event, _limits, _now: OptDecision(opt=OptType.OPT_IN, reason=""),
+            decide=agree,
             baseline_kw=lambda _tenant, _node, _at: None,
         )
         patience = SignalSettings(store_patience_s=60.0)
