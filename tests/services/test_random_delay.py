@@ -9,7 +9,7 @@ import pytest
 from gateway.domain.bids import Schedule
 from gateway.domain.random_delay import DelayRules, DelaySeed
 from tests.fakes.clock import START
-from tests.services.scene import CSMS, GRID, OPERATOR, PLATFORM, SETTINGS, TENANT, Scene, event, message, session
+from tests.services.scene import CSMS, GRID, OPERATOR, PLATFORM, SETTINGS, TENANT, VTN, Scene, event, message, session
 
 DELAY = DelayRules(nodes=("site-1",))
 SEED = DelaySeed(id="random-delay", tenant=TENANT, seed=7, drawn_at=START)
@@ -174,3 +174,51 @@ async def test_a_newer_schedule_counts_from_when_it_was_made() -> None:
     held = control._delays.held(view, (schedule(50.0, 50.0, 50.0), newer), {}, scene.clock.now())
     names = np.array(view.tree.charger_ids, dtype=object)[held]
     assert {name[:4] for name in names.tolist()} == {"ch-1"}
+
+
+async def with_event(rules: DelayRules, notice_s: float) -> tuple[Scene, datetime]:
+    """Five cars at site 1 and an event that leaves them nothing, so long ahead."""
+    scene = scene_with(rules)
+    await scene.store.seed(TENANT, SEED)
+    await scene.start()
+    begin = scene.clock.now() + timedelta(seconds=notice_s)
+    called = event("e1", start=begin, minutes=30.0, max_kw=0.0, nodes=("site-1",))
+    await scene.services.signals.receive(GRID, message(called))
+    return scene, begin
+
+
+async def falls(scene: Scene, begin: datetime, seconds: float) -> dict[str, float]:
+    """Let time pass and return when each charger of site 1 was stopped, in seconds after the begin of the event."""
+    seen: dict[str, float] = {}
+    for _ in range(round(seconds / STEP_S)):
+        scene.clock.move(seconds=STEP_S)
+        await scene.turn()
+        for charger, kw in scene.limits().items():
+            if charger.startswith("ch-1") and charger not in seen and kw < 0.1:
+                seen[charger] = (scene.clock.now() - begin).total_seconds()
+    return seen
+
+
+async def test_demand_response_is_followed_at_random_before_it_begins_so_that_it_is_met_when_it_does() -> None:
+    scene, begin = await with_event(DELAY, 620.0)
+    seen = await falls(scene, begin, 640.0)
+    assert len(seen) == 5
+    assert len(set(seen.values())) >= 4, "not all at one instant"
+    assert max(seen.values()) <= 0.0, "the limit is kept from its begin on"
+    assert min(seen.values()) < -100.0
+    scene, begin = await with_event(DelayRules(), 620.0)
+    plain = await falls(scene, begin, 640.0)
+    assert len(set(plain.values())) == 1, "without the rule all fall together"
+
+
+async def test_demand_response_on_short_notice_is_kept_at_its_begin_all_the_same() -> None:
+    scene, begin = await with_event(DELAY, 100.0)
+    seen = await falls(scene, begin, 120.0)
+    assert len(seen) == 5
+    assert max(seen.values()) <= 0.0
+
+
+async def test_a_response_service_is_followed_when_it_begins() -> None:
+    scene, begin = await with_event(replace(DELAY, response_authorities=frozenset({VTN})), 620.0)
+    seen = await falls(scene, begin, 640.0)
+    assert set(seen.values()) == {0.0}

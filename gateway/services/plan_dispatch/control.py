@@ -111,7 +111,7 @@ class Control:
             await self._breathe(picture, self._settings.ack_pause_s)
             picture = self.look()
             await self._breathe(picture)
-        target = await self._allocate(picture)
+        target = await self._ahead(picture, await self._allocate(picture))
         latest = self.look() if self._is_big(picture) else picture
         if latest.view.tree is picture.view.tree:
             await self.sender.issue(latest, self._calmed(latest, target), self.links)
@@ -279,6 +279,15 @@ class Control:
         else:
             target = _split(picture, aim, demand)
         return np.where(picture.is_loose, picture.in_force_kw, floor_to_quantum(target))
+
+    async def _ahead(self, picture: Picture, target: FloatArray) -> FloatArray:
+        """Return targets lowered to demand response that begins soon, where chargers come down to it at random times before."""
+        for limit in self._delays.coming(self._ports.sources.limits(self.tenant), picture.at):
+            supposed = self.look(limit)
+            lowered = await self._allocate(supposed)
+            if supposed.view.tree is picture.view.tree:
+                target = self._delays.lowered(picture.view, target, lowered)
+        return target
 
     def _takes_nothing(self, picture: Picture) -> BoolArray:
         """Return whose car has long drawn nothing although its limit lets it charge, shape (C,)."""

@@ -1,10 +1,12 @@
 """Who waits at random with a change that a schedule, a wish or the end of a limit brings: the rule of `domain.random_delay`, applied.
 
-What a limit in force demands is clipped before and is never delayed. A delay is added once: chargers that delay by themselves, or whose
-platform does, are left out.
+What a limit in force demands is clipped before and is never delayed. So that demand response we opted in to does not make all chargers
+fall at the instant at which it begins, it is followed early: each charger comes down at a time of its own within the longest delay
+before. A delay is added once: chargers that delay by themselves, or whose platform does, are left out.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -12,8 +14,9 @@ import numpy.typing as npt
 
 from gateway.domain.bids import Schedule
 from gateway.domain.fleet import FleetView
-from gateway.domain.limits import Limit, resolve
+from gateway.domain.limits import Binding, Direction, Limit, LimitKind, resolve
 from gateway.domain.random_delay import DelayBook, DelayRules, DelaySeed
+from gateway.domain.timegrid import Interval
 from gateway.domain.topology import Node
 from gateway.ports import Batch, Clock, Ids, Put, Store
 
@@ -92,7 +95,14 @@ class Delays:
         self._follow_tree(view)
         since = now - self._rules.longest if self._seen_until is None else self._seen_until - _LOOK_BACK
         place = {node_id: i for i, node_id in enumerate(view.tree.node_ids)}
-        for at, node_id in (*self._of_schedules(schedules, since, now), *self._of_limits(view, limits, since, now)):
+        early = [
+            (max(one.interval.start - self._rules.longest, one.known_at), one.node) for one in self._near(limits, now)
+        ]
+        for at, node_id in (
+            *self._of_schedules(schedules, since, now),
+            *self._of_limits(view, limits, since, now),
+            *early,
+        ):
             if node_id in place:
                 is_node = np.zeros(len(place), dtype=bool)
                 is_node[place[node_id]] = True
@@ -101,7 +111,34 @@ class Delays:
         held = self._book.is_held(now.timestamp())
         return held if view.data is None else np.asarray(held & ~view.data.is_boosted)
 
+    def coming(self, limits: Mapping[str, Sequence[Limit]], now: datetime) -> list[Limit]:
+        """Return the limits of demand response that begin within the longest delay, as if they began now.
+
+        Only those that we opted in to: whoever may order is followed when the order holds.
+        """
+        return [replace(one, interval=Interval(start=now, end=one.interval.end)) for one in self._near(limits, now)]
+
+    def lowered(self, view: FleetView, target_kw: FloatArray, ahead_kw: FloatArray) -> FloatArray:
+        """Return targets that are not above what demand response will leave, for those who delay; others wait for its begin."""
+        self._follow_tree(view)
+        return np.asarray(np.where(self._is_delayed, np.minimum(target_kw, ahead_kw), target_kw))
+
     # ---------------------------------------------------------------- inside
+
+    def _near(self, limits: Mapping[str, Sequence[Limit]], now: datetime) -> list[Limit]:
+        if not self._rules.is_on:
+            return []
+        return [
+            limit
+            for found in limits.values()
+            for limit in found
+            if limit.binding is Binding.COMMITTED
+            and limit.kind is LimitKind.LIMIT
+            and limit.direction is Direction.IMPORT
+            and limit.withdrawn_at is None
+            and limit.authority not in self._rules.response_authorities
+            and now < limit.interval.start <= now + self._rules.longest
+        ]
 
     def _follow_tree(self, view: FleetView) -> None:
         tree = view.tree
