@@ -28,6 +28,9 @@ SETPOINT_CHANGES_PER_HOUR = Gauge(
     "gateway_setpoint_changes_per_charger_hour", "Changes of set points per commanded charger over the last hour."
 )
 NOT_FOLLOWING = Gauge("gateway_chargers_not_following", "Chargers that draw more than their limit.")
+STEERING_BOXES_SILENT = Gauge(
+    "gateway_steering_boxes_silent", "Steering boxes that are lost or have not said their limit since the start."
+)
 OPENADR_REJECTED = Counter("gateway_openadr_rejected_messages", "Messages of VTNs that were thrown away.", ["reason"])
 OSCP_REQUESTS = Counter(
     "gateway_oscp_requests", "Requests of OSCP partners by message and status.", ["message", "status"]

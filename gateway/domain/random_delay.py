@@ -8,7 +8,8 @@ It is for increases and decreases alike. No delay is added
 - where an equivalent delay was applied already, by the charger or its platform;
 - for demand response that is a response service.
 
-What a fuse or a limit in force demands is no such change: it is kept apart from this, at once.
+What a fuse or a limit in force demands is no such change: it is kept apart from this, at once. Demand response that was opted in to is
+therefore followed before it begins: each charger comes down at its own time within the longest delay before, or after it was told.
 
 ```
  the schedule changes          each charger follows it at a time of its own

@@ -23,9 +23,11 @@ from gateway.domain.section_14a import DeviceControl, Relays, guaranteed_kw
 from gateway.domain.steering import Limitation, LimitationRules, LimitWrite, SteeringState
 from gateway.domain.steering_orders import ExecutionProof, OrderKind, SteeringOrder, orders_of_audit
 from gateway.domain.topology import ConnectionPoint
+from gateway.observe import STEERING_BOXES_SILENT
 from gateway.ports import Batch, Put
 from gateway.services.steer_power import BoxView, SteeringBox, SteeringDesk, SteeringSettings
 from gateway.services.steer_power.proof import PROVED, ProofKeeper
+from gateway.storage.retention import Retention
 from gateway.storage.store import SqlStore
 from tests.fakes.clock import START
 from tests.services.scene import POINTS, TENANT, Scene, tree
@@ -307,6 +309,7 @@ async def test_silence_is_noticed_by_the_running_desk_within_its_second() -> Non
             states.append(house.state)
         free = SteeringState.UNLIMITED_CONTROLLED
         assert states == [free, free, SteeringState.FAILSAFE]
+        assert STEERING_BOXES_SILENT._value.get() == 1.0
         running.cancel()
 
 
@@ -556,3 +559,10 @@ async def test_a_box_and_its_proofs_survive_on_a_database(tmp_path: Path) -> Non
         assert proof.is_complete
         told = orders_of_audit(chained.entry for chained in await store.audit_entries())
         assert {one.id: one for one in told} == {name: one for name, (one, _) in found.items()}
+
+
+@pytest.mark.parametrize("kind", [SteeringOrder, ExecutionProof, Limitation])
+def test_what_proves_is_kept_for_ever(kind: type) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Retention(records={kind: timedelta(days=730)})
+    assert caught.value.problem.endswith("is kept for ever")

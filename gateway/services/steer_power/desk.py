@@ -13,7 +13,7 @@ from gateway.domain.section_14a import Relays, require_eligible
 from gateway.domain.steering import Limitation, LimitWrite, new_limitation
 from gateway.domain.steering_orders import ExecutionProof, OrderKind, SteeringOrder
 from gateway.domain.topology import ConnectionPoint, Node
-from gateway.observe import logger
+from gateway.observe import STEERING_BOXES_SILENT, logger
 from gateway.ports import Batch, Clock, Ids, LimitDesk, Put, StatedLimits, Store
 from gateway.services.steer_power.change import Asked, Change, end_entry
 from gateway.services.steer_power.settings import PROTOCOL, SteeringBox, SteeringSettings
@@ -92,6 +92,7 @@ class SteeringDesk:
                 except (Conflict, Unavailable) as error:
                     is_kept = False
                     _LOG.warning("steering_waits", box=held.box.name, reason=str(error))
+            STEERING_BOXES_SILENT.set(sum(self._view(held).is_silent for held in self._held.values()))
             await self._wake.wait(self._look_again(is_kept=is_kept))
 
     # ---------------------------------------------------------------- what boxes say
