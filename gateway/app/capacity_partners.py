@@ -87,6 +87,7 @@ def oscp_room(settings: Settings, world: World, services: Services, journal: Exc
     door = settings.oscp_door
     if door is None:
         return OscpRoom()
+    _refuse_shared_tokens(settings.oscp)
     seal = Seal(read_secret("oscp_door.seal_key_file", door.seal_key_file))
     units = []
     for place, entry in enumerate(settings.oscp):
@@ -105,6 +106,17 @@ def oscp_room(settings: Settings, world: World, services: Services, journal: Exc
         )
         units.append(OscpUnit(around, _http_of(f"oscp[{place}]", told)))
     return OscpRoom(units=tuple(units))
+
+
+def _refuse_shared_tokens(entries: Sequence[OscpSettings]) -> None:
+    """A token says who calls: two partners with one token would be the same partner."""
+    seen: set[str] = set()
+    for place, entry in enumerate(entries):
+        where = f"oscp[{place}].token_file"
+        token = read_secret(where, entry.token_file)
+        if token in seen:
+            raise InvalidInput(where, "holds the token of another partner")
+        seen.add(token)
 
 
 def _http_of(where: str, told: PeerSettings) -> PeerHttp:

@@ -163,7 +163,7 @@ class PartnerStanding:
 
 
 class PartnerHealth(Protocol):
-    """How we stand with grid partners, for people; implemented by `openadr`."""
+    """How we stand with grid partners, for people; implemented by `openadr` and `oscp`."""
 
     def standings(self, tenant: str) -> Sequence[PartnerStanding]:
         """Return how a tenant stands with each partner that is spoken to, in the order of the settings."""

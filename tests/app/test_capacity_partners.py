@@ -17,12 +17,15 @@ from gateway.domain.topology import CapacityGroup
 from gateway.openadr.journal import ExchangeJournal
 from gateway.oscp.room import OscpRoom
 from gateway.oscp_settings import OscpDoorSettings, OscpSettings
+from gateway.ports import PartnerStanding
 from gateway.web.armour import LARGEST_BODY_BYTES
+from gateway.web.partners_view import standing_line
 from tests.fakes.wired import TENANT, Wired, wired
 from tests.oscp.scene import Reply, ask
 
 TOKEN = "t" * 43
 SITE = "site-01"
+NOW = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
 
 
 def secret(folder: Path, name: str, content: str) -> Path:
@@ -96,6 +99,35 @@ async def test_a_missing_key_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as caught:
         oscp_room(house.settings.model_copy(update={"oscp_door": door}), house.world, house.services, ExchangeJournal())
     assert caught.value.field == "oscp_door.seal_key_file"
+
+
+async def test_two_partners_with_one_token_are_refused(tmp_path: Path) -> None:
+    house = await wired()
+    token = secret(tmp_path, "token", TOKEN)
+    entries = tuple(OscpSettings(name=name, tenant=TENANT, token_file=token) for name in ("a", "b"))
+    door = OscpDoorSettings(public_url="https://vpp.example/oscp", seal_key_file=secret(tmp_path, "seal", "k" * 40))
+    settings = house.settings.model_copy(update={"oscp": entries, "oscp_door": door})
+    with pytest.raises(InvalidInput) as caught:
+        oscp_room(settings, house.world, house.services, ExchangeJournal())
+    assert caught.value.field == "oscp[1].token_file"
+
+
+@pytest.mark.parametrize(
+    ("state", "lost_since", "is_good"),
+    [("online", None, True), ("handshaken", None, True), ("offline", NOW, False), ("unregistered", None, False)],
+)
+def test_the_page_says_how_a_link_stands(state: str, lost_since: datetime | None, is_good: bool) -> None:
+    standing = PartnerStanding(
+        authority="oscp:dso",
+        state=state,
+        ven_id="",
+        heard_at=NOW,
+        lost_since=lost_since,
+        failures=0,
+        last_error="",
+        pending_reports=0,
+    )
+    assert standing_line(standing, NOW).is_good is is_good
 
 
 async def test_demand_is_what_cars_could_draw_and_unmeasured_chargers_are_left_out() -> None:

@@ -237,6 +237,8 @@ async def test_a_providers_forecast_goes_on_to_the_optimiser_of_the_node_and_its
     await scene.flush()
     resolution = await scene.resolved()
     assert (resolution.kw, resolution.optimum_kw) == (50.0, 30.0)
+    assert (await scene.forecast(block(45), type="OPTIMUM")).status == 204
+    await scene.flush()
     assert len(scene.http.sent("update_group_capacity_forecast")) == 1
 
 
