@@ -6,7 +6,7 @@ import pytest
 
 from gateway.domain.errors import InvalidInput
 from gateway.domain.series import PriceProduct
-from gateway.market_data.market_rules import MarketRules, load_market_rules
+from gateway.market_data.market_rules import MarketRules, contract_of, load_market_rules
 
 SHIPPED = Path(__file__).resolve().parents[2] / "config" / "market_rules.toml"
 DEFAULTS = """
@@ -97,3 +97,24 @@ def test_a_wrong_file_names_the_place(text: str, field: str, tmp_path: Path) -> 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"rules\.toml cannot be read"):
         load_market_rules(tmp_path / "rules.toml")
+
+
+def test_zones_say_how_many_imbalance_prices_they_have(config: Path) -> None:
+    rules = load_market_rules(config / "market_rules.toml")
+    assert rules.zone("BE").imbalance_products == (PriceProduct.IMBALANCE,)
+    assert rules.zone("NL").imbalance_products == (PriceProduct.IMBALANCE_LONG, PriceProduct.IMBALANCE_SHORT)
+
+
+def test_positions_are_counted_per_contract(config: Path) -> None:
+    """Position 1 of contract A01 is the coupling, position 1 of A07 the first intraday auction."""
+    spain = load_market_rules(config / "market_rules.toml").zone("ES")
+    assert "1" in spain.sequences[PriceProduct.DAY_AHEAD_SDAC]
+    assert spain.sequences[PriceProduct.INTRADAY_IDA1] == ("1",)
+    assert (contract_of(PriceProduct.DAY_AHEAD_SDAC), contract_of(PriceProduct.INTRADAY_IDA1)) == ("A01", "A07")
+
+
+def test_no_other_scheme_of_imbalance_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text('[zone_defaults]\ncurrencies = ["EUR"]\nimbalance = "triple"\n[zone_defaults.sequences]\n')
+    with pytest.raises(InvalidInput, match="single or dual"):
+        load_market_rules(path)
