@@ -47,6 +47,8 @@ _KEYS = (
     "ChargingScheduleMaxPeriods",
     "MaxChargingProfilesInstalled",
 )
+_NOT_NOW = ("often", "rate", "busy", "throttl")
+"""In reason codes of 2.x, which every vendor makes up: writing was too frequent (OCPI says TOO_OFTEN), or is under way."""
 _NOT_SUPPORTED = frozenset({"NotImplemented", "NotSupported"})
 
 
@@ -73,8 +75,11 @@ async def ask(conversation: Conversation, action: str, payload: Payload) -> Answ
     except NoAnswer as error:
         return Answer(verdict=Verdict.NO_ANSWER, reason=str(error))
     status = str(result.get("status", ""))
-    why = (result.get("statusInfo") or {}).get("reasonCode")
-    return Answer(verdict=verdict_of(status), reason=f"{action}: {status}" + (f" ({why})" if why else ""))
+    why = str((result.get("statusInfo") or {}).get("reasonCode") or "")
+    verdict = verdict_of(status)
+    if verdict is Verdict.REJECTED and any(word in why.lower() for word in _NOT_NOW):
+        verdict = Verdict.TOO_OFTEN
+    return Answer(verdict=verdict, reason=f"{action}: {status}" + (f" ({why})" if why else ""))
 
 
 class Dialect16(Dialect):

@@ -89,7 +89,7 @@ class Installer:
             if refusal is None:
                 return _ACCEPTED
             answer = refusal.answer
-            if answer.verdict is Verdict.NO_ANSWER or not await self._find_way(refusal):
+            if answer.verdict in {Verdict.NO_ANSWER, Verdict.TOO_OFTEN} or not await self._find_way(refusal):
                 break
             _LOG.info("%s; another way is tried", answer.reason)
         return answer

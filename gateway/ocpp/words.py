@@ -71,6 +71,8 @@ class Verdict(StrEnum):
     REJECTED = "rejected"
     NOT_SUPPORTED = "not-supported"
     NO_ANSWER = "no-answer"
+    TOO_OFTEN = "too-often"
+    """Not now: asked again too soon, or busy; another way would not help."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

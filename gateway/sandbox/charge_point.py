@@ -18,7 +18,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,6 +35,8 @@ from gateway.sandbox.program import log_to_stderr, stop_signal
 _LOG = logging.getLogger(__name__)
 _RECONNECT_REAL_S = 0.5
 _RECONNECT = timedelta(seconds=5)
+_TOO_OFTEN = timedelta(seconds=10)
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 _LOOK = timedelta(seconds=1)
 """A car is moved at least so often."""
 _METER_INTERVAL_S = 60
@@ -126,6 +128,9 @@ class ChargePoint:
             "MeterValueSampleInterval": str(_METER_INTERVAL_S),
         }
         self._must_boot = True
+        self._written_at = _LONG_AGO
+        self.external: list[Payload] = []
+        """Schedules that others put on it; told when asked for (GetChargingProfiles)."""
 
     # ------------------------------------------------------------------ what people do
 
@@ -307,28 +312,38 @@ class ChargePoint:
     def _answer(self, action: str, payload: Payload) -> Payload | None:
         self.calls.append((action, payload))
         self._move()
+        answer: Payload | None
         match action:
             case "SetChargingProfile":
-                return self._set_profile(payload)
+                answer = self._set_profile(payload)
             case "ClearChargingProfile":
-                return {"status": self.profiles.clear(self._tongue.cleared_id(payload))}
+                answer = {"status": self.profiles.clear(self._tongue.cleared_id(payload))}
             case "GetCompositeSchedule":
-                return self._tongue.composite(payload, self._composite(payload), self._clock.now())
+                answer = self._tongue.composite(payload, self._composite(payload), self._clock.now())
             case "GetConfiguration" | "GetVariables":
-                return self._tongue.abilities(action, payload, self._variables)
+                answer = self._tongue.abilities(action, payload, self._variables)
             case "ChangeConfiguration" | "SetVariables":
                 answer, changes = self._tongue.changed(action, payload)
                 self._variables |= changes
-                return answer
+            case "GetChargingProfiles" if self.external:
+                self._post(self._tongue.announced(payload, self.external))
+                answer = {"status": "Accepted"}
             case _:
-                return {"status": "NotSupported" if self.model.version == "1.6" else "NoProfiles"}
+                answer = {"status": "NotSupported" if self.model.version == "1.6" else "NoProfiles"}
+        return answer
 
     def _set_profile(self, payload: Payload) -> Payload | None:
         if self.model.quirks.silent_profiles:
             return None
         profile = self._tongue.profile(payload)
         running = self.evses[profile.evse].transaction if profile.evse in self.evses else None
-        return {"status": self.profiles.put(profile, running)}
+        if self.model.quirks.too_often and self._clock.now() - self._written_at < _TOO_OFTEN:
+            why = {} if self.model.version == "1.6" else {"statusInfo": {"reasonCode": "TooOften"}}
+            return {"status": "Rejected"} | why
+        status = self.profiles.put(profile, running)
+        if status == "Accepted" and profile.purpose == "TxProfile" and profile.stack > 0:
+            self._written_at = self._clock.now()
+        return {"status": status}
 
     def _composite(self, payload: Payload) -> float | None:
         if self.model.quirks.no_composite:

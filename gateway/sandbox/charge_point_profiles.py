@@ -39,6 +39,8 @@ class Quirks:
     ignores_expiry: bool = False
     """Profiles never end."""
     no_composite: bool = False
+    too_often: bool = False
+    """Refuses a second write within ten seconds (2.x says why)."""
     silent_profiles: bool = False
     """Does not answer SetChargingProfile."""
 

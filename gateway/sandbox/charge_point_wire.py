@@ -101,6 +101,21 @@ class Tongue(Protocol):
         """Return the answer to GetConfiguration or GetVariables."""
         ...
 
+    def announced(self, payload: Payload, schedules: list[Payload]) -> Call:
+        """Return ReportChargingProfiles with what others put on it (2.x)."""
+        profiles = [
+            {
+                "id": number,
+                "stackLevel": 0,
+                "chargingProfilePurpose": "ChargingStationExternalConstraints",
+                "chargingProfileKind": "Absolute",
+                "chargingSchedule": [schedule],
+            }
+            for number, schedule in enumerate(schedules, start=1)
+        ]
+        report = {"requestId": payload["requestId"], "chargingLimitSource": "EMS", "evseId": payload["evseId"]}
+        return "ReportChargingProfiles", report | {"chargingProfile": profiles}
+
     def changed(self, action: str, payload: Payload) -> tuple[Payload, dict[str, str]]:
         """Return the answer to ChangeConfiguration or SetVariables, and what they change."""
         ...

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.ocpp.words import Verdict
-from gateway.sandbox.charge_point import ChargerModel
+from gateway.sandbox.charge_point import ChargerModel, external_limit
 from gateway.sandbox.charge_point_profiles import Quirks
 from tests.ocpp.csms_scene import CsmsScene, csms_settings, until
 
@@ -329,3 +329,30 @@ async def test_measured_voltage_lowers_the_amperes_and_not_every_volt_is_written
         await world.quiet()
         await world.command(6.9)
         assert world.pushed[-1].schedule["chargingSchedulePeriod"][0]["limit"] == pytest.approx(9.5)  # 242 V
+
+
+async def test_too_often_is_waited_out_and_not_answered_by_another_way(tmp_path: Path) -> None:
+    async with scene(tmp_path, "2.0.1", quirk="too_often").running() as world:
+        await world.plug()
+        await world.later(seconds=11)
+        await world.command(11.0)
+        sequence = await world.command(6.9)
+        assert world.answers.of(sequence) == [Verdict.TOO_OFTEN]
+        asked = len(world.charger.calls)
+        await world.later(seconds=20)
+        assert len(world.charger.calls) == asked, "it is left alone for a while"
+        await world.later(seconds=11)
+        assert world.answers.of(sequence) == [Verdict.TOO_OFTEN, Verdict.ACCEPTED]
+        assert world.charger.limit_a() == pytest.approx(10.0)
+        assert {p.schedule["chargingRateUnit"] for p in world.pushed} == {"A"}
+
+
+async def test_o39_a_limit_that_is_announced_without_a_number_is_asked_for(tmp_path: Path) -> None:
+    async with scene(tmp_path, "2.1").running() as world:
+        world.charger.external = external_limit(1, 8.0, "EMS", world.clock.now())["chargingSchedule"]
+        await world.charger.announce({"chargingLimit": {"chargingLimitSource": "EMS"}, "evseId": 1})
+        await until(lambda: world.station.record.notices, "the number is known")
+        [notice] = world.station.record.notices
+        assert (notice.source, notice.is_cleared) == ("EMS", False)
+        assert notice.blocks[0][2] == pytest.approx(8.0 * 0.69)
+        assert world.journal.station("CP-1").notices == [notice], "it is on disk until the gateway knows"

@@ -70,6 +70,7 @@ async def test_a_good_charger_is_of_class_a_and_good_for_reserve(tmp_path: Path,
     assert 0.0 < response_s <= 30.0
     assert findings.is_proven("says_what_binds")
     assert judgement.settings == {"unit": "A"}
+    assert judgement.inventory == {"enforcement": '"A"', "min_import_kw": "4.27"}  # 6 A at 3 % above the 230 V measured
     duration = passport.ended_at - passport.started_at
     assert 8 * 60 <= duration.total_seconds() <= 22 * 60
 

@@ -1,5 +1,6 @@
 """What a passport test has seen, and what follows: the enforcement class and whether the charger is good for reserve."""
 
+import math
 from dataclasses import dataclass, field
 
 from gateway.domain.topology import EnforcementClass
@@ -7,6 +8,9 @@ from gateway.domain.topology import EnforcementClass
 RESERVE_RESPONSE_S = 30.0
 """Reserve needs a charger to follow within so many seconds: the full activation time of mFRR and aFRR leaves room for no more on
 top of the platform's own way (12.5 min and 5 min), FCR is out of reach."""
+_VOLTAGE_MARGIN = 0.03
+_W_PER_KW = 1000.0
+_STEPS_PER_KW = 100.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,8 +67,13 @@ class Judgement:
     """What to write into the inventory."""
 
 
-def judge(findings: Findings) -> Judgement:
-    """Return what follows from findings; whatever was not measured counts as not proven."""
+def judge(findings: Findings, phases: int = 3) -> Judgement:
+    """Return what follows from findings; whatever was not measured counts as not proven.
+
+    Args:
+        findings: Of a finished test.
+        phases: Phases of the charger.
+    """
     follows = findings.is_proven("follows_amperes") or findings.is_proven("follows_watts")
     ends = findings.is_proven("lease_ends_by_duration") or findings.is_proven("lease_ends_by_period")
     if not follows:
@@ -82,7 +91,7 @@ def judge(findings: Findings) -> Judgement:
         is_reserve_eligible=not notes,
         reserve_notes=notes,
         settings=_settings(findings),
-        inventory=_inventory(findings, enforcement),
+        inventory=_inventory(findings, enforcement, phases),
     )
 
 
@@ -113,11 +122,13 @@ def _settings(findings: Findings) -> dict[str, str]:
     return settings
 
 
-def _inventory(findings: Findings, enforcement: EnforcementClass) -> dict[str, str]:
-    rows = {"enforcement": enforcement.value}
-    least_a = findings.number("least_current")
-    if least_a is not None:
-        rows["least_current_a"] = f"{least_a:g}"
+def _inventory(findings: Findings, enforcement: EnforcementClass, phases: int) -> dict[str, str]:
+    rows = {"enforcement": f'"{enforcement.value}"'}
+    least_a, voltage_v = findings.number("least_current"), findings.number("voltage")
+    if least_a is not None and voltage_v is not None:
+        # Amperes are rounded down at the voltage that is measured: a minimum for a lower one would pause it.
+        least_kw = least_a * phases * voltage_v * (1.0 + _VOLTAGE_MARGIN) / _W_PER_KW
+        rows["min_import_kw"] = f"{math.ceil(least_kw * _STEPS_PER_KW) / _STEPS_PER_KW:g}"
     if findings.all.get("wakes_after_pause") is not None and findings.all["wakes_after_pause"].value is False:
         rows["wakes_after_pause"] = "false"
     return rows

@@ -65,7 +65,7 @@ async def take_passport(
         ended_at=clock.now(),
         is_simulated_time=settings.clock_file is not None,
         findings=findings,
-        judgement=judge(findings),
+        judgement=judge(findings, phases),
     )
 
 

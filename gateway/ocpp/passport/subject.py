@@ -131,6 +131,11 @@ class Subject(StationEvents):
         self._is_open = True
 
     @property
+    def measured_voltage_v(self) -> float | None:
+        """Line to neutral as measured; None when it was not."""
+        return self._measured.voltage_v
+
+    @property
     def voltage_v(self) -> float:
         """Line to neutral, measured where it was."""
         measured_v = self._measured.voltage_v

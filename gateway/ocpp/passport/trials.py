@@ -75,6 +75,7 @@ async def run_trials(bench: Bench, say: Callable[[str], None]) -> None:
     for name, step in steps:
         say(name)
         await step()
+    findings.add("voltage", subject.measured_voltage_v, "V", "line to neutral, the newest")
     await trials.tidy()
 
 
