@@ -167,6 +167,19 @@ async def test_o25_an_order_below_the_guarantee_is_applied_at_it_and_a_fuse_belo
     assert await house.kw() == 3.0
 
 
+async def test_o25_headroom_does_not_eat_the_guarantee_one_car_goes_on_charging() -> None:
+    rules = {IMPORT: LimitationRules(guaranteed_kw=4.2)}
+    house = await House(box(rules=rules)).start(cars=5)
+    scene = house.scene
+    await house.beat()
+    await house.write(on(0.0))
+    await scene.pass_time(100)
+    await house.beat()
+    await scene.pass_time(60)
+    assert scene.platform is not None
+    assert scene.platform.total("ch-1-") == pytest.approx(4.2, abs=0.07), "5 % less would be below the 6 A of every car"
+
+
 async def test_o26_ten_devices_behind_an_energy_management_system() -> None:
     floor_kw = guaranteed_kw(10, DeviceControl.EMS)
     house = await House(box(rules={IMPORT: LimitationRules(guaranteed_kw=floor_kw)})).start()
