@@ -1,6 +1,7 @@
 """Which addresses a partner may name as its own: checked when it names them, before anything is asked there."""
 
 import asyncio
+import ipaddress
 from urllib.parse import urlsplit
 
 from aiohttp.abc import AbstractResolver
@@ -37,7 +38,7 @@ class AddressGate:
         host = parts.hostname or ""
         if parts.query:
             raise InvalidInput(_FIELD, "must have no query")
-        if is_loopback(host) or _is_number(host):
+        if is_loopback(host) or _is_literal(host):
             return
         resolver = GuardedResolver(self._rules, self._inner)
         try:
@@ -49,5 +50,10 @@ class AddressGate:
             await resolver.close()
 
 
-def _is_number(host: str) -> bool:
-    return ":" in host or host.replace(".", "").isdigit()
+def _is_literal(host: str) -> bool:
+    """Tell whether a host is an address and no name; a bare number such as 2130706433 is a name that may lead anywhere."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

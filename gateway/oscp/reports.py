@@ -169,8 +169,8 @@ class Reports:
         grown, values = await grow(register, group, self._around.usage_desk, self._peer, now)
         if not values:
             return
-        is_restarting = MeasurementConfiguration.CONTINUOUS.value not in wanted
-        measurements = tuple(_value(one, since=register.since if is_restarting else None) for one in values)
+        says_since = MeasurementConfiguration.INTERMITTENT.value in wanted
+        measurements = tuple(_value(one, since=register.since if says_since else None) for one in values)
         says = Says(
             about=f"energy:{group.name}:{grown.until:%Y%m%dT%H%M}",
             path=GROUP_MEASUREMENTS,

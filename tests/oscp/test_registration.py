@@ -115,6 +115,7 @@ async def test_a_refusal_is_not_tried_again() -> None:
         "https://localhost/oscp",
         "https://10.0.0.7/oscp",
         "https://inner.example/oscp",
+        "https://2130706433/oscp",
         "https://nobody.example/oscp",
         "http://dso.example/oscp",
         "file:///etc/passwd",
@@ -125,7 +126,7 @@ async def test_a_refusal_is_not_tried_again() -> None:
 )
 async def test_o6_c2_an_address_into_our_own_network_is_refused_before_anything_is_asked(url: str) -> None:
     scene = await Scene().begin()
-    scene.names.addresses.update({"inner.example": "10.1.2.3", "nobody.example": ""})
+    scene.names.addresses.update({"inner.example": "10.1.2.3", "nobody.example": "", "2130706433": "127.0.0.1"})
     said = {"token": TOKEN_B, "version_url": [{"version": "2.0", "base_url": url}]}
     reply = await scene.call("register", said, token=TOKEN_A)
     await scene.flush()

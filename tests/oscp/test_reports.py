@@ -153,10 +153,11 @@ async def test_o43_registers_grow_with_every_quarter_hour_that_was_measured() ->
     }
 
 
-async def test_o43_an_intermittent_register_says_since_when_it_counts() -> None:
+@pytest.mark.parametrize("wanted", [["INTERMITTENT"], ["CONTINUOUS", "INTERMITTENT"]])
+async def test_o43_an_intermittent_register_says_since_when_it_counts(wanted: list[str]) -> None:
     scene = await Scene().begin()
     await scene.register()
-    await scene.call("handshake", {"required_behaviour": {"measurement_configuration": ["INTERMITTENT"]}})
+    await scene.call("handshake", {"required_behaviour": {"measurement_configuration": wanted}})
     await scene.unit.reports.look()
     await measured(scene, 40.0)
     [body] = scene.http.bodies("update_group_measurements")
