@@ -4,7 +4,7 @@ Every duration is in seconds of market time unless its name says `real`.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -205,6 +205,8 @@ class ProgramSettings(Section):
     """Answer optOut when drivers' guarantees need more than the event leaves."""
     is_mandatory: bool = False
     """Its events must be followed."""
+    longest_lease: Seconds | None = None
+    """Its rule for chargers that lose us, in seconds: no lease may hold longer before they fall back. Left out: no rule."""
     requires_enrolment: bool = False
     """Only nodes with an enrolment in force may be called."""
     simple_fraction: tuple[float, float, float, float] = (1.0, 0.7, 0.4, 0.0)
@@ -223,6 +225,24 @@ class ProgramSettings(Section):
     def key(self) -> str:
         """Name of the agreement: `{authority}` or `{authority}:{program}`."""
         return f"{self.authority}:{self.program}" if self.program else self.authority
+
+
+def check_leases(programs: Sequence[ProgramSettings], leases: Mapping[str, float]) -> None:
+    """Refuse leases that are longer than an agreement allows: chargers would be without us for too long before they fall back.
+
+    Args:
+        programs: The agreements.
+        leases: Seconds of every lease, by the settings key that says it.
+
+    Raises:
+        InvalidInput: The first of them; names both keys.
+    """
+    for place, program in enumerate(programs):
+        for key, seconds in leases.items():
+            if program.longest_lease is not None and seconds > program.longest_lease:
+                raise InvalidInput(
+                    f"program[{place}].longest_lease", f"allows {program.longest_lease:g} s, {key} is {seconds:g} s"
+                )
 
 
 def check_partners(tenants: Sequence[str], vtns: Sequence[VtnSettings], programs: Sequence[ProgramSettings]) -> None:

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from gateway.csms_settings import CsmsListenerSettings, CsmsSettings, check_csms
 from gateway.domain.errors import InvalidInput
-from gateway.grid_settings import ProgramSettings, VtnSettings, WebhookSettings, check_partners
+from gateway.grid_settings import ProgramSettings, VtnSettings, WebhookSettings, check_leases, check_partners
 from gateway.oscp_settings import OscpDoorSettings, OscpSettings, check_oscp
 from gateway.section import Seconds, Section
 from gateway.steering_settings import SteeringBoxSettings, check_steering_boxes
@@ -72,8 +72,12 @@ class DispatchTimes(Section):
     """An increase waits until the reason for it has lasted so long."""
     not_following_after: Seconds = 60.0
     telemetry_stale_after: Seconds = 120.0
-    restore_spread: Seconds = 60.0
-    """Restores after an event are spread over so long."""
+    restore_spread: Seconds = 600.0
+    """After a limit was relaxed, every charger waits a random part of this more, so that the grid sees no cliff."""
+    headroom: float = Field(default=0.05, ge=0.0, le=0.2)
+    """Share of every limit and rating left free until it is known how exactly chargers follow."""
+    least_headroom: float = Field(default=0.05, ge=0.0, le=0.2)
+    """Share left free however exactly they follow; below `headroom` it is earned by measurements."""
 
 
 class RandomDelaySettings(Section):
@@ -328,6 +332,8 @@ def load_settings(path: Path | None) -> Settings:
     check_oscp(settings.tenants, settings.oscp, settings.oscp_door)
     check_steering_boxes(settings.tenants, settings.steering_box)
     check_csms(settings.tenants, settings.csms, settings.csms_listener)
+    own = {f"csms[{place}].lease": entry.lease for place, entry in enumerate(settings.csms) if entry.lease is not None}
+    check_leases(settings.program, {"dispatch.lease": settings.dispatch.lease, **own})
     if settings.market is not None and settings.tariff is not None:
         raise InvalidInput("tariff", "cannot be given beside market")
     return settings

@@ -354,9 +354,9 @@ def could_have_got(month: Month, missed: Stay) -> float:
         goal,
         A_ub=scipy.sparse.vstack([by_slot, by_car, -by_car]).toarray(),
         b_ub=np.concatenate([cap_kwh, need, -np.maximum(got - 1e-6, 0.0)]),
-        bounds=np.stack([np.zeros(count), np.array(most)], axis=1),
+        bounds=[(0.0, kwh) for kwh in most],
         method="highs",
     )
-    if solved.status != 0:
+    if solved.status != 0 or solved.fun is None:
         raise RuntimeError(f"the certificate of {missed.name} cannot be computed: {solved.message}")
     return float(-solved.fun)

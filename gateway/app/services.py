@@ -385,6 +385,8 @@ def _dispatch_settings(settings: Settings) -> DispatchSettings:
     return DispatchSettings(
         tick=seconds(times.tick),
         lease=seconds(times.lease),
+        headroom=times.headroom,
+        least_headroom=times.least_headroom,
         lead=seconds(max(10.0, times.tick)),
         calm=CalmRules(stability_s=times.stability, restore_spread_s=times.restore_spread),
         retry_after=seconds(max(30.0, times.lease / 3.0)),

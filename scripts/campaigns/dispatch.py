@@ -318,7 +318,8 @@ class Life:
         """Return whose newest command may not be doubted yet although nobody has acknowledged it, shape (C,)."""
         book = self.follower.book(TENANT)
         is_open = (book.sequence > book.acked_sequence) & ~book.is_troubled
-        return np.asarray(is_open & ~book.is_doubted(self.clock.now().timestamp(), RULES))
+        # The instant at which doubt begins belongs to both.
+        return np.asarray(is_open & ~book.is_doubted(self.clock.now().timestamp() - 1e-2, RULES))
 
     def check_fail_safe(self, power: np.ndarray) -> None:
         """Check that every obeying charger of class A or B is at its fallback soon enough after its stream has ended."""

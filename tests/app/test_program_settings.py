@@ -9,6 +9,7 @@ from gateway.app.services import opt_rules, signal_settings
 from gateway.domain.errors import InvalidInput
 from gateway.domain.series import CarbonKind, PriceProduct
 from gateway.domain.signals import OptType
+from gateway.grid_settings import ProgramSettings, check_leases
 from gateway.services.decide_opt import OptMode
 from gateway.settings import load_settings
 
@@ -69,3 +70,26 @@ def test_two_sources_of_one_tariff_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as caught:
         load_settings(path)
     assert caught.value.field == "program[0].price_zone"
+
+
+@pytest.mark.parametrize(
+    ("lease", "own", "named"),
+    [(300.0, None, None), (301.0, None, "dispatch.lease"), (120.0, 900.0, r"csms\[0\].lease")],
+    ids=["short-enough", "everybody", "one-platform"],
+)
+def test_a_lease_longer_than_a_program_allows_is_refused(lease: float, own: float | None, named: str | None) -> None:
+    program = ProgramSettings(authority="vtn:utility", longest_lease=300.0)
+    leases = {"dispatch.lease": lease, **({} if own is None else {"csms[0].lease": own})}
+    if named is None:
+        check_leases([program], leases)
+        return
+    with pytest.raises(InvalidInput, match=rf"program\[0\].longest_lease.*{named} is"):
+        check_leases([program], leases)
+
+
+def test_the_rule_about_leases_is_read_from_the_file(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text().replace("longest_lease = 300.0", "longest_lease = 100.0")
+    file = tmp_path / "programs.toml"
+    file.write_text(text)
+    with pytest.raises(InvalidInput, match="dispatch.lease is 120 s"):
+        load_settings(file)

@@ -9,11 +9,13 @@ import pytest
 
 from gateway.domain.calm import CalmRules
 from gateway.domain.compliance import ComplianceShortfall
+from gateway.domain.dispatch import DispatchState
 from gateway.domain.limits import Binding, Direction, Limit, LimitKind
 from gateway.domain.timegrid import Interval
+from gateway.domain.topology import Charger, EnforcementClass, Node
 from gateway.observe import SETPOINT_CHANGES_PER_HOUR
 from gateway.ports import StatedLimits
-from tests.services.scene import GRID, OPERATOR, PLATFORM, SETTINGS, TENANT, Scene, event, message, session
+from tests.services.scene import GRID, OPERATOR, PLATFORM, SETTINGS, TENANT, Scene, event, message, session, tree
 
 DSO = "lpc:dso"
 
@@ -297,3 +299,117 @@ async def test_a_car_that_may_come_to_a_charger_out_of_reach_is_counted() -> Non
     control = scene.services.dispatcher._controls[TENANT]
     picture = control.look()
     assert picture.counted_kw.tolist() == [4.14] * 10, "empty ones as well, at their fallback"
+
+
+async def test_class_c_is_reserved_at_its_worst_as_soon_as_its_platform_is_gone() -> None:
+    scene = Scene()
+    rows = [
+        replace(row, enforcement=EnforcementClass.C) if isinstance(row, Charger) and row.id == "ch-1-0" else row
+        for row in tree()
+    ]
+    platform = await scene.start(rows=rows)
+    await scene.services.signals.state_limits(GRID, stated(scene, 60.0))
+    await scene.pass_time(60)
+    await platform.disconnect()
+    picture = scene.services.dispatcher._controls[TENANT].look()
+    counted = dict(zip(picture.view.tree.charger_ids, picture.counted_kw.tolist(), strict=True))
+    assert counted["ch-1-0"] == 11.0, "whatever it was told: nobody makes it keep to it"
+    assert counted["ch-1-1"] < 11.0, "class B keeps its limit until the lease ends"
+
+
+# ---------------------------------------------------------------- streams that break
+
+
+async def test_g5_a_stream_cut_in_the_middle_of_many_events_resumes_with_the_newest_only() -> None:
+    count = 2_500
+    rows: list[object] = [row for row in tree() if not isinstance(row, Charger)]
+    plain = next(row for row in tree() if isinstance(row, Charger))
+    rows += [replace(plain, id=f"ch-{s}-{k:04d}", parent=f"c-{s}") for s in (1, 2) for k in range(count)]
+    big = [replace(row, max_import_kw=1e6, fail_safe_import_kw=1e6) if isinstance(row, Node) else row for row in rows]
+    scene = Scene()
+    platform = await scene.start(cars=0, rows=big)
+    cars = [session(charger, arrival=scene.clock.now()) for charger in platform.chargers]
+    await scene.services.tracker.report_sessions(PLATFORM, cars, is_history=False, request_id="all")
+    platform.plug(*platform.chargers)
+    scene.platform = None
+    link = platform.link
+    assert link is not None
+    seen = []
+    for max_kw in (40_000.0, 38_000.0, 36_000.0):
+        await scene.services.signals.state_limits(GRID, stated(scene, max_kw))
+        await scene.services.dispatcher.step(TENANT)
+        seen.append(max_kw)
+    cut = await link.next()
+    await link.close()
+    await scene.services.signals.state_limits(GRID, stated(scene, 30_000.0))
+    await scene.services.dispatcher.step(TENANT)
+    await platform.connect()
+    await scene.services.dispatcher.step(TENANT)
+    assert platform.link is not None
+    resumed = await platform.link.next()
+    assert not platform.link.has_pending, "one message, nothing twice"
+    assert len(resumed.charger_index) == len(platform.chargers) == 2 * count
+    assert resumed.sequence > cut.sequence
+    assert resumed.limit_kw.sum() <= 30_000.0 * 0.95 + 1e-6, "of the newest event only"
+    assert len(set(resumed.limit_kw.tolist())) == 1, "no mixed generation"
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_g3_old_and_reordered_words_of_a_platform_never_change_what_is_known(seed: int) -> None:
+    scene = Scene()
+    platform = await scene.start()
+    link = platform.link
+    assert link is not None
+    generator, sequences = np.random.default_rng(seed), []
+    scene.platform = None
+    for max_kw in (80.0, 70.0, 60.0, 50.0):
+        await scene.services.signals.state_limits(GRID, stated(scene, max_kw))
+        await scene.services.dispatcher.step(TENANT)
+        sequences.append((await link.next()).sequence)
+    nobody = np.zeros(0, dtype=np.int32)
+    for sequence in [*generator.permutation(sequences).tolist(), *sequences]:
+        await link.ack(sequence, nobody, ())
+    book = scene.services.follower.book(TENANT)
+    assert (book.acked_sequence == book.sequence).all()
+    assert book.accepted_kw.tolist() == book.limit_kw.tolist()
+    await link.outcome(sequences[0], np.arange(10, dtype=np.int32), np.full(10, DispatchState.REJECTED, dtype=np.int8))
+    assert not book.is_troubled.any(), "an old outcome says nothing"
+
+
+async def test_o44_after_a_reconnect_every_charger_is_told_again_within_one_step() -> None:
+    scene = Scene()
+    platform = await scene.start()
+    before = scene.limits()
+    await platform.disconnect()
+    platform.token, platform.received = "", []
+    await platform.connect()
+    await scene.turn()
+    told = {platform.chargers[i] for batch in platform.received for i in batch.charger_index.tolist()}
+    assert told == set(platform.chargers)
+    assert scene.limits() == before
+
+
+async def test_o30_when_the_gateway_is_killed_every_charger_is_at_its_fallback_within_its_lease() -> None:
+    scene = Scene()
+    platform = await scene.start()
+    sent_at = {
+        platform.chargers[i]: batch.lease_until for batch in platform.received for i in batch.charger_index.tolist()
+    }
+    now = scene.clock.now()
+    assert max(sent_at.values()) <= now + SETTINGS.lease
+    scene.platform = None
+    scene.clock.move(seconds=SETTINGS.lease.total_seconds())
+    assert platform.total() == pytest.approx(10 * 4.14), "no car above its fallback, none at zero without an order"
+
+
+async def test_g12_a_charger_that_appears_is_at_its_fail_safe_until_it_is_known() -> None:
+    scene = Scene()
+    platform = await scene.start(cars=4)
+    fresh = next(replace(row, id="ch-1-9", parent="c-1") for row in tree() if isinstance(row, Charger))
+    await scene.store.seed(TENANT, fresh)
+    await scene.services.tracker.reload(TENANT)
+    picture = scene.services.dispatcher._controls[TENANT].look()
+    place = picture.view.tree.charger_ids.index("ch-1-9")
+    assert picture.counted_kw[place] == 4.14, "its platform does not command it yet"
+    assert len(set(picture.view.tree.charger_ids)) == len(picture.view.tree.charger_ids)
+    assert platform.link is not None

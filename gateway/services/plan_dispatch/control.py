@@ -161,6 +161,8 @@ class Control:
             # A lease that nobody renews may open when it ends: others make room before it does.
             soon = seconds + (settings.tick + settings.lead).total_seconds()
             loose_kw = np.maximum(counted, book.counted_kw(view.lapsed_kw, view.power_kw, soon, desk.rules))
+            # Where nobody enforces a lease, nothing is counted on as soon as nobody is there to command.
+            loose_kw = np.where(is_connected | (view.lapsed_kw < view.max_kw), loose_kw, view.max_kw)
         # A car may come to a charger that nobody hears of: out of reach, an empty one counts as well.
         counted = np.where(is_loose, loose_kw, np.where(is_present, counted, 0.0))
         return Picture(
