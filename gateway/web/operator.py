@@ -9,11 +9,10 @@ from fastapi import APIRouter, Form, Request, Response
 
 from gateway.domain.errors import InvalidInput
 from gateway.domain.identity import Permission, Principal
-from gateway.domain.limits import Limit
 from gateway.domain.simulation import SimulatedLimit
 from gateway.domain.topology import NodeKind
 from gateway.web.operator_time import find_node, stretch_lines
-from gateway.web.operator_tree import MANUAL, node_lines
+from gateway.web.operator_tree import node_lines
 from gateway.web.operator_view import (
     ContactLine,
     door_contact,
@@ -61,7 +60,7 @@ async def ahead_fragment(request: Request, rooms: Rooms, session: Login, node: s
     """Return what is in force at a node in the next 24 hours, for htmx."""
     session.principal.require(Permission.SIGNAL_READ)
     found = find_node(rooms, session.principal.tenant, node or rooms.portfolio)
-    lines = await stretch_lines(rooms, session.principal, found)
+    lines = stretch_lines(rooms, session.principal, found)
     return TEMPLATES.TemplateResponse(request, "_operator_ahead.html", {"ahead": lines})
 
 
@@ -149,7 +148,7 @@ async def _page(  # what the page is made of
     found = find_node(rooms, principal.tenant, node or rooms.portfolio)
     more = {
         "node": found,
-        "ahead": await stretch_lines(rooms, principal, found),
+        "ahead": stretch_lines(rooms, principal, found),
         "typed": typed,
         "trial": trial,
         "session": session,
@@ -161,11 +160,10 @@ async def _context(rooms: WebRooms, principal: Principal) -> dict[str, object]:
     now, tenant = rooms.clock.now(), principal.tenant
     resolution = await rooms.signals.resolve(principal, rooms.portfolio, None)
     troubles = rooms.follower.states(principal, only_not_following=True)
-    lines = node_lines(rooms, principal, (NodeKind.PORTFOLIO, NodeKind.SITE))
+    lines = await node_lines(rooms, principal, (NodeKind.PORTFOLIO, NodeKind.SITE))
     measured = next((line.power_kw for line in lines if line.node.id == rooms.portfolio), None)
     sites = sorted((line for line in lines if line.node.kind is NodeKind.SITE), key=lambda line: line.headroom_kw)
     contacts = _contacts(rooms, tenant, now)
-    limits = [limit for found in rooms.signals.limits_by_node(tenant).values() for limit in found]
     return {
         "headline": headline(resolution, measured, len(troubles), contacts),
         "resolution": resolution,
@@ -175,7 +173,7 @@ async def _context(rooms: WebRooms, principal: Principal) -> dict[str, object]:
         "sites": [site_line(line.node, line.resolution, line.power_kw) for line in sites[:_MOST_SITES]],
         "site_count": len(sites),
         "events": event_lines(await rooms.signals.events(principal), now, rooms.time_zone),
-        "manual_limits": [x for x in limits if x.authority.startswith(MANUAL) and _is_ahead(x, now)],
+        "manual_limits": rooms.signals.manual_limits(principal)[:_MOST_ROWS],
         "portfolio": rooms.portfolio,
         "can_set": principal.may(Permission.LIMIT_SET),
         "market_time": f"{now:%Y-%m-%d %H:%M:%S}Z",
@@ -192,10 +190,6 @@ def _contacts(rooms: WebRooms, tenant: str, now: datetime) -> list[ContactLine]:
     streams = [stream_contact(one, now) for one in rooms.dispatcher.streams(tenant)]
     platforms = [door_contact(line, doors[line.who], now) if line.who in doors else line for line in streams]
     return [*partners, *stated, *platforms]
-
-
-def _is_ahead(limit: Limit, now: datetime) -> bool:
-    return limit.withdrawn_at is None and limit.interval.end is not None and limit.interval.end > now
 
 
 def _duration(minutes: str) -> timedelta:

@@ -11,7 +11,6 @@ from fastapi.responses import JSONResponse
 
 from gateway.domain.errors import NotFound
 from gateway.domain.identity import Permission, Principal
-from gateway.domain.limits import Limit
 from gateway.domain.timegrid import Interval, TimeGrid
 from gateway.domain.timeline import Silence, Stretch, timeline
 from gateway.domain.topology import Node
@@ -52,7 +51,7 @@ async def series(rooms: Rooms, session: Login, node: str = "") -> Response:
     times, power = rooms.fleet.node_power(principal.tenant, found.id, start)
     ahead = TimeGrid(start=_quarter(now), step=QUARTER_HOUR, count=AROUND // QUARTER_HOUR)
     planned, _ = rooms.dispatcher.expected_kw(principal.tenant, found.id, ahead)
-    starts, kw = _steps(await stretches(rooms, principal, found, Interval(start=start, end=start + 2 * AROUND)))
+    starts, kw = _steps(stretches(rooms, principal, found, Interval(start=start, end=start + 2 * AROUND)))
     columns = {
         "x": x.tolist(),
         "power_kw": _optional(_means(x, np.array([t.timestamp() for t in times]), power)),
@@ -76,26 +75,27 @@ def find_node(rooms: WebRooms, tenant: str, node_id: str) -> Node:
     return node
 
 
-async def stretches(rooms: WebRooms, principal: Principal, node: Node, span: Interval) -> list[Stretch]:
-    """Return what was and will be in force at a node; who is lost now counts from now on only."""
+def stretches(rooms: WebRooms, principal: Principal, node: Node, span: Interval) -> list[Stretch]:
+    """Return what was and will be in force at a node; who is lost now counts from now on only.
+
+    Limits are remembered for a day after their end: as far as the page looks back.
+    """
     tenant, now = principal.tenant, rooms.clock.now()
-    rows = await rooms.store.find(Limit, tenant, {"node": node.id}, newest_first=True)
-    known = {row.record.id: row.record for row in rows}
-    known |= {limit.id: limit for limit in rooms.signals.limits_by_node(tenant).get(node.id, ())}
+    known = rooms.signals.limits_by_node(tenant).get(node.id, ())
     steady, lost = rooms.signals.steady_nodes(tenant), rooms.signals.lost_nodes(tenant)
     found: list[Stretch] = []
     if span.start < now:
         past = Interval(start=span.start, end=now)
-        found += timeline([node], known.values(), past, silence=Silence(steady=steady)).of(node.id)
+        found += timeline([node], known, past, silence=Silence(steady=steady)).of(node.id)
     future = Interval(start=max(now, span.start), end=span.end)
-    return found + timeline([node], known.values(), future, silence=Silence(lost=lost, steady=steady)).of(node.id)
+    return found + timeline([node], known, future, silence=Silence(lost=lost, steady=steady)).of(node.id)
 
 
-async def stretch_lines(rooms: WebRooms, principal: Principal, node: Node) -> list[StretchLine]:
+def stretch_lines(rooms: WebRooms, principal: Principal, node: Node) -> list[StretchLine]:
     """Return the next 24 hours of a node for people, neighbours that say the same as one."""
     now = rooms.clock.now()
     lines: list[StretchLine] = []
-    for stretch in await stretches(rooms, principal, node, Interval(start=now, end=now + AROUND)):
+    for stretch in stretches(rooms, principal, node, Interval(start=now, end=now + AROUND)):
         binding, end = stretch.binding, stretch.interval.end or now + AROUND
         line = StretchLine(
             start=stretch.interval.start,

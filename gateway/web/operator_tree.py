@@ -1,8 +1,10 @@
 """The site tree of the operator's page: power, limit and what binds at every node, columnar, from memory."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import numpy as np
 from fastapi import APIRouter, Response
@@ -10,13 +12,15 @@ from fastapi.responses import JSONResponse
 
 from gateway.domain.fleet import FleetView
 from gateway.domain.identity import Permission, Principal
-from gateway.domain.limits import RATING, LimitKind, Resolution, resolve
+from gateway.domain.limits import RATING, Limit, LimitKind, Resolution, resolve
 from gateway.domain.topology import Node, NodeKind
 from gateway.web.rooms import Login, Rooms, WebRooms
 
 router = APIRouter(prefix="/operator/tree")
 MANUAL = "manual:"
 _NOBODY: frozenset[str] = frozenset()
+_INLINE = 1000
+"""More limits and nodes than this are folded beside the event loop."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,34 +48,57 @@ class NodeLine:
         return "manual" if binding.authority.startswith(MANUAL) else "order"
 
 
-def node_lines(rooms: WebRooms, principal: Principal, kinds: Sequence[NodeKind] = tuple(NodeKind)) -> list[NodeLine]:
-    """Return the nodes of some kinds in the order of the tree's arrays; where nobody ordered anything nothing is folded.
+async def node_lines(
+    rooms: WebRooms, principal: Principal, kinds: Sequence[NodeKind] = tuple(NodeKind)
+) -> list[NodeLine]:
+    """Return the nodes of some kinds in the order of the tree's arrays; many are folded in a thread.
 
     Raises:
         PermissionRefused: The caller may not read limits and power.
     """
     principal.require(Permission.SIGNAL_READ)
     principal.require(Permission.FLEET_READ)
-    tenant, now, signals = principal.tenant, rooms.clock.now(), rooms.signals
+    tenant, signals = principal.tenant, rooms.signals
     view = rooms.fleet.view(tenant)
-    limits, lost, steady = signals.limits_by_node(tenant), signals.lost_nodes(tenant), signals.steady_nodes(tenant)
-    touched = {*limits, *lost, *steady}
-    lines = []
-    for name, power in zip(view.tree.node_ids, view.node_power_kw().tolist(), strict=True):
-        node = view.nodes[name]
-        if node.kind not in kinds:
-            continue
-        if name in touched:
-            silent, spoken = lost.get(name, _NOBODY), steady.get(name, _NOBODY)
-            found = resolve(node, limits.get(name, ()), now, lost=silent, steady=spoken)
-        else:
-            found = _rated(node, now)
-        lines.append(NodeLine(node=node, power_kw=None if np.isnan(power) else power, resolution=found))
-    return lines
+    nodes = [view.nodes[name] for name in view.tree.node_ids]
+    powers = view.node_power_kw().tolist()
+    known = _Known(
+        limits=signals.limits_by_node(tenant),
+        lost=signals.lost_nodes(tenant),
+        steady=signals.steady_nodes(tenant),
+        now=rooms.clock.now(),
+    )
+    chosen = [(node, power) for node, power in zip(nodes, powers, strict=True) if node.kind in kinds]
+    size = sum(len(known.limits.get(node.id, ())) + 1 for node, _ in chosen)
+    fold = partial(_lines, chosen, known)
+    return fold() if size <= _INLINE else await asyncio.to_thread(fold)
 
 
-def _rated(node: Node, now: datetime) -> Resolution:
-    return resolve(node, (), now)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Known:
+    """What everybody ordered, as known at an instant."""
+
+    limits: Mapping[str, Sequence[Limit]]
+    lost: Mapping[str, frozenset[str]]
+    steady: Mapping[str, frozenset[str]]
+    now: datetime
+
+
+def _lines(chosen: Sequence[tuple[Node, float]], known: _Known) -> list[NodeLine]:
+    return [
+        NodeLine(
+            node=node,
+            power_kw=None if np.isnan(power) else power,
+            resolution=resolve(
+                node,
+                known.limits.get(node.id, ()),
+                known.now,
+                lost=known.lost.get(node.id, _NOBODY),
+                steady=known.steady.get(node.id, _NOBODY),
+            ),
+        )
+        for node, power in chosen
+    ]
 
 
 def _walk(view: FleetView) -> list[int]:
@@ -112,7 +139,7 @@ async def shape(rooms: Rooms, session: Login) -> Response:
 async def values(rooms: Rooms, session: Login) -> Response:
     """Return power, limit and reason of every node in the order of the shape."""
     view = rooms.fleet.view(session.principal.tenant)
-    lines = node_lines(rooms, session.principal)
+    lines = await node_lines(rooms, session.principal)
     chosen = [lines[i] for i in _walk(view)]
     columns = {
         "power_kw": [None if line.power_kw is None else round(line.power_kw, 1) for line in chosen],

@@ -121,7 +121,7 @@ def stream_contact(stream: StreamState, now: datetime) -> ContactLine:
         state="connected" if stream.is_connected else "not connected",
         heard="",
         lease=lease,
-        trouble=unreachable if stream.unreachable_count else "",
+        trouble=unreachable if stream.unreachable_count > 0 else "",
         is_away=not stream.is_connected,
     )
 

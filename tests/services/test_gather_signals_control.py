@@ -71,7 +71,9 @@ async def test_b13_cars_come_down_to_the_subscription_when_the_schedule_ends_whi
     await scene.pass_time(400)
     assert 40.0 < drawn(scene) <= 50.0
     resolution = await scene.services.signals.resolve(OPERATOR, "vpp", None)
-    assert resolution.why().startswith("50.0 kW at vpp by order of vtn:grid (subscription of event contract; its fallback")
+    assert resolution.why().startswith(
+        "50.0 kW at vpp by order of vtn:grid (subscription of event contract; its fallback"
+    )
     await scene.restart()
     await scene.pass_time(60)
     assert drawn(scene) <= 50.0, "also after a restart"

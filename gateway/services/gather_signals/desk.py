@@ -17,7 +17,7 @@ from gateway.services.gather_signals.appraisal import BY_POLICY, Appraiser
 from gateway.services.gather_signals.contacts import Contacts
 from gateway.services.gather_signals.intake import Decided, Intake
 from gateway.services.gather_signals.ledger import LimitLedger
-from gateway.services.gather_signals.manual import ManualOrders, request_hash, require_finite
+from gateway.services.gather_signals.manual import MANUAL, ManualOrders, request_hash, require_finite
 from gateway.services.gather_signals.outbox import changed_answer
 from gateway.services.gather_signals.pacing import Turns, in_turns
 from gateway.services.gather_signals.publishing import TariffPublisher
@@ -218,6 +218,13 @@ class SignalGatherer:
         lost = self.lost_nodes(principal.tenant).get(node_id, frozenset())
         steady = self.steady_nodes(principal.tenant, direction).get(node_id, frozenset())
         return resolve(node, limits, now if at is None else at, direction=direction, lost=lost, steady=steady)
+
+    def manual_limits(self, principal: Principal) -> list[Limit]:
+        """Return the orders of people that apply now or later, by their end."""
+        principal.require(Permission.SIGNAL_READ)
+        now = self._clock.now()
+        found = self._ledger(principal.tenant).of_protocol(MANUAL)
+        return sorted((x for x in found if not is_over(x, now)), key=lambda x: (x.interval.end or now, x.id))
 
     async def set_manual_limit(  # noqa: PLR0913  # what a person must say is six things
         self,

@@ -1,76 +1,131 @@
 """The events and limits of one tenant that may still matter, in memory; rebuilt from rows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from gateway.domain.limits import Limit, LimitKind
 from gateway.domain.signals import GridEvent
 
 _KEPT_AFTER_END = timedelta(days=1)
+_PRUNED_EVERY = timedelta(minutes=15)
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _UNSAVED = " (not on disk yet)"
 """Behind the name of an authority: its unsaved limits bind beside its others and never in their place."""
 
 
 class LimitLedger:
-    """What is in force or to come. What is on disk and what could not be written yet are kept apart."""
+    """What is in force or to come. What is on disk and what could not be written yet are kept apart.
+
+    Limits are indexed as they come, so that a message costs what it brings and not what is held.
+    """
 
     def __init__(self) -> None:
         """Begin empty."""
         self.events: dict[str, GridEvent] = {}
-        self.limits: dict[str, Limit] = {}
+        self._limits: dict[str, Limit] = {}
+        self._of_node: dict[str, dict[str, Limit]] = {}
+        self._of_authority: dict[str, dict[str, Limit]] = {}
         self._unsaved: dict[str, Limit] = {}
-        self._by_node: dict[str, list[Limit]] | None = None
+        self._by_node: dict[str, list[Limit]] = {}
+        self._changed_nodes: set[str] = set()
+        self._pruned_at = _NEVER
+
+    @property
+    def limits(self) -> Mapping[str, Limit]:
+        """Every limit on disk, by id."""
+        return self._limits
 
     def load(self, events: Iterable[GridEvent], limits: Iterable[Limit], now: datetime) -> None:
         """Take over rows; what ended long ago is left out."""
         self.events = {event.id: event for event in events}
-        self.limits = {limit.id: limit for limit in limits}
+        for limit in list(self._limits.values()):
+            self._drop(limit)
+        for limit in limits:
+            self._keep(limit)
+        self._pruned_at = _NEVER
         self.prune(now)
 
     def prune(self, now: datetime) -> None:
-        """Forget what ended more than a day ago."""
+        """Forget what ended more than a day ago; looked at now and then only."""
+        for limit in [limit for limit in self._unsaved.values() if _is_over(limit, now)]:
+            del self._unsaved[limit.id]
+            self._changed_nodes.add(limit.node)
+        if now < self._pruned_at + _PRUNED_EVERY and now >= self._pruned_at:
+            return
+        self._pruned_at = now
         horizon = now - _KEPT_AFTER_END
         self.events = {key: event for key, event in self.events.items() if not _has_ended(event.active.end, horizon)}
-        self.limits = {key: limit for key, limit in self.limits.items() if not _is_over(limit, horizon)}
-        self._unsaved = {key: limit for key, limit in self._unsaved.items() if not _is_over(limit, now)}
-        self._by_node = None
+        for limit in [limit for limit in self._limits.values() if _is_over(limit, horizon)]:
+            self._drop(limit)
 
     def commit(self, events: Iterable[GridEvent], limits: Iterable[Limit]) -> None:
         """Take over what is on disk now; what was held for the same authorities is superseded."""
         events, limits = list(events), list(limits)
         self.events |= {event.id: event for event in events}
-        self.limits |= {limit.id: limit for limit in limits}
+        for limit in limits:
+            self._keep(limit)
         spoken = {limit.authority for limit in limits} | {event.authority for event in events}
         spoken = {f"{authority}{_UNSAVED}" for authority in spoken}
-        self._unsaved = {key: limit for key, limit in self._unsaved.items() if limit.authority not in spoken}
-        self._by_node = None
+        for limit in [limit for limit in self._unsaved.values() if limit.authority in spoken]:
+            del self._unsaved[limit.id]
+            self._changed_nodes.add(limit.node)
 
     def hold(self, limits: Iterable[Limit]) -> None:
         """Apply limits that could not be written: they reduce at once and open nothing."""
-        self._unsaved |= {
-            limit.id: replace(limit, authority=f"{limit.authority}{_UNSAVED}")
-            for limit in limits
-            if limit.withdrawn_at is None and limit.kind is LimitKind.LIMIT
-        }
-        self._by_node = None
+        for limit in limits:
+            if limit.withdrawn_at is None and limit.kind is LimitKind.LIMIT:
+                before = self._unsaved.get(limit.id, limit)
+                self._changed_nodes.add(before.node)
+                self._unsaved[limit.id] = replace(limit, authority=f"{limit.authority}{_UNSAVED}")
+                self._changed_nodes.add(limit.node)
 
     def of_authority(self, authority: str) -> tuple[list[GridEvent], list[Limit]]:
         """Return what one authority said."""
         events = [event for event in self.events.values() if event.authority == authority]
-        return events, [limit for limit in self.limits.values() if limit.authority == authority]
+        return events, list(self._of_authority.get(authority, {}).values())
+
+    def of_protocol(self, prefix: str) -> list[Limit]:
+        """Return what all authorities said whose names begin so."""
+        return [x for name, found in self._of_authority.items() if name.startswith(prefix) for x in found.values()]
+
+    def touching(self, authority: str, nodes: Iterable[str]) -> list[Limit]:
+        """Return what one authority said of some nodes."""
+        found = (self._of_node.get(node, {}).values() for node in set(nodes))
+        return [limit for limits in found for limit in limits if limit.authority == authority]
 
     def at_node(self, node_id: str) -> Sequence[Limit]:
         """Return all limits of a node."""
         return self.by_node().get(node_id, ())
 
     def by_node(self) -> dict[str, list[Limit]]:
-        """Return all limits, grouped by node."""
-        if self._by_node is None:
-            self._by_node = {}
-            for limit in (*self.limits.values(), *self._unsaved.values()):
-                self._by_node.setdefault(limit.node, []).append(limit)
+        """Return all limits, grouped by node; the lists are replaced and never changed."""
+        for node in self._changed_nodes:
+            unsaved = [limit for limit in self._unsaved.values() if limit.node == node]
+            found = [*self._of_node.get(node, {}).values(), *unsaved]
+            if found:
+                self._by_node[node] = found
+            else:
+                self._by_node.pop(node, None)
+        self._changed_nodes.clear()
         return self._by_node
+
+    def _keep(self, limit: Limit) -> None:
+        before = self._limits.get(limit.id)
+        if before is not None:
+            self._drop(before)
+        self._limits[limit.id] = limit
+        self._of_node.setdefault(limit.node, {})[limit.id] = limit
+        self._of_authority.setdefault(limit.authority, {})[limit.id] = limit
+        self._changed_nodes.add(limit.node)
+
+    def _drop(self, limit: Limit) -> None:
+        del self._limits[limit.id]
+        for index, key in ((self._of_node, limit.node), (self._of_authority, limit.authority)):
+            del index[key][limit.id]
+            if not index[key]:
+                del index[key]
+        self._changed_nodes.add(limit.node)
 
 
 def _is_over(limit: Limit, instant: datetime) -> bool:

@@ -13,7 +13,8 @@ from gateway.domain.topology import Node
 from gateway.ports import Batch, Put
 from gateway.services.gather_signals.scribe import Scribe, is_over
 
-_MANUAL = "manual:"
+MANUAL = "manual:"
+"""Before the name of who ordered it."""
 
 
 def request_hash(request_id: str, content: list[object]) -> str:
@@ -71,7 +72,7 @@ class ManualOrders:
         return Limit(
             id=self._scribe.ids.new("limit"),
             tenant=principal.tenant,
-            authority=f"{_MANUAL}{principal.actor}",
+            authority=f"{MANUAL}{principal.actor}",
             node=node.id,
             direction=Direction.IMPORT,
             kind=LimitKind.LIMIT,
@@ -91,7 +92,7 @@ class ManualOrders:
         if known is not None:
             return known
         row = await self._scribe.store.get(Limit, principal.tenant, limit_id)
-        if row is None or not row.record.authority.startswith(_MANUAL):
+        if row is None or not row.record.authority.startswith(MANUAL):
             raise NotFound("limit", limit_id)
         now = self._scribe.clock.now()
         if is_over(row.record, now):

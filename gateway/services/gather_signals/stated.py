@@ -43,7 +43,12 @@ class StatedWords:
             ledger = self._scribe.ledger(tenant)
             ledger.prune(now)
             new = [replace(limit, known_at=now) for limit in stated.limits]
-            rows = rows_after(ledger.of_authority(stated.authority)[1], new, stated.withdrawn, now)
+            known = (
+                ledger.of_authority(stated.authority)[1]
+                if stated.withdrawn
+                else ledger.touching(stated.authority, (limit.node for limit in new))
+            )
+            rows = rows_after(known, new, stated.withdrawn, now)
             standing = self._contacts.after(tenant, stated.authority, new, now)
             own = (stated.raw, standing, *rows)
             batch = Batch(
