@@ -230,7 +230,8 @@ class OscpPeer:
         if not link.offered_sha256:
             return
         done = links.confirmed(link, now, spent_sha256=self._first_hash)
-        await self._keep(_Effect(link=done, messages=self._opening(now), audit=self._moved_to(done, now)))
+        messages = (*await self._given_up("the partner has it", REGISTER), *self._opening(now))
+        await self._keep(_Effect(link=done, messages=messages, audit=self._moved_to(done, now)))
 
     def _opening(self, now: datetime) -> tuple[OscpMessage, ...]:
         if not self.around.settings.sends_handshake:

@@ -82,6 +82,28 @@ async def test_o5_retries_keep_the_token_and_the_request_id() -> None:
     assert (await scene.messages())[0].outcome == "HTTP 204"
 
 
+async def test_a_partner_that_uses_its_token_has_it_whatever_became_of_our_answer() -> None:
+    scene = await Scene().begin()
+    scene.http.answers["register"] = [None]
+    await scene.register()
+    assert scene.link.state is LinkState.UNREGISTERED
+    assert (await scene.handshake()).status == 204
+    assert scene.link.state.value == "handshaken"
+    assert (await scene.call("register", REGISTER, token=TOKEN_A)).status == 401
+    scene.clock.move(seconds=5)
+    await scene.flush()
+    assert len(scene.http.sent("register")) == 1
+
+
+async def test_a_second_exchange_kills_the_tokens_of_the_first() -> None:
+    scene = await Scene().online()
+    old = scene.token_c
+    assert (await scene.register(token=old)).status == 204
+    assert (scene.link.state, len(scene.http.sent("register"))) == (LinkState.REGISTERED, 2)
+    assert (await scene.handshake()).status == 204
+    assert (await scene.call("heartbeat", {"offline_mode_at": "2026-11-21T10:03:00Z"}, token=old)).status == 401
+
+
 async def test_a_message_that_is_never_taken_is_given_up_and_the_link_says_so() -> None:
     scene = await Scene().begin()
     scene.http.answers["register"] = [503]
