@@ -128,6 +128,8 @@ class DispatchUplink:
             first = errors.exceptions[0]
             if isinstance(first, grpc.aio.AioRpcError) and first.code() is grpc.StatusCode.OUT_OF_RANGE:
                 self._record.resume_token = ""  # the gateway no longer knows this place: everything comes anew
+                for station in self._stations.values():
+                    station.forget_sequences()
             raise first from None
         finally:
             self._welcomed.clear()
@@ -185,7 +187,8 @@ class DispatchUplink:
                 lease_until=lease_until,
             )
             if not station.take_command(charger, command):
-                self._pending[limits.sequence].take(charger, None)  # it has this one or a newer one
+                # It has this one or a newer one; what became of this one is told again.
+                self._pending[limits.sequence].take(charger, station.answer_to(charger, limits.sequence))
         async with asyncio.TaskGroup() as tasks:
             for station in touched.values():
                 tasks.create_task(station.keep())

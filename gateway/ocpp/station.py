@@ -145,6 +145,20 @@ class Station(StationEvents):
         """
         return any(c.charger == charger and c.take_command(command) for c in self.connectors.values())
 
+    def answer_to(self, charger: str, sequence: int) -> Answer | None:
+        """Return what became of the newest command of a charger; None when it is another one or nothing did yet."""
+        for connector in self.connectors.values():
+            trial = self._trials[connector.id]
+            if connector.charger == charger and trial.told is not None and trial.told[0] == sequence:
+                return trial.answer
+        return None
+
+    def forget_sequences(self) -> None:
+        """Take the next command of every charger whatever its number: the gateway counts anew."""
+        for connector in self.connectors.values():
+            if connector.record.command is not None:
+                connector.record.command.sequence = 0
+
     def wake(self) -> None:
         """Let what was kept act."""
         if self._link is not None:

@@ -37,6 +37,7 @@ class Chain:
     csms: Csms
     charger: ChargePoint
     operator: Gateway
+    address: str
 
     @property
     def clock(self) -> Any:
@@ -99,7 +100,7 @@ async def chain(folder: Path, version: str = "1.6", quirk: str = "", **station: 
         try:
             await until(lambda: csms.dispatch.is_connected, "the gateway accepted the stream")
             await until(lambda: charger.profiles.history, "the fallback was pushed")
-            yield Chain(house, server, csms, charger, operator)
+            yield Chain(house, server, csms, charger, operator, address)
         finally:
             for task in running:
                 task.cancel()
@@ -199,3 +200,23 @@ async def test_a_restart_of_the_csms_resumes_the_stream_where_it_was(tmp_path: P
         again = assemble(world.csms.settings, world.clock)
         assert again.dispatch._record.resume_token == record.resume_token
         assert again.stations["CP-1"].connectors[1].facts is not None
+
+
+async def test_a_gateway_that_counts_anew_is_obeyed(tmp_path: Path) -> None:
+    async with chain(tmp_path) as world:
+        await world.plug()
+        connector = world.csms.stations["CP-1"].connectors[1]
+        assert connector.record.command is not None
+        connector.record.command.sequence = 10**9
+        world.csms.dispatch._record.resume_token = "1000000000@another-platform"
+        await world.server.stop(0.0)
+        await until(lambda: not world.csms.dispatch.is_connected, "the stream is gone")
+        again = world.house.server()
+        await again.start(world.address, None)
+        try:
+            await until(lambda: world.csms.dispatch.is_connected, "the stream is back", 2000)
+            await world.set_limit(0.0)
+            await until(lambda: world.charger.limit_a() == 0.0, "the charger pauses")
+            assert connector.record.command.sequence < 10**9
+        finally:
+            await again.stop(0.0)
