@@ -1,5 +1,6 @@
 """Imbalance where long and short have their own prices: the Netherlands in regulation state 2, and zones that always do."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -115,3 +116,24 @@ async def test_both_series_are_causes_of_the_settlement() -> None:
     kept = {series.id for series in scene.store.all(PriceSeries, TENANT) if series.product in (SHORT, LONG)}
     assert named == kept
     assert scene.clock.now() - one.settled_at < timedelta(minutes=1)
+
+
+async def test_a_day_is_settled_again_by_itself_when_its_imbalance_prices_are_revised() -> None:
+    scene = await delivered(1.2)
+    async with asyncio.TaskGroup() as group:
+        loop = group.create_task(scene.settler.run())
+        for _ in range(300):
+            await asyncio.sleep(0)
+        first = {one.id: one.imbalance_cash for one in scene.store.all(Settlement, TENANT)}
+        assert first
+        scene.clock.move(minutes=30)
+        for _ in range(300):
+            await asyncio.sleep(0)
+        assert {one.id: one.imbalance_cash for one in scene.store.all(Settlement, TENANT)} == first
+        await scene.publish(DAY, PriceProduct.IMBALANCE, level=140.0)
+        for _ in range(300):
+            await asyncio.sleep(0)
+        revised = {one.id: one.imbalance_cash for one in scene.store.all(Settlement, TENANT)}
+        loop.cancel()
+    assert revised.keys() == first.keys()
+    assert all(revised[key] > first[key] for key in first)

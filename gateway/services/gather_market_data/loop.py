@@ -24,6 +24,7 @@ from gateway.services.gather_market_data.gather import MarketDataGatherer, Price
 from gateway.services.gather_market_data.polls import PollBook, Window, next_pause
 
 _LOG = logger("gather_market_data")
+_REVISIONS_PER_AGE = 4
 _STEADY = timedelta(hours=2)
 """So long after it was late, a day is waited for by people."""
 
@@ -135,7 +136,9 @@ class PublicationLoop:
         is_ahead = day.interval.start > self._clock.now() and PUBLICATION[product].is_published_once
         if not is_ahead and not any([await self._is_preliminary(status) for status in statuses]):
             return None
-        return poll.asked_at + self._settings.revision_poll
+        # What is old is revised ever more seldom: after four days once a day.
+        age = self._clock.now() - day.next().interval.start
+        return poll.asked_at + max(self._settings.revision_poll, age / _REVISIONS_PER_AGE)
 
     async def _is_preliminary(self, status: MarketDayStatus) -> bool:
         if status.series_id is None:

@@ -201,7 +201,7 @@ class FactReader:
         grid = day.grid()
         rows = await self._store.find(Nomination, tenant, {"award": award.id}, limit=ALL)
         nominations = tuple(sorted((row.record for row in rows), key=lambda one: one.connection_point))
-        imbalance = await self._imbalance(tenant, portfolio.record.bidding_zone, day)
+        imbalance = await self.imbalance(tenant, portfolio.record.bidding_zone, day)
         day_ahead = await self._published(tenant, portfolio.record.bidding_zone, PriceProduct.DAY_AHEAD_SDAC, day)
         return DayFacts(
             portfolio=portfolio.record,
@@ -217,8 +217,12 @@ class FactReader:
             series=(*(() if day_ahead is None else (day_ahead.id,)), *imbalance.series),
         )
 
-    async def _imbalance(self, tenant: str, zone: str, day: DeliveryDay) -> ImbalancePrices:
-        """Return the imbalance prices of a day: two where the zone has them, otherwise one for both directions."""
+    async def imbalance(self, tenant: str, zone: str, day: DeliveryDay) -> ImbalancePrices:
+        """Return the imbalance prices of a day: two where the zone has them, otherwise one for both directions.
+
+        Raises:
+            PreconditionFailed: They are not complete yet.
+        """
         short, long = PriceProduct.IMBALANCE_SHORT, PriceProduct.IMBALANCE_LONG
         if await self._store.get(MarketDayStatus, tenant, market_day_id(zone, short, day)) is None:
             short = long = PriceProduct.IMBALANCE

@@ -222,7 +222,8 @@ class Settler:
 
     async def _settle_once(self, portfolio: Portfolio, iso_day: str) -> None:
         where = {"portfolio": portfolio.id, "delivery_day": iso_day}
-        if await self._store.find(Settlement, portfolio.tenant, where, limit=1):
+        settled_before = await self._store.find(Settlement, portfolio.tenant, where, limit=1)
+        if settled_before and await self._is_current(settled_before[0].record, portfolio, iso_day):
             return
         try:
             settled = await self.settle(system_principal(portfolio.tenant, "settlement"), portfolio.id, iso_day)
@@ -231,6 +232,15 @@ class Settler:
             return
         total = sum((one.day_ahead_cash + one.imbalance_cash for one in settled), Decimal(0))
         _LOG.info("settled", portfolio=portfolio.id, day=iso_day, count=len(settled), cash=str(total))
+
+    async def _is_current(self, settlement: Settlement, portfolio: Portfolio, iso_day: str) -> bool:
+        """Tell whether a settlement was made from the imbalance prices that count now: they are revised until they are final."""
+        day = DeliveryDay(day=datetime.fromisoformat(iso_day).date(), zone=portfolio.time_zone)
+        try:
+            prices = await self._reader.imbalance(portfolio.tenant, portfolio.bidding_zone, day)
+        except PreconditionFailed:
+            return True
+        return {f"series:{one}" for one in prices.series} <= set(settlement.causes)
 
 
 def settled_day(facts: DayFacts, nomination: Nomination, uncontrolled_kwh: FloatArray) -> SettledDay:
