@@ -5,7 +5,7 @@ POST /api/steering/boxes/{box}/heartbeat
 PUT  /api/steering/boxes/{box}/limits/{consumption|production}      {"request_id", "is_active", "power_kw", "duration_s"}
 PUT  /api/steering/boxes/{box}/failsafe/{consumption|production}    {"request_id", "failsafe_power_kw", "failsafe_duration_s"}
 PUT  /api/steering/boxes/{box}/relays                               {"request_id", "is_dim_closed", "is_off_closed"}
-GET  /api/steering/boxes   /api/steering/boxes/{box}   .../orders   .../orders.csv
+GET  /api/steering/boxes   /api/steering/boxes/{box}   .../orders   .../orders.csv   /api/steering/openapi.json
 ```
 
 An answer of 2xx says that it is on disk. Errors are problem+json (RFC 9457) and name the field.
@@ -15,7 +15,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Request, Response, Security
+from fastapi.openapi.utils import get_openapi
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from gateway.domain.errors import InvalidInput, Unauthenticated
@@ -32,6 +34,9 @@ from gateway.web.rooms import Login, Rooms, WebRooms, rooms_of
 router = APIRouter(prefix="/api/steering")
 page_router = APIRouter()
 _MOST_KW = 1e9
+_SCHEME = Security(
+    HTTPBearer(auto_error=False, description="Token of the box's account, with the role `steering-box`.")
+)
 
 
 class Limited(StrEnum):
@@ -83,19 +88,29 @@ class RelaysBody(_Body):
     is_off_closed: StrictBool
 
 
-async def bearer_of(request: Request) -> Principal:
+async def bearer_of(request: Request, shown: Annotated[HTTPAuthorizationCredentials | None, _SCHEME]) -> Principal:
     """Return the program that the bearer token of a request proves.
 
     Raises:
         Unauthenticated: There is no token, or nobody has it.
     """
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
+    if shown is None or not shown.credentials:
         raise Unauthenticated("send the header `Authorization: Bearer <token>`")
-    return await rooms_of(request).admission.by_token(token)
+    return await rooms_of(request).admission.by_token(shown.credentials)
 
 
 Bearer = Annotated[Principal, Depends(bearer_of)]
+
+
+@router.get("/openapi.json", include_in_schema=False)
+async def openapi() -> dict[str, Any]:
+    """Return the description of this door."""
+    return get_openapi(
+        title="Voltbridge steering boxes",
+        version="1",
+        description="EEBUS LPC and LPP, paragraph 14a EnWG and relays over plain JSON; a 2xx says that it is on disk.",
+        routes=router.routes,
+    )
 
 
 @router.post("/boxes/{box}/heartbeat")

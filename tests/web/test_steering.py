@@ -159,3 +159,30 @@ async def test_people_see_the_box_on_the_page_and_take_the_same_export(house: Wi
         assert (await browser.get("/utility/steering/none/orders.csv")).status == 404
     async with browsing(rest.url) as stranger:
         assert (await stranger.get(f"/utility/steering/{BOX}/orders.csv")).status == 401
+
+
+async def test_the_door_describes_itself(rest: Rest) -> None:
+    answer = await rest.send("GET", "/api/steering/openapi.json", token="")
+    assert answer.status == 200
+    assert set(answer.json["paths"]) == {
+        "/api/steering/boxes",
+        "/api/steering/boxes/{box}",
+        "/api/steering/boxes/{box}/heartbeat",
+        "/api/steering/boxes/{box}/limits/{limited}",
+        "/api/steering/boxes/{box}/failsafe/{limited}",
+        "/api/steering/boxes/{box}/relays",
+        "/api/steering/boxes/{box}/orders",
+        "/api/steering/boxes/{box}/orders.csv",
+    }
+    schemas = answer.json["components"]["schemas"]
+    assert set(schemas["LimitBody"]["required"]) == {"request_id", "is_active"}
+    assert answer.json["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
+    calls = [call for path in answer.json["paths"].values() for call in path.values()]
+    assert all(call["security"] == [{"HTTPBearer": []}] for call in calls)
+
+
+@pytest.mark.parametrize("header", ["Basic abc", "Bearer", "Bearer ", "bearer", "abc"], ids=repr)
+async def test_another_proof_is_none(rest: Rest, header: str) -> None:
+    path = f"{rest.url}/api/steering/boxes/{BOX}"
+    async with rest.http.get(path, headers={"Authorization": header}) as answer:
+        assert answer.status == 401
