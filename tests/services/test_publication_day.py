@@ -213,3 +213,23 @@ def test_failures_never_wait_longer_than_half_an_hour() -> None:
     assert pauses[:4] == [timedelta(minutes=2), timedelta(minutes=4), timedelta(minutes=8), timedelta(minutes=16)]
     assert pauses[-1] == timedelta(minutes=30)
     assert dataclasses.replace(poll(1, at=eve(13))).failed_count == 0
+
+
+async def test_a_past_that_was_not_answered_is_asked_for_again_after_a_restart() -> None:
+    """Ten failures in a row, as with a wrong token, do not use up the three tries of a past day."""
+    past = DAY.next(-7)
+    some = PublicationDay(lambda _: None)
+    answer, asked = some.platform.fetch, 0
+
+    async def broken(zone: str, day: DeliveryDay) -> PriceSeries | None:
+        nonlocal asked
+        asked += day.day == past.day
+        raise PeerUnavailable("down")
+
+    some.platform.fetch = broken  # type: ignore[method-assign]  # the platform is down
+    await some.run_until(eve(15))
+    assert asked > 3
+    some.platform.fetch = answer  # type: ignore[method-assign]  # and up again
+    await some.run_until(eve(16))
+    status = await some.gatherer.day_status(TRADER, "BE", SDAC, past)
+    assert status.state is DayState.COMPLETE

@@ -104,6 +104,10 @@ class PublicationLoop:
             return min((due for due in dues if due is not None), default=None)
         now = self._clock.now()
         is_past = PUBLICATION[product].late_at(day) + timedelta(days=1) < now
+        poll = await self._polls.of(key)
+        if is_past and poll is not None and poll.failed_count > 0:
+            # Nobody said that there is nothing: a wrong token or a platform that is down must not cost the past.
+            return poll.due_at
         limit = self._settings.history_tries if is_past else self._settings.requests_per_day
         return await self._due(key, limit, PUBLICATION[product].opens_at(day))
 
