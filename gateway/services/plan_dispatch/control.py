@@ -19,6 +19,7 @@ from gateway.services.plan_dispatch.caps import Margins, Orders, changing_by, re
 from gateway.services.plan_dispatch.charger_limits import within_charger_limits
 from gateway.services.plan_dispatch.compliance import ComplianceWatch
 from gateway.services.plan_dispatch.delays import Delays
+from gateway.services.plan_dispatch.exact import CarsNow, ExactPlans, by_plan
 from gateway.services.plan_dispatch.link import DispatchLink
 from gateway.services.plan_dispatch.phases import phase_bounds, phases_beside, pilots_of
 from gateway.services.plan_dispatch.picture import ControlPorts, Picture
@@ -28,6 +29,7 @@ from gateway.services.plan_dispatch.wants import (
     Departures,
     IdleCars,
     floor_to_quantum,
+    needed_kwh,
     priority_of,
     read_wants,
     sleeper_bonus,
@@ -82,6 +84,7 @@ class Control:
             tenant=tenant, store=ports.store, clock=ports.clock, ids=ports.ids, rules=settings.random_delay
         )
         self._runs = RunTimes(0)
+        self._exact = ExactPlans()
 
     async def load(self) -> None:
         """Go on from rows: commands in force, sequence numbers, schedules."""
@@ -264,11 +267,13 @@ class Control:
     async def _allocate(self, picture: Picture) -> FloatArray:
         """Return where the set points should end; big fleets are computed in a thread."""
         view, wants = picture.view, picture.wants
+        planned = await self._planned_kw(picture)
+        weight, priority = by_plan(planned, wants.min_kw, weight_of(wants.laxity), picture.priority)
         demand = Demand(
             wanted_kw=wants.wanted_kw,
             min_kw=wants.min_kw,
-            priority=picture.priority,
-            weight=weight_of(wants.laxity),
+            priority=priority,
+            weight=weight,
             must_run=wants.must_run,
             reserved_kw=np.where(picture.is_loose, picture.counted_kw, 0.0),
             comes_last=self._idle.of(view, self._takes_nothing(picture), wants.must_run, picture.now),
@@ -281,6 +286,16 @@ class Control:
         else:
             target = _split(picture, aim, demand)
         return np.where(picture.is_loose, picture.in_force_kw, floor_to_quantum(target))
+
+    async def _planned_kw(self, picture: Picture) -> FloatArray:
+        """Return what each car should draw now by the schedule that it is part of, shape (C,); NaN where there is none."""
+        view, believed_kwh = picture.view, self._settings.believed_energy_kwh
+        cars = CarsNow(
+            needed_kwh=needed_kwh(view, believed_kwh),
+            leaves_at=self._departures.of(view, picture.at),
+            most_kw=picture.wants.wanted_kw,
+        )
+        return await self._exact.power_kw(view, picture.caps.schedules, cars, picture.at)
 
     async def _ahead(self, picture: Picture, target: FloatArray) -> FloatArray:
         """Return targets lowered to demand response that begins soon, where chargers come down to it at random times before."""
@@ -328,18 +343,28 @@ class Control:
         Whoever was told to draw less counts at what it may still draw, until it is measured lower; what then remains below every
         node is shared by those who rise, the most urgent ones first where not all can start.
         """
-        levels, current, wants = picture.view.levels, picture.in_force_kw, picture.wants
-        taken = np.maximum(np.minimum(stepped, current), picture.counted_kw)
-        rise = np.maximum(stepped - taken, 0.0)
-        room = np.maximum(picture.caps.cap_kw + _SAME_KW - levels.totals(taken), 0.0)
-        least = np.where(current <= 0.0, np.minimum(np.maximum(wants.min_kw - taken, 0.0), rise), 0.0)
-        phases = phases_beside(picture.view, picture.caps.phase_cap_kw + _SAME_KW, taken)
-        even = None if phases is None else replace(phases, max_unbalance_kw=None)
-        rises = clip(levels, room, rise, min_kw=least, priority=picture.priority, phases=even)
-        granted = floor_to_quantum(taken + rises)
-        reached = np.maximum(np.minimum(stepped, granted), current)
+        current, wants = picture.in_force_kw, picture.wants
+        stays = np.minimum(stepped, current)
+        by_draw = self._granted(picture, stepped, np.maximum(stays, picture.counted_kw))
+        # What is still drawn above a set point that was lowered is no room for others: nor are the set points together.
+        by_order = self._granted(
+            picture, stepped, np.where(picture.is_loose, np.maximum(stays, picture.counted_kw), stays)
+        )
+        reached = np.maximum(np.minimum(stepped, np.minimum(by_draw, by_order)), current)
         can_charge = reached >= wants.min_kw
         return self._evened(picture, np.where(stepped > current, np.where(can_charge, reached, current), stepped))
+
+    def _granted(self, picture: Picture, stepped: FloatArray, taken: FloatArray) -> FloatArray:
+        """Return what each may have when everybody takes so much already and those who rise share the room that is left."""
+        levels, caps = picture.view.levels, picture.caps
+        rise = np.maximum(stepped - taken, 0.0)
+        room = np.maximum(caps.cap_kw + _SAME_KW - levels.totals(taken), 0.0)
+        starts = picture.in_force_kw <= 0.0
+        least = np.where(starts, np.minimum(np.maximum(picture.wants.min_kw - taken, 0.0), rise), 0.0)
+        phases = phases_beside(picture.view, caps.phase_cap_kw + _SAME_KW, taken)
+        even = None if phases is None else replace(phases, max_unbalance_kw=None)
+        rises = clip(levels, room, rise, min_kw=least, priority=picture.priority, phases=even)
+        return floor_to_quantum(taken + rises)
 
     def _evened(self, picture: Picture, setpoints_kw: FloatArray) -> FloatArray:
         """Return set points lowered where phases would differ by more than a node allows."""

@@ -104,11 +104,10 @@ def read_wants(view: FleetView, leaves_at: FloatArray, believed_energy_kwh: floa
         now: Seconds of the clock.
     """
     is_said = ~np.isnan(view.energy_needed_kwh)
-    needed = np.where(is_said, view.energy_needed_kwh, _believed_kwh(view, believed_energy_kwh))
     is_boosted, is_guaranteed = _wishes(view)
     # Only a driver who said how much and until when was promised anything; a belief alone never overrides a schedule.
     is_promised = is_said & ~np.isnan(view.expected_departure)
-    left_kwh = np.where(view.has_session, np.maximum(needed - view.delivered_kwh, 0.0), 0.0)
+    left_kwh = needed_kwh(view, believed_energy_kwh)
     # A driver who said nothing may want more than we believe: the car says when it is full.
     wants = view.has_session & ((left_kwh > _ENOUGH_KWH) | ~is_said)
     rate = np.where(wants, view.session_max_kw, 0.0)
@@ -127,6 +126,13 @@ def read_wants(view: FleetView, leaves_at: FloatArray, believed_energy_kwh: floa
             | (is_promised & (left_kwh > _ENOUGH_KWH) & (is_guaranteed | (laxity < 1.0 + _TAPER_SHARE * slots_needed)))
         ),
     )
+
+
+def needed_kwh(view: FleetView, believed_energy_kwh: float) -> FloatArray:
+    """Return what each car still needs, shape (C,): as its driver said, else as its battery or a belief says; 0 without a car."""
+    needed = view.energy_needed_kwh
+    needed = np.where(np.isnan(needed), _believed_kwh(view, believed_energy_kwh), needed)
+    return np.where(view.has_session, np.maximum(needed - view.delivered_kwh, 0.0), 0.0)
 
 
 def _believed_kwh(view: FleetView, believed_energy_kwh: float) -> FloatArray:

@@ -1,0 +1,150 @@
+"""The exact set points of a schedule: everybody gets what was promised, and limits trim in proportion."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.domain.allocation import Demand, TreeLevels, allocate_within
+from gateway.domain.bids import Schedule
+from gateway.domain.topology import SiteTree
+from gateway.services.plan_dispatch.exact import CarsNow, ExactPlans, by_plan, planned_power_kw, profile_from
+from gateway.services.plan_dispatch.wants import weight_of
+from tests.fakes.clock import START
+from tests.services.scene import PLATFORM, TENANT, Scene, session, tree
+
+NOW = START.timestamp()
+HOUR_S = 3600.0
+
+
+def cars(needed: list[float], hours_left: list[float], most: list[float]) -> CarsNow:
+    return CarsNow(needed_kwh=np.array(needed), leaves_at=NOW + HOUR_S * np.array(hours_left), most_kw=np.array(most))
+
+
+def schedule(power_kw: tuple[float, ...], step_minutes: int = 60) -> Schedule:
+    return Schedule(
+        id="site-1:day",
+        tenant=TENANT,
+        node="site-1",
+        connection_point="p",
+        delivery_day="2025-10-15",
+        start=START,
+        step_minutes=step_minutes,
+        power_kw=power_kw,
+        cause="award:a",
+        made_at=START - timedelta(hours=12),
+    )
+
+
+def one_node(count: int) -> TreeLevels:
+    return TreeLevels.of(
+        SiteTree(
+            node_ids=("site",),
+            parent=np.array([-1], dtype=np.int32),
+            level=np.array([0], dtype=np.int32),
+            rating_kw=np.array([1e9]),
+            charger_ids=tuple(f"c{i}" for i in range(count)),
+            charger_node=np.zeros(count, dtype=np.int32),
+        )
+    )
+
+
+def split(cap_kw: float, target_kw: float, planned: np.ndarray, most: np.ndarray, laxity: np.ndarray) -> np.ndarray:
+    least = np.zeros(len(most))
+    weight, priority = by_plan(planned, least, weight_of(laxity), -laxity)
+    demand = Demand(
+        wanted_kw=most,
+        min_kw=least,
+        priority=priority,
+        weight=weight,
+        must_run=np.zeros(len(most), dtype=bool),
+        reserved_kw=np.zeros(len(most)),
+    )
+    return allocate_within(one_node(len(most)), np.array([cap_kw]), np.array([target_kw]), demand)
+
+
+def deliver(profile: np.ndarray, start: CarsNow) -> np.ndarray:
+    """Follow a profile slot by slot with exact set points and return what each car still needs when all have left."""
+    left = start.needed_kwh.copy()
+    for slot in range(len(profile)):
+        now = NOW + HOUR_S * slot
+        here = np.where(start.leaves_at > now + 1.0, left, 0.0)
+        state = CarsNow(needed_kwh=here, leaves_at=start.leaves_at, most_kw=start.most_kw)
+        planned = planned_power_kw(profile[slot:], 60, state, now)
+        power = split(1e9, float(profile[slot]), planned, np.minimum(start.most_kw, here), np.ones(len(left)))
+        left = np.where(here > 0.0, np.maximum(left - power, 0.0), left)
+    return left
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_a_schedule_that_a_plan_can_follow_meets_every_departure_when_split_slot_by_slot(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    count, slots = 6, 5
+    most = generator.choice([3.7, 7.4, 11.0], count)
+    hours = generator.integers(1, slots + 1, count)
+    draws = np.where(np.arange(slots)[None, :] < hours[:, None], generator.random((count, slots)) * most[:, None], 0.0)
+    start = cars(draws.sum(axis=1).tolist(), hours.astype(float).tolist(), most.tolist())
+    assert deliver(draws.sum(axis=0), start).max() <= 1e-4
+
+
+def test_b32_what_an_instant_rule_misses_the_exact_split_meets() -> None:
+    # Two cars leave after two hours and need both at full rate in one of them; the third has time but needs all of it.
+    start = cars([10.0, 10.0, 30.0], [2.0, 2.0, 3.0], [10.0, 10.0, 10.0])
+    profile = np.array([20.0, 20.0, 10.0])
+    assert deliver(profile, start).max() <= 1e-5
+    assert planned_power_kw(profile, 60, start, NOW)[2] == pytest.approx(10.0)
+    instant = split(1e9, 20.0, np.full(3, np.nan), start.most_kw, np.zeros(3))
+    assert instant[2] < 10.0 - 1e-6
+
+
+def test_a_limit_trims_the_planned_powers_in_proportion() -> None:
+    planned, most = np.array([8.0, 4.0, 0.0]), np.array([11.0, 11.0, 11.0])
+    laxity = np.ones(3)
+    assert split(100.0, 12.0, planned, most, laxity) == pytest.approx([8.0, 4.0, 0.0], abs=0.01)
+    assert split(6.0, 12.0, planned, most, laxity) == pytest.approx([4.0, 2.0, 0.0], abs=0.01)
+
+
+def test_a_profile_begins_now_and_keeps_the_energy_of_the_schedule() -> None:
+    sold = schedule((10.0, 30.0, -5.0, 20.0))
+    assert profile_from(sold, NOW).tolist() == [10.0, 30.0, 0.0, 20.0]
+    half = profile_from(sold, NOW + 1800.0)
+    assert half.tolist() == [20.0, 15.0, 10.0, 20.0]
+    assert profile_from(sold, NOW + 3 * HOUR_S).tolist() == [20.0]
+
+
+def test_nobody_needs_anything_and_nobody_gets_anything() -> None:
+    assert planned_power_kw(np.array([10.0]), 60, cars([0.0, 5.0], [1.0, 1.0], [11.0, 0.0]), NOW).tolist() == [0.0, 0.0]
+
+
+async def test_a_plan_holds_for_its_slot_and_is_made_again_when_cars_come_and_go() -> None:
+    scene = Scene()
+    await scene.store.seed(TENANT, *tree())
+    await scene.load()
+    first = session("ch-1-0", energy_needed_kwh=11.0, expected_departure=START + timedelta(hours=8))
+    await scene.services.tracker.report_sessions(PLATFORM, [first], is_history=False, request_id="one")
+    view = scene.services.tracker.view(TENANT)
+    node, i = view.tree.node_index("site-1"), view.tree.charger_ids.index("ch-1-0")
+    j = view.tree.charger_ids.index("ch-1-1")
+    sold, plans = schedule((5.0, 6.0, 11.0)), ExactPlans()
+    needed, leaves = np.zeros(len(view.max_kw)), np.full(len(view.max_kw), NOW + 3 * HOUR_S)
+    needed[i] = 11.0
+    state = CarsNow(needed_kwh=needed, leaves_at=leaves, most_kw=view.max_kw)
+    planned = await plans.power_kw(view, {node: sold}, state, START)
+    assert planned[i] == pytest.approx(5.0)
+    assert np.isnan(planned[view.tree.charger_ids.index("ch-2-0")])
+    await scene.services.tracker.report_sessions(
+        PLATFORM, [replace(first, id="other", charger="ch-1-1")], is_history=False, request_id="two"
+    )
+    view = scene.services.tracker.view(TENANT)
+    needed[j] = 11.0
+    leaves[j] = NOW + HOUR_S
+    soon = await plans.power_kw(view, {node: sold}, state, START + timedelta(seconds=30))
+    assert soon.tolist() == pytest.approx(planned.tolist(), nan_ok=True)
+    later = await plans.power_kw(view, {node: sold}, state, START + timedelta(seconds=61))
+    assert later[j] > 0.0
+    next_slot = await plans.power_kw(view, {node: sold}, state, START + timedelta(hours=1))
+    assert next_slot[[i, j]].sum() == pytest.approx(6.0)
