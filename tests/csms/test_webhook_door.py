@@ -202,6 +202,25 @@ async def test_g3_a_newer_message_is_not_held_up_and_carries_what_was_not_taken(
         assert hook.platform.limit("ch-1-0") + hook.platform.limit("ch-2-0") <= 5.7
 
 
+async def test_g3_what_was_not_taken_of_other_chargers_goes_along_with_the_newer_message() -> None:
+    async with webhook_scene() as hook:
+        await hook.charging()
+        hook.platform.status = 503
+        hook.platform.messages.clear()
+        now = hook.scene.clock.now()
+        for number, node in enumerate(("site-1", "site-2"), start=1):
+            one = event(f"e{number}", start=now, max_kw=6.0, minutes=240, nodes=(node,))
+            await hook.scene.services.signals.receive(GRID, message(one, raw_id=f"raw-{number}"))
+            count = len(hook.platform.messages)
+            await hook.steps_until(lambda: len(hook.platform.messages) > count, "a message")  # noqa: B023  # awaited here
+            hook.platform.status = 200
+        first, second = hook.platform.messages[0], hook.platform.messages[-1]
+        assert "ch-2-0" not in first["charger_ids"]
+        assert {"ch-1-0", "ch-2-0"} <= set(second["charger_ids"]), "both, although only the second changed"
+        await hook.is_in(ACCEPTED)
+        await hook.is_in(ACCEPTED, "ch-2-0")
+
+
 async def test_an_acknowledgement_may_come_later_signed() -> None:
     async with webhook_scene() as hook:
         hook.platform.status = 202
