@@ -33,6 +33,8 @@ _PRODUCTS = {getattr(pb, f"PRICE_PRODUCT_{product.name}"): product for product i
 """Both sides name a product by the same word."""
 _PRODUCT_NUMBERS = {product: number for number, product in _PRODUCTS.items()}
 _SYSTEM_KINDS = {getattr(pb, f"SYSTEM_KIND_{kind.name}"): kind for kind in SystemKind}
+_PLACE_MARK = "."
+"""Between the place in the days' rows and the place in the carbon rows; the tokens themselves never hold it."""
 _QUALITIES = {
     Quality.FINAL: pb.QUALITY_FINAL,
     Quality.PRELIMINARY: pb.QUALITY_PRELIMINARY,
@@ -169,17 +171,44 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
     async def WatchMarketData(
         self, request: pb.WatchMarketDataRequest, context: Context
     ) -> AsyncIterator[pb.WatchMarketDataResponse]:
-        """Stream delivery days as their prices change."""
+        """Stream delivery days as their prices and their carbon intensity change."""
         principal = caller()
         principal.require(Permission.MARKET_READ)
-        watch = RowWatch(self._store, self._clock, MarketDayStatus, principal.tenant, request.resume_token)
-        async with woken_by(self._store, self._clock, (MarketDayStatus,)) as wake:
+        day_token, _, carbon_token = request.resume_token.partition(_PLACE_MARK)
+        days = RowWatch(self._store, self._clock, MarketDayStatus, principal.tenant, day_token)
+        carbon = RowWatch(self._store, self._clock, CarbonSeries, principal.tenant, carbon_token)
+        if not carbon_token:
+            for old in await carbon.newer():
+                carbon.passed(old)
+        async with woken_by(self._store, self._clock, (MarketDayStatus, CarbonSeries)) as wake:
             while True:
-                for row in await watch.newer():
-                    watch.passed(row)
+                for row in await days.newer():
+                    days.passed(row)
                     if request.zone in {"", row.record.zone}:
-                        yield _day_message(row, watch.token)
+                        yield _day_message(row, f"{days.token}{_PLACE_MARK}{carbon.token}")
+                for series in await carbon.newer():
+                    carbon.passed(series)
+                    if request.zone in {"", series.record.zone}:
+                        yield self._carbon_message(series, f"{days.token}{_PLACE_MARK}{carbon.token}")
                 await wake.wait(self._clock.now() + LOOK_AGAIN)
+
+    def _carbon_message(self, row: Stored[CarbonSeries], token: str) -> pb.WatchMarketDataResponse:
+        series = row.record
+        day = DeliveryDay.containing(series.grid.start, self._time_zones.get(series.zone, "UTC"))
+        return pb.WatchMarketDataResponse(
+            resume_token=token,
+            event_time=convert.timestamp(row.written_at),
+            zone=series.zone,
+            delivery_day=day.day.isoformat(),
+            series_id=series.id,
+            note=series.note,
+            carbon=pb.CarbonChange(
+                kind=_CARBON_KINDS[series.kind],
+                quality=_QUALITIES[series.quality],
+                source=series.source,
+                missing_count=sum(value is None for value in series.intensity_g_per_kwh),
+            ),
+        )
 
     def _day(self, zone: str, iso_day: str) -> DeliveryDay:
         time_zone = self._time_zones.get(convert.required_text("zone", zone))

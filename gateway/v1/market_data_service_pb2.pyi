@@ -625,8 +625,42 @@ class WatchMarketDataRequest(_message.Message):
 Global___WatchMarketDataRequest: _TypeAlias = WatchMarketDataRequest  # noqa: Y015
 
 @_typing.final
+class CarbonChange(_message.Message):
+    """Carbon intensity that arrived: a forecast, an estimate, or the measured values that replace it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    MISSING_COUNT_FIELD_NUMBER: _builtins.int
+    kind: Global___CarbonKind.ValueType
+    """Kind."""
+    quality: Global___Quality.ValueType
+    """Quality."""
+    source: _builtins.str
+    """Where from."""
+    missing_count: _builtins.int
+    """Slots without a value."""
+    def __init__(
+        self,
+        *,
+        kind: Global___CarbonKind.ValueType = ...,
+        quality: Global___Quality.ValueType = ...,
+        source: _builtins.str = ...,
+        missing_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "missing_count", b"missing_count", "quality", b"quality", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CarbonChange: _TypeAlias = CarbonChange  # noqa: Y015
+
+@_typing.final
 class WatchMarketDataResponse(_message.Message):
-    """A delivery day whose prices changed."""
+    """A delivery day whose prices, or whose carbon intensity, changed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -640,6 +674,7 @@ class WatchMarketDataResponse(_message.Message):
     SERIES_ID_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     CROSS_CHECK_FIELD_NUMBER: _builtins.int
+    CARBON_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.str
     """To resume after this message."""
     zone: _builtins.str
@@ -662,6 +697,10 @@ class WatchMarketDataResponse(_message.Message):
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """When it changed."""
 
+    @_builtins.property
+    def carbon(self) -> Global___CarbonChange:
+        """Set when carbon intensity changed and not prices: then `product`, `state` and `missing_count` above are not set."""
+
     def __init__(
         self,
         *,
@@ -675,10 +714,11 @@ class WatchMarketDataResponse(_message.Message):
         series_id: _builtins.str = ...,
         note: _builtins.str = ...,
         cross_check: _builtins.str = ...,
+        carbon: Global___CarbonChange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["carbon", b"carbon", "event_time", b"event_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cross_check", b"cross_check", "delivery_day", b"delivery_day", "event_time", b"event_time", "missing_count", b"missing_count", "note", b"note", "product", b"product", "resume_token", b"resume_token", "series_id", b"series_id", "state", b"state", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carbon", b"carbon", "cross_check", b"cross_check", "delivery_day", b"delivery_day", "event_time", b"event_time", "missing_count", b"missing_count", "note", b"note", "product", b"product", "resume_token", b"resume_token", "series_id", b"series_id", "state", b"state", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -84,7 +84,8 @@ class MarketDataServiceServicer:
 
     def WatchMarketData(self, request, context):
         """Streams how far the prices of each delivery day have come: a snapshot (or everything since the resume token), then every
-        change: values that arrive, are revised, compared, late, decoupled or stood in for.
+        change: values that arrive, are revised, compared, late, decoupled or stood in for. Carbon intensity that arrives or is
+        replaced is told as it happens, without a snapshot.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

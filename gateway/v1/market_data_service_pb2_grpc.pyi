@@ -41,7 +41,8 @@ class MarketDataServiceStub:
     """Returns demand, or a forecast of demand, wind or sun, of a delivery day."""
     WatchMarketData: _grpc.UnaryStreamMultiCallable[_market_data_service_pb2.WatchMarketDataRequest, _market_data_service_pb2.WatchMarketDataResponse]
     """Streams how far the prices of each delivery day have come: a snapshot (or everything since the resume token), then every
-    change: values that arrive, are revised, compared, late, decoupled or stood in for.
+    change: values that arrive, are revised, compared, late, decoupled or stood in for. Carbon intensity that arrives or is
+    replaced is told as it happens, without a snapshot.
     """
 
 @_typing.type_check_only
@@ -57,7 +58,8 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     """Returns demand, or a forecast of demand, wind or sun, of a delivery day."""
     WatchMarketData: _aio.UnaryStreamMultiCallable[_market_data_service_pb2.WatchMarketDataRequest, _market_data_service_pb2.WatchMarketDataResponse]  # type: ignore[assignment]
     """Streams how far the prices of each delivery day have come: a snapshot (or everything since the resume token), then every
-    change: values that arrive, are revised, compared, late, decoupled or stood in for.
+    change: values that arrive, are revised, compared, late, decoupled or stood in for. Carbon intensity that arrives or is
+    replaced is told as it happens, without a snapshot.
     """
 
 class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -94,7 +96,8 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_market_data_service_pb2.WatchMarketDataResponse], _abc.AsyncIterator[_market_data_service_pb2.WatchMarketDataResponse]]:
         """Streams how far the prices of each delivery day have come: a snapshot (or everything since the resume token), then every
-        change: values that arrive, are revised, compared, late, decoupled or stood in for.
+        change: values that arrive, are revised, compared, late, decoupled or stood in for. Carbon intensity that arrives or is
+        replaced is told as it happens, without a snapshot.
         """
 
 def add_MarketDataServiceServicer_to_server(servicer: MarketDataServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -5,7 +5,7 @@ import asyncio
 import grpc
 import pytest
 
-from gateway.domain.series import PriceProduct
+from gateway.domain.series import CarbonKind, CarbonSeries, PriceProduct, Quality
 from gateway.domain.system_series import SystemKind, SystemSeries
 from gateway.v1 import market_data_service_pb2 as pb
 from tests.fakes.wired import Wired
@@ -79,3 +79,42 @@ async def test_demand_comes_over_the_wire_with_its_gaps(house: Wired, call: Call
         assert (await refused(gateway.market_data.GetSystemSeries(request))).code is grpc.StatusCode.NOT_FOUND
         request.kind = pb.SYSTEM_KIND_UNSPECIFIED
         assert (await refused(gateway.market_data.GetSystemSeries(request))).field == "kind"
+
+
+async def test_m25_a_measured_intensity_that_replaces_an_estimate_is_told_once(house: Wired, call: Caller) -> None:
+    def carbon(name: str, level: float, quality: Quality) -> CarbonSeries:
+        return CarbonSeries(
+            id=name,
+            zone="BE",
+            kind=CarbonKind.AVERAGE,
+            grid=DAY.grid(),
+            intensity_g_per_kwh=(None, *(level,) * 95),
+            source="electricity-maps",
+            fetched_at=house.scene.clock.now(),
+            quality=quality,
+            licence="made up",
+        )
+
+    await house.scene.store.seed(TENANT, carbon("old", 1.0, Quality.ESTIMATED))
+    async with call("tara") as gateway:
+        watch = gateway.market_data.WatchMarketData(pb.WatchMarketDataRequest(zone="BE"))
+        last = await watch.read()
+        while last.delivery_day != DAY.next(-1).day.isoformat():
+            last = await watch.read()
+            assert not last.HasField("carbon"), "what was there before is no change"
+        house.scene.clock.move(seconds=1)
+        await house.scene.store.seed(TENANT, carbon("estimate", 250.0, Quality.ESTIMATED))
+        told = await watch.read()
+        while not told.HasField("carbon"):
+            told = await watch.read()
+        assert (told.series_id, told.carbon.quality, told.carbon.missing_count) == ("estimate", pb.QUALITY_ESTIMATED, 1)
+        assert told.delivery_day == DAY.day.isoformat()
+        watch.cancel()
+        house.scene.clock.move(seconds=1)
+        await house.scene.store.seed(TENANT, carbon("measured", 255.0, Quality.FINAL))
+        request = pb.WatchMarketDataRequest(zone="BE", resume_token=told.resume_token)
+        watch = gateway.market_data.WatchMarketData(request)
+        again = await watch.read()
+        assert (again.series_id, again.carbon.quality) == ("measured", pb.QUALITY_FINAL)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(watch.read(), 0.2)
