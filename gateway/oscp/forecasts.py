@@ -10,6 +10,7 @@ A current becomes a power at the node's nominal voltage. A node of one phase has
 its total.
 """
 
+import asyncio
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from gateway.oscp.names import CapacityUnit, ForecastType, Phase
 from gateway.oscp.wire import ForecastedBlock, GroupCapacityForecast
 
 WATTS_PER_KW = 1_000.0
+_MANY_BLOCKS = 200
+"""More are made limits of in a thread."""
 _SECONDS_PER_HOUR = 3_600.0
 _Place = tuple[str, Direction, LimitKind, bool]
 _PHASES = {Phase.ONE: 0, Phase.TWO: 1, Phase.THREE: 2}
@@ -77,6 +80,18 @@ def limits_of(forecast: GroupCapacityForecast, node: Node, origin: Origin, names
             )
         )
     return tuple(limits)
+
+
+async def limits_beside(
+    forecast: GroupCapacityForecast, node: Node, origin: Origin, names: Sequence[str], known: Sequence[Limit]
+) -> tuple[tuple[Limit, ...], tuple[str, ...]]:
+    """Return the limits of a forecast (see `limits_of`) and those they replace (see `replaced`); of many blocks in a thread."""
+
+    def read() -> tuple[tuple[Limit, ...], tuple[str, ...]]:
+        limits = limits_of(forecast, node, origin, names)
+        return limits, replaced(known, limits)
+
+    return read() if len(names) <= _MANY_BLOCKS else await asyncio.to_thread(read)
 
 
 def powers_of(block: ForecastedBlock, node: Node, direction: Direction) -> tuple[float, PhasePowers | None]:

@@ -3,21 +3,19 @@
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
 
 from gateway.domain.errors import NotFound, PermissionRefused, RequestReused, Unauthenticated
 from gateway.domain.evidence import AuditEntry
-from gateway.domain.limits import Limit
 from gateway.domain.oscp import OscpLink, OscpMessage, OscpRequest, OscpSegment
 from gateway.domain.signals import RawSignal
 from gateway.domain.topology import CapacityGroup, Node
 from gateway.observe import logger
 from gateway.oscp import link as links
 from gateway.oscp.composing import acknowledge_says, handshake_says, message_of, register_says
-from gateway.oscp.forecasts import Origin, limits_of, replaced
+from gateway.oscp.forecasts import Origin, limits_beside
 from gateway.oscp.names import (
     ADJUST_FORECAST,
     ASSET_MEASUREMENTS,
@@ -47,8 +45,6 @@ REMEMBERED_FOR = timedelta(hours=24)
 """How long a request id is known."""
 _LONG_BODY = 32_768
 """Longer bodies are read in a thread, so that the loop goes on."""
-_MANY_BLOCKS = 200
-"""More are made limits of in a thread."""
 _log = logger("oscp")
 AdmitUrl = Callable[[str], Awaitable[None]]
 
@@ -366,8 +362,7 @@ class OscpPeer:
         origin = Origin(tenant=self.link.tenant, authority=self.link.id, cause=raw.id, known_at=now)
         known = around.limit_desk.stated_by(self.link.tenant, self.link.id)
         names = [around.ids.new("limit") for _ in forecast.forecasted_blocks]
-        read = partial(_read_limits, forecast, node, origin, names, known)
-        limits, gone = read() if len(names) <= _MANY_BLOCKS else await asyncio.to_thread(read)
+        limits, gone = await limits_beside(forecast, node, origin, names, known)
         forwards = await forwards_of(around, forecast, group, now)
         rows = (self._remembered(inbound, now), *parts, *forwards)
         await around.limit_desk.state_limits(
@@ -407,8 +402,7 @@ class OscpPeer:
         return row.record, node.record
 
     def _raw(self, inbound: Inbound, forecast: GroupCapacityForecast | None, now: datetime, cause: str) -> RawSignal:
-        is_joined = inbound.segment is not None and forecast is not None
-        body = forecast.as_json().encode() if is_joined and forecast is not None else inbound.body
+        body = inbound.body if forecast is None or inbound.segment is None else forecast.as_json().encode()
         return RawSignal(
             id=f"{self.link.id}:{cause}",
             tenant=self.link.tenant,
@@ -461,10 +455,3 @@ class OscpPeer:
         if len(body) > _LONG_BODY:
             return await asyncio.to_thread(read_message, model, body, zone)
         return read_message(model, body, zone)
-
-
-def _read_limits(
-    forecast: GroupCapacityForecast, node: Node, origin: Origin, names: Sequence[str], known: Sequence[Limit]
-) -> tuple[tuple[Limit, ...], tuple[str, ...]]:
-    limits = limits_of(forecast, node, origin, names)
-    return limits, replaced(known, limits)
