@@ -47,6 +47,8 @@ class AuthorityStanding:
     is_lost: bool
     """True while it cannot be reached."""
     changed_at: datetime
+    is_released: bool = False
+    """True once a person has ended its say here: its silence means nothing until it speaks again."""
 
     def __post_init__(self) -> None:
         """Reject an authority without a name and a naive time."""

@@ -72,6 +72,12 @@ class SignalDoor(DraftDoor, Protocol):
         """Withdraw a manual limit."""
         ...
 
+    async def release_authority(
+        self, principal: Principal, *, authority: str, reason: str, request_id: str
+    ) -> AuthorityStanding:
+        """End the say of an authority that states limits."""
+        ...
+
     async def resolve(
         self, principal: Principal, node_id: str, at: datetime | None, *, direction: Direction = Direction.IMPORT
     ) -> Resolution:
@@ -198,6 +204,19 @@ class SignalsServicer(ProgramCalls, AvailabilityCalls, SimulationCalls):
             request_id=convert.required_text("request_id", request.request_id),
         )
         return pb.WithdrawManualLimitResponse(limit=convert.limit_message(limit))
+
+    @override
+    async def ReleaseAuthority(
+        self, request: pb.ReleaseAuthorityRequest, context: Context
+    ) -> pb.ReleaseAuthorityResponse:
+        """End the say of an authority."""
+        standing = await self._signals.release_authority(
+            caller(),
+            authority=convert.required_text("authority", request.authority),
+            reason=convert.required_text("reason", request.reason, 1000),
+            request_id=convert.required_text("request_id", request.request_id),
+        )
+        return pb.ReleaseAuthorityResponse(authority=standing.id, release_time=convert.timestamp(standing.changed_at))
 
     @override
     async def ResolveLimit(self, request: pb.ResolveLimitRequest, context: Context) -> pb.ResolveLimitResponse:

@@ -1665,6 +1665,64 @@ class WithdrawManualLimitResponse(_message.Message):
 Global___WithdrawManualLimitResponse: _TypeAlias = WithdrawManualLimitResponse  # noqa: Y015
 
 @_typing.final
+class ReleaseAuthorityRequest(_message.Message):
+    """Ends the say of an authority: its limits are withdrawn and its silence means nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key, required."""
+    authority: _builtins.str
+    """Authority, for example `oscp:dso-1`."""
+    reason: _builtins.str
+    """Why, for the audit."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        authority: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseAuthorityRequest: _TypeAlias = ReleaseAuthorityRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseAuthorityResponse(_message.Message):
+    """The authority has no say any more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    RELEASE_TIME_FIELD_NUMBER: _builtins.int
+    authority: _builtins.str
+    """Authority."""
+    @_builtins.property
+    def release_time(self) -> _timestamp_pb2.Timestamp:
+        """When its say ended."""
+
+    def __init__(
+        self,
+        *,
+        authority: _builtins.str = ...,
+        release_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["release_time", b"release_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "release_time", b"release_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseAuthorityResponse: _TypeAlias = ReleaseAuthorityResponse  # noqa: Y015
+
+@_typing.final
 class ResolveLimitRequest(_message.Message):
     """Asks what binds."""
 

@@ -70,6 +70,11 @@ class SignalsServiceStub:
                 request_serializer=gateway_dot_v1_dot_signals__service__pb2.WithdrawManualLimitRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_signals__service__pb2.WithdrawManualLimitResponse.FromString,
                 _registered_method=True)
+        self.ReleaseAuthority = channel.unary_unary(
+                '/gateway.v1.SignalsService/ReleaseAuthority',
+                request_serializer=gateway_dot_v1_dot_signals__service__pb2.ReleaseAuthorityRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_signals__service__pb2.ReleaseAuthorityResponse.FromString,
+                _registered_method=True)
         self.ResolveLimit = channel.unary_unary(
                 '/gateway.v1.SignalsService/ResolveLimit',
                 request_serializer=gateway_dot_v1_dot_signals__service__pb2.ResolveLimitRequest.SerializeToString,
@@ -170,6 +175,13 @@ class SignalsServiceServicer:
 
     def WithdrawManualLimit(self, request, context):
         """Withdraws a manual limit before its end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseAuthority(self, request, context):
+        """Ends the say of an authority that states limits, for example after its contract; it has it again once it speaks again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -282,6 +294,11 @@ def add_SignalsServiceServicer_to_server(servicer, server):
                     servicer.WithdrawManualLimit,
                     request_deserializer=gateway_dot_v1_dot_signals__service__pb2.WithdrawManualLimitRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_signals__service__pb2.WithdrawManualLimitResponse.SerializeToString,
+            ),
+            'ReleaseAuthority': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseAuthority,
+                    request_deserializer=gateway_dot_v1_dot_signals__service__pb2.ReleaseAuthorityRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_signals__service__pb2.ReleaseAuthorityResponse.SerializeToString,
             ),
             'ResolveLimit': grpc.unary_unary_rpc_method_handler(
                     servicer.ResolveLimit,
@@ -524,6 +541,33 @@ class SignalsService:
             '/gateway.v1.SignalsService/WithdrawManualLimit',
             gateway_dot_v1_dot_signals__service__pb2.WithdrawManualLimitRequest.SerializeToString,
             gateway_dot_v1_dot_signals__service__pb2.WithdrawManualLimitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseAuthority(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.SignalsService/ReleaseAuthority',
+            gateway_dot_v1_dot_signals__service__pb2.ReleaseAuthorityRequest.SerializeToString,
+            gateway_dot_v1_dot_signals__service__pb2.ReleaseAuthorityResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,8 @@ class SignalsServiceStub:
     """Says what a manual limit would do if it were set; writes nothing."""
     WithdrawManualLimit: _grpc.UnaryUnaryMultiCallable[_signals_service_pb2.WithdrawManualLimitRequest, _signals_service_pb2.WithdrawManualLimitResponse]
     """Withdraws a manual limit before its end."""
+    ReleaseAuthority: _grpc.UnaryUnaryMultiCallable[_signals_service_pb2.ReleaseAuthorityRequest, _signals_service_pb2.ReleaseAuthorityResponse]
+    """Ends the say of an authority that states limits, for example after its contract; it has it again once it speaks again."""
     ResolveLimit: _grpc.UnaryUnaryMultiCallable[_signals_service_pb2.ResolveLimitRequest, _signals_service_pb2.ResolveLimitResponse]
     """Says what binds at a node, by whose order and until when."""
     ListAlerts: _grpc.UnaryUnaryMultiCallable[_signals_service_pb2.ListAlertsRequest, _signals_service_pb2.ListAlertsResponse]
@@ -87,6 +89,8 @@ class SignalsServiceAsyncStub(SignalsServiceStub):
     """Says what a manual limit would do if it were set; writes nothing."""
     WithdrawManualLimit: _aio.UnaryUnaryMultiCallable[_signals_service_pb2.WithdrawManualLimitRequest, _signals_service_pb2.WithdrawManualLimitResponse]  # type: ignore[assignment]
     """Withdraws a manual limit before its end."""
+    ReleaseAuthority: _aio.UnaryUnaryMultiCallable[_signals_service_pb2.ReleaseAuthorityRequest, _signals_service_pb2.ReleaseAuthorityResponse]  # type: ignore[assignment]
+    """Ends the say of an authority that states limits, for example after its contract; it has it again once it speaks again."""
     ResolveLimit: _aio.UnaryUnaryMultiCallable[_signals_service_pb2.ResolveLimitRequest, _signals_service_pb2.ResolveLimitResponse]  # type: ignore[assignment]
     """Says what binds at a node, by whose order and until when."""
     ListAlerts: _aio.UnaryUnaryMultiCallable[_signals_service_pb2.ListAlertsRequest, _signals_service_pb2.ListAlertsResponse]  # type: ignore[assignment]
@@ -166,6 +170,14 @@ class SignalsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_signals_service_pb2.WithdrawManualLimitResponse, _abc.Awaitable[_signals_service_pb2.WithdrawManualLimitResponse]]:
         """Withdraws a manual limit before its end."""
+
+    @_abc_1.abstractmethod
+    def ReleaseAuthority(
+        self,
+        request: _signals_service_pb2.ReleaseAuthorityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_signals_service_pb2.ReleaseAuthorityResponse, _abc.Awaitable[_signals_service_pb2.ReleaseAuthorityResponse]]:
+        """Ends the say of an authority that states limits, for example after its contract; it has it again once it speaks again."""
 
     @_abc_1.abstractmethod
     def ResolveLimit(

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from gateway.domain.authorities import AuthorityStanding, StatedRules
-from gateway.domain.errors import InvalidInput, PermissionRefused, StorageUnavailable
+from gateway.domain.errors import InvalidInput, NotFound, PermissionRefused, StorageUnavailable
 from gateway.domain.evidence import AuditEntry
 from gateway.domain.limits import Binding, Direction, Limit, LimitKind, PhasePowers
 from gateway.domain.signals import RawSignal
@@ -295,6 +295,34 @@ async def test_o20_a_capacity_group_without_a_word_is_fail_safe_from_the_moment_
     assert (
         await scene.services.signals.resolve(GRID, "site-2", None, direction=Direction.EXPORT)
     ).authority == "rating"
+
+
+async def test_a_person_ends_the_say_of_an_authority_until_it_speaks_again() -> None:
+    scene = await loaded()
+    desk = scene.services.signals
+    await scene.store.seed(TENANT, CapacityGroup(id=f"{DSO}:g", tenant=TENANT, authority=DSO, name="g", node="site-2"))
+    await desk.contact(GRID, DSO, is_lost=False)
+    await desk.state_limits(GRID, said(limit("l1", 50.0, 0, 600)))
+    await desk.contact(GRID, DSO, is_lost=True)
+    await desk.keep_up(TENANT)
+    assert [await value(scene, 5, node) for node in ("site-1", "site-2")] == [20.0, 20.0]
+    for _ in range(2):
+        await desk.release_authority(OPERATOR, authority=DSO, reason="the contract ended", request_id="r")
+    assert [await value(scene, 5, node) for node in ("site-1", "site-2")] == [80.0, 80.0]
+    assert len(_audit(scene, "authority.release")) == 1
+    await scene.restart()
+    desk = scene.services.signals
+    assert [await value(scene, 5, node) for node in ("site-1", "site-2")] == [80.0, 80.0]
+    await desk.state_limits(GRID, said(limit("l2", 60.0, 0, 10)))
+    assert [await value(scene, minute) for minute in (5, 10)] == [20.0, 20.0], (
+        "still lost: its word alone is no contact"
+    )
+    await desk.contact(GRID, DSO, is_lost=False)
+    assert [await value(scene, minute) for minute in (5, 10)] == [60.0, 20.0]
+    with pytest.raises(NotFound):
+        await desk.release_authority(OPERATOR, authority="oscp:nobody", reason="x", request_id="r2")
+    with pytest.raises(PermissionRefused):
+        await desk.release_authority(PLATFORM, authority=DSO, reason="x", request_id="r3")
 
 
 async def test_a_loss_that_could_not_be_written_acts_and_is_written_when_the_store_is_back() -> None:

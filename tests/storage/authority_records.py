@@ -15,5 +15,6 @@ def authority_examples(tenant: str, t0: datetime) -> list[object]:
             export_nodes=("site-2",),
             is_lost=True,
             changed_at=t0,
+            is_released=True,
         )
     ]

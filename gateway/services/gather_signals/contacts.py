@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from gateway.domain.authorities import AuthorityStanding, StatedRules
-from gateway.domain.errors import StorageUnavailable
+from gateway.domain.errors import NotFound, StorageUnavailable
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.limits import Direction, Limit
 from gateway.domain.topology import CapacityGroup
@@ -65,7 +65,7 @@ class Contacts:
 
     def lost_nodes(self, tenant: str) -> dict[str, frozenset[str]]:
         """Return, for each node in their hands, the unconditional authorities that cannot be reached."""
-        lost = {name for name in self._lost[tenant] if self._is_unconditional(tenant, name)}
+        lost = {name for name in self._lost[tenant] if self._is_unconditional(tenant, name)} - self._released(tenant)
         if not lost:
             return {}
         held = [(x.node, x.authority) for found in self._scribe.ledger(tenant).by_node().values() for x in found]
@@ -82,7 +82,8 @@ class Contacts:
             for one in self._standings[tenant].values()
             for node in (one.nodes if is_import else one.export_nodes)
         ]
-        return _by_node(place for place in (*granted, *spoken) if self._is_forecast(place[1]))
+        released = self._released(tenant)
+        return _by_node(p for p in (*granted, *spoken) if p[1] not in released and self._is_forecast(p[1]))
 
     async def change(self, principal: Principal, authority: str, *, is_lost: bool) -> None:
         """Tell whether an authority can be reached; a loss acts at once and never opens a limit."""
@@ -127,9 +128,26 @@ class Contacts:
         fed_in = {limit.node for limit in limits if limit.direction is Direction.EXPORT}
         nodes = tuple(sorted({*old.nodes, *drawn}))
         export_nodes = tuple(sorted({*old.export_nodes, *fed_in}))
-        if (nodes, export_nodes) == (old.nodes, old.export_nodes):
+        if (nodes, export_nodes, False) == (old.nodes, old.export_nodes, old.is_released):
             return None
-        return replace(old, nodes=nodes, export_nodes=export_nodes, changed_at=now)
+        return replace(old, nodes=nodes, export_nodes=export_nodes, is_released=False, changed_at=now)
+
+    def without(self, tenant: str, authority: str, now: datetime) -> AuthorityStanding:
+        """Return what is to be remembered of an authority when a person has ended its say.
+
+        Raises:
+            NotFound: Nobody of that name states limits here.
+        """
+        old = self._standings[tenant].get(authority)
+        is_granted = any(group.authority == authority for group in self._groups.get(tenant, ()))
+        if old is None and (not is_granted or self._scribe.settings.stated_rules(authority) is None):
+            raise NotFound("authority", authority)
+        is_lost = authority in self._lost[tenant]
+        plain = AuthorityStanding(id=authority, tenant=tenant, nodes=(), is_lost=is_lost, changed_at=now)
+        return replace(old or plain, nodes=(), export_nodes=(), is_released=True, changed_at=now)
+
+    def _released(self, tenant: str) -> set[str]:
+        return {one.id for one in self._standings[tenant].values() if one.is_released}
 
     def commit(self, standing: AuthorityStanding) -> None:
         """Take over what is on disk now."""

@@ -172,6 +172,17 @@ class SignalGatherer:
         """
         await self._words.state(principal, stated)
 
+    async def release_authority(
+        self, principal: Principal, *, authority: str, reason: str, request_id: str
+    ) -> AuthorityStanding:
+        """End the say of an authority that states limits, for example after its contract: its limits go, its silence means nothing.
+
+        Raises:
+            NotFound: Nobody of that name states limits here.
+            StorageUnavailable: Nothing changed.
+        """
+        return await self._words.release(principal, authority, reason=reason, request_id=request_id)
+
     # ---------------------------------------------------------------- what people ask and order
 
     async def events(self, principal: Principal) -> list[GridEvent]:

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gateway.domain.authorities import StatedRules, protocol_of, require_plausible
+from gateway.domain.authorities import AuthorityStanding, StatedRules, protocol_of, require_plausible
 from gateway.domain.errors import InvalidInput
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.limits import Direction, Limit
 from gateway.ports import Batch, Put, StatedLimits
 from gateway.services.gather_signals.contacts import Contacts
+from gateway.services.gather_signals.manual import request_hash
 from gateway.services.gather_signals.replacing import rows_after
 from gateway.services.gather_signals.scribe import Scribe, is_over
 
@@ -59,6 +60,35 @@ class StatedWords:
             await self._scribe.write(batch, [], rows)
             if standing is not None:
                 self._contacts.commit(standing)
+
+    async def release(self, principal: Principal, authority: str, *, reason: str, request_id: str) -> AuthorityStanding:
+        """End the say of an authority; see `SignalGatherer.release_authority`."""
+        principal.require(Permission.LIMIT_SET)
+        tenant = principal.tenant
+        content_id = request_hash(request_id, [authority, reason])
+        async with self._scribe.lock(tenant):
+            now = self._scribe.clock.now()
+            standing = self._contacts.without(tenant, authority, now)
+            if await self._scribe.store.replay(tenant, request_id, content_id) is not None:
+                return standing
+            known = self._scribe.ledger(tenant).of_authority(authority)[1]
+            rows = [replace(limit, withdrawn_at=now) for limit in known if not is_over(limit, now)]
+            entry = self._scribe.entries.of(
+                principal, "authority.release", ("authority", authority), detail={"reason": reason}
+            )
+            batch = Batch(
+                tenant=tenant,
+                puts=tuple(Put(record=record) for record in (standing, *rows)),
+                audit=(replace(entry, request_id=request_id), *self._scribe.entries.of_limits(principal, rows, reason)),
+                request_id=request_id,
+                request_hash=content_id,
+                response=authority,
+            )
+            await self._scribe.apply(batch)
+            self._scribe.ledger(tenant).commit([], rows)
+            self._contacts.commit(standing)
+            self._scribe.notify(tenant)
+        return standing
 
     def _check(self, principal: Principal, authority: str, limit: Limit) -> None:
         if limit.authority != authority:
