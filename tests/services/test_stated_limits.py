@@ -286,7 +286,7 @@ async def test_o20_a_gap_acts_is_written_down_once_and_survives_the_end_of_every
     assert await value(scene, 3 * 24 * 60) == 20.0, "nothing that it said is remembered, that it must speak is"
 
 
-async def test_o20_a_capacity_group_without_a_word_is_fail_safe_from_the_moment_it_is_known() -> None:
+async def test_o20_g12_a_capacity_group_without_a_word_is_fail_safe_from_the_moment_it_is_known() -> None:
     scene = await loaded()
     group = CapacityGroup(id=f"{DSO}:g", tenant=TENANT, authority=DSO, name="g", node="site-2")
     await scene.store.seed(TENANT, group)
