@@ -52,11 +52,11 @@ class SetClock:
 
     async def sleep_until(self, when: datetime) -> None:
         """Refuse to sleep."""
-        raise NotImplementedError("nothing sleeps in a campaign: it is driven step by step")
+        raise AssertionError("nothing sleeps in a campaign: it is driven step by step")
 
     async def sleep(self, duration: timedelta) -> None:
         """Refuse to sleep."""
-        raise NotImplementedError("nothing sleeps in a campaign: it is driven step by step")
+        raise AssertionError("nothing sleeps in a campaign: it is driven step by step")
 
 
 class DrawnIds:

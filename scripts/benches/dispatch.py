@@ -143,7 +143,7 @@ def in_turn(
     for _ in range(EVENTS):
         for name, server in servers.items():
             with ExitStack() as stack:
-                if rate:
+                if rate > 0.0:
                     arguments = (str(ports[name]), str(streams), str(per_platform), "--per-second", str(rate))
                     stack.enter_context(running("clients", "measure", *arguments)).hear()
                     time.sleep(PAUSE_S)

@@ -14,25 +14,22 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
 
 from gateway.domain.calm import CalmRules
 from gateway.domain.commands import FollowRules
-from gateway.domain.dispatch import DispatchBatch, DispatchOutcome, DispatchState
-from gateway.domain.errors import StorageUnavailable
-from gateway.domain.identity import Principal, Role, system_principal
-from gateway.domain.limits import Binding, Direction, Limit, LimitKind, resolve
-from gateway.domain.sessions import Session, SessionState
-from gateway.domain.timegrid import Interval
+from gateway.domain.dispatch import DispatchState
+from gateway.domain.limits import resolve
+from gateway.domain.sessions import Session
 from gateway.domain.topology import Charger, Node
-from gateway.ports import Batch, Put, StatedLimits
+from gateway.ports import Batch, Put
 from gateway.services.follow_dispatch import Follower
 from gateway.services.gather_signals import SignalGatherer, SignalSettings, SignalSources
 from gateway.services.plan_dispatch import Dispatcher, DispatchSettings, DispatchSources
 from gateway.services.track_fleet import FleetTracker, TrackSettings
+from scripts.dispatch_happenings import HAPPENINGS, SHARES
 from scripts.dispatch_store import CampaignStore
 from scripts.dispatch_world import TENANT, DrawnIds, Hands, Platform, SetClock, agree, draw_tree
 from scripts.soak_runner import Outcome
@@ -40,6 +37,8 @@ from scripts.soak_runner import Outcome
 SLICE_SECONDS = 8.0
 """What the tests spend on it."""
 DAY_S = 86_400.0
+MOST_FAILURES = 5
+"""A day with so many is not lived to its end."""
 LEASE_S, TICK_S = 600.0, 120.0
 LEASE_GRACE_S = 5.0
 RETRY_S = 30.0
@@ -49,8 +48,6 @@ ASKED_AGAIN_S = RETRY_S + TICK_S + 10.0
 """Until then who refused or was silent has been asked again."""
 CALM_S = 20 * 60.0
 """Mean time between two happenings."""
-AUTHORITIES = ("oscp:dso", "lpc:box", "charger:station")
-GRID = system_principal(TENANT, "soak")
 SETTINGS = DispatchSettings(
     tick=timedelta(seconds=TICK_S),
     lease=timedelta(seconds=LEASE_S),
@@ -72,7 +69,7 @@ def run(seed: int, until: Callable[[], bool]) -> Outcome:
     digest = hashlib.sha256()
     while not until():
         life = asyncio.run(live_day(np.random.default_rng([seed, days])))
-        failures += [f"seed {seed}, case {days}: {text}" for text in life.failures[:5]]
+        failures += [f"seed {seed}, case {days}: {text}" for text in life.failures]
         days += 1
         steps += life.steps
         alarms += life.false_alarms
@@ -97,7 +94,7 @@ async def live_day(rng: np.random.Generator) -> Life:
     """Live one day and return what was seen."""
     life = Life(rng)
     await life.start()
-    while life.clock.elapsed_s < DAY_S:
+    while life.clock.elapsed_s < DAY_S and len(life.failures) < MOST_FAILURES:
         await life.next()
     return life
 
@@ -345,183 +342,3 @@ class Life:
         self.history.update(f"{self.clock.elapsed_s:.6f}".encode())
         self.history.update(self.hands.power_kw(self.clock.elapsed_s).tobytes())
         self.history.update(self.hands.limit_kw.tobytes())
-
-    # ---------------------------------------------------------------- what may happen
-
-    def pick(self) -> int:
-        """Return a charger."""
-        return int(self.rng.integers(len(self.chargers)))
-
-    async def state_limit(self) -> None:
-        """An authority states a limit or a fallback, from now on or later, or everything it said is withdrawn."""
-        authority, now = str(self.rng.choice(AUTHORITIES)), self.clock.now()
-        start = now + timedelta(seconds=float(self.rng.choice([0.0, 0.0, 60.0, 1800.0])))
-        node = self.nodes[int(self.rng.integers(len(self.nodes)))]
-        limit = Limit(
-            id=self.ids.new("limit"),
-            tenant=TENANT,
-            authority=authority,
-            node=node.id,
-            direction=Direction.IMPORT,
-            kind=LimitKind(self.rng.choice(["limit", "limit", "limit", "fallback"])),
-            binding=Binding.MANDATORY,
-            max_kw=round(float(self.rng.choice([0.0, 0.1, 0.3, 0.6])) * node.max_import_kw, 1),
-            interval=Interval(start=start, end=start + timedelta(minutes=float(self.rng.integers(5, 240)))),
-            cause="signal",
-            known_at=now,
-        )
-        known = self.signals.stated_by(TENANT, authority) if self.is_up else ()
-        takes_back = self.rng.random() < 0.3  # noqa: PLR2004  # now and then
-        stated = StatedLimits(
-            authority=authority,
-            raw=None,
-            limits=() if takes_back else (limit,),
-            withdrawn=tuple(old.id for old in known) if takes_back else (),
-        )
-        await self.tell(stated)
-
-    async def tell(self, stated: StatedLimits) -> None:
-        """Bring limits to the desk; a partner that is not answered does not count."""
-        try:
-            if self.is_up:
-                await self.signals.state_limits(GRID, stated)
-        except StorageUnavailable:
-            self.history.update(b"unanswered")
-
-    async def lose_authority(self) -> None:
-        """An authority gets out of contact or comes back."""
-        authority = str(self.rng.choice(AUTHORITIES))
-        try:
-            if self.is_up:
-                await self.signals.contact(GRID, authority, is_lost=bool(self.rng.random() < 0.5))  # noqa: PLR2004
-        except StorageUnavailable:
-            self.history.update(b"unanswered")
-
-    async def order(self) -> None:
-        """An operator sets a limit for a while."""
-        node = self.nodes[int(self.rng.integers(len(self.nodes)))]
-        person = Principal(tenant=TENANT, actor="olga", roles=frozenset({Role.OPERATOR}))
-        try:
-            if self.is_up:
-                await self.signals.set_manual_limit(
-                    person,
-                    node_id=node.id,
-                    max_kw=round(float(self.rng.random()) * node.max_import_kw, 1),
-                    start=None,
-                    end=self.clock.now() + timedelta(minutes=float(self.rng.integers(1, 60))),
-                    reason="works",
-                    request_id=self.ids.new("order"),
-                )
-        except StorageUnavailable:
-            self.history.update(b"unanswered")
-
-    async def cars(self) -> None:
-        """Cars come and go."""
-        for _ in range(int(self.rng.integers(1, 5))):
-            i = self.pick()
-            await (self.car_comes(i) if self.sessions[i] is None else self.car_leaves(i))
-
-    async def car_comes(self, i: int) -> None:
-        """A car comes to a charger; some drivers say what they need."""
-        self.session_count += 1
-        now = self.clock.now()
-        says = self.rng.random() < 0.6  # noqa: PLR2004  # most do
-        self.hands.car_since_s[i] = self.clock.elapsed_s
-        self.hands.car_kw[i] = min(float(self.rng.choice([7.4, 11.0, 22.0])), self.hands.max_kw[i])
-        session = Session(
-            id=f"car-{self.session_count}",
-            tenant=TENANT,
-            charger=self.chargers[i].id,
-            arrival=now,
-            state=SessionState.PLUGGED_IN,
-            max_power_kw=float(self.hands.car_kw[i]),
-            phases=3,
-            energy_needed_kwh=float(self.rng.uniform(5.0, 60.0)) if says else None,
-            expected_departure=now + timedelta(hours=float(self.rng.uniform(1.0, 10.0))) if says else None,
-        )
-        await self.tell_session(i, session)
-
-    async def car_leaves(self, i: int) -> None:
-        """A car leaves a charger."""
-        session = self.sessions[i]
-        if session is not None:
-            self.hands.car_kw[i] = 0.0
-            await self.tell_session(
-                i, replace(session, state=SessionState.ENDED, departure=max(session.arrival, self.clock.now()))
-            )
-
-    async def tell_session(self, i: int, session: Session) -> None:
-        """Report a session, if the platform has its stream and the store works; else it is told later, or not at all."""
-        self.sessions[i] = session if session.state is SessionState.PLUGGED_IN else None
-        platform = self.platforms[int(self.platform_of[i])]
-        if self.is_up and platform.link is not None and not self.store.is_down:
-            await self.tracker.report_sessions(
-                platform.principal, [session], is_history=False, request_id=self.ids.new("session")
-            )
-
-    async def break_stream(self) -> None:
-        """A platform loses its stream or gets it back, sometimes without its resume token."""
-        platform = self.platforms[int(self.rng.integers(len(self.platforms)))]
-        if platform.link is not None:
-            await platform.disconnect()
-            return
-        if self.rng.random() < 0.3:  # noqa: PLR2004  # now and then
-            platform.forget()
-        if self.is_up:
-            await platform.connect(self.dispatcher)
-            await self.tell_sessions(platform)
-
-    async def stop_reading(self) -> None:
-        """A platform stops reading or answering, or does both again."""
-        platform = self.platforms[int(self.rng.integers(len(self.platforms)))]
-        self.changed_s = self.clock.elapsed_s
-        platform.is_deaf, platform.is_mute = (bool(x) for x in self.rng.random(2) < 0.25)  # noqa: PLR2004
-
-    async def misbehave(self) -> None:
-        """A charger draws what it likes, refuses or falls silent; or all are good again."""
-        hands, i = self.hands, self.pick()
-        self.changed_s = self.clock.elapsed_s
-        hands.wild_since_s[:], hands.refuses[:], hands.is_silent[:] = np.inf, False, False
-        kind = int(self.rng.integers(4))
-        if kind == 0:
-            hands.wild_since_s[i] = self.clock.elapsed_s
-        elif kind == 1:
-            hands.refuses[i] = True
-        elif kind == 2:  # the third kind
-            hands.is_silent[i] = True
-
-    async def kill(self) -> None:
-        """The gateway is killed and starts again after a while, from its rows."""
-        if self.is_up:
-            self.is_up = False
-            self.up_again_s = self.clock.elapsed_s + float(self.rng.choice([1.0, 30.0, 1500.0]))
-            for platform in self.platforms:
-                platform.left_s = self.clock.elapsed_s if platform.link is not None else platform.left_s
-                platform.link = None
-            for kind in (DispatchBatch, DispatchOutcome):
-                self.store.forget(kind, self.clock.now() - timedelta(hours=4))
-
-    async def fail_store(self) -> None:
-        """The store refuses everything for a while."""
-        self.store.is_down = True
-        self.store_back_s = self.clock.elapsed_s + float(self.rng.uniform(10.0, 900.0))
-
-    async def set_clock(self) -> None:
-        """Somebody sets the gateway's clock."""
-        self.clock.ahead_s += float(self.rng.choice([-300.0, -2.0, 2.0, 60.0, 3600.0]))
-
-
-HAPPENINGS = {
-    "limit": Life.state_limit,
-    "authority": Life.lose_authority,
-    "order": Life.order,
-    "cars": Life.cars,
-    "stream": Life.break_stream,
-    "reading": Life.stop_reading,
-    "charger": Life.misbehave,
-    "kill": Life.kill,
-    "store": Life.fail_store,
-    "clock": Life.set_clock,
-}
-SHARES = (0.2, 0.06, 0.08, 0.36, 0.1, 0.06, 0.06, 0.03, 0.03, 0.02)
-"""How often each of them happens."""

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import random
 import time
+from collections.abc import Coroutine
 
 import grpc
 import numpy as np
@@ -26,6 +27,7 @@ RETRYABLE = (
     grpc.StatusCode.INTERNAL,
 )
 GIVES_UP_S = 60.0
+PING_S = 4.0
 LIMIT_BYTES = 8 * 1024 * 1024
 READINGS_PER_MESSAGE = 1_000
 
@@ -107,13 +109,8 @@ async def dispatch(port: int, streams: int, per_platform: int) -> None:
     """Serve so many platforms until the parent goes away."""
     platforms = [PlatformStream(channel_to(port), k, per_platform) for k in range(streams)]
     came = await asyncio.gather(*(platform.open() for platform in platforms))
-    serving = [asyncio.ensure_future(platform.serve()) for platform in platforms]
-    serving += [asyncio.ensure_future(platform.ping(4.0)) for platform in platforms]
     say(connected=sum(came))
-    async for _ in orders():
-        pass
-    for task in serving:
-        task.cancel()
+    await _until_told(*(work for platform in platforms for work in (platform.serve(), platform.ping(PING_S))))
 
 
 async def storm(port: int, streams: int, per_channel: int) -> None:
@@ -134,12 +131,18 @@ async def storm(port: int, streams: int, per_channel: int) -> None:
 
 async def measure(port: int, streams: int, per_platform: int, per_second: float) -> None:
     """Send measurements at a rate until the parent goes away; what is late is sent late, and the plan goes on."""
-    tasks = [asyncio.ensure_future(_measure_one(port, k, streams, per_platform, per_second)) for k in range(streams)]
-    say(started=len(tasks))
-    async for _ in orders():
-        pass
-    for task in tasks:
-        task.cancel()
+    say(started=streams)
+    await _until_told(*(_measure_one(port, k, streams, per_platform, per_second) for k in range(streams)))
+
+
+async def _until_told(*work: Coroutine[None, None, None]) -> None:
+    """Do all of this until the parent goes away."""
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(each) for each in work]
+        async for _ in orders():
+            pass
+        for task in running:
+            task.cancel()
 
 
 async def _measure_one(port: int, platform: int, streams: int, per_platform: int, per_second: float) -> None:

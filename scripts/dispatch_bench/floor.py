@@ -63,13 +63,14 @@ class Floor:
         key = self._count
         self.streams[key] = (size, mailbox)
         await context.write(pb.ConnectResponse(welcome=pb.Welcome(lease_seconds=120.0, heartbeat_seconds=60.0)))
-        sending = asyncio.ensure_future(self._send(context, mailbox))
         try:
-            async for request in request_iterator:
-                if request.WhichOneof("payload") == "ack" and self.acks is not None:
-                    self.acks.take(size)
+            async with asyncio.TaskGroup() as tasks:
+                sending = tasks.create_task(self._send(context, mailbox))
+                async for request in request_iterator:
+                    if request.WhichOneof("payload") == "ack" and self.acks is not None:
+                        self.acks.take(size)
+                sending.cancel()
         finally:
-            sending.cancel()
             del self.streams[key]
 
     async def _send(self, context: Context, mailbox: asyncio.Queue[pb.ConnectResponse]) -> None:
@@ -142,14 +143,15 @@ async def main() -> None:
         server.add_generic_rpc_handlers(handlers_of(floor))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
-        watching = asyncio.ensure_future(lag.watch())
-        say(port=port)
-        async for order in orders():
-            lag.take()
-            due = time.perf_counter() + order["in_s"]
-            await asyncio.sleep(order["in_s"])
-            say(**await floor.fire(due), **lag.take(), readings=floor.readings)
-        watching.cancel()
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(lag.watch())
+            say(port=port)
+            async for order in orders():
+                lag.take()
+                due = time.perf_counter() + order["in_s"]
+                await asyncio.sleep(order["in_s"])
+                say(**await floor.fire(due), **lag.take(), readings=floor.readings)
+            watching.cancel()
         await server.stop(0.1)
 
 

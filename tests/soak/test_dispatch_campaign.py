@@ -1,0 +1,66 @@
+"""The campaign of the dispatcher: the same seed lives the same days, and a broken control loop is seen."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gateway.services.plan_dispatch.control import Control
+from gateway.services.plan_dispatch.picture import Picture
+from scripts.campaigns import dispatch
+from scripts.dispatch_happenings import HAPPENINGS, SHARES
+from scripts.dispatch_world import Platform
+
+
+def after(count: int) -> Callable[[], bool]:
+    """A deadline in cases instead of seconds."""
+    left = iter(range(count))
+    return lambda: next(left, None) is None
+
+
+@pytest.fixture
+def short_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Days of two hours in which something happens every few minutes."""
+    monkeypatch.setattr(dispatch, "DAY_S", 2 * 3600.0)
+    monkeypatch.setattr(dispatch, "CALM_S", 300.0)
+
+
+@pytest.mark.usefixtures("short_days")
+def test_the_same_seed_gives_the_same_history_byte_for_byte() -> None:
+    first, again = dispatch.run(7, after(1)), dispatch.run(7, after(1))
+    assert first == again
+    assert first.failures == ()
+    assert first.measured["history_digest"] != dispatch.run(8, after(1)).measured["history_digest"]
+
+
+def limits_are_not_clipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(_self: Control, _picture: Picture) -> None:
+        return None
+
+    monkeypatch.setattr(Control, "_clipped", nothing)
+
+
+def leases_never_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Platform.read
+
+    async def read(self: Any) -> bool:
+        acted = await plain(self)
+        self._hands.lease_end_s[:] = np.where(self._hands.lease_end_s > 0.0, 1e9, self._hands.lease_end_s)
+        return acted
+
+    monkeypatch.setattr(Platform, "read", read)
+
+
+@pytest.mark.usefixtures("short_days")
+@pytest.mark.parametrize("broken", [limits_are_not_clipped, leases_never_end])
+def test_the_campaign_sees_a_broken_dispatcher(
+    monkeypatch: pytest.MonkeyPatch, broken: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    broken(monkeypatch)
+    assert dispatch.run(1, after(3)).failures
+
+
+def test_everything_that_may_happen_has_its_share() -> None:
+    assert len(SHARES) == len(HAPPENINGS)
+    assert sum(SHARES) == pytest.approx(1.0)
