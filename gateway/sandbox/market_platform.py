@@ -109,7 +109,7 @@ class PlatformDoor:
 
     def _nothing(self, text: str, status: int = 200) -> web.Response:
         body = acknowledgement(text, self._world.now())
-        return web.Response(status=status, body=body, content_type="text/xml", charset="UTF-8")
+        return web.Response(status=status, body=body, content_type="text/xml")
 
     def _prices(self, zone: Zone, span: tuple[datetime, datetime], params: dict[str, str]) -> web.Response:
         contract = params.get("contract_MarketAgreement.type", "A01")

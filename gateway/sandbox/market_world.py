@@ -120,6 +120,7 @@ class PriceWorld:
         self._seed = seed
         self._clock = clock
         self._scripts: dict[tuple[str, str, str], DayScript] = {}
+        self._truths: dict[tuple[str, str, DeliveryDay], tuple[TimeGrid, tuple[Decimal, ...]]] = {}
 
     def now(self) -> datetime:
         """Return market time."""
@@ -131,6 +132,12 @@ class PriceWorld:
 
     def truth(self, zone: str, auction: str, day: DeliveryDay) -> tuple[TimeGrid, tuple[Decimal, ...]]:
         """Return the prices of a day as they will once be published, before any revision."""
+        key = (zone, auction, day)
+        if key not in self._truths:
+            self._truths[key] = self._made(zone, auction, day)
+        return self._truths[key]
+
+    def _made(self, zone: str, auction: str, day: DeliveryDay) -> tuple[TimeGrid, tuple[Decimal, ...]]:
         step = QUARTER if day.interval.start >= QUARTER_HOUR_MARKET else HOUR
         grid = day.grid(step)
         chance = np.random.default_rng([self._seed, zlib.crc32(f"{zone}:{auction}:{day.day.isoformat()}".encode())])

@@ -18,7 +18,9 @@ from gateway.sandbox.market_sources import TOKEN, create_app
 from tests.fakes.clock import HandClock
 
 RULES = load_market_rules(Path(__file__).resolve().parents[2] / "config" / "market_rules.toml")
-CAPS = FetchCaps(connect_s=1.0, total_s=0.6, max_bytes=5_000_000)
+CAPS = FetchCaps(connect_s=5.0, total_s=10.0, max_bytes=5_000_000)
+IMPATIENT = FetchCaps(connect_s=0.5, total_s=0.5, max_bytes=5_000_000)
+"""For peers that never answer."""
 
 
 @dataclass
@@ -30,10 +32,10 @@ class Sources:
     session: aiohttp.ClientSession
     token: str
 
-    def door(self, *, clock: Clock | None = None, pace: Pace | None = None) -> EntsoeEndpoint:
+    def door(self, *, clock: Clock | None = None, pace: Pace | None = None, caps: FetchCaps = CAPS) -> EntsoeEndpoint:
         account = EntsoeAccount(url=f"{self.url}/entsoe/api", token=self.token)
         own_clock = self.clock if clock is None else clock
-        return EntsoeEndpoint(account=account, session=self.session, clock=own_clock, caps=CAPS, pace=pace)
+        return EntsoeEndpoint(account=account, session=self.session, clock=own_clock, caps=caps, pace=pace)
 
     def prices(self, product: PriceProduct = PriceProduct.DAY_AHEAD_SDAC) -> EntsoePriceSource:
         return EntsoePriceSource(endpoint=self.door(), rules=RULES, product=product)

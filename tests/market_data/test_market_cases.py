@@ -31,7 +31,7 @@ from gateway.market_data.feeds.smard import Smard
 from gateway.services.gather_market_data import GatherSettings, MarketDataGatherer
 from tests.fakes.clock import HandClock
 from tests.fakes.ids import CountingIds
-from tests.fakes.market_sources import CAPS, RULES, Sources, market_sources
+from tests.fakes.market_sources import CAPS, IMPATIENT, RULES, Sources, market_sources
 from tests.fakes.store import MemoryStore
 from tests.market_data.documents import BE, DE_LU, period, points, publication, series
 from tests.services.market_scene import TENANT
@@ -266,7 +266,8 @@ async def test_m13_a_ban_of_the_platform_is_kept_by_all_and_ends(world: Sources)
 @pytest.mark.parametrize("kind", ["status-503", "status-500", "html", "hang"])
 async def test_m14_trouble_that_passes_is_tried_again(world: Sources, kind: str) -> None:
     await world.tell("faults", door="entsoe", kind=kind, count=2)
-    source = world.prices()
+    caps = IMPATIENT if kind == "hang" else CAPS
+    source = EntsoePriceSource(endpoint=world.door(caps=caps), rules=RULES)
     for _ in range(2):
         with pytest.raises(PeerUnavailable):
             await source.fetch("DE_LU", DAY)
