@@ -230,6 +230,7 @@ class Station(StationEvents):
 
     @override
     async def limit_announced(self, notice: LimitNotice) -> None:
+        """Keep it for the gateway; a bound of the station as a whole is shared evenly, so that its connectors together keep it."""
         is_whole = notice.connector == WHOLE_STATION
         concerned = list(self.connectors.values()) if is_whole else [self._connector(notice.connector)]
         if not notice.blocks and not notice.is_cleared:
@@ -246,7 +247,7 @@ class Station(StationEvents):
                     source=notice.source,
                     is_grid_critical=notice.is_grid_critical,
                     is_cleared=notice.is_cleared,
-                    blocks=[(b.start, b.end, supply.power_kw(b.limit, b.unit)) for b in notice.blocks],
+                    blocks=[(b.start, b.end, supply.power_kw(b.limit, b.unit) / len(concerned)) for b in notice.blocks],
                 )
             )
             self.record.next_number += 1

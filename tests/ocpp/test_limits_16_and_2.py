@@ -320,7 +320,7 @@ async def test_a_car_on_one_phase_gets_all_its_amperes_on_that_phase(tmp_path: P
 
 async def test_measured_voltage_lowers_the_amperes_and_not_every_volt_is_written(tmp_path: Path) -> None:
     world_of = scene(tmp_path)
-    world_of.model = replace(world_of.model, car=replace(world_of.model.car, voltage_v=241.0))
+    world_of.model = replace(world_of.model, car=replace(world_of.model.car, voltage_v=237.0))
     async with world_of.running() as world:
         await world.plug()
         await world.command(6.9)
@@ -328,7 +328,7 @@ async def test_measured_voltage_lowers_the_amperes_and_not_every_volt_is_written
         await world.charger.meter()
         await world.quiet()
         await world.command(6.9)
-        assert world.pushed[-1].schedule["chargingSchedulePeriod"][0]["limit"] == pytest.approx(9.5)  # 242 V
+        assert world.pushed[-1].schedule["chargingSchedulePeriod"][0]["limit"] == pytest.approx(9.6)  # 238 V
 
 
 async def test_too_often_is_waited_out_and_not_answered_by_another_way(tmp_path: Path) -> None:
@@ -355,3 +355,36 @@ async def test_o39_a_limit_that_is_announced_without_a_number_is_asked_for(tmp_p
         [notice] = world.station.record.notices
         assert (notice.source, notice.is_cleared) == ("EMS", False)
         assert notice.blocks[0][2] == pytest.approx(8.0 * 0.69)
+
+
+async def test_o33_half_of_the_stations_layers_is_taken_away_again(tmp_path: Path) -> None:
+    async with scene(tmp_path, quirk="rejects_second_layer", carrier="station").running() as world:
+        await world.plug()
+        sequence = await world.command(11.0)
+        assert world.answers.of(sequence) == [Verdict.ACCEPTED]
+        assert world.charger.limit_a() == pytest.approx(15.9), (
+            "a fallback left for the station would bound the transaction"
+        )
+
+
+async def test_o44_a_charger_that_boots_within_its_connection_gets_everything_again(tmp_path: Path) -> None:
+    async with scene(tmp_path, quirk="forgets_on_reboot").running() as world:
+        await world.plug()
+        await world.command(11.0)
+        world.charger.profiles.reboot()
+        assert world.charger.profiles.installed == []
+        await world.charger._say(world.charger._tongue.boot())
+        await until(lambda: len(world.charger.profiles.installed) >= 3, "all three profiles were pushed again")
+        assert world.charger.limit_a() == pytest.approx(15.9)
+
+
+async def test_o39_a_limit_of_the_whole_station_is_shared_by_its_connectors(tmp_path: Path) -> None:
+    async with scene(tmp_path, "2.0.1", connectors=2).running() as world:
+        whole = external_limit(0, 16.0, "SO", world.clock.now())
+        del whole["evseId"]
+        await world.charger.announce(whole)
+        notices = world.journal.station("CP-1").notices
+        assert [(notice.charger, notice.is_grid_critical) for notice in notices] == [("ch-1", True), ("ch-2", True)]
+        assert sum(notice.blocks[0][2] for notice in notices) == pytest.approx(16.0 * 0.69)
+        await world.charger.announce({"chargingLimitSource": "SO"}, is_cleared=True)
+        assert [notice.is_cleared for notice in world.journal.station("CP-1").notices] == [False, False, True, True]
