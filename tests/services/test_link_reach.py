@@ -9,7 +9,8 @@ import pytest
 from gateway.domain.dispatch import DispatchState
 from gateway.domain.errors import InvalidInput
 from gateway.domain.topology import Charger, EnforcementClass
-from tests.services.scene import GRID, PLATFORM, TENANT, Scene, event, message, tree
+from gateway.services.track_fleet import FleetTracker, TrackSettings
+from tests.services.scene import CSMS, GRID, PLATFORM, TENANT, Scene, event, message, tree
 
 NOBODY = np.zeros(0, dtype=np.int32)
 
@@ -65,6 +66,22 @@ async def test_a_new_car_is_not_counted_at_what_the_one_before_it_accepted() -> 
     await scene.turn()
     await scene.turn()
     assert counted() < 11.0
+
+
+async def test_targets_count_as_no_better_than_the_way_to_their_platform() -> None:
+    scene = Scene()
+    await scene.store.seed(TENANT, *tree())
+
+    async def lapsed_kw(best: EnforcementClass, csms: str = CSMS) -> set[float]:
+        settings = TrackSettings(best_class={(TENANT, csms): best})
+        tracker = FleetTracker(store=scene.store, clock=scene.clock, ids=scene.ids, tenants=[TENANT], settings=settings)
+        await tracker.load()
+        return set(tracker.view(TENANT).lapsed_kw.tolist())
+
+    assert await lapsed_kw(EnforcementClass.C) == {11.0}, "the inventory says B"
+    assert await lapsed_kw(EnforcementClass.B) == {4.14}
+    assert await lapsed_kw(EnforcementClass.A) == {4.14}, "never better than the inventory"
+    assert await lapsed_kw(EnforcementClass.C, "another") == {4.14}
 
 
 async def test_commands_are_settled_one_by_one() -> None:

@@ -5,7 +5,7 @@ and departure. Who the driver is never gets in: `cdr_token` is passed over.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -72,6 +72,8 @@ class _Meter:
     base_kwh: float = 0.0
     """Energy at `at`, from which mean power is counted."""
     at: datetime | None = None
+    is_read: bool = False
+    """Whether the fleet has read its register in this session."""
 
 
 class SessionBook:
@@ -96,6 +98,7 @@ class SessionBook:
         self._places: dict[str, int] = {}
         self._held: dict[Key, SessionObject] = {}
         self._preferences: dict[Key, ChargingPreferences] = {}
+        self._reported: dict[Key, Session] = {}
         self._at: dict[str, Key] = {}
         self._meters: dict[str, _Meter] = {}
 
@@ -170,8 +173,8 @@ class SessionBook:
         if session.status in {SessionStatus.PENDING, SessionStatus.RESERVATION}:
             self._hold(key, session)
             return
-        self._measure(charger, key, session)
-        await self._report(key, session, charger)
+        is_followed = self._measure(charger, key, session)
+        await self._report(key, session, charger, is_energy_followed=is_followed)
         self._hold(key, session)
         self._place(key, session, charger)
 
@@ -199,7 +202,7 @@ class SessionBook:
         session = self.get(key)
         self._preferences[key] = preferences
         if session.status is SessionStatus.ACTIVE:
-            await self._report(key, session, self._charger(session))
+            await self._report(key, session, self._charger(session), is_energy_followed=False)
 
     def lose(self, charger: str) -> None:
         """Take note that the platform does not know the session at a charger (`UNKNOWN_SESSION`)."""
@@ -212,19 +215,24 @@ class SessionBook:
         while len(self._held) > _MOST_SESSIONS:
             oldest = next(iter(self._held))
             del self._held[oldest]
-            self._preferences.pop(oldest, None)
+            self._forget(oldest)
 
     def _place(self, key: Key, session: SessionObject, charger: Charger) -> None:
         there = self._at.get(charger.id)
         if session.status is SessionStatus.ACTIVE:
-            is_newer = there is None or self._held[there].start_date_time <= session.start_date_time
+            other = None if there is None else self._held.get(there)
+            is_newer = other is None or other.start_date_time <= session.start_date_time
             if there != key and is_newer:
                 self._at[charger.id] = key
                 self._on_change(charger.id)
         elif there == key:
             del self._at[charger.id]
-            self._preferences.pop(key, None)
+            self._forget(key)
             self._on_change(charger.id)
+
+    def _forget(self, key: Key) -> None:
+        self._preferences.pop(key, None)
+        self._reported.pop(key, None)
 
     def _charger(self, session: SessionObject) -> Charger:
         name = self._settings.charger_of.get(session.evse_uid, session.evse_uid)
@@ -243,8 +251,11 @@ class SessionBook:
 
     # ---------------------------------------------------------------- to the fleet
 
-    async def _report(self, key: Key, session: SessionObject, charger: Charger) -> None:
-        row = self._row(key, session, charger)
+    async def _report(self, key: Key, session: SessionObject, charger: Charger, *, is_energy_followed: bool) -> None:
+        """Report a session unless only its energy changed and the fleet follows that by its measurements."""
+        row, last = self._row(key, session, charger), self._reported.get(key)
+        if is_energy_followed and last is not None and replace(row, delivered_kwh=last.delivered_kwh) == last:
+            return
         moment = session.last_updated.isoformat()
         await self._fleet.report_sessions(
             self._ports.principal,
@@ -252,6 +263,7 @@ class SessionBook:
             is_history=False,
             request_id=f"ocpi/{row.id}/{moment}/{content_hash([row])[:16]}",
         )
+        self._reported[key] = row
 
     def _row(self, key: Key, session: SessionObject, charger: Charger) -> Session:
         said = self._preferences.get(key)
@@ -273,8 +285,12 @@ class SessionBook:
             boost=said is not None and said.profile_type is ProfileType.FAST,
         )
 
-    def _measure(self, charger: Charger, key: Key, session: SessionObject) -> None:
-        """Pass on what the session says about power and energy; before its report, so that energy is counted once."""
+    def _measure(self, charger: Charger, key: Key, session: SessionObject) -> bool:
+        """Pass on what the session says about power and energy; before its report, so that energy is counted once.
+
+        Returns:
+            True when the fleet has read the charger's register before, too, so that it knows what was added.
+        """
         meter = self._meters.setdefault(charger.id, _Meter())
         if meter.session != key:
             meter = self._meters[charger.id] = _Meter(offset_kwh=meter.offset_kwh + meter.kwh, session=key)
@@ -286,7 +302,8 @@ class SessionBook:
         if meter.at is None or power_kw is not None:
             meter.base_kwh, meter.at = session.kwh, at
         if power_kw is None:
-            return
+            return False
+        was_read, meter.is_read = meter.is_read, True
         self._fleet.take_telemetry(
             self._ports.principal,
             TelemetryBatch(
@@ -299,6 +316,7 @@ class SessionBook:
                 meter_register_kwh=np.zeros(0),
             ),
         )
+        return was_read
 
 
 def _power_kw(session: SessionObject, meter: _Meter, at: datetime) -> float | None:
