@@ -207,6 +207,8 @@ class ProgramSettings(Section):
     """Its events must be followed."""
     longest_lease: Seconds | None = None
     """Its rule for chargers that lose us, in seconds: no lease may hold longer before they fall back. Left out: no rule."""
+    most_times_rating: float = Field(default=100.0, ge=1)
+    """A limit over so many times the rating of its node is refused as a slip of units; `inf` takes any."""
     requires_enrolment: bool = False
     """Only nodes with an enrolment in force may be called."""
     simple_fraction: tuple[float, float, float, float] = (1.0, 0.7, 0.4, 0.0)

@@ -31,6 +31,8 @@ class OscpSettings(Section):
     tenant: str
     role: Literal["capacity-provider", "capacity-optimizer", "flexibility-provider"] = "capacity-provider"
     """What it is to us; towards a flexibility provider we are the optimiser."""
+    most_times_rating: float = Field(default=10.0, ge=1)
+    """A limit over so many times the rating of its node is refused as a slip of units; `inf` takes any."""
     token_file: Path
     """The one-time token that was agreed outside of the protocol; another one is needed to register again after leaving."""
     url: str = ""

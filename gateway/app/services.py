@@ -303,8 +303,14 @@ def signal_settings(settings: Settings) -> SignalSettings:
         own = programs.get(vtn.authority, ProgramRules())
         programs[vtn.authority] = replace(own, is_unconditional=vtn.is_unconditional)
     wishing = StatedRules(is_unconditional=False)
-    advisers = {one.authority: wishing for one in settings.oscp if one.role != "capacity-provider"}
-    stated = {**SignalSettings().stated, **advisers}
+    providers = StatedRules(is_forecast=True)
+    oscp = {
+        one.authority: replace(
+            providers if one.role == "capacity-provider" else wishing, most_times_rating=one.most_times_rating
+        )
+        for one in settings.oscp
+    }
+    stated = {**SignalSettings().stated, **oscp}
     return SignalSettings(programs=programs, stated=stated, time_zone=settings.time_zone)
 
 
@@ -314,6 +320,7 @@ def _program_rules(entry: ProgramSettings) -> ProgramRules:
         level_fraction=entry.level_fraction,
         has_measured_normal=entry.normal == "baseline",
         is_mandatory=entry.is_mandatory,
+        most_times_rating=entry.most_times_rating,
         requires_enrolment=entry.requires_enrolment,
         price_zone=entry.price_zone,
         price_product=PriceProduct(entry.price_product),

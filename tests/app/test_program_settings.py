@@ -93,3 +93,13 @@ def test_the_rule_about_leases_is_read_from_the_file(tmp_path: Path) -> None:
     file.write_text(text)
     with pytest.raises(InvalidInput, match="dispatch.lease is 120 s"):
         load_settings(file)
+
+
+@pytest.mark.parametrize(("value", "collar"), [("inf", float("inf")), ("20", 20.0)])
+def test_g11_the_collar_of_a_partner_is_set_in_the_file(tmp_path: Path, value: str, collar: float) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(PLAIN + f'[[program]]\nauthority = "a"\nmost_times_rating = {value}\n')
+    assert signal_settings(load_settings(path)).rules("a").most_times_rating == collar
+    path.write_text(PLAIN + '[[program]]\nauthority = "a"\nmost_times_rating = 0.5\n')
+    with pytest.raises(InvalidInput, match="most_times_rating"):
+        load_settings(path)
