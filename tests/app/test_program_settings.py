@@ -97,9 +97,11 @@ def test_the_rule_about_leases_is_read_from_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("value", "collar"), [("inf", float("inf")), ("20", 20.0)])
 def test_g11_the_collar_of_a_partner_is_set_in_the_file(tmp_path: Path, value: str, collar: float) -> None:
-    path = tmp_path / "gateway.toml"
-    path.write_text(PLAIN + f'[[program]]\nauthority = "a"\nmost_times_rating = {value}\n')
-    assert signal_settings(load_settings(path)).rules("a").most_times_rating == collar
-    path.write_text(PLAIN + '[[program]]\nauthority = "a"\nmost_times_rating = 0.5\n')
-    with pytest.raises(InvalidInput, match="most_times_rating"):
+    path, line = tmp_path / "gateway.toml", "most_times_rating = 100 "
+    path.write_text(EXAMPLE.read_text().replace(line, f"most_times_rating = {value} "))
+    rules = signal_settings(load_settings(path)).rules("vtn:utility", "http://utility.example/emergency")
+    assert rules.most_times_rating == collar
+    path.write_text(EXAMPLE.read_text().replace(line, "most_times_rating = 0.5 "))
+    with pytest.raises(InvalidInput) as caught:
         load_settings(path)
+    assert caught.value.field.endswith("most_times_rating")
