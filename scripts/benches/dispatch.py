@@ -131,6 +131,7 @@ def measure_size(chargers: int, streams: int) -> list[Row]:
                 rows.append({"server": name, "chargers": chargers, "streams": streams, "beside": beside, **facts})
             floor_row, gateway_row = rows[-2:]
             gateway_row["times_floor"] = number(gateway_row["p99_ms"]) / number(floor_row["p99_ms"])
+            gateway_row["times_floor_cpu"] = number(gateway_row["cpu_ms"]) / number(floor_row["cpu_ms"])
             gateway_row["bytes_per_charger"] = ready["loaded_bytes"] / chargers
     return rows
 

@@ -77,6 +77,7 @@ class Acks:
             count: Commands.
         """
         self._due = due
+        self._cpu_s = time.process_time()
         self._left = count
         self._count = count
         self._seen: list[tuple[float, int]] = []
@@ -90,12 +91,13 @@ class Acks:
             self.done.set()
 
     def facts(self) -> dict[str, float]:
-        """Return the distribution over chargers, in ms."""
+        """Return the distribution over chargers, and the CPU time of this process meanwhile, in ms."""
         after = np.array([seconds for seconds, _ in self._seen])
         reached = np.cumsum(np.array([count for _, count in self._seen])) / max(self._count, 1)
         last = len(after) - 1
         at = {name: 1e3 * float(after[min(int(np.searchsorted(reached, q)), last)]) for name, q in QUANTILES.items()}
-        return {"chargers": self._count, **at, "all_ms": 1e3 * float(after[-1])}
+        cpu_ms = 1e3 * (time.process_time() - self._cpu_s)
+        return {"chargers": self._count, **at, "all_ms": 1e3 * float(after[-1]), "cpu_ms": cpu_ms}
 
 
 QUANTILES = {"p50_ms": 0.5, "p99_ms": 0.99}
