@@ -28,6 +28,7 @@ _SAME_KW = 1e-6
 _MOST_UNSAVED = 1_000
 _MOST_CAUSES = 50
 _HOUR_S = 3600.0
+_RISES, _FALLS = (SETPOINT_CHANGES.labels(direction=direction) for direction in ("up", "down"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -223,11 +224,12 @@ class Churn:
 
     def count(self, before_kw: FloatArray, after_kw: FloatArray, now: float) -> None:
         """Count the set points of one message that differ from those before."""
-        for direction, changed in (("up", after_kw > before_kw + _SAME_KW), ("down", after_kw < before_kw - _SAME_KW)):
-            number = int(np.count_nonzero(changed))
-            SETPOINT_CHANGES.labels(direction=direction).inc(number)
-            self._changes.append((now, number))
-            self._sum += number
+        risen = int(np.count_nonzero(after_kw > before_kw + _SAME_KW))
+        fallen = int(np.count_nonzero(after_kw < before_kw - _SAME_KW))
+        _RISES.inc(risen)
+        _FALLS.inc(fallen)
+        self._changes.append((now, risen + fallen))
+        self._sum += risen + fallen
 
     def tell(self, now: float, charger_count: int) -> None:
         """Tell the rate of the last hour per charger."""
