@@ -32,8 +32,10 @@ def active_set(
     if not tight.any():
         return np.ones(len(size_kw), dtype=bool)
     stays = _kept(frame, Bounds(size[tight], bounds.room_kw[tight]), need[tight], priority)
-    if len(bounds.share) > 1 or _differ(size_kw):
-        stays[~stays] = _offered(frame, Bounds(size, bounds.room_kw), stays, priority)
+    out = np.flatnonzero(~stays)
+    if len(out) and (len(bounds.share) > 1 or _differ(size_kw)):
+        left = bounds.room_kw - (need - frame.totals_of(out, size.take(out, axis=1)))
+        stays[out] = _offered(frame.subset(~stays), size.take(out, axis=1), left, priority.take(out))
     return stays
 
 
@@ -41,19 +43,16 @@ def _differ(sizes_kw: FloatArray) -> bool:
     return bool(sizes_kw.size) and float(sizes_kw.max() - sizes_kw.min()) > TOLERANCE_KW
 
 
-def _offered(frame: Frame, sizes: Bounds, stays: BoolArray, priority: FloatArray) -> BoolArray:
+def _offered(out: Frame, size: FloatArray, room: FloatArray, priority: FloatArray) -> BoolArray:
     """Return which of the items that were left out still fit beside those that stay, highest priority first.
 
     Args:
-        frame: All items.
-        sizes: Size of each item in each bound, in place of its share.
-        stays: Items that stay.
+        out: Those that were left out.
+        size: Size of each in each bound, shape (B, K).
+        room: What those that stay leave, shape (B, N).
         priority: Higher first.
     """
-    room = sizes.room_kw - frame.totals(sizes.share * stays)
-    is_out = np.logical_not(stays)
-    out = frame.subset(is_out)
-    size, first = sizes.share.compress(is_out, axis=1), priority[is_out]
+    first = priority
     found = np.zeros(len(first), dtype=bool)
     place = np.arange(len(first))
     for _ in range(_REPAIR_ROUNDS):
@@ -84,13 +83,14 @@ def _kept(frame: Frame, sizes: Bounds, need: FloatArray, priority: FloatArray) -
     stays = np.ones(len(priority), dtype=bool)
     for row, room in enumerate(sizes.room_kw):
         size, caps = sizes.share[row], room + TOLERANCE_KW
-        load = need[row] if stays.all() else frame.totals((size * stays)[None, :])[0]
+        gone = np.flatnonzero(~stays)
+        load = need[row] - frame.totals_of(gone, size.take(gone)[None, :])[0] if len(gone) else need[row]
         for nodes in frame.levels.nodes_at:
             full = nodes[load[nodes] > caps[nodes]]
-            if not len(full):
-                continue
-            stays[_dropped(frame, full, size, stays, caps, priority)] = False
-            load = frame.totals((size * stays)[None, :])[0]
+            if len(full):
+                gone = _dropped(frame, full, size, stays, caps, priority)
+                stays[gone] = False
+                load = load - frame.totals_of(gone, size.take(gone)[None, :])[0]
     return stays
 
 

@@ -70,6 +70,21 @@ class Frame:
             raise_up(total, self.levels.parent[nodes], total[:, nodes])
         return total
 
+    def totals_of(self, at: IntArray, values: FloatArray) -> FloatArray:
+        """Add values of some items up the tree: shape (B, n) in, (B, N) out."""
+        return self.lift(self.direct_of(at, values))
+
+    def direct_of(self, at: IntArray, values: FloatArray) -> FloatArray:
+        """Add values of some items at the nodes they hang on: shape (B, n) in, (B, N) out."""
+        leaf, count = self.levels.leaf.take(self.items.take(at)), len(self.first)
+        return np.stack([np.bincount(leaf, weights=row, minlength=count) for row in values])
+
+    def items_of_runs(self, runs: IntArray) -> tuple[IntArray, IntArray]:
+        """Return the items of some runs, one run after the other, and how many each has."""
+        counts = np.diff(np.append(self.run_start, len(self.items))).take(runs)
+        shift = self.run_start.take(runs) - (np.cumsum(counts) - counts)
+        return np.arange(int(counts.sum())) + np.repeat(shift, counts), counts
+
     def spread(self, per_node: FloatArray) -> FloatArray:
         """Return for each item the value of the node it hangs on: shape (B, N) in, (B, K) out."""
         return self.spread_runs(per_node.take(self.run_node, axis=1))
@@ -96,26 +111,12 @@ def raise_up(total: FloatArray, up: IntArray, values: FloatArray) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bounds:
-    """What holds at every node: the total, and each phase that is bounded anywhere."""
+    """What holds at every node for the items of a frame: the total, and each phase that is bounded anywhere."""
 
     share: FloatArray
-    """What counts of each charger's power in each bound, shape (B, C) or (B, K) of a frame."""
+    """What counts of each item's power in each bound, shape (B, K)."""
     room_kw: FloatArray
     """Most that may flow through each node, shape (B, N)."""
-
-    @classmethod
-    def of(cls, caps_kw: FloatArray, count: int, phases: PhaseBounds | None) -> "Bounds":
-        """Return the bounds of so many chargers."""
-        total = np.ones((1, count))
-        if phases is None:
-            return cls(total, caps_kw[None, :].copy())
-        bounded = [phase for phase in range(PHASE_COUNT) if np.isfinite(phases.caps_kw[:, phase]).any()]
-        share = np.concatenate([total, phases.share.T[bounded]])
-        return cls(share, np.concatenate([caps_kw[None, :], phases.caps_kw.T[bounded]]))
-
-    def within(self, frame: Frame) -> "Bounds":
-        """Return the bounds for the chargers of a frame."""
-        return Bounds(self.share.take(frame.items, axis=1), self.room_kw)
 
     def only(self, keeps: BoolArray) -> "Bounds":
         """Return the bounds for some of the items, shape (K,)."""
@@ -124,3 +125,34 @@ class Bounds:
     def less(self, frame: Frame, counted_kw: FloatArray) -> "Bounds":
         """Return what remains when the items of a frame draw what is counted of them in each bound, shape (B, K); at least 0."""
         return Bounds(self.share, np.maximum(self.room_kw - frame.totals(counted_kw), 0.0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Caps:
+    """What holds at every node for whoever draws: the bounds before it is said for whom."""
+
+    phases: PhaseBounds | None
+    bounded: tuple[int, ...]
+    """Phases that are bounded anywhere."""
+    room_kw: FloatArray
+    """Most that may flow through each node, in total and on each bounded phase, shape (B, N)."""
+
+    @classmethod
+    def of(cls, caps_kw: FloatArray, phases: PhaseBounds | None) -> "Caps":
+        """Return the caps of totals and phases."""
+        if phases is None:
+            return cls(None, (), caps_kw[None, :].copy())
+        bounded = tuple(p for p in range(PHASE_COUNT) if np.isfinite(phases.caps_kw[:, p]).any())
+        return cls(phases, bounded, np.concatenate([caps_kw[None, :], phases.caps_kw.T[list(bounded)]]))
+
+    def within(self, frame: Frame) -> Bounds:
+        """Return the bounds for the chargers of a frame."""
+        share = np.ones((1 + len(self.bounded), len(frame.items)))
+        if self.phases is not None:
+            for row, phase in enumerate(self.bounded, start=1):
+                share[row] = self.phases.share[:, phase].take(frame.items)
+        return Bounds(share, self.room_kw)
+
+    def less(self, drawn_kw: FloatArray) -> "Caps":
+        """Return what remains when so much flows through each node in each bound already, shape (B, N); at least 0."""
+        return Caps(self.phases, self.bounded, np.maximum(self.room_kw - drawn_kw, 0.0))

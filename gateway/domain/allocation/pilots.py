@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gateway.domain.allocation.active import active_set
-from gateway.domain.allocation.frames import Bounds, Frame
+from gateway.domain.allocation.frames import Caps, Frame
 from gateway.domain.allocation.levels import FloatArray, IntArray, PhaseBounds, TreeLevels
 from gateway.domain.allocation.unbalance import balance
 
@@ -78,8 +78,9 @@ def quantise(
     on_steps = low
     if may_rise.any():
         drawing, rising = Frame.of(levels, low > 0.0), Frame.of(levels, may_rise)
-        bounds = Bounds.of(caps_kw, len(low), phases)
-        left = bounds.less(drawing, bounds.share[:, drawing.items] * low[drawing.items]).within(rising)
+        caps = Caps.of(caps_kw, phases)
+        drawn = drawing.totals(caps.within(drawing).share * low.take(drawing.items))
+        left = caps.less(drawn).within(rising)
         rises = active_set(rising, left, gap[rising.items], _rank(lost[rising.items], priority[rising.items]))
         on_steps = low.copy()
         on_steps[rising.items[rises]] = high[rising.items[rises]]

@@ -6,7 +6,7 @@ import numpy as np
 
 from gateway.domain.allocation.active import active_set
 from gateway.domain.allocation.filling import fill
-from gateway.domain.allocation.frames import Bounds, Frame
+from gateway.domain.allocation.frames import Bounds, Caps, Frame
 from gateway.domain.allocation.levels import TOLERANCE_KW, BoolArray, FloatArray, PhaseBounds, TreeLevels
 from gateway.domain.allocation.shrinking import shrink, shrink_sums
 from gateway.domain.allocation.unbalance import balance
@@ -69,21 +69,21 @@ def allocate_within(
         demand: What the chargers want.
         phases: Bounds per phase, reserved power included; None without any.
     """
-    bounds = _beside_reserved(levels, Bounds.of(caps_kw, len(demand.min_kw), phases), demand.reserved_kw)
+    caps = _beside_reserved(levels, Caps.of(caps_kw, phases), demand.reserved_kw)
     free = (demand.reserved_kw <= 0.0) & (demand.wanted_kw >= demand.min_kw) & (demand.wanted_kw > 0.0)
     if demand.must_rest is not None:
         free &= ~demand.must_rest
     last = np.zeros(len(free), dtype=bool) if demand.comes_last is None else free & demand.comes_last
     first = free & demand.must_run & ~last
     aim = target_kw - levels.totals(demand.reserved_kw)
-    kept = _kept_minima(levels, bounds, aim, demand, free)
+    kept = _kept_minima(levels, caps, aim, demand, free)
     setpoints = np.zeros(len(free))
     for tier, has_aim in ((first, False), (free & ~first & ~last, True), (last, True)):
         if tier.any():
             frame = Frame.of(levels, tier)
-            power, drawn = _serve(frame, bounds, demand, kept, aim if has_aim else None)
+            power, drawn = _serve(frame, caps, demand, kept, aim if has_aim else None)
             setpoints[frame.items] = power
-            bounds = Bounds(bounds.share, np.maximum(bounds.room_kw - drawn, 0.0))
+            caps = caps.less(drawn)
             aim = aim - drawn[0]
             kept[frame.items] = 0.0
     if phases is not None and phases.max_unbalance_kw is not None:
@@ -91,49 +91,51 @@ def allocate_within(
     return setpoints
 
 
-def _beside_reserved(levels: TreeLevels, bounds: Bounds, reserved_kw: FloatArray) -> Bounds:
+def _beside_reserved(levels: TreeLevels, caps: Caps, reserved_kw: FloatArray) -> Caps:
     """Return what reserved power leaves."""
     is_reserved = reserved_kw > 0.0
-    if not is_reserved.any():
-        return bounds
-    frame = Frame.of(levels, is_reserved)
-    return bounds.less(frame, bounds.share.take(frame.items, axis=1) * reserved_kw[frame.items])
+    return caps.less(_drawn(levels, caps, is_reserved, reserved_kw)) if is_reserved.any() else caps
 
 
-def _kept_minima(levels: TreeLevels, bounds: Bounds, aim_kw: FloatArray, demand: Demand, free: BoolArray) -> FloatArray:
+def _drawn(levels: TreeLevels, caps: Caps, who: BoolArray, power_kw: FloatArray) -> FloatArray:
+    """Return what the power of some chargers, shape (C,), counts at each node, shape (B, N)."""
+    frame = Frame.of(levels, who)
+    return frame.totals(caps.within(frame).share * power_kw.take(frame.items))
+
+
+def _kept_minima(levels: TreeLevels, caps: Caps, aim_kw: FloatArray, demand: Demand, free: BoolArray) -> FloatArray:
     """Return the minimum of each charger that stays on whatever the others want, shape (C,); 0 for the others."""
     kept = np.zeros(len(free))
     if demand.must_stay is not None and (free & demand.must_stay).any():
         frame = Frame.of(levels, free & demand.must_stay)
         minima = demand.min_kw[frame.items]
-        room = bounds.room_kw.copy()
+        room = caps.room_kw.copy()
         room[0] = np.minimum(room[0], np.maximum(aim_kw, 0.0))
-        inner = Bounds(bounds.within(frame).share, room)
+        inner = Bounds(caps.within(frame).share, room)
         stays = active_set(frame, inner, minima, demand.priority[frame.items])
         kept[frame.items] = np.where(stays, minima, 0.0)
     return kept
 
 
 def _serve(
-    frame: Frame, bounds: Bounds, demand: Demand, kept_kw: FloatArray, aim_kw: FloatArray | None
+    frame: Frame, caps: Caps, demand: Demand, kept_kw: FloatArray, aim_kw: FloatArray | None
 ) -> tuple[FloatArray, FloatArray]:
     """Return the power of one tier, shape (K,), and what of it counts at each node, shape (B, N).
 
     Args:
         frame: The tier.
-        bounds: What is left to it and to those that come later.
+        caps: What is left to it and to those that come later.
         demand: What the chargers want.
         kept_kw: Minimum of the chargers that stay on and were not served yet, shape (C,).
         aim_kw: What is left of the target, shape (N,); None: it does not hold for this tier.
     """
-    inner = bounds.within(frame)
+    inner = caps.within(frame)
     own = kept_kw[frame.items]
-    room = bounds.room_kw
+    room = caps.room_kw
     if (kept_kw > 0.0).any():
         others = kept_kw.copy()
         others[frame.items] = 0.0
-        waiting = Frame.of(frame.levels, others > 0.0)
-        room = bounds.less(waiting, bounds.share.take(waiting.items, axis=1) * others[waiting.items]).room_kw
+        room = caps.less(_drawn(frame.levels, caps, others > 0.0, others)).room_kw
     if aim_kw is not None:
         # Must-run chargers may have used what was kept of the target for those that stay on: theirs it remains.
         total = np.minimum(room[0], np.maximum(np.maximum(aim_kw, 0.0), frame.totals(own[None, :])[0]))
@@ -167,7 +169,7 @@ def clip(
     Returns:
         New set points, shape (C,); the same array when nothing has to change.
     """
-    lowered = _within_caps(levels, Bounds.of(caps_kw, len(setpoints_kw), phases), setpoints_kw, min_kw, priority)
+    lowered = _within_caps(levels, Caps.of(caps_kw, phases), setpoints_kw, min_kw, priority)
     if phases is None or phases.max_unbalance_kw is None:
         return lowered
     beside = np.zeros(len(lowered)) if phases.beside_kw is None else phases.beside_kw
@@ -175,11 +177,11 @@ def clip(
 
 
 def _within_caps(
-    levels: TreeLevels, all_bounds: Bounds, setpoints_kw: FloatArray, min_kw: FloatArray, priority: FloatArray
+    levels: TreeLevels, caps: Caps, setpoints_kw: FloatArray, min_kw: FloatArray, priority: FloatArray
 ) -> FloatArray:
     """Return the set points lowered to the caps; the same array when nothing has to change."""
     frame = Frame.of(levels, setpoints_kw > 0.0)
-    bounds = all_bounds.within(frame)
+    bounds = caps.within(frame)
     power = setpoints_kw.take(frame.items)
     drawn = frame.direct(bounds.share * power)
     over = (frame.lift(drawn) > bounds.room_kw + TOLERANCE_KW).any(axis=1)
@@ -189,11 +191,14 @@ def _within_caps(
     floor = np.minimum(min_kw.take(frame.items), power)
     least = frame.direct(bounds.share * floor)
     active = active_set(frame, bounds, floor, priority.take(frame.items), frame.lift(least))
+    if not active.all():
+        gone = np.flatnonzero(~active)
+        share = bounds.share.take(gone, axis=1)
+        drawn = drawn - frame.direct_of(gone, share * power.take(gone))
+        least = least - frame.direct_of(gone, share * floor.take(gone))
+        power, floor = power * active, floor * active
     lowered = np.zeros(len(setpoints_kw))
-    if active.all():
-        lowered[frame.items] = shrink_sums(frame, bounds, power, floor, (drawn, least))
-    else:
-        lowered[frame.items] = shrink(frame, bounds, power * active, floor * active)
+    lowered[frame.items] = shrink_sums(frame, bounds, power, floor, (drawn, least))
     return lowered
 
 

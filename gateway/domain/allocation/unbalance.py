@@ -80,7 +80,7 @@ def _lowered(
 ) -> FloatArray:
     counts = (bounds.share > 0.0).any(axis=0) & (setpoints_kw > 0.0)
     frame = Frame.of(levels, counts)
-    inner, power = bounds.within(frame), setpoints_kw[frame.items]
+    inner, power = Bounds(bounds.share.take(frame.items, axis=1), bounds.room_kw), setpoints_kw[frame.items]
     floor = np.minimum(min_kw[frame.items], power)
     active = active_set(frame, inner, floor, priority[frame.items])
     lowered = setpoints_kw.copy()
