@@ -146,9 +146,14 @@ class Delivery:
         puts = tuple(Put(record=replace(row, outcome=CommandOutcome.UNKNOWN, detail=why)) for row in lost)
         await ports.store.apply(Batch(tenant=ports.principal.tenant, puts=puts, audit=(entry,)))
 
-    def forget(self, position: int) -> None:
-        """Let a charger hold nothing: a car came or left, or it started anew. What is under way for it counts no more."""
-        self._places[position] = _Place(busy=self._places[position].busy)
+    def forget(self, position: int, *, not_before: datetime | None = None) -> None:
+        """Let a charger hold nothing: a car came or left, or it started anew. What is under way for it counts no more.
+
+        Args:
+            position: Of the charger.
+            not_before: It is not told anything before this instant; None for at once.
+        """
+        self._places[position] = _Place(busy=self._places[position].busy, not_before=not_before)
         self.tally.open.discard(self._charger_ids[position])
 
     def forget_all(self) -> None:

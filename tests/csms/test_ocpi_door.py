@@ -358,6 +358,12 @@ async def test_who_overrides_us_with_more_is_told_again_and_counts_at_the_worst(
         assert ocpi.counted_kw("ch-1-0") == 11.0
         await ocpi.steps_until(lambda: len(ocpi.profiles(car)) == sent + 1, "another profile")
         await until(lambda: ocpi.cpo.world.power_kw(car) <= 11.0)
+        ocpi.cpo.world.apply(car.session, more)
+        await ocpi.cpo.push_active(car)
+        await ocpi.pass_time(20)
+        assert len(ocpi.profiles(car)) == sent + 1, "two controllers never race"
+        await ocpi.pass_time(15)
+        await until(lambda: len(ocpi.profiles(car)) == sent + 2, "the answer after a pause")
         url = f"{ocpi.root}/2.2.1/chargingprofiles/strange"
         assert (await ask("PUT", url, inbound(ocpi), ocpi.cpo.world.active_profile(car)))[0] == 404
 

@@ -44,6 +44,9 @@ from gateway.services.plan_dispatch import DispatchLink
 
 _log = logger("csms")
 _TOLERANCE_KW = 0.05
+_OVERRIDE_PAUSE = timedelta(seconds=30)
+_OVERRIDE_MEMORY = timedelta(minutes=5)
+"""An override so soon after another one is answered after a pause."""
 _MOST_PAGES = 200
 _MOST_NODES = 1_000_000
 _W_PER_KW = 1000.0
@@ -87,6 +90,7 @@ class OcpiDoor:
         self._supplies: dict[str, Supply] = {}
         self._link: DispatchLink | None = None
         self._delivery: Delivery | None = None
+        self._overridden_at: dict[str, datetime] = {}
         self._registered = asyncio.Event()
         self._heard_at: datetime | None = None
         self._last_error = ""
@@ -190,11 +194,11 @@ class OcpiDoor:
         is_own_minimum = least_a > plain.min_current_a
         return Supply(phases=charger.phases, voltage_v=voltage_v, min_current_a=least_a) if is_own_minimum else plain
 
-    def _session_changed(self, charger: str) -> None:
+    def _session_changed(self, charger: str, not_before: datetime | None = None) -> None:
         position = self._chargers.get(charger)
         if position is None or self._link is None or self._delivery is None:
             return
-        self._delivery.forget(position)
+        self._delivery.forget(position, not_before=not_before)
         is_running = self.sessions.running(charger) is not None
         self._link.reach(np.array([position], dtype=np.int32), is_reachable=is_running)
 
@@ -317,8 +321,14 @@ class OcpiDoor:
             shown_kw = limit_at(active, self._ports.clock.now(), self._supplies[charger])
             if shown_kw is None or shown_kw > held.limit_kw + _TOLERANCE_KW:
                 _log.warning("profile overridden", csms=self._ports.csms, charger=charger, shown_kw=shown_kw)
-                self._session_changed(charger)
+                self._session_changed(charger, not_before=self._pause_after_override(charger))
         return True
+
+    def _pause_after_override(self, charger: str) -> datetime | None:
+        """Return when to answer an override: the first one at once, the next ones calmly, so that two controllers never race."""
+        now, last = self._ports.clock.now(), self._overridden_at.get(charger)
+        self._overridden_at[charger] = now
+        return now + _OVERRIDE_PAUSE if last is not None and now - last < _OVERRIDE_MEMORY else None
 
     # ---------------------------------------------------------------- for people
 
