@@ -67,6 +67,20 @@ async def test_an_older_measurement_never_replaces_a_newer_one() -> None:
     assert power(scene, "ch-1-0") == 5.0
 
 
+async def test_readings_are_stored_as_energy_of_delivery_periods_only() -> None:
+    scene = await a_scene()
+    before = len(scene.store.applied)
+    for step in range(90):
+        take(scene, readings(START + timedelta(seconds=10 * step), kwh=100.0 + step, meter=1000.0 + step))
+        scene.clock.move(seconds=10)
+    assert len(scene.store.applied) == before
+    take(scene, readings(START + timedelta(seconds=900), kwh=200.0, meter=1100.0))
+    scene.clock.move(seconds=61)
+    assert await scene.services.tracker.close_periods()
+    assert len(scene.store.applied) == before + 1
+    assert [row.energy_kwh for row in scene.store.all(MeteredPeriod, TENANT)] == pytest.approx([100.0] * len(POINTS))
+
+
 async def test_what_is_not_the_platforms_is_refused_and_changes_nothing() -> None:
     scene = await a_scene()
     tracker = scene.services.tracker
