@@ -85,7 +85,7 @@ def test_any_bytes_are_read_or_rejected(body: bytes) -> None:
         return
 
 
-@given(st.dictionaries(st.text(), JSON, max_size=5))
+@given(st.dictionaries(st.text().filter(lambda name: name not in {"null", "nothing"}), JSON, max_size=5))
 def test_canonical_text_does_not_depend_on_order_nulls_and_spelling(content: dict[str, Any]) -> None:
     there = read_json(json.dumps(content).encode(), JsonPolicy())
     turned = read_json(json.dumps({**dict(reversed(content.items())), "null": None}, indent=3).encode(), JsonPolicy())

@@ -102,5 +102,13 @@ async def test_a_gateway_that_is_killed_while_it_is_asked_only_slows_market_time
     monkeypatch.setattr(run, "LOST_S", 0.0)
     nobody = Killed()
     await run.ask_something(
-        Gateway(fleet=nobody, signals=nobody, dispatch=nobody, market_data=nobody, bidding=nobody, evidence=nobody)
+        Gateway(
+            fleet=nobody,
+            signals=nobody,
+            dispatch=nobody,
+            market_data=nobody,
+            bidding=nobody,
+            evidence=nobody,
+            steering=nobody,
+        )
     )
