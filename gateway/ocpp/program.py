@@ -86,17 +86,19 @@ class Csms:
         await self.dispatch.converse(gateway)
 
     async def _again_and_again(self, call: Callable[[Gateway], Awaitable[None]], gateway: Gateway) -> None:
-        pause = self.settings.times.reconnect_real
+        pause, said = self.settings.times.reconnect_real, None
         while True:
             try:
                 await call(gateway)
-                wait = pause
+                wait, said = pause, None
             except grpc.aio.AioRpcError as error:
                 task = asyncio.current_task()
                 if task is not None and task.cancelling():
                     raise asyncio.CancelledError from error  # gRPC answers a cancelled task with an error of its own
                 is_passing = error.code() in _PASSING
-                _LOG.warning("the gateway: %s %s", error.code().name, error.details())
+                if error.code() is not said:
+                    _LOG.warning("the gateway: %s %s; it is called again", error.code().name, error.details())
+                    said = error.code()
                 wait = pause if is_passing else pause * _SLOWEST_FACTOR
             await asyncio.sleep(wait)
 
