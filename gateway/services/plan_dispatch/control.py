@@ -1,6 +1,7 @@
 """The control loop of one tenant: look, clip, allocate, be calm, send."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -219,6 +220,11 @@ class Control:
             _log.warning("the clock was set", tenant=self.tenant, seconds=round(step_s, 3))
             for keeper in (self._ports.desk.book(self.tenant), self._calm, self._relief, self._runs, self._delays):
                 keeper.shift(step_s)
+
+    def places(self, view: FleetView) -> Mapping[str, int]:
+        """Return the position of every charger of a view's tree; worked out once for a tree, not for every stream."""
+        self._follow_tree(view)
+        return self._charger_place
 
     def _follow_tree(self, view: FleetView) -> None:
         if self._charger_ids is view.tree.charger_ids:

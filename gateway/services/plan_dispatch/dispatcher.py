@@ -1,7 +1,7 @@
 """Owns the control loop of every tenant and the open streams of the platforms."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -163,7 +163,9 @@ class Dispatcher:
         if principal.csms is None:
             raise PermissionRefused(Permission.DISPATCH_CONNECT.value)
         control = self._control(principal.tenant)
-        place = _places_of(self._sources.fleet(principal.tenant), principal.csms, charger_ids)
+        view = self._sources.fleet(principal.tenant)
+        place = control.places(view)
+        _require_own(view, place, principal.csms, charger_ids)
         known = control.sender.sequence_of(principal.csms)
         applied = read_resume_token(resume_token, principal.csms, known)
         control.sender.know_sequence(principal.csms, applied)
@@ -293,8 +295,7 @@ class Dispatcher:
             raise NotFound("tenant", tenant) from error
 
 
-def _places_of(view: FleetView, csms: str, charger_ids: Sequence[str]) -> dict[str, int]:
-    place = {charger_id: i for i, charger_id in enumerate(view.tree.charger_ids)}
+def _require_own(view: FleetView, place: Mapping[str, int], csms: str, charger_ids: Sequence[str]) -> None:
     seen: set[str] = set()
     for position, charger_id in enumerate(charger_ids):
         i = place.get(charger_id)
@@ -303,4 +304,3 @@ def _places_of(view: FleetView, csms: str, charger_ids: Sequence[str]) -> dict[s
         if charger_id in seen:
             raise InvalidInput(f"hello.charger_ids[{position}]", "is named twice")
         seen.add(charger_id)
-    return place
