@@ -30,6 +30,10 @@ KW_PER_A = 0.23
 SIX_A_KW = 6.0 * KW_PER_A
 MUST_RUN_SHARE = 0.05
 SILENT_SHARE = 0.02
+CAR_SHARE = 0.75
+"""Chargers with a car."""
+UNKNOWN_PHASE_SHARE = 0.2
+"""Of the single-phase chargers: nobody knows which phase they hang on."""
 PILOTS_A = (6.0, 8.0, 10.0, 13.0, 16.0, 20.0, 25.0, 32.0)
 MEAN_KW_PER_CHARGER = 3.2
 """About what the caps leave to each charger: enough for most, not for all."""
@@ -71,9 +75,9 @@ class _Fleet:
         share = np.full((count, 3), 1.0 / 3.0)
         single = np.flatnonzero(used == 1)
         share[single] = np.eye(3)[generator.integers(0, 3, len(single))]
-        share[single[generator.random(len(single)) < 0.2]] = 1.0
+        share[single[generator.random(len(single)) < UNKNOWN_PHASE_SHARE]] = 1.0
         low, high = SIX_A_KW * used, KW_PER_A * used * generator.choice([16.0, 32.0], size=count)
-        has_car = generator.random(count) < 0.75
+        has_car = generator.random(count) < CAR_SHARE
         below = levels.totals(np.ones(count))
         caps = MEAN_KW_PER_CHARGER * below * generator.uniform(0.7, 1.6, len(below))
         phase_caps = MEAN_KW_PER_CHARGER / 3.0 * below[:, None] * generator.uniform(0.8, 2.0, (len(below), 3))
@@ -279,7 +283,7 @@ def _quadratic(problem: _Problem) -> _Quadratic | None:
     cost = cvxpy.sum(cvxpy.multiply(1.0 / problem.weight, cvxpy.square(problem.high - power)))
     bounds = [rows @ power <= problem.room[bounded], power >= problem.low, power <= problem.high]
     program = cvxpy.Problem(cvxpy.Minimize(cost), bounds)
-    solve: Callable[[], object] = lambda: program.solve()  # noqa: E731  # one expression, handed on twice
+    solve: Callable[[], object] = program.solve
     solve()
     spent = []
     for _ in range(3):

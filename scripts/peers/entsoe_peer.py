@@ -23,7 +23,7 @@ def largest_mb() -> float:
 def main() -> None:
     """Read the file named first `repeats` times and write what came of it into the file named second."""
     document, answer, repeats = Path(sys.argv[1]).read_text(), Path(sys.argv[2]), int(sys.argv[3])
-    spent = []
+    spent, prices = [], parse_prices(document)[QUARTER_HOURS]
     for _ in range(repeats):
         started = time.process_time()
         prices = parse_prices(document)[QUARTER_HOURS]

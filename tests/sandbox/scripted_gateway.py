@@ -222,6 +222,8 @@ class _Fleet(fleet_grpc.FleetServiceServicer):
 
     ListChargers = ListNodes
     ListConnectionPoints = ListNodes
+    ListChargerStates = ListNodes
+    ReportChargerLimits = ListNodes
 
 
 class _Dispatch(dispatch_grpc.DispatchServiceServicer):
