@@ -26,6 +26,8 @@ from gateway.services.plan_dispatch.status import StatusFacts, read_status
 from gateway.services.plan_dispatch.streams import StreamState, read_streams
 from gateway.services.plan_dispatch.wants import promised_power_kw
 
+_GATHER_S, _LONGEST_GATHER_S = 0.001, 0.5
+"""Real seconds per open stream, and at most, that a new stream waits for others before its commands are worked out."""
 _BEAT_REAL_SECONDS = 1.0
 """While nothing is to be done, the loop turns at least so often."""
 _TROUBLED = (DispatchState.REJECTED, DispatchState.TIMED_OUT, DispatchState.NOT_FOLLOWING)
@@ -67,6 +69,7 @@ class Dispatcher:
         self._due: dict[str, datetime] = {}
         self._looked: dict[str, datetime] = {}
         self._woken: dict[str, float] = {}
+        self._coming: set[str] = set()
         self._wake = asyncio.Event()
         self.on_turn: list[Callable[[], None]] = []
         """Called whenever the loop turns, at least every second: who wants to know that it is not wedged."""
@@ -183,14 +186,26 @@ class Dispatcher:
             older.supersede()
         self._desk.resumed(principal.tenant, link.places, applied)
         control.links[principal.csms] = link
-        self.wake(principal.tenant)
+        self._wake_soon(principal.tenant, len(control.links))
         return link
+
+    def _wake_soon(self, tenant: str, stream_count: int) -> None:
+        """Look at a tenant in a moment: when thousands of streams come back, one look serves many of them."""
+        if tenant in self._coming:
+            return
+        self._coming.add(tenant)
+
+        def come() -> None:
+            self._coming.discard(tenant)
+            self.wake(tenant)
+
+        asyncio.get_running_loop().call_later(min(_GATHER_S * stream_count, _LONGEST_GATHER_S), come)
 
     def _closed(self, link: DispatchLink) -> None:
         links = self._control(link.tenant).links
         if links.get(link.csms) is link:
             del links[link.csms]
-            self.wake(link.tenant)
+            self._wake_soon(link.tenant, len(links))
 
     def headline(self, tenant: str, node_id: str) -> OperatorLine:
         """Return the state of a node in one line.
