@@ -147,6 +147,8 @@ class Hands:
     """Since when it draws what it likes; infinite when it obeys."""
     was_wild_s: FloatArray = field(init=False)
     """When it last drew what it likes."""
+    over_since_s: FloatArray = field(init=False)
+    """Since when it draws more than it may; infinite while it does not."""
     refuses: BoolArray = field(init=False)
     is_silent: BoolArray = field(init=False)
     last_kw: FloatArray = field(init=False)
@@ -160,7 +162,7 @@ class Hands:
         self.is_c = np.array([c.enforcement is EnforcementClass.C for c in self.chargers])
         self.car_kw, self.limit_kw, self.last_kw, self.register_kwh = (np.zeros(count) for _ in range(4))
         self.lease_end_s, self.was_wild_s, self.car_since_s = (np.full(count, -np.inf) for _ in range(3))
-        self.wild_since_s = np.full(count, np.inf)
+        self.wild_since_s, self.over_since_s = np.full(count, np.inf), np.full(count, np.inf)
         self.refuses, self.is_silent = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
 
     def allowed_kw(self, now_s: float) -> FloatArray:

@@ -280,7 +280,10 @@ class Life:
         out_of_reach = self.out_of_reach()
         is_unseen = hands.is_silent | np.array([p.link is None for p in self.platforms])[self.platform_of]
         seen_s = np.array([p.came_s for p in self.platforms])[self.platform_of]
-        known_s = np.max([hands.wild_since_s, hands.car_since_s, seen_s], axis=0) + DETECTION_S
+        # Who draws what it likes is known only by what it draws above its limit.
+        is_over = power > hands.allowed_kw(now_s) + SAME_KW
+        hands.over_since_s = np.where(is_over, np.minimum(hands.over_since_s, now_s), np.inf)
+        known_s = np.max([hands.over_since_s, hands.car_since_s, seen_s], axis=0) + DETECTION_S
         is_new = (now_s >= hands.wild_since_s) & ((now_s < known_s) | is_unseen)
         unknown = power * (is_new | self.is_under_way())
         totals = self.levels.totals
