@@ -51,10 +51,14 @@ class BidTerms:
     """Connection points whose balance responsible party is missing or another one than the portfolio's."""
     points_without_other_load: tuple[str, ...] = ()
     """Connection points whose other load the plan does not know, so that it is not bought."""
+    price_doubts: tuple[str, ...] = ()
+    """What is doubtful now about the prices that the plan was made from, published ones and the past of forecasts."""
 
 
-def terms_of(bid: Bid, plan: PlanRun, portfolio: Portfolio, points: Iterable[ConnectionPoint]) -> BidTerms:
-    """Collect from the rows what a bid is held against."""
+def terms_of(
+    bid: Bid, plan: PlanRun, portfolio: Portfolio, points: Iterable[ConnectionPoint], price_doubts: tuple[str, ...]
+) -> BidTerms:
+    """Collect from the rows what a bid is held against; `price_doubts` are those of this moment."""
     step = timedelta(minutes=plan.step_minutes)
     grid = [(plan.start + step * i, plan.start + step * (i + 1)) for i in range(len(plan.price_per_mwh))]
     strangers = [point.id for point in points if point.brp is None or point.brp != portfolio.brp]
@@ -73,6 +77,7 @@ def terms_of(bid: Bid, plan: PlanRun, portfolio: Portfolio, points: Iterable[Con
         brp=portfolio.brp,
         points_without_brp=tuple(strangers),
         points_without_other_load=tuple(site.connection_point for site in plan.sites if not site.other_load_kw),
+        price_doubts=price_doubts,
     )
 
 
@@ -109,6 +114,7 @@ def check_bid(periods: tuple[BidPeriod, ...], terms: BidTerms, now: datetime) ->
         _check_day_energy(periods, terms),
         _check_hundredfold(periods, terms),
         _check_plan(terms),
+        _check_price_data(terms),
         _check_other_load(terms),
         _check_route(terms),
         _check_gate(terms, now),
@@ -211,6 +217,11 @@ def _check_plan(terms: BidTerms) -> BidCheck:
     problem = "made with substituted prices; look at it" if terms.price_quality == "substituted" else ""
     fine = f"the plan is {terms.plan_outcome}, prices {terms.price_quality}"
     return _verdict("plan", problem, fine, CheckOutcome.WARNING)
+
+
+def _check_price_data(terms: BidTerms) -> BidCheck:
+    problem = "; ".join(terms.price_doubts)
+    return _verdict("price-data", problem, "nothing is doubtful about the prices behind the plan", CheckOutcome.WARNING)
 
 
 def _check_other_load(terms: BidTerms) -> BidCheck:

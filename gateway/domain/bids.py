@@ -400,3 +400,7 @@ class PlanRun:
     limits: tuple[str, ...]
     """Ids of the limits known at the gate that went in."""
     causes: tuple[str, ...] = ()
+    price_days: tuple[str, ...] = ()
+    """Ids of the market days behind the prices, published or forecast from their past, oldest first."""
+    price_doubts: tuple[str, ...] = ()
+    """What was doubtful about their prices when the plan was made."""

@@ -34,6 +34,8 @@ from gateway.domain.errors import (
 from gateway.domain.evidence import AuditEntry, content_hash, require_request_id
 from gateway.domain.identity import Account, Permission, Principal
 from gateway.domain.positions import order_of
+from gateway.domain.price_doubts import UsedDay, doubts_about
+from gateway.domain.series import MarketDayStatus, PriceSeries
 from gateway.domain.topology import ConnectionPoint, Portfolio
 from gateway.observe import logger
 from gateway.ports import Batch, Clock, Ids, OutboxItem, Put, Store, Stored
@@ -290,7 +292,19 @@ class BidReviewer:
             if row is None:
                 raise NotFound("connection-point", site.connection_point)
             points.append(row.record)
-        return check_bid(bid.periods, terms_of(bid, plan.record, portfolio.record, points), now)
+        doubts = await self._price_doubts(plan.record)
+        return check_bid(bid.periods, terms_of(bid, plan.record, portfolio.record, points, doubts), now)
+
+    async def _price_doubts(self, plan: PlanRun) -> tuple[str, ...]:
+        """Return what is doubtful now about the prices behind a plan: another source may have spoken since it was made."""
+        days: list[UsedDay] = []
+        for key in plan.price_days:
+            row = await self._store.get(MarketDayStatus, plan.tenant, key)
+            if row is not None:
+                series_id = row.record.series_id
+                series = None if series_id is None else await self._store.get(PriceSeries, plan.tenant, series_id)
+                days.append(UsedDay(status=row.record, series=None if series is None else series.record))
+        return doubts_about(days)
 
     async def _require_proposer(self, bid: Bid) -> None:
         """Count the proposal only if who made it may still make it."""

@@ -19,7 +19,8 @@ from gateway.domain.capacity import obliges, site_caps_kw
 from gateway.domain.errors import InvalidInput, NotFound, PreconditionFailed
 from gateway.domain.fleet import FleetView
 from gateway.domain.limits import Limit
-from gateway.domain.series import MarketDayStatus, PriceProduct, PriceSeries, market_day_id
+from gateway.domain.price_doubts import UsedDay
+from gateway.domain.series import DayState, MarketDayStatus, PriceProduct, PriceSeries, market_day_id
 from gateway.domain.sessions import Session, SessionState
 from gateway.domain.settlement import MeteredPeriod
 from gateway.domain.site_tariff import SiteTariff
@@ -37,6 +38,8 @@ _CHUNK = 2_000
 """Rows turned into columns before the loop gets its turn."""
 _READ_SPAN = timedelta(hours=6)
 _TRUSTED_COVERAGE = 0.9
+_EXPECTED = frozenset({DayState.WAITING, DayState.PARTIAL})
+"""States of a day whose publication is still waited for: nothing is doubtful about it yet."""
 _SOONER_PER_MWH_AND_HOUR = 0.05
 """Over two days 2.4 per MWh: well below the steps of tariffs."""
 _COMPLETE_FROM = timedelta(hours=6)
@@ -69,6 +72,8 @@ class Knowledge:
     price_series: Mapping[str, PriceSeries]
     """By ISO day, for the days of the horizon that are published."""
     carbon_series: str | None
+    price_days: tuple[UsedDay, ...] = ()
+    """Market days from the past that forecasts look at to the delivery day, oldest first; what nobody expects yet is left out."""
 
 
 class _Columns:
@@ -174,7 +179,10 @@ class KnowledgeReader:
         grid = planning_grid(day, now, self._settings)
         limits = await self._limits(tenant, scope, grid)
         today = DeliveryDay.containing(now, day.zone)
-        published = await self._prices(tenant, scope.portfolio, today, day.next())
+        known_days = await self._market_days(
+            tenant, scope.portfolio, today.next(-self._settings.history_days), day.next()
+        )
+        published = _complete(known_days, scope.portfolio)
         other_kw = await self._other_load(tenant, scope, grid, now)
         shift, carbon_id = await carbon_shift(
             self._store, tenant, scope.portfolio.bidding_zone, grid, self._settings.carbon_eur_per_tonne
@@ -224,6 +232,9 @@ class KnowledgeReader:
             limits=tuple(limit.id for limit in limits),
             price_series=published,
             carbon_series=carbon_id,
+            price_days=tuple(
+                one for one in known_days if one.status.day <= day.day.isoformat() and one.status.state not in _EXPECTED
+            ),
         )
 
     async def _history(self, tenant: str, scope: Scope, now: datetime) -> SessionHistory:
@@ -300,15 +311,21 @@ class KnowledgeReader:
     async def _prices_between(
         self, tenant: str, portfolio: Portfolio, first: DeliveryDay, last: DeliveryDay
     ) -> dict[str, PriceSeries]:
-        found: dict[str, PriceSeries] = {}
+        return _complete(await self._market_days(tenant, portfolio, first, last), portfolio)
+
+    async def _market_days(
+        self, tenant: str, portfolio: Portfolio, first: DeliveryDay, last: DeliveryDay
+    ) -> list[UsedDay]:
+        """Return the days of a span that somebody looked at, oldest first."""
+        found: list[UsedDay] = []
         day = first
         while day.day <= last.day:
             key = market_day_id(portfolio.bidding_zone, planned_product(portfolio), day)
             status = await self._store.get(MarketDayStatus, tenant, key)
-            series_id = None if status is None else status.record.series_id
-            row = None if series_id is None else await self._store.get(PriceSeries, tenant, series_id)
-            if row is not None and row.record.is_complete and row.record.currency == portfolio.currency:
-                found[day.day.isoformat()] = row.record
+            if status is not None:
+                series_id = status.record.series_id
+                row = None if series_id is None else await self._store.get(PriceSeries, tenant, series_id)
+                found.append(UsedDay(status=status.record, series=None if row is None else row.record))
             day = day.next()
         return found
 
@@ -359,6 +376,15 @@ def sooner_is_better(grid: TimeGrid) -> FloatArray:
     A tariff has the same price for hours. Within them the earlier slot is the safer one: cars may leave before they said.
     """
     return np.asarray(np.arange(grid.count) * (_SOONER_PER_MWH_AND_HOUR * grid.step_hours), dtype=np.float64)
+
+
+def _complete(days: Iterable[UsedDay], portfolio: Portfolio) -> dict[str, PriceSeries]:
+    """Return the series of the days that are whole and in the portfolio's currency, by ISO day."""
+    return {
+        one.status.day: one.series
+        for one in days
+        if one.series is not None and one.series.is_complete and one.series.currency == portfolio.currency
+    }
 
 
 def on_step(series: PriceSeries, step: timedelta) -> FloatArray:

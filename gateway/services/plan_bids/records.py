@@ -10,6 +10,7 @@ from bidding.plans.portfolio_plan import PointResult, PortfolioResult
 from gateway.domain.bid_checks import check_bid, terms_of
 from gateway.domain.bids import Bid, BidState, CheckOutcome, PlanRun, PlanSite, Schedule, bid_content_hash
 from gateway.domain.errors import InvalidInput, PreconditionFailed
+from gateway.domain.price_doubts import doubts_about
 from gateway.domain.timegrid import DeliveryDay
 from gateway.ports import AuctionInfo, OutboxItem
 from gateway.services.plan_bids.knowledge import Knowledge, Scope
@@ -62,6 +63,8 @@ def plan_run_of(
         currency=scope.portfolio.currency,
         limits=() if empty else knowledge.limits,
         causes=causes_of(knowledge),
+        price_days=tuple(day.status.id for day in knowledge.price_days),
+        price_doubts=doubts_about(knowledge.price_days),
     )
 
 
@@ -81,6 +84,7 @@ def _message(result: PortfolioResult | Failure, scope: Scope, knowledge: Knowled
     sentences = [result.message]
     if result.price_note:
         sentences.append(f"prices: {result.price_note}")
+    sentences += [f"prices: {doubt}" for doubt in doubts_about(knowledge.price_days)]
     unread = [point.connection_point for point in knowledge.inputs.points if point.other_load_kw is None]
     if unread:
         where = f"{len(unread)} of {len(scope.points)} connection points, first {unread[0]}"
@@ -161,7 +165,8 @@ def draft_bid(bid_id: str, version: int, planned: Planned, drafted_by: str) -> B
         drafted_by=drafted_by,
         drafted_at=plan.made_at,
     )
-    checks = check_bid(draft.periods, terms_of(draft, plan, portfolio, planned.scope.points), plan.made_at)
+    terms = terms_of(draft, plan, portfolio, planned.scope.points, plan.price_doubts)
+    checks = check_bid(draft.periods, terms, plan.made_at)
     is_valid = all(check.outcome is not CheckOutcome.FAILED for check in checks)
     return dataclasses.replace(draft, checks=checks, state=BidState.VALIDATED if is_valid else BidState.DRAFT)
 

@@ -1,0 +1,72 @@
+"""What is doubtful about prices that are used: said wherever a plan, a bid or a settlement was made from them.
+
+A day that was late, decoupled, stood in for, estimated or contradicted by another source stays so when it is the past that a
+forecast learned from. Nothing is refused here; people decide.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.domain.series import DayState, MarketDayStatus, PriceSeries, Quality
+
+AFTER_DECOUPLING = "published after the deadline of the coupling: local auctions may have set these prices"
+"""How the note of a day begins whose prices came after its coupling had failed."""
+_DIFFERS = " differs from "
+_QUALITIES = {
+    Quality.SUBSTITUTED: "stand-ins instead of prices",
+    Quality.ESTIMATED: "estimates instead of prices",
+    Quality.PRELIMINARY: "preliminary prices",
+}
+_CONTRADICTED = "prices that another source contradicts"
+_DECOUPLED = "no prices by the deadline of the coupling"
+_NOT_WHOLE = "prices that are late or not whole"
+_ORDER = (_CONTRADICTED, _DECOUPLED, *_QUALITIES.values(), _NOT_WHOLE)
+"""What weighs most comes first."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UsedDay:
+    """A market day whose prices were used, or would have been had they been there."""
+
+    status: MarketDayStatus
+    series: PriceSeries | None
+    """What the status points to; None when nothing is known."""
+
+
+def is_contradicted(status: MarketDayStatus) -> bool:
+    """Tell whether a second source says other prices than the ones that are used."""
+    return _DIFFERS in status.cross_check
+
+
+def kinds_of_doubt(day: UsedDay) -> tuple[str, ...]:
+    """Return what is doubtful about the prices of a day, most important first; empty when nothing is."""
+    state, found = day.status.state, []
+    if is_contradicted(day.status):
+        found.append(_CONTRADICTED)
+    if state is DayState.DECOUPLED or day.status.note.startswith(AFTER_DECOUPLING):
+        found.append(_DECOUPLED)
+    if day.series is not None and day.series.quality in _QUALITIES:
+        found.append(_QUALITIES[day.series.quality])
+    is_stood_in = day.series is not None and day.series.quality is Quality.SUBSTITUTED
+    if state in {DayState.LATE, DayState.FALLBACK} and not is_stood_in:
+        found.append(_NOT_WHOLE)
+    return tuple(found)
+
+
+def doubts_about(days: Sequence[UsedDay]) -> tuple[str, ...]:
+    """Return what is doubtful about the prices of several days of one product, a sentence for each kind of doubt.
+
+    Args:
+        days: The days that were used, in any order; a day whose publication is still waited for is none of them.
+    """
+    by_kind: dict[str, list[UsedDay]] = {}
+    for day in sorted(days, key=lambda one: one.status.day):
+        for kind in kinds_of_doubt(day):
+            by_kind.setdefault(kind, []).append(day)
+    return tuple(_told(kind, by_kind[kind], len(days)) for kind in _ORDER if kind in by_kind)
+
+
+def _told(kind: str, doubtful: Sequence[UsedDay], count: int) -> str:
+    last = doubtful[-1].status
+    said = f"{kind} on {len(doubtful)} of {count} days, last {last.day}"
+    return f"{said} ({last.cross_check})" if kind == _CONTRADICTED else said
