@@ -26,6 +26,8 @@ from gateway.services.plan_dispatch.status import StatusFacts, read_status
 from gateway.services.plan_dispatch.streams import StreamState, read_streams
 from gateway.services.plan_dispatch.wants import promised_power_kw
 
+_MANY_STREAMS = 50
+"""Fewer open streams are served one by one, at once."""
 _GATHER_S, _LONGEST_GATHER_S = 0.001, 0.5
 """Real seconds per open stream, and at most, that a new stream waits for others before its commands are worked out."""
 _BEAT_REAL_SECONDS = 1.0
@@ -191,6 +193,9 @@ class Dispatcher:
 
     def _wake_soon(self, tenant: str, stream_count: int) -> None:
         """Look at a tenant in a moment: when thousands of streams come back, one look serves many of them."""
+        if stream_count < _MANY_STREAMS:
+            self.wake(tenant)
+            return
         if tenant in self._coming:
             return
         self._coming.add(tenant)
