@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.domain.errors import StorageUnavailable
 from gateway.domain.evidence import ChainedEntry
-from gateway.ports import Batch, Change, OutboxItem, RecordT, Stored
+from gateway.ports import Batch, Change, NotBefore, OutboxItem, RecordT, Stored
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 TIMES = {"DispatchBatch": "issued_at", "DispatchOutcome": "at", "Limit": "interval.start", "Schedule": "start"}
@@ -48,7 +48,7 @@ class CampaignStore:
         self,
         kind: type[RecordT],
         tenant: str,
-        where: Mapping[str, str | int | Sequence[str]] | None = None,
+        where: Mapping[str, str | int | Sequence[str] | NotBefore] | None = None,
         *,
         since: datetime | None = None,
         until: datetime | None = None,
@@ -61,7 +61,7 @@ class CampaignStore:
         found = [
             row
             for row in self._rows.get(kind.__name__, {}).values()
-            if all(plain(getattr(row.record, name)) == wanted for name, wanted in (where or {}).items())
+            if all(matches(getattr(row.record, name), wanted) for name, wanted in (where or {}).items())
             and (since is None or time_of(row.record) >= since)
             and (until is None or time_of(row.record) < until)
         ]
@@ -106,6 +106,8 @@ class CampaignStore:
         yield nothing()
 
 
-def plain(value: object) -> object:
-    """Return what a column holds of a value."""
-    return value.value if isinstance(value, Enum) else value
+def matches(value: object, wanted: str | int | Sequence[str] | NotBefore) -> bool:
+    """Tell whether a field is what is asked for."""
+    if isinstance(wanted, NotBefore):
+        return not isinstance(value, datetime) or value >= wanted.at
+    return bool((value.value if isinstance(value, Enum) else value) == wanted)

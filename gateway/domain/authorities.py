@@ -35,7 +35,10 @@ class StatedRules:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuthorityStanding:
-    """What must be remembered of an authority that states limits, when its limits are long over and when we start again."""
+    """What must be remembered of an authority when its limits are long over and when we start again.
+
+    Kept of all that state limits, and of those that send events whose silence puts their nodes to the fail-safe.
+    """
 
     id: str
     """The authority, `{protocol}:{name}`."""
@@ -49,6 +52,8 @@ class AuthorityStanding:
     changed_at: datetime
     is_released: bool = False
     """True once a person has ended its say here: its silence means nothing until it speaks again."""
+    sends_events: bool = False
+    """True for one that sends events: what its silence means is set by its program."""
 
     def __post_init__(self) -> None:
         """Reject an authority without a name and a naive time."""

@@ -114,6 +114,12 @@ class Limit:
         free_kw = self.bound_kw * (1.0 - headroom) - (other_kw if self.is_at_grid else 0.0)
         return max(free_kw, self.guaranteed_kw, min(self.bound_kw, agreed_kw), 0.0)
 
+    @property
+    def over_at(self) -> datetime | None:
+        """From when it never applies again: the end of its interval or its withdrawal; None while neither is known."""
+        ends = [end for end in (self.interval.end, self.withdrawn_at) if end is not None]
+        return min(ends, default=None)
+
     def covers(self, instant: datetime) -> bool:
         """Tell whether the limit applies at the instant."""
         return self.interval.contains(instant) and (self.withdrawn_at is None or instant < self.withdrawn_at)

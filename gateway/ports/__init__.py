@@ -19,7 +19,7 @@ from gateway.ports.grid import (
 )
 from gateway.ports.market import AuctionInfo, CarbonSource, Exchange, NominationDesk, OrderReceipt, PriceSource
 from gateway.ports.platforms import DoorHealth, DoorStanding
-from gateway.ports.storage import Batch, Change, OutboxItem, Put, RecordT, Store, Stored
+from gateway.ports.storage import Batch, Change, NotBefore, OutboxItem, Put, RecordT, Store, Stored
 from gateway.ports.world import Clock, Ids, Worker
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Ids",
     "LimitDesk",
     "NominationDesk",
+    "NotBefore",
     "OrderReceipt",
     "OutboxItem",
     "PartnerExchange",

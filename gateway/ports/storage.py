@@ -25,6 +25,13 @@ class Put:
     expected_version: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class NotBefore:
+    """What an indexed time must be to be found: not before an instant, or absent."""
+
+    at: datetime
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutboxItem:
     """Something that must reach a peer exactly once in effect: written with what caused it, sent after, retried until settled.
@@ -111,7 +118,7 @@ class Store(Protocol):
         self,
         kind: type[RecordT],
         tenant: str,
-        where: Mapping[str, str | int | Sequence[str]] | None = None,
+        where: Mapping[str, str | int | Sequence[str] | NotBefore] | None = None,
         *,
         since: datetime | None = None,
         until: datetime | None = None,
@@ -123,7 +130,7 @@ class Store(Protocol):
         Args:
             kind: The record's class.
             tenant: Whose rows.
-            where: Exact matches on indexed columns; a sequence means any of.
+            where: Exact matches on indexed columns; a sequence means any of, `NotBefore` a time that is not earlier or absent.
             since: Time column at or after.
             until: Time column before.
             newest_first: Reverse the order.

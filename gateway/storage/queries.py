@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, Connection, bindparam, select, union
+from sqlalchemy import ColumnElement, Connection, bindparam, or_, select, union
 
 from gateway.domain.errors import InvalidInput
 from gateway.domain.evidence import ChainedEntry
 from gateway.domain.identity import Account
 from gateway.domain.topology import Node
-from gateway.ports import OutboxItem, Stored
+from gateway.ports import NotBefore, OutboxItem, Stored
 from gateway.storage import codec
 from gateway.storage.ledger import AUDIT, OUTBOX, chained_entry, outbox_item
 from gateway.storage.rows import TableSpec, text
@@ -18,7 +18,7 @@ from gateway.storage.tables import spec_of
 from gateway.storage.transaction import many, one_of
 
 RecordT = TypeVar("RecordT")
-WhereValue = str | int | Sequence[str]
+WhereValue = str | int | Sequence[str] | NotBefore
 
 
 def get(connection: Connection, kind: type[RecordT], tenant: str, record_id: str) -> Stored[RecordT] | None:
@@ -118,6 +118,10 @@ def _condition(dialect: str, spec: TableSpec, name: str, value: WhereValue) -> C
         raise InvalidInput(f"where.{name}", f"is not an indexed column of {spec.kind.__name__}")
     column = spec.table.c[name]
     field = f"where.{name}"
+    if isinstance(value, NotBefore):
+        if python_type is not int:
+            raise InvalidInput(field, f"must be {python_type.__name__}")
+        return or_(column.is_(None), column >= codec.micros(field, value.at))
     if isinstance(value, int):
         if not issubclass(python_type, int):
             raise InvalidInput(field, "must be text")

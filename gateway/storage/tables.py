@@ -278,6 +278,8 @@ class LimitRecord(TextRow, table=True):
     kind: str
     binding: str
     cause: str
+    over_at: int | None = Field(sa_type=BigInteger)
+    """Microseconds since 1970-01-01 UTC; none while it has no end."""
 
 
 @record(ComplianceShortfall, at="raised_at")

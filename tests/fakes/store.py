@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway.domain.errors import Conflict, RequestReused, StorageUnavailable
 from gateway.domain.evidence import GENESIS_HASH, ChainedEntry, chain
-from gateway.ports import Batch, Change, OutboxItem, Put, RecordT, Stored
+from gateway.ports import Batch, Change, NotBefore, OutboxItem, Put, RecordT, Stored
 
 TIME_FIELDS = {
     "Award": "received_at",
@@ -118,7 +118,7 @@ class MemoryStore:
         self,
         kind: type[RecordT],
         tenant: str,
-        where: Mapping[str, str | int | Sequence[str]] | None = None,
+        where: Mapping[str, str | int | Sequence[str] | NotBefore] | None = None,
         *,
         since: datetime | None = None,
         until: datetime | None = None,
@@ -201,7 +201,9 @@ class _Changes:
         return await self._queue.get()
 
 
-def _matches(value: Any, wanted: str | int | Sequence[str]) -> bool:
+def _matches(value: Any, wanted: str | int | Sequence[str] | NotBefore) -> bool:
+    if isinstance(wanted, NotBefore):
+        return value is None or bool(value >= wanted.at)
     plain = value.value if isinstance(value, Enum) else value
     if isinstance(wanted, str | int):
         return bool(plain == wanted)

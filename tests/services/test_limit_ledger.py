@@ -42,8 +42,9 @@ def test_the_indexes_follow_every_change(history: list[tuple[str, list[Limit]]])
         if step == "commit":
             ledger.commit([], limits)
             kept |= {x.id: x for x in limits}
-            spoken = {x.authority for x in limits}
-            held = {key: x for key, x in held.items() if x.authority not in spoken}
+            kept = {key: x for key, x in kept.items() if x.withdrawn_at is None or x.withdrawn_at > x.interval.start}
+            spoken = {(x.authority, x.node) for x in limits}
+            held = {key: x for key, x in held.items() if (x.authority, x.node) not in spoken}
         else:
             ledger.hold(limits)
             held |= {x.id: x for x in limits if x.withdrawn_at is None}

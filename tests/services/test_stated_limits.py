@@ -13,6 +13,7 @@ from gateway.domain.signals import RawSignal
 from gateway.domain.timegrid import Interval
 from gateway.domain.topology import CapacityGroup
 from gateway.ports import Put, StatedLimits
+from gateway.services.gather_signals import ProgramRules, scribe
 from tests.fakes.clock import START
 from tests.services.scene import GRID, OPERATOR, PLATFORM, SETTINGS, TENANT, Scene, event, message
 
@@ -356,3 +357,41 @@ async def test_o39_a_limit_of_a_charger_itself_enters_and_leaves_and_its_silence
 
 def _audit(scene: Scene, action: str) -> list[AuditEntry]:
     return [entry for batch in scene.store.applied for entry in batch.audit if entry.action == action]
+
+
+async def test_an_old_limit_without_end_holds_after_a_restart_however_many_came_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scribe, "MOST_ROWS", 5)
+    scene = await loaded()
+    old = limit("old", 12.0, 0.0, None, authority="lpc:box-1")
+    await scene.services.signals.state_limits(GRID, said(old, authority="lpc:box-1"))
+    for i in range(10):
+        await scene.services.signals.state_limits(GRID, said(limit(f"n{i}", 40.0, 15.0 * i, 15.0 * i + 15.0)))
+    await scene.restart(keeps_stream=False)
+    assert await value(scene, 20.0) == 12.0
+
+
+async def test_a_lost_unconditional_authority_of_events_holds_its_nodes_for_ever() -> None:
+    scene = await loaded(programs={"vtn:grid": ProgramRules(is_unconditional=True)})
+    signals = scene.services.signals
+    await signals.contact(GRID, "vtn:grid", is_lost=False)
+    await signals.receive(GRID, message(event(nodes=("site-1",), max_kw=10.0)))
+    await signals.contact(GRID, "vtn:grid", is_lost=True)
+    scene.clock.move(seconds=30 * 3600)
+    await scene.restart(keeps_stream=False)
+    assert (await scene.services.signals.resolve(GRID, "site-1", None)).authority == "fail-safe of vtn:grid"
+
+
+async def test_a_reduction_that_could_not_be_written_holds_until_there_is_a_word_about_its_own_node() -> None:
+    scene = await loaded()
+    signals = scene.services.signals
+    await signals.state_limits(GRID, said(limit("a", 50.0), limit("b", 50.0, node="site-2")))
+    scene.store.is_down = True
+    with pytest.raises(StorageUnavailable):
+        await signals.state_limits(GRID, said(limit("less", 15.0)))
+    scene.store.is_down = False
+    await signals.state_limits(GRID, said(limit("other", 40.0, node="site-2")))
+    assert await value(scene, 20.0) == 15.0
+    await signals.state_limits(GRID, said(limit("again", 45.0)))
+    assert await value(scene, 20.0) == 45.0

@@ -1,7 +1,7 @@
 """What every implementation of the `Store` port promises, on SQLite and on PostgreSQL."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +11,8 @@ from gateway.domain.evidence import canonical_json, verify_chain
 from gateway.domain.limits import Limit
 from gateway.domain.sessions import Session, SessionState
 from gateway.domain.signals import GridEvent
-from gateway.ports import Batch, Change, Put, Store
+from gateway.domain.timegrid import Interval
+from gateway.ports import Batch, Change, NotBefore, Put, Store
 from gateway.storage.rows import RECORDS
 from gateway.storage.store import SqlStore
 from tests.storage.conftest import HandClock
@@ -46,10 +47,30 @@ async def test_every_indexed_column_finds_its_row(store: SqlStore) -> None:
     for example in EXAMPLES:
         for column in RECORDS[type(example)].columns:
             value = getattr(example, column)
+            if column == "over_at":
+                continue  # a time, see below
             if value is not None:
                 assert [found.record for found in await store.find(type(example), TENANT, {column: value})] == [example]
             other = not value if isinstance(value, bool) else -1 if isinstance(value, int) else "another"
             assert await store.find(type(example), TENANT, {column: other}) == []
+
+
+async def test_a_time_is_found_from_an_instant_on_or_where_there_is_none(store: SqlStore) -> None:
+    ends = {"open": None, "early": T0, "late": T0 + timedelta(hours=2)}
+    limits = [
+        limit(name, interval=Interval(start=T0 - timedelta(hours=1), end=end), withdrawn_at=None)
+        for name, end in ends.items()
+    ]
+    gone = limit("gone", interval=Interval(start=T0, end=None), withdrawn_at=T0 + timedelta(hours=1))
+    await store.apply(put(*limits, gone))
+
+    async def found(at: datetime) -> set[str]:
+        return {row.record.id for row in await store.find(Limit, TENANT, {"over_at": NotBefore(at)})}
+
+    assert await found(T0) == {"open", "early", "late", "gone"}
+    assert await found(T0 + timedelta(microseconds=1)) == {"open", "late", "gone"}
+    assert await found(T0 + timedelta(hours=1, microseconds=1)) == {"open", "late"}
+    assert await found(T0 + timedelta(days=9)) == {"open"}
 
 
 async def test_versions_grow_by_one_and_a_wrong_one_is_refused(store: SqlStore) -> None:
@@ -135,6 +156,8 @@ async def test_where_takes_one_value_or_any_of_some(store: SqlStore) -> None:
         (Session, {"charger": [1]}, "where.charger"),
         (Session, {"charger": "x\x00"}, "where.charger"),
         (GridEvent, {"cancelled": "true"}, "where.cancelled"),
+        (Session, {"charger": NotBefore(T0)}, "where.charger"),
+        (Limit, {"over_at": NotBefore(T0.replace(tzinfo=None))}, "where.over_at"),
         (str, {}, "kind"),
     ],
 )

@@ -8,6 +8,7 @@ from gateway.domain.authorities import AuthorityStanding, StatedRules
 from gateway.domain.errors import NotFound, StorageUnavailable
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.limits import Direction, Limit
+from gateway.domain.signals import GridEvent
 from gateway.domain.topology import CapacityGroup
 from gateway.ports import Batch, Put
 from gateway.services.gather_signals.scribe import MOST_ROWS, Scribe
@@ -132,6 +133,28 @@ class Contacts:
             return None
         return replace(old, nodes=nodes, export_nodes=export_nodes, is_released=False, changed_at=now)
 
+    def called(
+        self, tenant: str, authority: str, events: Iterable[GridEvent], now: datetime
+    ) -> AuthorityStanding | None:
+        """Return what is to be remembered when an authority has sent events; None when that is known already or means nothing.
+
+        Whose silence counts must be known where, also when its last event is long over.
+        """
+        if not self._scribe.settings.rules(authority).is_unconditional:
+            return None
+        old = self._standings[tenant].get(authority) or AuthorityStanding(
+            id=authority,
+            tenant=tenant,
+            nodes=(),
+            is_lost=authority in self._lost[tenant],
+            changed_at=now,
+            sends_events=True,
+        )
+        called = {node for event in events if not (event.test_event or event.is_dry_run) for node in event.nodes}
+        if not called or (called <= set(old.nodes) and not old.is_released):
+            return None
+        return replace(old, nodes=tuple(sorted({*old.nodes, *called})), is_released=False, changed_at=now)
+
     def without(self, tenant: str, authority: str, now: datetime) -> AuthorityStanding:
         """Return what is to be remembered of an authority when a person has ended its say.
 
@@ -154,7 +177,7 @@ class Contacts:
         self._standings[standing.tenant][standing.id] = standing
 
     def _changed(self, tenant: str, authority: str, *, is_lost: bool) -> AuthorityStanding | None:
-        """Return what is to be remembered of a change of contact; None for those who send events: they start as lost."""
+        """Return what is to be remembered of a change of contact; None where there is nothing yet: events start as lost."""
         now = self._scribe.clock.now()
         old = self._standings[tenant].get(authority)
         if old is not None:
@@ -164,8 +187,8 @@ class Contacts:
         return AuthorityStanding(id=authority, tenant=tenant, nodes=(), is_lost=is_lost, changed_at=now)
 
     def _is_unconditional(self, tenant: str, authority: str) -> bool:
-        stated = self._scribe.settings.stated_rules(authority)
-        if stated is None and authority in self._standings[tenant]:
+        stated, known = self._scribe.settings.stated_rules(authority), self._standings[tenant].get(authority)
+        if stated is None and known is not None and not known.sends_events:
             stated = _DEFAULT
         by_events = self._scribe.settings.rules(authority).is_unconditional
         return by_events or (stated is not None and stated.is_unconditional)

@@ -12,7 +12,7 @@ from gateway.domain.limits import Direction, Limit, Resolution, resolve
 from gateway.domain.signals import EventAnswer, EventStatus, GridEvent, OptType
 from gateway.domain.topology import Node
 from gateway.observe import logger
-from gateway.ports import Batch, Clock, Ids, Put, ReceivedEvents, StatedLimits, Store
+from gateway.ports import Batch, Clock, Ids, NotBefore, Put, ReceivedEvents, StatedLimits, Store
 from gateway.services.gather_signals.appraisal import BY_POLICY, Appraiser
 from gateway.services.gather_signals.contacts import Contacts
 from gateway.services.gather_signals.intake import Decided, Intake
@@ -127,7 +127,8 @@ class SignalGatherer:
             changed = [d.event for d in decided if d.event is not None]
             limits = await self.scribe.limits_after(tenant, changed, now)
             published = await self._publisher.after(principal, changed, now)
-            puts = (received.raw, *changed, *limits, *published.records)
+            standing = self._contacts.called(tenant, received.raw.authority, changed, now)
+            puts = (received.raw, *changed, *limits, *published.records, *(() if standing is None else (standing,)))
             audit = [
                 *await in_turns(self.scribe.entries.of_events(principal, decided, received.raw.id)),
                 *self.scribe.entries.of_alerts(principal, decided, now),
@@ -137,6 +138,8 @@ class SignalGatherer:
             batch = Batch(tenant=tenant, puts=tuple(Put(record=r) for r in puts), audit=tuple(audit))
             await self.scribe.write(batch, changed, limits)
             self._publisher.commit(published)
+            if standing is not None:
+                self._contacts.commit(standing)
         return [d.answer for d in decided if d.answer is not None] + list(received.rejected)
 
     async def _decide(self, tenant: str, received: ReceivedEvents, now: datetime) -> list[Decided]:
@@ -223,7 +226,8 @@ class SignalGatherer:
         principal.require(Permission.SIGNAL_READ)
         node, now = self._node(principal.tenant, node_id), self._clock.now()
         if at is not None and at < now:
-            rows = await self._store.find(Limit, principal.tenant, {"node": node_id}, limit=MOST_ROWS)
+            where: dict[str, str | NotBefore] = {"node": node_id, "over_at": NotBefore(at)}
+            rows = await self._store.find(Limit, principal.tenant, where, limit=MOST_ROWS)
             return resolve(node, [x.record for x in rows if x.record.known_at <= at], at, direction=direction)
         limits = self._ledger(principal.tenant).at_node(node_id)
         lost = self.lost_nodes(principal.tenant).get(node_id, frozenset())

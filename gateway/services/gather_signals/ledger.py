@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from gateway.domain.limits import Limit, LimitKind
 from gateway.domain.signals import GridEvent
 
-_KEPT_AFTER_END = timedelta(days=1)
+KEPT_AFTER_END = timedelta(days=1)
+"""What is over is remembered so long: as far as people look back."""
 _PRUNED_EVERY = timedelta(minutes=15)
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _UNSAVED = " (not on disk yet)"
@@ -48,26 +49,35 @@ class LimitLedger:
 
     def prune(self, now: datetime) -> None:
         """Forget what ended more than a day ago; looked at now and then only."""
-        for limit in [limit for limit in self._unsaved.values() if _is_over(limit, now)]:
-            del self._unsaved[limit.id]
-            self._changed_nodes.add(limit.node)
+        self._let_go(limit for limit in self._unsaved.values() if _is_over(limit, now))
         if now < self._pruned_at + _PRUNED_EVERY and now >= self._pruned_at:
             return
         self._pruned_at = now
-        horizon = now - _KEPT_AFTER_END
+        horizon = now - KEPT_AFTER_END
         self.events = {key: event for key, event in self.events.items() if not _has_ended(event.active.end, horizon)}
         for limit in [limit for limit in self._limits.values() if _is_over(limit, horizon)]:
             self._drop(limit)
 
     def commit(self, events: Iterable[GridEvent], limits: Iterable[Limit]) -> None:
-        """Take over what is on disk now; what was held for the same authorities is superseded."""
+        """Take over what is on disk now.
+
+        It supersedes what was held of an authority that sends events, and what was held at the same nodes of one that states limits:
+        a word about one node says nothing about another.
+        """
         events, limits = list(events), list(limits)
         self.events |= {event.id: event for event in events}
         for limit in limits:
             self._keep(limit)
-        spoken = {limit.authority for limit in limits} | {event.authority for event in events}
-        spoken = {f"{authority}{_UNSAVED}" for authority in spoken}
-        for limit in [limit for limit in self._unsaved.values() if limit.authority in spoken]:
+        spoken = {f"{event.authority}{_UNSAVED}" for event in events}
+        places = {(f"{limit.authority}{_UNSAVED}", limit.node) for limit in limits}
+        self._let_go(x for x in self._unsaved.values() if x.authority in spoken or (x.authority, x.node) in places)
+
+    def release(self, authority: str) -> None:
+        """Let go of what could not be written of an authority that has no say any more."""
+        self._let_go(x for x in self._unsaved.values() if x.authority == f"{authority}{_UNSAVED}")
+
+    def _let_go(self, unsaved: Iterable[Limit]) -> None:
+        for limit in list(unsaved):
             del self._unsaved[limit.id]
             self._changed_nodes.add(limit.node)
 
@@ -114,6 +124,8 @@ class LimitLedger:
         before = self._limits.get(limit.id)
         if before is not None:
             self._drop(before)
+        if limit.withdrawn_at is not None and limit.withdrawn_at <= limit.interval.start:
+            return  # it never applied: of a forecast that is said anew every quarter of an hour that is nearly everything
         self._limits[limit.id] = limit
         self._of_node.setdefault(limit.node, {})[limit.id] = limit
         self._of_authority.setdefault(limit.authority, {})[limit.id] = limit
@@ -129,7 +141,7 @@ class LimitLedger:
 
 
 def _is_over(limit: Limit, instant: datetime) -> bool:
-    return _has_ended(limit.interval.end, instant) or _has_ended(limit.withdrawn_at, instant)
+    return _has_ended(limit.over_at, instant)
 
 
 def _has_ended(end: datetime | None, instant: datetime) -> bool:

@@ -11,16 +11,18 @@ from gateway.domain.errors import NotFound, StorageUnavailable
 from gateway.domain.limits import Limit
 from gateway.domain.programs import Enrolment, ProgramState
 from gateway.domain.signals import GridEvent
-from gateway.ports import Batch, Clock, Ids, Store
+from gateway.ports import Batch, Clock, Ids, NotBefore, Store
 from gateway.services.gather_signals.agreements import Agreements
 from gateway.services.gather_signals.blocks import ConsentEnd
 from gateway.services.gather_signals.entries import SignalEntries
-from gateway.services.gather_signals.ledger import LimitLedger
+from gateway.services.gather_signals.ledger import KEPT_AFTER_END, LimitLedger
 from gateway.services.gather_signals.pacing import beside
 from gateway.services.gather_signals.programs import Circumstances, limits_of_events
 from gateway.services.gather_signals.settings import SignalSettings, SignalSources
 
 MOST_ROWS = 200_000
+_ALL_ROWS = 2**62
+"""What applies is never left out because there is much of it."""
 _PATIENCE_PER_ROW_S = 0.001
 """Real seconds that a write may take longer for each of its rows."""
 
@@ -56,11 +58,18 @@ class Scribe:
         now = self.clock.now()
         for tenant, ledger in self._ledgers.items():
             events = await self.store.find(GridEvent, tenant, newest_first=True, limit=MOST_ROWS)
-            limits = await self.store.find(Limit, tenant, newest_first=True, limit=MOST_ROWS)
-            ledger.load([row.record for row in events], [row.record for row in limits], now)
+            limits = await self._limits_of(tenant, now)
+            ledger.load([row.record for row in events], limits, now)
             enrolments = await self.store.find(Enrolment, tenant, limit=MOST_ROWS)
             states = await self.store.find(ProgramState, tenant, limit=MOST_ROWS)
             self._agreements[tenant] = Agreements([row.record for row in enrolments], [row.record for row in states])
+
+    async def _limits_of(self, tenant: str, now: datetime) -> list[Limit]:
+        """Return every limit that applies now or later, however old it is, and what ended lately, for those who look back."""
+        ahead = await self.store.find(Limit, tenant, {"over_at": NotBefore(now)}, limit=_ALL_ROWS)
+        ended = {"over_at": NotBefore(now - KEPT_AFTER_END)}
+        past = await self.store.find(Limit, tenant, ended, until=now, newest_first=True, limit=MOST_ROWS)
+        return list({row.record.id: row.record for row in (*past, *ahead)}.values())
 
     def ledger(self, tenant: str) -> LimitLedger:
         """Return the events and limits of a tenant.

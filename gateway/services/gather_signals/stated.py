@@ -85,7 +85,9 @@ class StatedWords:
                 response=authority,
             )
             await self._scribe.apply(batch)
-            self._scribe.ledger(tenant).commit([], rows)
+            ledger = self._scribe.ledger(tenant)
+            ledger.commit([], rows)
+            ledger.release(authority)
             self._contacts.commit(standing)
             self._scribe.notify(tenant)
         return standing

@@ -1,5 +1,8 @@
 """Records of capacity providers, steering boxes, charging platforms without a stream, and market data."""
 
+import sqlalchemy as sa
+from alembic import op
+
 from gateway.storage.migrations.record_tables import record_table
 
 revision = "r0003"
@@ -27,3 +30,6 @@ def upgrade() -> None:
     record_table("system_series_record", "zone", "kind")
     record_table("market_poll_record")
     record_table("source_ban_record")
+    # Limits of before have no entry: they are read once more and left out by what they say themselves.
+    op.add_column("limit_record", sa.Column("over_at", sa.BigInteger(), nullable=True))
+    op.create_index("ix_limit_record_over_at", "limit_record", ["tenant", "over_at", "at_us"])
