@@ -15,7 +15,7 @@ from gateway.domain.timegrid import Interval
 from gateway.domain.topology import Charger, EnforcementClass, Node
 from gateway.observe import SETPOINT_CHANGES_PER_HOUR
 from gateway.ports import StatedLimits
-from tests.services.scene import GRID, OPERATOR, PLATFORM, SETTINGS, TENANT, Scene, event, message, session, tree
+from tests.services.scene import GRID, OPERATOR, PLATFORM, SETTINGS, TENANT, VTN, Scene, event, message, session, tree
 
 DSO = "lpc:dso"
 
@@ -197,6 +197,18 @@ async def test_o41_what_cannot_be_kept_is_told_before_the_partner_finds_out_and_
     assert (settled.id, settled.is_open, settled.settled_at is not None) == (raised.id, False, True)
     actions = [chained.entry.action for chained in await scene.store.audit_entries()]
     assert (actions.count("limit.shortfall"), actions.count("limit.kept-again")) == (1, 1)
+
+
+async def test_o41_whoever_is_shadowed_is_told_too_when_its_own_limit_is_not_kept() -> None:
+    scene = Scene()
+    platform = await scene.start()
+    await platform.disconnect()
+    scene.platform = None
+    await scene.services.signals.state_limits(GRID, stated(scene, 20.0))
+    await scene.services.signals.receive(GRID, message(event(start=scene.clock.now(), max_kw=10.0)))
+    await scene.turn()
+    told = {one.authority: one.limit_kw for one in shortfalls(scene)}
+    assert told == {DSO: 20.0, VTN: 10.0}
 
 
 async def test_o41_two_measurements_above_the_limit_are_told() -> None:

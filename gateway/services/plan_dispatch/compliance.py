@@ -14,7 +14,7 @@ import numpy.typing as npt
 from gateway.domain.compliance import ComplianceShortfall
 from gateway.domain.errors import StorageUnavailable
 from gateway.domain.evidence import AuditEntry
-from gateway.domain.limits import Limit, Resolution
+from gateway.domain.limits import Limit
 from gateway.observe import logger
 from gateway.ports import Batch, Put
 from gateway.services.plan_dispatch.picture import ControlPorts, Picture
@@ -92,8 +92,9 @@ class ComplianceWatch:
         self._open[limit_id] = self._unsaved[shortfall.id] = shortfall
 
     def _findings(self, picture: Picture) -> list[_Finding]:
-        bound = [(i, r, r.binding) for i, r in picture.caps.resolutions.items() if r.binding is not None]
-        self._over = {name: count for name, count in self._over.items() if name in {limit.id for _, _, limit in bound}}
+        # Whoever is shadowed by a smaller limit wants to know, too, when its own is not kept.
+        bound = [(i, limit) for i, r in picture.caps.resolutions.items() for limit in r.applying]
+        self._over = {name: count for name, count in self._over.items() if name in {limit.id for _, limit in bound}}
         if not bound:
             return []
         totals = picture.view.levels.totals
@@ -103,22 +104,20 @@ class ComplianceWatch:
         measured = np.nan_to_num(power) + unknown
         newest = float(np.max(np.nan_to_num(picture.view.power_at, nan=-np.inf), initial=-np.inf))
         found = []
-        for i, resolution, limit in bound:
-            is_over = self._is_measured_over(picture, limit, resolution, float(measured[i]), newest)
-            if fixed[i] > resolution.kw + _TRIFLE_KW or is_over:
+        for i, limit in bound:
+            is_over = self._is_measured_over(picture, limit, float(measured[i]), newest)
+            if fixed[i] > limit.bound_kw + _TRIFLE_KW or is_over:
                 expected = max(float(fixed[i]), float(measured[i]) if is_over else 0.0)
                 found.append(_finding(picture, i, limit, expected, fixed_kw))
         return found
 
-    def _is_measured_over(
-        self, picture: Picture, limit: Limit, resolution: Resolution, measured_kw: float, newest_at: float
-    ) -> bool:
+    def _is_measured_over(self, picture: Picture, limit: Limit, measured_kw: float, newest_at: float) -> bool:
         """Tell whether two measurements in a row, taken after the limit had settled, were above it by more than 5 %."""
         count, seen_at = self._over.get(limit.id, (0, -np.inf))
         began = max(limit.interval.start, limit.known_at).timestamp()
         if newest_at <= seen_at or picture.now < began + _SETTLE_S:
             return count >= _SAMPLES
-        is_over = measured_kw > resolution.kw * (1.0 + _MEASURED_SHARE) + _TRIFLE_KW
+        is_over = measured_kw > limit.bound_kw * (1.0 + _MEASURED_SHARE) + _TRIFLE_KW
         count = count + 1 if is_over else 0
         self._over[limit.id] = (count, newest_at)
         return count >= _SAMPLES
