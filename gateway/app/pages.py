@@ -12,6 +12,7 @@ from gateway.app.capacity_partners import AllPartners, mount_door
 from gateway.app.partner_errors import naming_partner
 from gateway.app.peers import rereader_of
 from gateway.app.services import Services, World
+from gateway.app.slow_callers import PatientProtocol
 from gateway.app.vtns import rereader3_of
 from gateway.clock import SystemClock
 from gateway.openadr.health import PartnerBook
@@ -107,6 +108,7 @@ class PageServer:
         key = private_key("web.tls_key", settings.tls_key)
         config = uvicorn.Config(
             site,
+            http=PatientProtocol,
             log_config=None,
             access_log=False,
             lifespan="off",
