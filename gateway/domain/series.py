@@ -337,7 +337,9 @@ def judge_day(product: PriceProduct, series: PriceSeries | None, day: DeliveryDa
     rule = PUBLICATION[product]
     fallback_at, decoupled_at = rule.fallback_at(day), rule.decoupled_at(day)
     if fallback_at is not None and now >= fallback_at:
-        return DayState.FALLBACK
+        # Nobody plans a day that is over: what is missing of it stays missing and nothing stands in any more.
+        is_over = now >= day.next().interval.start and (series is None or is_own)
+        return DayState.LATE if is_over else DayState.FALLBACK
     if decoupled_at is not None and now >= decoupled_at and not is_own:
         return DayState.DECOUPLED
     if now >= rule.late_at(day):

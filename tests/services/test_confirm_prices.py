@@ -138,6 +138,22 @@ async def test_the_loop_gives_up_after_six_times() -> None:
     assert [day for _, day in some.sources[1].asked].count(DAY.day.isoformat()) == 6
 
 
+async def test_estimates_are_replaced_after_delivery_has_begun() -> None:
+    some = Comparing()
+    some.answer(0, PeerUnavailable("down"))
+    some.answer(1, some.series(1, quality=Quality.ESTIMATED))
+    some.clock.set(DAY.interval.start + timedelta(hours=1))
+    await run_for(some, 1)
+    assert (await some.status()).state is DayState.COMPLETE
+    some.answer(0, some.series())
+    await run_for(some, 4)
+    series_id = (await some.status()).series_id
+    assert series_id is not None
+    kept = await some.store.get(PriceSeries, TENANT, series_id)
+    assert kept is not None
+    assert (kept.record.source, kept.record.quality) == ("source-0", Quality.FINAL)
+
+
 async def test_one_source_alone_is_never_asked_for_an_opinion() -> None:
     some = Comparing(sources=1)
     some.answer(0, some.series())

@@ -25,6 +25,8 @@ from gateway.services.gather_market_data.polls import PollBook, Window, next_pau
 
 _LOG = logger("gather_market_data")
 _REVISIONS_PER_AGE = 4
+_TO_BE_REPLACED = frozenset({Quality.PRELIMINARY, Quality.ESTIMATED})
+"""What is asked for again after delivery: somebody will have the prices themselves."""
 _STEADY = timedelta(hours=2)
 """So long after it was late, a day is waited for by people."""
 
@@ -138,17 +140,17 @@ class PublicationLoop:
         if poll is None or poll.asked_count >= self._settings.requests_per_day:
             return None
         is_ahead = day.interval.start > self._clock.now() and PUBLICATION[product].is_published_once
-        if not is_ahead and not any([await self._is_preliminary(status) for status in statuses]):
+        if not is_ahead and not any([await self._is_replaced_later(status) for status in statuses]):
             return None
         # What is old is revised ever more seldom: after four days once a day.
         age = self._clock.now() - day.next().interval.start
         return poll.asked_at + max(self._settings.revision_poll, age / _REVISIONS_PER_AGE)
 
-    async def _is_preliminary(self, status: MarketDayStatus) -> bool:
+    async def _is_replaced_later(self, status: MarketDayStatus) -> bool:
         if status.series_id is None:
             return False
         row = await self._store.get(PriceSeries, status.tenant, status.series_id)
-        return row is not None and row.record.quality is Quality.PRELIMINARY
+        return row is not None and row.record.quality in _TO_BE_REPLACED
 
     def _oldest_to_confirm(self, zone: str) -> str:
         """Return the ISO day before which nothing is compared any more: today's."""

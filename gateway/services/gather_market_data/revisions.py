@@ -1,25 +1,54 @@
 """Which of the kept revisions of a delivery day's prices is the one that counts."""
 
+import dataclasses
 from collections.abc import Iterable
 from datetime import datetime
 
 from gateway.domain.series import PriceSeries, Quality
 
+_RANK = {Quality.SUBSTITUTED: 0, Quality.ESTIMATED: 1, Quality.PRELIMINARY: 2, Quality.FINAL: 3}
+_AGAIN = "~"
+"""Between the id of what was fetched and when it was fetched, where the same prices come back after others."""
+
 
 def as_known(revisions: Iterable[PriceSeries], at: datetime) -> PriceSeries | None:
     """Return what counted at an instant, of revisions of one delivery day in any order; None when nothing was known then."""
     known: PriceSeries | None = None
-    for series in sorted(revisions, key=lambda one: one.fetched_at):
+    for series in sorted(revisions, key=lambda one: (one.fetched_at, one.quality is Quality.SUBSTITUTED)):
         if series.fetched_at <= at:
             known, _ = better(known, series, "")
     return known
 
 
 def better(known: PriceSeries | None, fetched: PriceSeries | None, note: str) -> tuple[PriceSeries | None, str]:
-    """Return which series the day points to: the newer one, unless it has lost values that were there."""
+    """Return which series the day points to: the newer one, unless it has lost values or is worth less than what is known."""
     if fetched is None or known is None or known.quality is Quality.SUBSTITUTED:
         return (known if fetched is None else fetched), note
-    if len(fetched.gaps) > len(known.gaps):
-        withdrawn = f"{fetched.source} withdrew values that it had published; the fuller series is kept"
-        return known, "; ".join(part for part in (note, withdrawn) if part)
+    lost, won = len(fetched.gaps) - len(known.gaps), worth(fetched) - worth(known)
+    if lost > 0 and fetched.source == known.source:
+        return known, _joined(
+            note, f"{fetched.source} withdrew values that it had published; the fuller series is kept"
+        )
+    if lost > 0 or (lost == 0 and won < 0):
+        kept = f"{fetched.source} has only {fetched.quality.value} prices with {len(fetched.gaps)} gaps"
+        return known, _joined(note, f"{kept}; those of {known.source} are kept")
     return fetched, note
+
+
+def worth(series: PriceSeries) -> int:
+    """Return how far the values of a series may be trusted: more is better."""
+    return _RANK[series.quality]
+
+
+def says_the_same(one: PriceSeries, other: PriceSeries) -> bool:
+    """Tell whether two series are of the same content, whenever they were fetched."""
+    return one.id.partition(_AGAIN)[0] == other.id.partition(_AGAIN)[0]
+
+
+def come_back(series: PriceSeries) -> PriceSeries:
+    """Return prices that were known before, and replaced since, as a revision of their own: they count from now on again."""
+    return dataclasses.replace(series, id=f"{series.id}{_AGAIN}{int(series.fetched_at.timestamp())}")
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
