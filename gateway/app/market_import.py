@@ -24,10 +24,14 @@ from gateway.services.gather_market_data import (
     SourceAnswer,
     SourceBans,
     ask_sources,
+    better,
+    says_the_same,
 )
 from gateway.settings import Settings
 from gateway.storage.store import SqlStore
 from gateway.workers import ProcessWorker
+
+_SQLITE = "sqlite:///"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +60,7 @@ async def import_prices(settings: Settings, file: Path, terms: FileTerms, *, dry
     clock = clock_of(settings)
     source = PriceFile(read_table(file), terms, clock)
     time_zone = day_of(settings, terms.zone, clock.now().date()).zone
-    async with SqlStore.open(settings.store.url, clock, read_only=dry_run) as store:
+    async with SqlStore.open(settings.store.url, clock, read_only=dry_run and _is_there(settings.store.url)) as store:
         gatherer = _gatherer(settings, store, clock, {(terms.zone, terms.product): (source,)})
         done = []
         for day in source.days(time_zone):
@@ -69,6 +73,12 @@ async def import_prices(settings: Settings, file: Path, terms: FileTerms, *, dry
     return tuple(done)
 
 
+def _is_there(url: str) -> bool:
+    """Tell whether a database can be opened for reading: a file may not have been made yet, which a dry run does not mind."""
+    path = url.removeprefix(_SQLITE)
+    return path == url or Path(path).exists()
+
+
 async def _fate(settings: Settings, store: Store, series: PriceSeries, day: DeliveryDay) -> ImportedDay:
     """Return what a series means for the day as it is kept now."""
     row = await store.get(MarketDayStatus, settings.tenants[0], market_day_id(series.zone, series.product, day))
@@ -76,13 +86,20 @@ async def _fate(settings: Settings, store: Store, series: PriceSeries, day: Deli
     known = None if row is None else row.record
     if known is None or known.series_id is None:
         fate = "new"
-    elif known.series_id == series.id:
-        fate = "same"
-    elif missing > known.missing_count:
-        fate = "refused: it has fewer prices than are known"
     else:
-        fate = "revised"
+        kept = await store.get(PriceSeries, settings.tenants[0], known.series_id)
+        fate = "revised" if kept is None else _against(kept.record, series)
     return ImportedDay(day=day.day.isoformat(), missing_count=missing, fate=fate)
+
+
+def _against(known: PriceSeries, series: PriceSeries) -> str:
+    """Return what a series means for a day that has prices: the rule that the gatherer keeps, too."""
+    if says_the_same(known, series):
+        return "same"
+    chosen, why = better(known, series, "")
+    if chosen is not known:
+        return "revised"
+    return f"refused: {why if len(series.gaps) <= len(known.gaps) else 'it has fewer prices than are known'}"
 
 
 async def fetch_day(settings: Settings, zone: str, product: PriceProduct, day: date) -> MarketDayStatus:

@@ -8,6 +8,7 @@ A period that is there twice with different prices is refused: which counts woul
 quarter-hours only before the day-ahead coupling cleared quarter-hours; later they are means and marked so.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -67,6 +68,7 @@ class PriceFile:
             price = _price(text, f"{column}, row {number}")
             if self._prices.setdefault(start, price) != price:
                 raise InvalidInput(f"{times.column}, row {number}", "is there twice with different prices")
+        self._starts = sorted(self._prices)
 
     @property
     def name(self) -> str:
@@ -91,11 +93,13 @@ class PriceFile:
         """
         if zone != self._terms.zone:
             raise InvalidInput("zone", f"the file is of {self._terms.zone}")
-        span = day.interval
+        own = self._starts[
+            bisect_left(self._starts, day.interval.start) : bisect_left(self._starts, day.next().interval.start)
+        ]
         samples = Samples(
             currency=self._terms.currency,
             step=self._step,
-            price_per_mwh={start: price for start, price in self._prices.items() if span.contains(start)},
+            price_per_mwh={start: self._prices[start] for start in own},
             quality=self._terms.quality,
         )
         grid = day.grid(grid_step(self._terms.product, self._step))

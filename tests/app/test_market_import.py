@@ -221,3 +221,32 @@ def test_sources_that_measure_other_things_are_not_compared() -> None:
     told = compared(answers)
     assert all(isinstance(one, str) and "cannot be compared" in one for one in told)
     assert len(told) == 2
+
+
+def test_a_dry_run_needs_no_database_yet(run: Run, tmp_path: Path) -> None:
+    file = file_of(tmp_path / "prices.csv", *rows(AUTUMN))
+    said = run("import", str(file), "--dry-run")
+    assert (said.exit_code, "would import 1 days: 1 new" in said.output) == (0, True)
+
+
+def test_prices_that_come_back_are_the_same_as_those_that_are_kept(run: Run, tmp_path: Path) -> None:
+    one, other = tmp_path / "one.csv", tmp_path / "other.csv"
+    file_of(one, *rows(AUTUMN))
+    file_of(other, *rows(AUTUMN, plus=1))
+    fates = [run("import", str(file)).output.splitlines()[-1] for file in (one, other, one)]
+    assert [fate.rpartition(" ")[2] for fate in fates] == ["new", "revised", "revised"]
+    assert "1 same" in run("import", str(one), "--dry-run").output
+
+
+def test_m22_an_imported_day_with_a_gap_is_shown_with_its_gap_and_the_doctor_names_it(run: Run, tmp_path: Path) -> None:
+    """As in the Belgian set, in which the hours around clock changes are missing."""
+    week_ago = AUTUMN.next(-7)
+    lines = [*rows(week_ago), *(row for i, row in enumerate(rows(AUTUMN)) if not 8 <= i < 16)]
+    said = run("import", str(file_of(tmp_path / "prices.csv", *lines)))
+    assert f"{AUTUMN.day}: new, 8 delivery periods have no price" in said.output
+    shown = run("show", str(AUTUMN.day)).output
+    assert shown.count("gap") == 8
+    assert "stand-in" not in shown
+    checked = run("doctor", "--days", "3000", "--json")
+    assert f"DE_LU:day-ahead-sdac:{AUTUMN.day}" in checked.output
+    assert "8 delivery periods have no price" in checked.output

@@ -8,7 +8,7 @@ from gateway.services.gather_market_data.gather import MarketDataGatherer
 from gateway.services.gather_market_data.history import PriceHistories, PriceHistory, PriceOrigin
 from gateway.services.gather_market_data.loop import PublicationLoop
 from gateway.services.gather_market_data.opinions import SourceAnswer, SourceOpinions, ask_sources, compared
-from gateway.services.gather_market_data.revisions import as_known
+from gateway.services.gather_market_data.revisions import as_known, better, says_the_same
 from gateway.services.gather_market_data.settings import GatherSettings
 from gateway.services.gather_market_data.stand_in import shifted_series
 from gateway.services.gather_market_data.system import SystemGatherer, SystemSource
@@ -27,6 +27,8 @@ __all__ = [
     "SystemSource",
     "as_known",
     "ask_sources",
+    "better",
     "compared",
+    "says_the_same",
     "shifted_series",
 ]
