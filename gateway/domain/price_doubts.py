@@ -53,6 +53,11 @@ def kinds_of_doubt(day: UsedDay) -> tuple[str, ...]:
     return tuple(found)
 
 
+def named_doubts(days: Sequence[UsedDay]) -> tuple[str, ...]:
+    """Return what is doubtful about the prices of single days, each under the name of its product."""
+    return tuple(f"{day.status.product.value}: {kind}" for day in days for kind in kinds_of_doubt(day))
+
+
 def doubts_about(days: Sequence[UsedDay]) -> tuple[str, ...]:
     """Return what is doubtful about the prices of several days of one product, a sentence for each kind of doubt.
 

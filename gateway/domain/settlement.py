@@ -77,6 +77,8 @@ class Settlement:
     """What uncontrolled charging of the same sessions would have cost at day-ahead prices; for comparison only."""
     settled_at: datetime
     causes: tuple[str, ...]
+    price_doubts: tuple[str, ...] = ()
+    """What is doubtful about its prices, for example `imbalance: preliminary prices`; what is paid may change with them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -87,6 +87,7 @@ def position_message(settlement: Settlement) -> pb.Position:
         day_ahead_cash=str(settlement.day_ahead_cash),
         imbalance_cash=str(settlement.imbalance_cash),
         uncontrolled_cash=str(settlement.uncontrolled_cash),
+        price_doubts=settlement.price_doubts,
         periods=[
             pb.SettledPeriod(
                 start_time=convert.timestamp(period.start),

@@ -1023,6 +1023,7 @@ class Position(_message.Message):
     IMBALANCE_CASH_FIELD_NUMBER: _builtins.int
     UNCONTROLLED_CASH_FIELD_NUMBER: _builtins.int
     PERIODS_FIELD_NUMBER: _builtins.int
+    PRICE_DOUBTS_FIELD_NUMBER: _builtins.int
     connection_point_id: _builtins.str
     """Connection point."""
     currency_code: _builtins.str
@@ -1037,6 +1038,10 @@ class Position(_message.Message):
     def periods(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettledPeriod]:
         """Periods in order."""
 
+    @_builtins.property
+    def price_doubts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is doubtful about the prices, for example "imbalance: preliminary prices"; empty when nothing is."""
+
     def __init__(
         self,
         *,
@@ -1046,10 +1051,11 @@ class Position(_message.Message):
         imbalance_cash: _builtins.str = ...,
         uncontrolled_cash: _builtins.str = ...,
         periods: _abc.Iterable[Global___SettledPeriod] | None = ...,
+        price_doubts: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection_point_id", b"connection_point_id", "currency_code", b"currency_code", "day_ahead_cash", b"day_ahead_cash", "imbalance_cash", b"imbalance_cash", "periods", b"periods", "uncontrolled_cash", b"uncontrolled_cash"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection_point_id", b"connection_point_id", "currency_code", b"currency_code", "day_ahead_cash", b"day_ahead_cash", "imbalance_cash", b"imbalance_cash", "periods", b"periods", "price_doubts", b"price_doubts", "uncontrolled_cash", b"uncontrolled_cash"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -81,6 +81,8 @@ class MoneyLine:
     imbalance: Decimal
     uncontrolled: Decimal
     currency: str
+    price_doubts: tuple[str, ...]
+    """What is doubtful about the prices behind it."""
 
     @property
     def total(self) -> Decimal:
@@ -219,6 +221,7 @@ def money_line(settlements: Sequence[Settlement]) -> MoneyLine | None:
         imbalance=sum((row.imbalance_cash for row in settlements), Decimal(0)),
         uncontrolled=sum((row.uncontrolled_cash for row in settlements), Decimal(0)),
         currency=settlements[0].currency,
+        price_doubts=tuple(dict.fromkeys(doubt for row in settlements for doubt in row.price_doubts)),
     )
 
 

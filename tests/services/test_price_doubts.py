@@ -7,7 +7,9 @@ import pytest
 from gateway.domain.bids import BidCheck, CheckOutcome
 from gateway.domain.series import DayState, MarketDayStatus, PriceProduct, PriceSeries, Quality, market_day_id
 from gateway.domain.timegrid import DeliveryDay
-from tests.services.market_scene import APPROVER, DAY, TENANT, TRADER, MarketScene
+from gateway.rpc.bid_messages import position_message
+from gateway.web.trader_view import money_line
+from tests.services.market_scene import APPROVER, DAY, PORTFOLIO, SYSTEM, TENANT, TRADER, MarketScene
 
 SDAC = PriceProduct.DAY_AHEAD_SDAC
 DIFFERS = "smard differs from prices in 1 of 96 periods, most at 2025-10-12 10:00Z: 1 instead of 2"
@@ -18,9 +20,16 @@ async def scene() -> MarketScene:
     return await MarketScene().with_past()
 
 
-async def doubt(scene: MarketScene, day: DeliveryDay, *, quality: Quality | None = None, **changes: object) -> None:
-    """Rewrite a past day's status and, when asked to, the quality of its prices."""
-    row = await scene.store.get(MarketDayStatus, TENANT, market_day_id("BE", SDAC, day))
+async def doubt(
+    scene: MarketScene,
+    day: DeliveryDay,
+    *,
+    quality: Quality | None = None,
+    product: PriceProduct = SDAC,
+    **changes: object,
+) -> None:
+    """Rewrite a day's status and, when asked to, the quality of its prices."""
+    row = await scene.store.get(MarketDayStatus, TENANT, market_day_id("BE", product, day))
     assert row is not None
     assert row.record.series_id is not None
     await scene.store.seed(TENANT, dataclasses.replace(row.record, **changes))  # type: ignore[arg-type]  # fields of it
@@ -87,3 +96,22 @@ async def test_what_became_doubtful_after_the_plan_is_seen_by_who_proposes_and_w
     said = price_check(approved.checks).message
     assert DIFFERS in said
     assert "estimates instead of prices on 1 of 11 days" in said
+
+
+async def test_a_settlement_says_what_is_doubtful_about_its_prices() -> None:
+    scene = await MarketScene().with_past()
+    await scene.awarded()
+    await scene.deliver(share=1.1)
+    plain = await scene.settler.settle(SYSTEM, PORTFOLIO, scene.iso)
+    assert {one.price_doubts for one in plain} == {()}
+    await doubt(scene, DAY, product=PriceProduct.IMBALANCE, quality=Quality.PRELIMINARY)
+    await doubt(scene, DAY, cross_check=DIFFERS)
+    marked = await scene.settler.settle(SYSTEM, PORTFOLIO, scene.iso)
+    assert {one.price_doubts for one in marked} == {
+        ("day-ahead-sdac: prices that another source contradicts", "imbalance: preliminary prices")
+    }
+    assert [one.imbalance_cash for one in marked] == [one.imbalance_cash for one in plain]
+    line = money_line(marked)
+    assert line is not None
+    assert line.price_doubts == marked[0].price_doubts
+    assert list(position_message(marked[0]).price_doubts) == list(marked[0].price_doubts)

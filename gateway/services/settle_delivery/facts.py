@@ -15,6 +15,7 @@ from gateway.domain.bids import Award, Bid, Nomination, PlanRun
 from gateway.domain.dispatch import DispatchOutcome, DispatchState
 from gateway.domain.errors import NotFound, PreconditionFailed
 from gateway.domain.limits import Binding, Direction, Limit, LimitKind
+from gateway.domain.price_doubts import UsedDay, named_doubts
 from gateway.domain.residuals import in_force
 from gateway.domain.series import DayState, MarketDayStatus, PriceProduct, PriceSeries, market_day_id
 from gateway.domain.sessions import Session
@@ -93,8 +94,13 @@ class ImbalancePrices:
     """Of a deficit: more was drawn than bought."""
     long: tuple[Decimal, ...]
     """Of a surplus: less was drawn than bought."""
-    series: tuple[str, ...]
-    """Ids of the price series behind it."""
+    days: tuple[UsedDay, ...]
+    """The market days behind it, one or two."""
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """Ids of the price series behind it."""
+        return tuple(dict.fromkeys(day.series.id for day in self.days if day.series is not None))
 
     def of(self, index: int, deviation: Decimal) -> Decimal:
         """Return the price of a period for a deviation, positive when more was drawn than bought."""
@@ -120,6 +126,8 @@ class DayFacts:
     """Dispatches that were not followed, by connection point and delivery period."""
     series: tuple[str, ...]
     """Ids of the price series behind it."""
+    price_doubts: tuple[str, ...]
+    """What is doubtful about them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -214,7 +222,8 @@ class FactReader:
             meters={one.connection_point: await self.meters(tenant, one.connection_point, grid) for one in nominations},
             late_limits=await self._late_limits(tenant, plan, day.interval),
             not_followed=await self._not_followed(tenant, grid, sites),
-            series=(*(() if day_ahead is None else (day_ahead.id,)), *imbalance.series),
+            series=(*(() if day_ahead is None else (price_series_of(day_ahead).id,)), *imbalance.series),
+            price_doubts=named_doubts((*(() if day_ahead is None else (day_ahead,)), *imbalance.days)),
         )
 
     async def imbalance(self, tenant: str, zone: str, day: DeliveryDay) -> ImbalancePrices:
@@ -226,15 +235,15 @@ class FactReader:
         short, long = PriceProduct.IMBALANCE_SHORT, PriceProduct.IMBALANCE_LONG
         if await self._store.get(MarketDayStatus, tenant, market_day_id(zone, short, day)) is None:
             short = long = PriceProduct.IMBALANCE
-        deficit = await self.complete_series(tenant, zone, short, day)
-        surplus = deficit if long is short else await self.complete_series(tenant, zone, long, day)
+        days = [await self._complete_day(tenant, zone, product, day) for product in dict.fromkeys((short, long))]
+        deficit, surplus = price_series_of(days[0]), price_series_of(days[-1])
         if deficit.currency != surplus.currency:
             raise PreconditionFailed(f"imbalance prices of {day.day.isoformat()} are in two currencies")
         grid = day.grid()
         return ImbalancePrices(
             short=per_period(deficit, grid),
             long=per_period(surplus, grid),
-            series=tuple(dict.fromkeys((deficit.id, surplus.id))),
+            days=tuple(days),
         )
 
     async def award_of(self, tenant: str, portfolio_id: str, iso_day: str) -> tuple[Award, Bid, PlanRun]:
@@ -259,17 +268,20 @@ class FactReader:
         Raises:
             PreconditionFailed: They are not complete yet.
         """
-        series = await self._published(tenant, zone, product, day)
-        if series is None:
-            raise PreconditionFailed(f"the {product.value} prices of {day.day.isoformat()} are not complete yet")
-        return series
+        return price_series_of(await self._complete_day(tenant, zone, product, day))
 
-    async def _published(self, tenant: str, zone: str, product: PriceProduct, day: DeliveryDay) -> PriceSeries | None:
+    async def _complete_day(self, tenant: str, zone: str, product: PriceProduct, day: DeliveryDay) -> UsedDay:
+        found = await self._published(tenant, zone, product, day)
+        if found is None:
+            raise PreconditionFailed(f"the {product.value} prices of {day.day.isoformat()} are not complete yet")
+        return found
+
+    async def _published(self, tenant: str, zone: str, product: PriceProduct, day: DeliveryDay) -> UsedDay | None:
         status = await self._store.get(MarketDayStatus, tenant, market_day_id(zone, product, day))
         if status is None or status.record.state is not DayState.COMPLETE or status.record.series_id is None:
             return None
         row = await self._store.get(PriceSeries, tenant, status.record.series_id)
-        return None if row is None else row.record
+        return None if row is None else UsedDay(status=status.record, series=row.record)
 
     async def meters(self, tenant: str, point: str, grid: TimeGrid) -> tuple[MeteredPeriod | None, ...]:
         """Return the readings of a connection point per delivery period; None where it was not read enough."""
@@ -343,6 +355,17 @@ class FactReader:
         return UncontrolledInputs(
             sessions=sessions, energy_kwh=sessions.energy_max_kwh, room_kwh=room, lookback_slots=lookback
         )
+
+
+def price_series_of(day: UsedDay) -> PriceSeries:
+    """Return the prices of a day that is complete.
+
+    Raises:
+        PreconditionFailed: It has none.
+    """
+    if day.series is None:
+        raise PreconditionFailed(f"there are no prices of {day.status.id}")
+    return day.series
 
 
 def positions_kw(nominations: Iterable[Nomination], grid: TimeGrid) -> dict[str, FloatArray]:

@@ -168,6 +168,7 @@ class Settler:
             uncontrolled_cash=Decimal(0) if day.uncontrolled_cash is None else day.uncontrolled_cash,
             settled_at=self._clock.now(),
             causes=links_of(facts, nomination, evidence, causes),
+            price_doubts=facts.price_doubts,
         )
 
     async def _keep(self, principal: Principal, facts: DayFacts, settlement: Settlement) -> Settlement:
@@ -188,6 +189,7 @@ class Settler:
                 "day_ahead_cash": str(settlement.day_ahead_cash),
                 "imbalance_cash": str(settlement.imbalance_cash),
                 "currency": settlement.currency,
+                "price_doubts": "; ".join(settlement.price_doubts),
             },
         )
         put = Put(record=settlement, expected_version=0 if row is None else row.version)
