@@ -56,7 +56,7 @@ def _offered(out: Frame, size: FloatArray, room: FloatArray, priority: FloatArra
     found = np.zeros(len(first), dtype=bool)
     place = np.arange(len(first))
     for _ in range(_REPAIR_ROUNDS):
-        fits = (size <= out.spread(_least_above(out, room)) + TOLERANCE_KW) | (size <= 0.0)
+        fits = (size <= out.spread_runs(_least_above(out, room)) + TOLERANCE_KW) | (size <= 0.0)
         can: BoolArray = np.logical_and.reduce(fits, axis=0)
         if not can.any():
             break
@@ -70,11 +70,11 @@ def _offered(out: Frame, size: FloatArray, room: FloatArray, priority: FloatArra
 
 
 def _least_above(frame: Frame, room: FloatArray) -> FloatArray:
-    """Return for each node the least of its own room and that of every node above it, shape (B, N)."""
-    least = room.copy()
-    parent = frame.levels.parent
-    for nodes in frame.levels.nodes_at[-2::-1]:
-        least[:, nodes] = np.minimum(least[:, nodes], least[:, parent[nodes]])
+    """Return for each run the least room of its node and of every node above it, shape (B, R)."""
+    padded = np.concatenate([room, np.full((len(room), 1), np.inf)], axis=1)
+    least = np.full((len(room), len(frame.run_node)), np.inf)
+    for above in frame.levels.above:
+        np.minimum(least, padded.take(above.take(frame.run_node), axis=1), out=least)
     return least
 
 

@@ -30,6 +30,8 @@ class Frame:
     """Nodes that items hang on, in walking order, shape (R,)."""
     run_start: IntArray
     """First item of each of them, shape (R,)."""
+    run: IntArray
+    """Place in `run_node` of the node that each item hangs on, shape (K,)."""
 
     @classmethod
     def of(cls, levels: TreeLevels, who: BoolArray) -> "Frame":
@@ -40,7 +42,8 @@ class Frame:
         first = passed[levels.first]
         leaf = levels.leaf[items]
         starts = np.flatnonzero(np.append(True, leaf[1:] != leaf[:-1])) if len(leaf) else leaf
-        return cls(levels, items, first, passed[levels.first + levels.count] - first, leaf[starts], starts)
+        run = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(leaf))))
+        return cls(levels, items, first, passed[levels.first + levels.count] - first, leaf[starts], starts, run)
 
     def subset(self, keeps: BoolArray) -> "Frame":
         """Return the frame of the items marked, shape (K,)."""
@@ -50,13 +53,18 @@ class Frame:
         ends = np.append(starts[1:], passed[-1])
         lives = ends > starts
         count = passed[self.first + self.count] - first
-        return Frame(self.levels, self.items.compress(keeps), first, count, self.run_node[lives], starts[lives])
+        run = (np.cumsum(lives) - 1).take(self.run.compress(keeps))
+        return Frame(self.levels, self.items.compress(keeps), first, count, self.run_node[lives], starts[lives], run)
+
+    def run_count(self) -> IntArray:
+        """Return how many items hang on the node of each run, shape (R,)."""
+        return np.diff(np.append(self.run_start, len(self.items)))
 
     def direct(self, values: FloatArray) -> FloatArray:
         """Add values per item, shape (B, K), at the nodes they hang on: shape (B, N)."""
         total = np.zeros((len(values), len(self.first)))
-        if len(self.run_start):
-            total[:, self.run_node] = np.add.reduceat(values, self.run_start, axis=1)
+        for row, value in zip(total, values, strict=True):
+            row[self.run_node] = np.bincount(self.run, weights=value, minlength=len(self.run_node))
         return total
 
     def totals(self, values: FloatArray) -> FloatArray:
@@ -67,7 +75,9 @@ class Frame:
         """Add values of nodes up the tree, shape (B, N)."""
         total = direct.copy()
         for nodes in self.levels.nodes_at[:-1]:
-            raise_up(total, self.levels.parent[nodes], total[:, nodes])
+            up = self.levels.parent.take(nodes)
+            for row in total:
+                row += np.bincount(up, weights=row.take(nodes), minlength=len(row))
         return total
 
     def totals_of(self, at: IntArray, values: FloatArray) -> FloatArray:
@@ -81,7 +91,7 @@ class Frame:
 
     def items_of_runs(self, runs: IntArray) -> tuple[IntArray, IntArray]:
         """Return the items of some runs, one run after the other, and how many each has."""
-        counts = np.diff(np.append(self.run_start, len(self.items))).take(runs)
+        counts = self.run_count().take(runs)
         shift = self.run_start.take(runs) - (np.cumsum(counts) - counts)
         return np.arange(int(counts.sum())) + np.repeat(shift, counts), counts
 
@@ -91,7 +101,7 @@ class Frame:
 
     def spread_runs(self, per_run: npt.NDArray[ValueT]) -> npt.NDArray[ValueT]:
         """Return for each item the value of its run: shape (B, R) in, (B, K) out."""
-        return np.repeat(per_run, np.diff(np.append(self.run_start, len(self.items))), axis=1)
+        return per_run.take(self.run, axis=1)
 
     def below(self, nodes: IntArray) -> tuple[IntArray, IntArray]:
         """Return the items below each of some nodes, one node after the other, and how many each has."""

@@ -42,10 +42,11 @@ def shrink_sums(
         return power_kw
     for nodes in frame.levels.nodes_at[-2::-1]:
         factor[:, nodes] *= factor[:, frame.levels.parent[nodes]]
-    of_run = factor.take(frame.run_node, axis=1)
-    at, counts = frame.items_of_runs(np.flatnonzero((of_run < 1.0).any(axis=0)))
-    below = np.repeat(of_run.compress((of_run < 1.0).any(axis=0), axis=1), counts, axis=1)
-    below[bounds.share.take(at, axis=1) <= 0.0] = 1.0
+    least = np.ones(len(power_kw))
+    for row in np.flatnonzero((factor < 1.0).any(axis=1)):
+        held = factor[row].take(frame.run_node).take(frame.run)
+        np.minimum(least, np.maximum(held, bounds.share[row] <= 0.0), out=least)
+    at = np.flatnonzero(least < 1.0)
     lowered = power_kw.copy()
-    lowered[at] = floor_kw.take(at) + above.take(at) * below.min(axis=0)
+    lowered[at] = floor_kw.take(at) + above.take(at) * least.take(at)
     return lowered
