@@ -1,16 +1,18 @@
 """Where charging stations connect: web sockets with an OCPP subprotocol, admitted before a byte of OCPP is read."""
 
+import errno
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Protocol
 
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
+from gateway.domain.errors import InvalidInput
 from gateway.ocpp.admission import identity_of, is_admitted, server_context
 from gateway.ocpp.conversation import Conversation
 from gateway.ocpp.dialect_2 import Dialect2
@@ -63,9 +65,18 @@ class ChargerServer:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[int]:
-        """Listen and give the port; connections end when the block does."""
+        """Listen and give the port; connections end when the block does.
+
+        Raises:
+            InvalidInput: The address is in use or not ours.
+        """
+        async with await self._listen() as server:
+            port: int = next(iter(server.sockets)).getsockname()[1]
+            yield port
+
+    async def _listen(self) -> Server:
         listen = self._settings.listen
-        async with serve(
+        serving = serve(
             self._serve,
             listen.host.strip("[]"),
             listen.port,
@@ -77,9 +88,13 @@ class ChargerServer:
             server_header=None,
             logger=_QUIET,
             close_timeout=1.0,
-        ) as server:
-            port: int = next(iter(server.sockets)).getsockname()[1]
-            yield port
+        )
+        try:
+            return await serving
+        except OSError as error:
+            words = "is in use: end what listens there, for example `csms serve`, or choose another port"
+            problem = words if error.errno == errno.EADDRINUSE else "cannot be listened on"
+            raise InvalidInput("listen", f"port {listen.port} of {listen.host} {problem}") from error
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         identity = identity_of(request.path)

@@ -11,7 +11,7 @@ from gateway.domain.errors import InvalidInput
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.simulation import SimulatedLimit
 from gateway.domain.topology import NodeKind
-from gateway.web.operator_time import find_node, stretch_lines
+from gateway.web.operator_time import find_node, portfolio_of, stretch_lines
 from gateway.web.operator_tree import node_lines
 from gateway.web.operator_view import (
     ContactLine,
@@ -45,7 +45,8 @@ class Typed:
 @router.get("")
 async def operator_page(request: Request, rooms: Rooms, session: Login, node: str = "") -> Response:
     """Show the state of the portfolio, and one node in time."""
-    return await _page(request, rooms, session, node, Typed(node_id=node or rooms.portfolio))
+    chosen = node or portfolio_of(rooms, session.principal.tenant)
+    return await _page(request, rooms, session, chosen, Typed(node_id=chosen))
 
 
 @router.get("/now")
@@ -59,7 +60,7 @@ async def now_fragment(request: Request, rooms: Rooms, session: Login) -> Respon
 async def ahead_fragment(request: Request, rooms: Rooms, session: Login, node: str = "") -> Response:
     """Return what is in force at a node in the next 24 hours, for htmx."""
     session.principal.require(Permission.SIGNAL_READ)
-    found = find_node(rooms, session.principal.tenant, node or rooms.portfolio)
+    found = find_node(rooms, session.principal.tenant, node)
     lines = stretch_lines(rooms, session.principal, found)
     return TEMPLATES.TemplateResponse(request, "_operator_ahead.html", {"ahead": lines})
 
@@ -145,7 +146,7 @@ async def _page(  # what the page is made of
 ) -> Response:
     principal = session.principal
     context = await _context(rooms, principal)
-    found = find_node(rooms, principal.tenant, node or rooms.portfolio)
+    found = find_node(rooms, principal.tenant, node)
     more = {
         "node": found,
         "ahead": stretch_lines(rooms, principal, found),
@@ -158,10 +159,11 @@ async def _page(  # what the page is made of
 
 async def _context(rooms: WebRooms, principal: Principal) -> dict[str, object]:
     now, tenant = rooms.clock.now(), principal.tenant
-    resolution = await rooms.signals.resolve(principal, rooms.portfolio, None)
+    portfolio = find_node(rooms, tenant, "")
+    resolution = await rooms.signals.resolve(principal, portfolio.id, None)
     troubles = rooms.follower.states(principal, only_not_following=True)
     lines = await node_lines(rooms, principal, (NodeKind.PORTFOLIO, NodeKind.SITE))
-    measured = next((line.power_kw for line in lines if line.node.id == rooms.portfolio), None)
+    measured = next((line.power_kw for line in lines if line.node.id == portfolio.id), None)
     sites = sorted((line for line in lines if line.node.kind is NodeKind.SITE), key=lambda line: line.headroom_kw)
     contacts = _contacts(rooms, tenant, now)
     return {
@@ -174,7 +176,8 @@ async def _context(rooms: WebRooms, principal: Principal) -> dict[str, object]:
         "site_count": len(sites),
         "events": event_lines(await rooms.signals.events(principal), now, rooms.time_zone),
         "manual_limits": rooms.signals.manual_limits(principal)[:_MOST_ROWS],
-        "portfolio": rooms.portfolio,
+        "portfolio": portfolio.name,
+        "time_zone": rooms.time_zone,
         "can_set": principal.may(Permission.LIMIT_SET),
         "market_time": f"{now:%Y-%m-%d %H:%M:%S}Z",
         "request_id": rooms.ids.new("page"),

@@ -9,11 +9,11 @@ import numpy.typing as npt
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
-from gateway.domain.errors import NotFound
+from gateway.domain.errors import NotFound, PreconditionFailed
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.timegrid import Interval, TimeGrid
 from gateway.domain.timeline import Silence, Stretch, timeline
-from gateway.domain.topology import Node
+from gateway.domain.topology import Node, NodeKind
 from gateway.domain.units import QUARTER_HOUR
 from gateway.web.rooms import Login, Rooms, WebRooms
 
@@ -43,7 +43,7 @@ async def series(rooms: Rooms, session: Login, node: str = "") -> Response:
     principal = session.principal
     principal.require(Permission.SIGNAL_READ)
     principal.require(Permission.FLEET_READ)
-    found = find_node(rooms, principal.tenant, node or rooms.portfolio)
+    found = find_node(rooms, principal.tenant, node)
     now = rooms.clock.now()
     start = now - timedelta(seconds=now.timestamp() % STEP.total_seconds()) - AROUND
     grid = TimeGrid(start=start, step=STEP, count=2 * (AROUND // STEP))
@@ -64,15 +64,32 @@ async def series(rooms: Rooms, session: Login, node: str = "") -> Response:
 
 
 def find_node(rooms: WebRooms, tenant: str, node_id: str) -> Node:
-    """Return a node of the tree.
+    """Return a node of the tree; without an id the portfolio that the page is about.
 
     Raises:
         NotFound: There is no such node.
+        PreconditionFailed: No portfolio was imported yet.
     """
-    node = rooms.fleet.find_node(tenant, node_id)
+    chosen = node_id or portfolio_of(rooms, tenant)
+    node = rooms.fleet.find_node(tenant, chosen)
     if node is None:
-        raise NotFound("node", node_id)
+        raise NotFound("node", chosen)
     return node
+
+
+def portfolio_of(rooms: WebRooms, tenant: str) -> str:
+    """Return the portfolio that is planned, or without plans the first of the tree.
+
+    Raises:
+        PreconditionFailed: No portfolio was imported yet.
+    """
+    if rooms.portfolio:
+        return rooms.portfolio
+    view = rooms.fleet.view(tenant)
+    for name in view.tree.node_ids:
+        if view.nodes[name].kind is NodeKind.PORTFOLIO:
+            return name
+    raise PreconditionFailed("there is no portfolio yet: bring one in with `voltbridge import`")
 
 
 def stretches(rooms: WebRooms, principal: Principal, node: Node, span: Interval) -> list[Stretch]:

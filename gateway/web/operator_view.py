@@ -90,11 +90,18 @@ def partner_contact(standing: PartnerStanding, now: datetime) -> ContactLine:
         state=standing.state,
         heard=_ago(standing.heard_at, now),
         lease="",
-        trouble=standing.last_error
-        if lost is None
-        else f"lost since {_clock(lost)}; {standing.last_error}".rstrip("; "),
+        trouble=_partner_trouble(standing),
         is_away=lost is not None,
     )
+
+
+def _partner_trouble(standing: PartnerStanding) -> str:
+    """Return what is wrong; a failure that was followed by a success is told as one of the past."""
+    if standing.lost_since is not None:
+        return f"lost since {_clock(standing.lost_since)}; {standing.last_error}".rstrip("; ")
+    if standing.last_error and standing.failures == 0:
+        return f"earlier: {standing.last_error}"
+    return standing.last_error
 
 
 def stated_contact(standing: AuthorityStanding) -> ContactLine:

@@ -111,6 +111,19 @@ def test_passport_tests_a_simulated_charger_in_the_time_of_a_clock_file(tmp_path
     assert f"class {document['enforcement']}" in done.stdout
 
 
+@PATIENT
+@pytest.mark.parametrize("words", [("serve",), ("passport", "site-1/charger-1")])
+def test_a_port_that_is_taken_is_one_line(tmp_path: Path, words: tuple[str, ...]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        config = example_in(tmp_path, port=str(taken.getsockname()[1]))
+        whole = [sys.executable, "-m", "gateway", "csms", *words, "--config", str(config)]
+        done = subprocess.run(whole, capture_output=True, text=True, check=False, timeout=50)
+    assert done.returncode == 2
+    assert re.fullmatch(r"INVALID_INPUT: listen: port \d+ of 127.0.0.1 is in use: .*\n", done.stderr), done.stderr
+
+
 def test_the_example_shows_every_key() -> None:
     shown = keys_by_table("reference_csms.toml")
     tables: dict[str, type[BaseModel]] = {

@@ -18,7 +18,7 @@ from gateway.services.plan_dispatch import StreamState
 from gateway.v1 import signals_service_pb2
 from gateway.web import operator_view
 from tests.fakes.wired import PORTFOLIO, TENANT, Wired, token_of
-from tests.web.conftest import HTML, Browser
+from tests.web.conftest import HTML, Browser, browsing, serving
 
 DSO = "oscp:dso-1"
 GRID = system_principal(TENANT, "oscp")
@@ -130,6 +130,48 @@ async def test_why_is_one_text_over_grpc_on_the_page_in_the_log_and_in_the_audit
     assert "fail-safe of oscp:dso-1 (it says nothing for this time)" in texts[0]
     assert ", L1 90.0 kW by order of oscp:dso-1" in texts[1]
     assert "(forecast; its fallback: it cannot be reached)" in texts[2]
+
+
+async def test_without_a_plan_the_page_is_about_the_portfolio_of_the_tree(house: Wired) -> None:
+    house.settings = house.settings.model_copy(update={"plan": None})
+    async with serving(house) as url, browsing(url) as browser:
+        await browser.login("olga")
+        page = await browser.get("/operator", **HTML)
+        now = await browser.get("/operator/now", **HTML)
+        series = await browser.get("/operator/series")
+    assert page.status == 200
+    assert f"at {PORTFOLIO} by its rating" in now.text
+    assert max(series.json["limit_kw"]) > 0.0
+
+
+async def test_before_the_first_import_the_page_says_what_is_missing(
+    house: Wired, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.settings = house.settings.model_copy(update={"plan": None})
+    fleet = house.services.fleet
+    await fleet.reload("empty")
+    nothing = fleet.view("empty")
+    monkeypatch.setattr(fleet, "view", lambda _tenant: nothing)
+    async with serving(house) as url, browsing(url) as browser:
+        await browser.login("olga")
+        page = await browser.get("/operator", **HTML)
+    assert "voltbridge import" in page.text
+
+
+@pytest.mark.parametrize(("failures", "told"), [(0, "earlier: refused"), (1, "refused")])
+def test_a_failure_that_a_success_followed_is_one_of_the_past(house: Wired, failures: int, told: str) -> None:
+    now = house.scene.clock.now()
+    partner = PartnerStanding(
+        authority="vtn:north",
+        state="registered",
+        ven_id="ven",
+        heard_at=now,
+        lost_since=None,
+        failures=failures,
+        last_error="refused",
+        pending_reports=0,
+    )
+    assert operator_view.partner_contact(partner, now).trouble == told
 
 
 def test_whoever_is_away_is_said_and_unknown_is_not_fine(house: Wired) -> None:

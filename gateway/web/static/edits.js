@@ -64,3 +64,8 @@ document.addEventListener("htmx:afterSwap", () => {
     if (box) box.scrollTo(left, top);
   });
 });
+
+// What was wrong with a form is no longer said once the form went through.
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (event.detail.successful && event.detail.requestConfig.verb === "post") document.getElementById("problem").replaceChildren();
+});

@@ -106,7 +106,7 @@ class Tree {
     toggle.hidden = !this.hasChildren[node];
     toggle.addEventListener("click", () => this.turn(node, !this.open.has(node)));
     const link = document.createElement("a");
-    link.href = "/operator?node=" + encodeURIComponent(ids[node]);
+    link.href = "/operator?node=" + encodeURIComponent(ids[node]) + "#node";
     link.textContent = names[node];
     link.title = kinds[node];
     if (ids[node] === this.element.dataset.selected) link.setAttribute("aria-current", "true");
