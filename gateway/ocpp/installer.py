@@ -87,6 +87,9 @@ class Installer:
         for _ in range(_MOST_WAYS):
             refusal = await self._go(command, transaction)
             if refusal is None:
+                if self.means.carrier == "transaction":
+                    # Only now: until the new profiles are in, the old ones bound the charger. Left there they would go on to.
+                    await self._clear((Slot.STATION_LIVE, Slot.STATION_FALLBACK))
                 return _ACCEPTED
             answer = refusal.answer
             if answer.verdict in {Verdict.NO_ANSWER, Verdict.TOO_OFTEN} or not await self._find_way(refusal):
@@ -177,7 +180,6 @@ class Installer:
         slot = refusal.slot
         if slot.purpose is Purpose.STATION:
             self.means = replace(self.means, carrier="transaction")
-            await self._clear((Slot.STATION_LIVE, Slot.STATION_FALLBACK))  # it would bound what transactions may
             return True
         if slot.purpose is Purpose.TRANSACTION and self._young != self._transaction:
             self._young = self._transaction  # it may not have taken note yet of the number that it was just given

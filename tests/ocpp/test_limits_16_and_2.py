@@ -365,6 +365,10 @@ async def test_o33_half_of_the_stations_layers_is_taken_away_again(tmp_path: Pat
         assert world.charger.limit_a() == pytest.approx(15.9), (
             "a fallback left for the station would bound the transaction"
         )
+        said = [(name, payload.get("csChargingProfiles", {})) for name, payload in world.charger.calls]
+        first_clear = [name for name, _ in said].index("ClearChargingProfile")
+        before = {profile.get("chargingProfilePurpose") for _, profile in said[:first_clear]}
+        assert "TxDefaultProfile" in before, "what bounds from now on is in before what bounded so far is taken away"
 
 
 async def test_o44_a_charger_that_boots_within_its_connection_gets_everything_again(tmp_path: Path) -> None:
