@@ -54,6 +54,17 @@ async def test_what_is_not_measured_any_more_counts_at_the_worst_that_was_seen()
     assert ordered(scene) <= 20.5
 
 
+async def test_other_load_is_still_known_after_the_tree_was_imported_anew() -> None:
+    scene, platform = await limited()
+    platform.beside_kw[1] = 10.0
+    await scene.pass_time(130)
+    await scene.services.tracker.reload(TENANT)
+    assert scene.services.tracker.other_kw(TENANT, "site-1") == pytest.approx(10.0)
+    platform.beside_kw[1] = np.nan
+    await scene.pass_time(200)
+    assert scene.services.tracker.other_kw(TENANT, "site-1") == pytest.approx(10.0, abs=0.1)
+
+
 async def test_other_load_never_takes_what_the_authority_guarantees() -> None:
     scene, platform = await limited(10.0, guaranteed_kw=8.4)
     platform.beside_kw[1] = 60.0

@@ -31,6 +31,17 @@ class OtherLoad:
         self._at = np.full(point_count, -np.inf)
         self._worst_kw = np.zeros(point_count)
 
+    def carry_over(self, older: "OtherLoad", points: tuple[IndexArray, IndexArray]) -> None:
+        """Take over what was measured before the tree changed; the windows that had begun begin anew.
+
+        Args:
+            older: As it was.
+            points: Places here and there of connection points that are in both.
+        """
+        new, old = points
+        for name in ("_kw", "_at", "_worst_kw"):
+            getattr(self, name)[new] = getattr(older, name)[old]
+
     def take(self, points: IndexArray, meter_kwh: FloatArray, at: float, charger_kwh: FloatArray) -> None:
         """Take net registers of connection points that were read with those of their chargers.
 

@@ -207,6 +207,11 @@ class FleetState:
         for name in ("power_kw", "power_at", "_register_now", "_register_then"):
             getattr(self, name)[new] = getattr(older, name)[old]
         self.condition.carry_over(older.condition, new, old)
+        both = [
+            (i, older.point_place[point.id]) for i, point in enumerate(self.points) if point.id in older.point_place
+        ]
+        points = np.array([i for i, _ in both], dtype=np.int64), np.array([j for _, j in both], dtype=np.int64)
+        self.other.carry_over(older.other, points)
 
     def view(self, now: float, stale_after_s: float) -> FleetView:
         """Return the fleet as others may see it; power older than the bound is unknown."""
