@@ -425,3 +425,25 @@ async def test_g12_a_charger_that_appears_is_at_its_fail_safe_until_it_is_known(
     assert picture.counted_kw[place] == 4.14, "its platform does not command it yet"
     assert len(set(picture.view.tree.charger_ids)) == len(picture.view.tree.charger_ids)
     assert platform.link is not None
+
+
+async def test_g12_a_charger_with_a_new_name_is_another_one_and_its_old_name_moves_nobody() -> None:
+    scene = Scene()
+    platform = await scene.start()
+    before = scene.limits()
+    rows = scene.store._rows[Charger, TENANT]
+    renamed = replace(rows.pop("ch-1-0").record, id="ch-1-new")
+    await scene.store.seed(TENANT, renamed)
+    await scene.services.tracker.reload(TENANT)
+    picture = scene.services.dispatcher._controls[TENANT].look()
+    place = picture.view.tree.charger_ids.index("ch-1-new")
+    assert picture.counted_kw[place] == 4.14
+    assert not picture.is_connected[place]
+    assert "ch-1-0" not in picture.view.tree.charger_ids
+    others = {name: kw for name, kw in before.items() if name != "ch-1-0"}
+    assert {name: kw for name, kw in scene.limits().items() if name in others} == others
+    link, last = platform.link, platform.received[-1].sequence
+    assert link is not None
+    await link.ack(last, np.array([platform.chargers.index("ch-1-0")], dtype=np.int32), ["gone"])
+    await scene.services.dispatcher.step(TENANT)
+    assert {name: kw for name, kw in scene.limits().items() if name in others} == others
