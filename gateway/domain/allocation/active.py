@@ -28,10 +28,10 @@ def active_set(
     """
     size = bounds.share * size_kw
     need = frame.totals(size) if need is None else need
-    tight = (need > bounds.room_kw + TOLERANCE_KW).any(axis=1)
+    tight: BoolArray = np.logical_or.reduce(need > bounds.room_kw + TOLERANCE_KW, axis=1)
     if not tight.any():
         return np.ones(len(size_kw), dtype=bool)
-    stays = _kept(frame, Bounds(size[tight], bounds.room_kw[tight]), need[tight], priority)
+    stays = _kept(frame, Bounds(size, bounds.room_kw).rows(tight), need[tight], priority)
     out = np.flatnonzero(~stays)
     if len(out) and (len(bounds.share) > 1 or _differ(size_kw)):
         left = bounds.room_kw - (need - frame.totals_of(out, size.take(out, axis=1)))

@@ -72,20 +72,23 @@ class _Trees:
         self._nodes = [nodes.compress(frame.count.take(nodes) > 0) for nodes in frame.levels.nodes_at]
         self._above = [above.take(frame.run_node) for above in frame.levels.above]
         self._up = np.where(frame.levels.parent < 0, room.shape[1], frame.levels.parent)
-        kind = (1 << np.arange(len(slope))) @ (slope > 0.0)
-        kinds = np.flatnonzero(np.bincount(kind))
-        self._counts_in = (kinds[:, None] >> np.arange(len(slope))) & 1 > 0
-        self._cell = np.searchsorted(kinds, kind) * len(frame.run_node) + frame.run
+        kind_of = (1 << np.arange(len(slope))) @ (slope > 0.0)
+        kinds = np.flatnonzero(np.bincount(kind_of))
+        self._rows_of = [[row for row in range(len(slope)) if kind >> row & 1] for kind in kinds.tolist()]
+        self._cell = np.searchsorted(kinds, kind_of) * len(frame.run_node) + frame.run
         self._stop = np.zeros(slope.shape)
         self._load, self._theta = np.zeros(room.shape), np.full((len(room), room.shape[1] + 1), np.inf)
         self._direct = np.zeros((len(room), len(frame.run_node)))
         self._met = np.full(self._direct.shape, np.inf)
 
     def stops(self, but: int = -1) -> FloatArray:
-        """Return the least level at which each item stops by itself or by any row, but those of one bound; shape (K,)."""
-        least = np.full((len(self._counts_in), len(self._frame.run_node)), np.inf)
-        for held, counts_in in zip(least, self._counts_in, strict=True):
-            for other in np.flatnonzero(counts_in):
+        """Return the least level at which each item stops by itself or by any row, but those of one bound; shape (K,).
+
+        What is said of items that do not count in that bound is of no use.
+        """
+        least = np.full((len(self._rows_of), len(self._frame.run_node)), np.inf)
+        for held, rows in zip(least, self._rows_of, strict=True):
+            for other in rows if but < 0 or but in rows else ():
                 if other != but:
                     np.minimum(held, self._met[other], out=held)
         return np.asarray(np.minimum(self._ends, least.ravel().take(self._cell)))

@@ -15,6 +15,10 @@ from gateway.domain.topology import PHASE_COUNT
 ValueT = TypeVar("ValueT", bound=np.generic)
 
 
+_FEW = 0.3
+"""Fewer items than this share of the nodes are added up each for itself."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """Some chargers of a tree, those below any node side by side."""
@@ -76,13 +80,18 @@ class Frame:
         total = direct.copy()
         for nodes in self.levels.nodes_at[:-1]:
             up = self.levels.parent.take(nodes)
-            for row in total:
-                row += np.bincount(up, weights=row.take(nodes), minlength=len(row))
+            for row in range(len(total)):
+                total[row] += np.bincount(up, weights=total[row].take(nodes), minlength=total.shape[1])
         return total
 
     def totals_of(self, at: IntArray, values: FloatArray) -> FloatArray:
-        """Add values of some items up the tree: shape (B, n) in, (B, N) out."""
-        return self.lift(self.direct_of(at, values))
+        """Add values of some items up the tree: shape (B, n) in, (B, N) out; of few items only along the nodes above them."""
+        count = len(self.first)
+        if len(at) >= _FEW * count:
+            return self.lift(self.direct_of(at, values))
+        above = self.levels.above.take(self.levels.leaf.take(self.items.take(at)), axis=1)
+        places, times = above.ravel(), len(above)
+        return np.stack([np.bincount(places, np.tile(row, times), count + 1)[:count] for row in values])
 
     def direct_of(self, at: IntArray, values: FloatArray) -> FloatArray:
         """Add values of some items at the nodes they hang on: shape (B, n) in, (B, N) out."""
@@ -132,9 +141,13 @@ class Bounds:
         """Return the bounds for some of the items, shape (K,)."""
         return Bounds(self.share.compress(keeps, axis=1), self.room_kw)
 
-    def less(self, frame: Frame, counted_kw: FloatArray) -> "Bounds":
-        """Return what remains when the items of a frame draw what is counted of them in each bound, shape (B, K); at least 0."""
-        return Bounds(self.share, np.maximum(self.room_kw - frame.totals(counted_kw), 0.0))
+    def rows(self, marked: BoolArray) -> "Bounds":
+        """Return some of the bounds, shape (B,)."""
+        return self if marked.all() else Bounds(self.share[marked], self.room_kw[marked])
+
+    def less(self, drawn_kw: FloatArray) -> "Bounds":
+        """Return what remains when so much flows through each node in each bound already, shape (B, N); at least 0."""
+        return Bounds(self.share, np.maximum(self.room_kw - drawn_kw, 0.0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,10 +170,12 @@ class Caps:
 
     def within(self, frame: Frame) -> Bounds:
         """Return the bounds for the chargers of a frame."""
-        share = np.ones((1 + len(self.bounded), len(frame.items)))
+        share = np.empty((1 + len(self.bounded), len(frame.items)))
+        share[0] = 1.0
         if self.phases is not None:
+            flat, place = self.phases.share.ravel(), frame.items * PHASE_COUNT
             for row, phase in enumerate(self.bounded, start=1):
-                share[row] = self.phases.share[:, phase].take(frame.items)
+                share[row] = flat.take(place + phase)
         return Bounds(share, self.room_kw)
 
     def less(self, drawn_kw: FloatArray) -> "Caps":

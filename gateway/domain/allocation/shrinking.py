@@ -3,7 +3,7 @@
 import numpy as np
 
 from gateway.domain.allocation.frames import Bounds, Frame, raise_up
-from gateway.domain.allocation.levels import TOLERANCE_KW, FloatArray
+from gateway.domain.allocation.levels import TOLERANCE_KW, FloatArray, TreeLevels
 
 
 def shrink(frame: Frame, bounds: Bounds, power_kw: FloatArray, floor_kw: FloatArray) -> FloatArray:
@@ -26,27 +26,42 @@ def shrink_sums(
 ) -> FloatArray:
     """Do as `shrink` where it is known what power and floor count at the node each item hangs on, shape (B, N) each."""
     power, floor = direct
-    above = power_kw - floor_kw
     room = np.maximum(bounds.room_kw - frame.lift(floor), 0.0)
     load = np.maximum(power - floor, 0.0)
-    factor = np.ones(room.shape)
-    is_over = False
-    for nodes in frame.levels.nodes_at:
-        here, size = load[:, nodes], room[:, nodes]
-        over = here > size + TOLERANCE_KW / 2.0
-        if over.any():
-            is_over = True
-            factor[:, nodes] = np.where(over, size / np.where(over, here, 1.0), 1.0)
-        raise_up(load, frame.levels.parent[nodes], np.minimum(here, size))
-    if not is_over:
-        return power_kw
-    for nodes in frame.levels.nodes_at[-2::-1]:
-        factor[:, nodes] *= factor[:, frame.levels.parent[nodes]]
     least = np.ones(len(power_kw))
-    for row in np.flatnonzero((factor < 1.0).any(axis=1)):
-        held = factor[row].take(frame.run_node).take(frame.run)
-        np.minimum(least, np.maximum(held, bounds.share[row] <= 0.0), out=least)
+    for row, share in enumerate(bounds.share):
+        factor = _factors(frame.levels, load[row], room[row])
+        if factor is not None:
+            held = factor.take(frame.run_node).take(frame.run)
+            np.minimum(least, np.maximum(held, share <= 0.0), out=least)
     at = np.flatnonzero(least < 1.0)
+    if not len(at):
+        return power_kw
+    above = power_kw.take(at) - floor_kw.take(at)
     lowered = power_kw.copy()
-    lowered[at] = floor_kw.take(at) + above.take(at) * least.take(at)
+    lowered[at] = floor_kw.take(at) + above * least.take(at)
     return lowered
+
+
+def _factors(levels: TreeLevels, load: FloatArray, room: FloatArray) -> FloatArray | None:
+    """Return by how much what is below each node comes down in one bound, shape (N,); None where nothing has to.
+
+    Args:
+        levels: The tree.
+        load: What is above the floor of those that hang on each node, shape (N,); what each node lets through is added in place.
+        room: What may flow through each node above the floor, shape (N,).
+    """
+    factor = np.ones(len(room))
+    is_over = False
+    for nodes in levels.nodes_at:
+        here, size = load.take(nodes), room.take(nodes)
+        full = np.flatnonzero(here > size + TOLERANCE_KW / 2.0)
+        if len(full):
+            is_over = True
+            factor[nodes.take(full)] = size.take(full) / here.take(full)
+        raise_up(load[None, :], levels.parent.take(nodes), np.minimum(here, size)[None, :])
+    if not is_over:
+        return None
+    for nodes in levels.nodes_at[-2::-1]:
+        factor[nodes] *= factor.take(levels.parent.take(nodes))
+    return factor

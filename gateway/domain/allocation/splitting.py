@@ -8,7 +8,7 @@ from gateway.domain.allocation.active import active_set
 from gateway.domain.allocation.filling import fill
 from gateway.domain.allocation.frames import Bounds, Caps, Frame
 from gateway.domain.allocation.levels import TOLERANCE_KW, BoolArray, FloatArray, PhaseBounds, TreeLevels
-from gateway.domain.allocation.shrinking import shrink, shrink_sums
+from gateway.domain.allocation.shrinking import shrink_sums
 from gateway.domain.allocation.unbalance import balance
 
 
@@ -184,10 +184,10 @@ def _within_caps(
     bounds = caps.within(frame)
     power = setpoints_kw.take(frame.items)
     drawn = frame.direct(bounds.share * power)
-    over = (frame.lift(drawn) > bounds.room_kw + TOLERANCE_KW).any(axis=1)
+    over: BoolArray = np.logical_or.reduce(frame.lift(drawn) > bounds.room_kw + TOLERANCE_KW, axis=1)
     if not over.any():
         return setpoints_kw
-    bounds, drawn = Bounds(bounds.share[over], bounds.room_kw[over]), drawn[over]
+    bounds, drawn = bounds.rows(over), drawn[over]
     floor = np.minimum(min_kw.take(frame.items), power)
     least = frame.direct(bounds.share * floor)
     active = active_set(frame, bounds, floor, priority.take(frame.items), frame.lift(least))
@@ -211,8 +211,9 @@ def _split(frame: Frame, bounds: Bounds, demand: Demand, kept_kw: FloatArray) ->
     charging = frame if active.all() else frame.subset(active)
     inner = bounds if active.all() else bounds.only(active)
     floor, at = minima[active], charging.items
-    room = inner.less(charging, inner.share * floor)
-    above = fill(charging, room, demand.weight[at], demand.wanted_kw[at] - floor)
+    least = charging.direct(inner.share * floor)
+    room = inner.less(charging.lift(least))
+    above = floor + fill(charging, room, demand.weight[at], demand.wanted_kw[at] - floor)
     power = np.zeros(len(minima))
-    power[active] = shrink(charging, inner, floor + above, floor)
+    power[active] = shrink_sums(charging, inner, above, floor, (charging.direct(inner.share * above), least))
     return power
