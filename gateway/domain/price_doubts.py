@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.domain.series import DayState, MarketDayStatus, PriceSeries, Quality
+from gateway.domain.timegrid import DeliveryDay
 
 AFTER_DECOUPLING = "published after the deadline of the coupling: local auctions may have set these prices"
 """How the note of a day begins whose prices came after its coupling had failed."""
@@ -17,6 +18,7 @@ _QUALITIES = {
     Quality.ESTIMATED: "estimates instead of prices",
     Quality.PRELIMINARY: "preliminary prices",
 }
+_EXPECTED = frozenset({DayState.WAITING, DayState.PARTIAL})
 _CONTRADICTED = "prices that another source contradicts"
 _DECOUPLED = "no prices by the deadline of the coupling"
 _NOT_WHOLE = "prices that are late or not whole"
@@ -51,6 +53,12 @@ def kinds_of_doubt(day: UsedDay) -> tuple[str, ...]:
     if state in {DayState.LATE, DayState.FALLBACK} and not is_stood_in:
         found.append(_NOT_WHOLE)
     return tuple(found)
+
+
+def judged_days(days: Sequence[UsedDay], last: DeliveryDay) -> tuple[UsedDay, ...]:
+    """Return the days up to a last one that are not waited for any more: nothing is doubtful yet about what is still expected."""
+    until = last.day.isoformat()
+    return tuple(one for one in days if one.status.day <= until and one.status.state not in _EXPECTED)
 
 
 def named_doubts(days: Sequence[UsedDay]) -> tuple[str, ...]:

@@ -297,14 +297,11 @@ class BidReviewer:
 
     async def _price_doubts(self, plan: PlanRun) -> tuple[str, ...]:
         """Return what is doubtful now about the prices behind a plan: another source may have spoken since it was made."""
-        days: list[UsedDay] = []
-        for key in plan.price_days:
-            row = await self._store.get(MarketDayStatus, plan.tenant, key)
-            if row is not None:
-                series_id = row.record.series_id
-                series = None if series_id is None else await self._store.get(PriceSeries, plan.tenant, series_id)
-                days.append(UsedDay(status=row.record, series=None if series is None else series.record))
-        return doubts_about(days)
+        rows = [await self._store.get(MarketDayStatus, plan.tenant, key) for key in plan.price_days]
+        days = [row.record for row in rows if row is not None]
+        found = [await self._store.get(PriceSeries, plan.tenant, day.series_id or "") for day in days]
+        series = [None if row is None else row.record for row in found]
+        return doubts_about([UsedDay(status=day, series=own) for day, own in zip(days, series, strict=True)])
 
     async def _require_proposer(self, bid: Bid) -> None:
         """Count the proposal only if who made it may still make it."""

@@ -41,14 +41,11 @@ from gateway.domain.series import (
 from gateway.domain.timegrid import DeliveryDay, zone_of
 from gateway.observe import logger
 from gateway.ports import Batch, CarbonSource, Clock, Ids, PriceSource, Put, Store
-from gateway.services.gather_market_data.revisions import as_known, better, come_back, says_the_same, worth
+from gateway.services.gather_market_data.revisions import as_known, as_revision, chosen
 from gateway.services.gather_market_data.settings import GatherSettings
-from gateway.services.gather_market_data.stand_in import local_series, shifted_series
+from gateway.services.gather_market_data.stand_in import StandIns
 
 _ACTOR = "system:market-data"
-_WEEK_DAYS = 7
-_MOST_WEEKS = 4
-"""Prices of more than so many weeks ago say nothing of tomorrow."""
 _MOST_REVISIONS = 10_000
 _LOG = logger("gather_market_data")
 
@@ -93,6 +90,7 @@ class MarketDataGatherer:
         self._prices = dict(price_sources)
         self._carbon = dict(carbon_sources)
         self.settings = settings
+        self._stand_ins = StandIns(store, clock)
 
     @property
     def price_source_counts(self) -> dict[PriceKey, int]:
@@ -339,13 +337,14 @@ class MarketDataGatherer:
         row = await self.store.get(MarketDayStatus, tenant, market_day_id(zone, product, day))
         before = None if row is None else row.record
         known = await self._series_of(tenant, before)
-        series, note = self._chosen(known, fetched, note, day)
+        order = [source.name for source in self._prices.get((zone, product), ())]
+        series, note = chosen(known, fetched, note, order)
         published = series
         state = judge_day(product, series, day, now)
         if state is DayState.FALLBACK and (series is None or series.quality is not Quality.SUBSTITUTED):
-            stand_in = await self._stand_in(tenant, zone, product, day)
+            stand_in = await self._stand_ins.of(tenant, zone, product, day)
             series, note = (stand_in, stand_in.note) if stand_in is not None else (series, note)
-        series = await self._as_revision(tenant, known, series)
+        series = await as_revision(self.store, tenant, known, series)
         if state is DayState.COMPLETE and before is not None and (_came_late(before) and _is_same(before, series)):
             note = before.note
         elif state is DayState.COMPLETE and before is not None and before.state is DayState.DECOUPLED:
@@ -379,51 +378,9 @@ class MarketDataGatherer:
         stored = await self.store.get(PriceSeries, tenant, status.series_id)
         return None if stored is None else stored.record
 
-    def _chosen(
-        self, known: PriceSeries | None, fetched: PriceSeries | None, note: str, day: DeliveryDay
-    ) -> tuple[PriceSeries | None, str]:
-        """Return which series the day points to: whole prices are not given up for those of a source that comes after theirs."""
-        if known is not None and fetched is not None and missing_slots(known, known.product, day) == 0:
-            order = [source.name for source in self._prices.get((known.zone, known.product), ())]
-            is_second_hand = {known.source, fetched.source} <= set(order) and (
-                order.index(known.source) < order.index(fetched.source)
-            )
-            if is_second_hand and worth(fetched) <= worth(known):
-                return known, note
-        return better(known, fetched, note)
-
-    async def _as_revision(
-        self, tenant: str, known: PriceSeries | None, series: PriceSeries | None
-    ) -> PriceSeries | None:
-        """Return a series under the id of its revision: that of the known one when it says the same, a new one when it is back."""
-        if known is None or series is None or series.id == known.id:
-            return series
-        if says_the_same(known, series):
-            return known
-        stored = await self.store.get(PriceSeries, tenant, series.id)
-        return series if stored is None else come_back(series)
-
     async def _if_new(self, tenant: str, series: PriceSeries) -> list[Put]:
         stored = await self.store.get(PriceSeries, tenant, series.id)
         return [Put(record=series, expected_version=0)] if stored is None else []
-
-    async def _stand_in(self, tenant: str, zone: str, product: PriceProduct, day: DeliveryDay) -> PriceSeries | None:
-        """Return what stands in: the zone's own auction, else the prices of the last same weekday that has its own; or None."""
-        local = await self._kept(tenant, zone, PriceProduct.DAY_AHEAD_LOCAL, day)
-        if local is not None and product is PriceProduct.DAY_AHEAD_SDAC:
-            return local_series(local, day, self.clock.now())
-        for weeks in range(1, _MOST_WEEKS + 1):
-            past_day = day.next(-_WEEK_DAYS * weeks)
-            past = await self._kept(tenant, zone, product, past_day)
-            if past is not None and past.quality is not Quality.SUBSTITUTED:
-                return shifted_series(past, past_day, day, self.clock.now())
-        return None
-
-    async def _kept(self, tenant: str, zone: str, product: PriceProduct, day: DeliveryDay) -> PriceSeries | None:
-        """Return the prices of a day when all of them are there."""
-        row = await self.store.get(MarketDayStatus, tenant, market_day_id(zone, product, day))
-        series = await self._series_of(tenant, None if row is None else row.record)
-        return series if series is not None and series.is_complete else None
 
     def _entry(self, tenant: str, status: MarketDayStatus) -> AuditEntry:
         causes = () if status.series_id is None else (f"series:{status.series_id}",)

@@ -1,10 +1,11 @@
 """Which of the kept revisions of a delivery day's prices is the one that counts."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from gateway.domain.series import PriceSeries, Quality
+from gateway.ports import Store
 
 _RANK = {Quality.SUBSTITUTED: 0, Quality.ESTIMATED: 1, Quality.PRELIMINARY: 2, Quality.FINAL: 3}
 _AGAIN = "~"
@@ -33,6 +34,38 @@ def better(known: PriceSeries | None, fetched: PriceSeries | None, note: str) ->
         kept = f"{fetched.source} has only {fetched.quality.value} prices with {len(fetched.gaps)} gaps"
         return known, _joined(note, f"{kept}; those of {known.source} are kept")
     return fetched, note
+
+
+def chosen(
+    known: PriceSeries | None, fetched: PriceSeries | None, note: str, order: Sequence[str]
+) -> tuple[PriceSeries | None, str]:
+    """Return which series the day points to; see `better`.
+
+    Args:
+        known: What it points to now.
+        fetched: What a source has just said.
+        note: What went wrong while asking.
+        order: Names of the sources, the preferred one first: what one of them has said is not given up for what a later one says
+            that is neither fuller nor worth more.
+    """
+    if known is not None and fetched is not None and {known.source, fetched.source} <= set(order):
+        is_later = order.index(known.source) < order.index(fetched.source)
+        is_more = len(fetched.gaps) < len(known.gaps) or worth(fetched) > worth(known)
+        if is_later and not is_more:
+            return known, note
+    return better(known, fetched, note)
+
+
+async def as_revision(
+    store: Store, tenant: str, known: PriceSeries | None, series: PriceSeries | None
+) -> PriceSeries | None:
+    """Return a series under the id of its revision: that of the known one when it says the same, a new one when it is back."""
+    if known is None or series is None or series.id == known.id:
+        return series
+    if says_the_same(known, series):
+        return known
+    stored = await store.get(PriceSeries, tenant, series.id)
+    return series if stored is None else come_back(series)
 
 
 def worth(series: PriceSeries) -> int:

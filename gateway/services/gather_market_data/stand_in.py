@@ -4,8 +4,49 @@ import dataclasses
 from datetime import datetime
 from decimal import Decimal
 
-from gateway.domain.series import PriceProduct, PriceSeries, Quality, price_series_id
+from gateway.domain.series import (
+    MarketDayStatus,
+    PriceProduct,
+    PriceSeries,
+    Quality,
+    market_day_id,
+    price_series_id,
+)
 from gateway.domain.timegrid import DeliveryDay, zone_of
+from gateway.ports import Clock, Store
+
+_WEEK_DAYS = 7
+_MOST_WEEKS = 4
+"""Prices of more than so many weeks ago say nothing of tomorrow."""
+
+
+class StandIns:
+    """Finds what stands in among the prices that are kept."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        """Take the ports."""
+        self._store = store
+        self._clock = clock
+
+    async def of(self, tenant: str, zone: str, product: PriceProduct, day: DeliveryDay) -> PriceSeries | None:
+        """Return what stands in: the zone's own auction, else the prices of the last same weekday that has its own; or None."""
+        local = await self._kept(tenant, zone, PriceProduct.DAY_AHEAD_LOCAL, day)
+        if local is not None and product is PriceProduct.DAY_AHEAD_SDAC:
+            return local_series(local, day, self._clock.now())
+        for weeks in range(1, _MOST_WEEKS + 1):
+            past_day = day.next(-_WEEK_DAYS * weeks)
+            past = await self._kept(tenant, zone, product, past_day)
+            if past is not None and past.quality is not Quality.SUBSTITUTED:
+                return shifted_series(past, past_day, day, self._clock.now())
+        return None
+
+    async def _kept(self, tenant: str, zone: str, product: PriceProduct, day: DeliveryDay) -> PriceSeries | None:
+        """Return the prices of a day when all of them are there."""
+        row = await self._store.get(MarketDayStatus, tenant, market_day_id(zone, product, day))
+        if row is None or row.record.series_id is None:
+            return None
+        stored = await self._store.get(PriceSeries, tenant, row.record.series_id)
+        return stored.record if stored is not None and stored.record.is_complete else None
 
 
 def shifted_series(past: PriceSeries, past_day: DeliveryDay, day: DeliveryDay, now: datetime) -> PriceSeries:

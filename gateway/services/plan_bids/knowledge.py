@@ -19,8 +19,8 @@ from gateway.domain.capacity import obliges, site_caps_kw
 from gateway.domain.errors import InvalidInput, NotFound, PreconditionFailed
 from gateway.domain.fleet import FleetView
 from gateway.domain.limits import Limit
-from gateway.domain.price_doubts import UsedDay
-from gateway.domain.series import DayState, MarketDayStatus, PriceProduct, PriceSeries, market_day_id
+from gateway.domain.price_doubts import UsedDay, judged_days
+from gateway.domain.series import MarketDayStatus, PriceProduct, PriceSeries, market_day_id
 from gateway.domain.sessions import Session, SessionState
 from gateway.domain.settlement import MeteredPeriod
 from gateway.domain.site_tariff import SiteTariff
@@ -38,8 +38,6 @@ _CHUNK = 2_000
 """Rows turned into columns before the loop gets its turn."""
 _READ_SPAN = timedelta(hours=6)
 _TRUSTED_COVERAGE = 0.9
-_EXPECTED = frozenset({DayState.WAITING, DayState.PARTIAL})
-"""States of a day whose publication is still waited for: nothing is doubtful about it yet."""
 _SOONER_PER_MWH_AND_HOUR = 0.05
 """Over two days 2.4 per MWh: well below the steps of tariffs."""
 _COMPLETE_FROM = timedelta(hours=6)
@@ -179,10 +177,9 @@ class KnowledgeReader:
         grid = planning_grid(day, now, self._settings)
         limits = await self._limits(tenant, scope, grid)
         today = DeliveryDay.containing(now, day.zone)
-        known_days = await self._market_days(
-            tenant, scope.portfolio, today.next(-self._settings.history_days), day.next()
-        )
-        published = _complete(known_days, scope.portfolio)
+        past = today.next(-self._settings.history_days)
+        looked_at = await self._market_days(tenant, scope.portfolio, past, day.next())
+        published = _complete(looked_at, scope.portfolio)
         other_kw = await self._other_load(tenant, scope, grid, now)
         shift, carbon_id = await carbon_shift(
             self._store, tenant, scope.portfolio.bidding_zone, grid, self._settings.carbon_eur_per_tonne
@@ -232,9 +229,7 @@ class KnowledgeReader:
             limits=tuple(limit.id for limit in limits),
             price_series=published,
             carbon_series=carbon_id,
-            price_days=tuple(
-                one for one in known_days if one.status.day <= day.day.isoformat() and one.status.state not in _EXPECTED
-            ),
+            price_days=judged_days(looked_at, day),
         )
 
     async def _history(self, tenant: str, scope: Scope, now: datetime) -> SessionHistory:
