@@ -86,7 +86,7 @@ def _kept(frame: Frame, sizes: Bounds, need: FloatArray, priority: FloatArray) -
         gone = np.flatnonzero(~stays)
         load = need[row] - frame.totals_of(gone, size.take(gone)[None, :])[0] if len(gone) else need[row]
         for nodes in frame.levels.nodes_at:
-            full = nodes[load[nodes] > caps[nodes]]
+            full = nodes.compress(load.take(nodes) > caps.take(nodes))
             if len(full):
                 gone = _dropped(frame, full, size, stays, caps, priority)
                 stays[gone] = False
@@ -100,32 +100,37 @@ def _dropped(  # one row of one bound
     """Return the items below full nodes of one level that do not fit."""
     at, counts = frame.below(full)
     run = np.repeat(np.arange(len(full)), counts)
-    counted = stays[at] & (size[at] > 0.0)
-    at, run = at[counted], run[counted]
-    order = _by_run_and_priority(run, priority[at])
-    at, run = at[order], run[order]
-    return at[~_greedy_runs(run, size[at], caps[full])]
+    counted = stays.take(at) & (size.take(at) > 0.0)
+    at, run = at.compress(counted), run.compress(counted)
+    order = _by_run_and_priority(run, priority.take(at))
+    at, run = at.take(order), run.take(order)
+    return at.compress(~_greedy_runs(run, size.take(at), caps.take(full)))
 
 
 def _greedy_runs(run: IntArray, size_kw: FloatArray, caps: FloatArray) -> BoolArray:
     """Accept items in order within each run while they fit its cap; who does not fit is skipped.
 
-    One round per distinct size at most: once an item does not fit, no later one of its size or larger does.
+    One round per distinct size at most: once an item does not fit, no later one of its size or larger does. Runs in which everybody
+    fits are done.
     """
-    starts = np.flatnonzero(np.append(True, run[1:] != run[:-1]))
-    group = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(run))))
     keeps = np.ones(len(run), dtype=bool)
-    cap, position = caps[run], np.arange(len(run))
+    at, cap = np.arange(len(run)), caps.take(run)
     while True:
-        used = np.cumsum(np.where(keeps, size_kw, 0.0))
-        before = np.append(0.0, used)[starts]
-        misfit = np.flatnonzero(keeps & (used - before[group] > cap))
+        starts = np.flatnonzero(np.append(True, run[1:] != run[:-1]))
+        group = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(run))))
+        kept = keeps.take(at)
+        used = np.cumsum(size_kw * kept)
+        before = np.append(0.0, used).take(starts)
+        misfit = np.flatnonzero(kept & (used - before.take(group) > cap))
         if not len(misfit):
             return keeps
         first = np.full(len(starts), len(run), dtype=np.int64)
         first[group[misfit[::-1]]] = misfit[::-1]  # the last one written is the first misfit of its group
-        limit = np.where(first < len(run), size_kw[np.minimum(first, len(run) - 1)], np.inf)
-        keeps &= ~((position >= first[group]) & (size_kw >= limit[group]))
+        limit = np.where(first < len(run), size_kw.take(np.minimum(first, len(run) - 1)), np.inf)
+        drops = (np.arange(len(run)) >= first.take(group)) & (size_kw >= limit.take(group))
+        keeps[at.compress(drops)] = False
+        goes_on = (first < len(run)).take(group)
+        at, run, size_kw, cap = (values.compress(goes_on) for values in (at, run, size_kw, cap))
 
 
 def _by_run_and_priority(run: IntArray, priority: FloatArray) -> IntArray:
