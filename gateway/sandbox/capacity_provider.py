@@ -20,6 +20,7 @@ DELETE /control/faults
 GET    /control/log         what was sent both ways, without tokens
 ```
 
+A block is `{"capacity": 60.0, "phase": "ALL", "unit": "KW", "start_time": "2026-01-01T00:00:00Z", "end_time": ...}`, as on the wire.
 `do` is `answer` (with `status`, `body` and `headers`), `hang` (so many real seconds, then as `answer`) or `late` (nothing else wrong).
 """
 

@@ -25,7 +25,7 @@ RUN_BY = {
     "voltbridge openadr selftest": "tests/e2e/test_openadr_selftest.py",
     "voltbridge import config/inventory.toml --config config/vtn_20b.toml --dry-run": "tests/app/test_offline.py",
     "voltbridge csms serve --config config/reference_csms.toml": "tests/ocpp/test_commands.py",
-    "voltbridge csms passport site-1/charger-1 --config config/reference_csms.toml": "tests/ocpp/test_commands.py",
+    "voltbridge csms passport site-1-001 --config config/reference_csms.toml": "tests/ocpp/test_commands.py",
     "voltbridge audit verify --config config/gateway.toml": "tests/app/test_offline.py",
     "voltbridge market doctor --config config/gateway.toml": "tests/app/test_offline_market.py",
     "voltbridge openadr check --profile gac-2.2 config/profiles/examples/gac-2.2.json": "tests/app/test_profile_check.py",

@@ -98,13 +98,13 @@ def test_passport_tests_a_simulated_charger_in_the_time_of_a_clock_file(tmp_path
     )
     try:
         out = tmp_path / "out"
-        arguments = ("passport", "site-1/charger-1", "--config", str(config), "--out", str(out))
+        arguments = ("passport", "site-1-001", "--config", str(config), "--out", str(out))
         done = subprocess.run(command(*arguments), capture_output=True, text=True, check=False, timeout=50)
     finally:
         charger.terminate()
         charger.wait(timeout=5)
     assert done.returncode in {0, 1}, done.stderr
-    document = json.loads((out / "passport-site-1_charger-1.json").read_text())
+    document = json.loads((out / "passport-site-1-001.json").read_text())
     assert document["is_simulated_time"] is True
     assert document["ocpp"] == "2.0.1"
     assert {"car", "takes_fallback"} <= {found["name"] for found in document["findings"]}
@@ -112,7 +112,7 @@ def test_passport_tests_a_simulated_charger_in_the_time_of_a_clock_file(tmp_path
 
 
 @PATIENT
-@pytest.mark.parametrize("words", [("serve",), ("passport", "site-1/charger-1")])
+@pytest.mark.parametrize("words", [("serve",), ("passport", "site-1-001")])
 def test_a_port_that_is_taken_is_one_line(tmp_path: Path, words: tuple[str, ...]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
