@@ -1,12 +1,13 @@
 """Limits that authorities state directly: one batch, the newest word, silence, and a store that fails."""
 
+import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
 from gateway.domain.authorities import AuthorityStanding, StatedRules
-from gateway.domain.errors import InvalidInput, NotFound, PermissionRefused, StorageUnavailable
+from gateway.domain.errors import Conflict, InvalidInput, NotFound, PermissionRefused, StorageUnavailable
 from gateway.domain.evidence import AuditEntry
 from gateway.domain.limits import Binding, Direction, Limit, LimitKind, PhasePowers
 from gateway.domain.signals import RawSignal
@@ -395,3 +396,23 @@ async def test_a_reduction_that_could_not_be_written_holds_until_there_is_a_word
     assert await value(scene, 20.0) == 15.0
     await signals.state_limits(GRID, said(limit("again", 45.0)))
     assert await value(scene, 20.0) == 45.0
+
+
+async def test_g2_a_reduction_acts_while_a_storm_of_events_of_somebody_else_is_taken_in() -> None:
+    scene = await loaded()
+    signals = scene.services.signals
+    for end in (0.0, 12.0):
+        async with signals.scribe.lock(TENANT):
+            puts = (Put(record=limit(f"own-{end}", 1.0, node="site-2"), expected_version=int(end)),)
+            words = replace(said(limit(f"less-{end}", 12.0)), puts=puts)
+            stating = asyncio.create_task(signals.state_limits(GRID, words))
+            await asyncio.sleep(0)
+            assert await value(scene, 20.0) == 12.0, "before anything is on disk"
+            assert not stating.done(), "and before anything is acknowledged"
+        if end:
+            with pytest.raises(Conflict):
+                await stating
+            assert f"less-{end}" not in {x.id for x in signals.limits_by_node(TENANT)["site-1"]}, "refused after all"
+        else:
+            await stating
+            assert [x.id for x in scene.store.all(Limit, TENANT) if x.node == "site-1"] == ["less-0.0"]

@@ -76,6 +76,11 @@ class LimitLedger:
         """Let go of what could not be written of an authority that has no say any more."""
         self._let_go(x for x in self._unsaved.values() if x.authority == f"{authority}{_UNSAVED}")
 
+    def let_go(self, limit_ids: Iterable[str]) -> None:
+        """Let go of limits that were held and are refused after all."""
+        gone = set(limit_ids)
+        self._let_go(x for x in self._unsaved.values() if x.id in gone)
+
     def _let_go(self, unsaved: Iterable[Limit]) -> None:
         for limit in list(unsaved):
             del self._unsaved[limit.id]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gateway.domain.authorities import AuthorityStanding, StatedRules, protocol_of, require_plausible
-from gateway.domain.errors import InvalidInput
+from gateway.domain.errors import Conflict, InvalidInput
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.limits import Direction, Limit
 from gateway.ports import Batch, Put, StatedLimits
@@ -39,9 +39,13 @@ class StatedWords:
         for limit in stated.limits:
             self._check(principal, stated.authority, limit)
         tenant = principal.tenant
-        async with self._scribe.lock(tenant):
+        ledger, lock = self._scribe.ledger(tenant), self._scribe.lock(tenant)
+        if lock.locked():
+            # Somebody's thousand events may take a second: a reduction does not wait for them, its acknowledgement does.
+            ledger.hold(stated.limits)
+            self._scribe.notify(tenant)
+        async with lock:
             now = self._scribe.clock.now()
-            ledger = self._scribe.ledger(tenant)
             ledger.prune(now)
             new = [replace(limit, known_at=now) for limit in stated.limits]
             known = (
@@ -57,7 +61,12 @@ class StatedWords:
                 puts=(*stated.puts, *(Put(record=record) for record in own if record is not None)),
                 audit=(*stated.audit, *self._scribe.entries.of_limits(principal, rows)),
             )
-            await self._scribe.write(batch, [], rows)
+            try:
+                await self._scribe.write(batch, [], rows)
+            except Conflict:
+                ledger.let_go(limit.id for limit in new)
+                self._scribe.notify(tenant)
+                raise
             if standing is not None:
                 self._contacts.commit(standing)
 
