@@ -51,7 +51,7 @@ async def series(rooms: Rooms, session: Login, node: str = "") -> Response:
     times, power = rooms.fleet.node_power(principal.tenant, found.id, start)
     ahead = TimeGrid(start=_quarter(now), step=QUARTER_HOUR, count=AROUND // QUARTER_HOUR)
     planned, _ = rooms.dispatcher.expected_kw(principal.tenant, found.id, ahead)
-    starts, kw = _steps(stretches(rooms, principal, found, Interval(start=start, end=start + 2 * AROUND)))
+    starts, kw = _steps(stretches(rooms, principal, found, Interval(start=start, end=start + 2 * AROUND), now))
     columns = {
         "x": x.tolist(),
         "power_kw": _optional(_means(x, np.array([t.timestamp() for t in times]), power)),
@@ -92,12 +92,12 @@ def portfolio_of(rooms: WebRooms, tenant: str) -> str:
     raise PreconditionFailed("there is no portfolio yet: bring one in with `voltbridge import`")
 
 
-def stretches(rooms: WebRooms, principal: Principal, node: Node, span: Interval) -> list[Stretch]:
+def stretches(rooms: WebRooms, principal: Principal, node: Node, span: Interval, now: datetime) -> list[Stretch]:
     """Return what was and will be in force at a node; who is lost now counts from now on only.
 
     Limits are remembered for a day after their end: as far as the page looks back.
     """
-    tenant, now = principal.tenant, rooms.clock.now()
+    tenant = principal.tenant
     known = rooms.signals.limits_by_node(tenant).get(node.id, ())
     steady, lost = rooms.signals.steady_nodes(tenant), rooms.signals.lost_nodes(tenant)
     found: list[Stretch] = []
@@ -112,7 +112,7 @@ def stretch_lines(rooms: WebRooms, principal: Principal, node: Node) -> list[Str
     """Return the next 24 hours of a node for people, neighbours that say the same as one."""
     now = rooms.clock.now()
     lines: list[StretchLine] = []
-    for stretch in stretches(rooms, principal, node, Interval(start=now, end=now + AROUND)):
+    for stretch in stretches(rooms, principal, node, Interval(start=now, end=now + AROUND), now):
         binding, end = stretch.binding, stretch.interval.end or now + AROUND
         line = StretchLine(
             start=stretch.interval.start,

@@ -108,7 +108,7 @@ def stated_contact(standing: AuthorityStanding) -> ContactLine:
     """Return whether an authority that states limits itself can be reached."""
     return ContactLine(
         who=standing.id,
-        state="lost" if standing.is_lost else "in contact",
+        state="lost" if standing.is_lost else "not lost",
         heard="",
         lease="",
         trouble=f"lost since {_clock(standing.changed_at)}" if standing.is_lost else "",

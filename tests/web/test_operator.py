@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -156,6 +157,22 @@ async def test_before_the_first_import_the_page_says_what_is_missing(
         await browser.login("olga")
         page = await browser.get("/operator", **HTML)
     assert "voltbridge import" in page.text
+
+
+async def test_what_is_ahead_of_a_lost_authority_begins_with_its_fallback_while_the_clock_runs_on(
+    house: Wired, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await say(
+        house, stated(house, "l1", 60.0, (-60, 600)), stated(house, "f1", 25.0, (-60, 600), kind=LimitKind.FALLBACK)
+    )
+    monkeypatch.setattr(house.services.signals, "lost_nodes", lambda _tenant: {PORTFOLIO: frozenset({DSO})})
+    first, ticks = house.scene.clock.now(), count()
+    async with serving(house) as url, browsing(url) as browser:
+        await browser.login("olga")
+        monkeypatch.setattr(house.scene.clock, "now", lambda: first + timedelta(microseconds=next(ticks)))
+        ahead = await browser.get("/operator/ahead")
+    assert "25.0" in ahead.text
+    assert "60.0" not in ahead.text
 
 
 @pytest.mark.parametrize(("failures", "told"), [(0, "earlier: refused"), (1, "refused")])
