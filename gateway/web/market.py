@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 
 from gateway.domain.errors import InvalidInput, NotFound
 from gateway.domain.identity import Principal
+from gateway.domain.price_doubts import UsedDay, kinds_of_doubt
 from gateway.domain.series import CarbonSeries, MarketDayStatus, PriceProduct, PriceSeries
 from gateway.domain.timegrid import DeliveryDay
 from gateway.services.gather_market_data import as_known, compared
@@ -97,6 +98,7 @@ async def _context(
     carbon = await _carbon(rooms, principal, zone, delivery_day)
     in_force = None if prices is None else prices.id
     revisions = await rooms.market.revisions(principal, zone, product, delivery_day)
+    status = await _status(rooms, principal, place, delivery_day)
     return {
         "day": delivery_day.day.isoformat(),
         "before": delivery_day.next(-1).day.isoformat(),
@@ -107,7 +109,8 @@ async def _context(
         "products": [one.value for one in PriceProduct],
         "prices": prices,
         "carbon": carbon,
-        "status": await _status(rooms, principal, place, delivery_day),
+        "status": status,
+        "doubts": () if status is None else kinds_of_doubt(UsedDay(status=status, series=prices)),
         "rows": market_view.market_rows(prices, carbon, delivery_day.zone),
         "revisions": market_view.revision_lines(revisions, in_force, delivery_day.zone),
         "time_zone": delivery_day.zone,

@@ -130,6 +130,28 @@ async def test_where_values_come_from_is_told(browser: Browser, house: Wired) ->
         assert word in columns["carbon_origin"]
 
 
+@pytest.mark.parametrize(
+    ("quality", "cross_check", "said"),
+    [
+        (Quality.ESTIMATED, "", "estimates instead of prices"),
+        (Quality.SUBSTITUTED, "", "stand-ins instead of prices"),
+        (Quality.FINAL, "smard differs from entsoe in 3 of 96 periods", "prices that another source contradicts"),
+    ],
+    ids=["estimated", "stand-in", "contradicted"],
+)
+async def test_what_is_doubtful_stands_in_the_first_line(
+    browser: Browser, house: Wired, quality: Quality, cross_check: str, said: str
+) -> None:
+    await put_day(house, DAY, quality=quality)
+    row = await house.scene.store.get(MarketDayStatus, TENANT, market_day_id("BE", SDAC, DAY))
+    assert row is not None
+    await house.scene.store.seed(TENANT, replace(row.record, cross_check=cross_check))
+    await browser.login("tara")
+    text = (await browser.get(f"/market/{DAY.day}", **HTML)).text
+    [line] = re.findall(r'data-testid="market-state">([^<]*)<', text)
+    assert said in line
+
+
 async def test_revisions_are_listed_with_what_changed(browser: Browser, house: Wired) -> None:
     first = await put_day(house, DAY)
     later = replace(
