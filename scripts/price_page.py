@@ -7,6 +7,8 @@ browser's own: from the start of the navigation to the first picture with all po
 from __future__ import annotations
 
 import asyncio
+import importlib
+import importlib.util
 import json
 import shutil
 import statistics
@@ -18,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from playwright.async_api import Browser, Page, async_playwright
 
 from gateway.app.pages import PageServer, page_site
 from gateway.app.services import World, wire_services
@@ -34,6 +35,9 @@ from scripts.environment import ROOT, say
 from scripts.page_assets import npm_command
 from scripts.price_years import ZONE
 
+Browser = Any
+Page = Any
+"""Of Playwright, which only the environment of the browser tests has."""
 TENANT, ACTOR, PASSWORD = "bench", "bench", "bench bench bench"
 PLOTLY = "plotly.js-dist-min@3.0.1"
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -64,7 +68,9 @@ _PLOTLY_PAGE = """<!doctype html><meta charset="utf-8"><div id="chart" style="wi
 
 
 def find_browser() -> str | None:
-    """Return the Chromium on this machine; None without one."""
+    """Return the Chromium on this machine; None without one, or where Playwright is not installed to drive it."""
+    if importlib.util.find_spec("playwright") is None:
+        return None
     return next((path for path in map(shutil.which, _BROWSERS) if path is not None), None)
 
 
@@ -76,7 +82,8 @@ async def measure_page(store: Store, browser_path: str, repeats: int) -> dict[st
         browser_path: Chromium.
         repeats: Loads of each page.
     """
-    async with _site(store) as url, async_playwright() as driver:
+    playwright = importlib.import_module("playwright.async_api")
+    async with _site(store) as url, playwright.async_playwright() as driver:
         browser = await driver.chromium.launch(executable_path=browser_path, args=_QUIET)
         try:
             page = await _logged_in(browser, url)

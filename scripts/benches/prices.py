@@ -126,7 +126,9 @@ async def measure_store(years: int, repeats: int) -> Found:
             rows[0]["mb"] = file.stat().st_size / 2**20
             browser = find_browser()
             if browser is None:
-                say("The page is left out: there is no Chromium on this machine")
+                say(
+                    "The page is left out: there is no Chromium, or no Playwright to drive it (scripts/test installs it with the browser tests)"
+                )
                 return rows, goals
             loads = await measure_page(store, browser, repeats)
     rows += [
