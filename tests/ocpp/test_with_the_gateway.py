@@ -57,6 +57,8 @@ class Chain:
     async def plug(self) -> None:
         await self.charger.plug()
         await until(lambda: self.sessions(SessionState.PLUGGED_IN), "the gateway knows the session")
+        # An empty charger may be told to pause first: what is waited for is the car's own limit.
+        await until(lambda: self.charger.limit_a() >= 5.9, "the car may charge")
         await until(lambda: self.state() == DispatchState.APPLIED, "its first limit is applied")
 
     def sessions(self, state: SessionState) -> list[Session]:
