@@ -8,16 +8,11 @@ from pathlib import Path
 import pytest
 
 from scripts.oscp_peer import UNAVAILABLE
-from scripts.peer_environment import PYOSCP
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.e2e
 
 
-@pytest.mark.skipif(
-    "CI" in os.environ and PYOSCP.variable not in os.environ,
-    reason=f"PEER UNTESTED: in CI a Python that has pyoscp is named by {PYOSCP.variable}; nothing is fetched for it there",
-)
 def test_an_independent_capacity_provider_limits_us_and_leaves_its_fallback() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "scripts.oscp_peer"],
