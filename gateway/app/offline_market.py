@@ -24,7 +24,7 @@ from gateway.domain.series import (
     PriceSeries,
     Quality,
 )
-from gateway.domain.site_tariff import SiteTariff
+from gateway.domain.site_tariff import ILLUSTRATIVE, SiteTariff
 from gateway.domain.timegrid import DeliveryDay, zone_of
 from gateway.ids import RandomIds
 from gateway.market_data.file_findings import FileReport, examine
@@ -276,10 +276,13 @@ def tariff_lines(tariff: SiteTariff, day: date) -> Iterator[str]:
         InvalidInput: The tariff does not cover the day.
     """
     yield f"{tariff.name} on {day.isoformat()}, {tariff.currency}, licence {tariff.licence}"
+    yield f"source {tariff.source}"
     for layer in tariff.layers:
         until = "" if layer.valid_until is None else f" to {layer.valid_until.isoformat()}"
         state = "" if layer.is_valid_on(day) else ", not valid on this day"
         yield f"  {layer.name} ({layer.kind.value}, {layer.unit.value}) from {layer.valid_from.isoformat()}{until}{state}"
+        if layer.is_illustrative or layer.source:
+            yield f"    {ILLUSTRATIVE if layer.is_illustrative else f'source {layer.source}'}"
     demand = tariff.demand_per_kw(day)
     if demand > 0:
         yield f"{demand} {tariff.currency} per kW of the month's highest power"

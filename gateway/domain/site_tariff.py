@@ -21,6 +21,8 @@ from gateway.domain.errors import InvalidInput
 from gateway.domain.timegrid import DeliveryDay, zone_of
 
 _KWH_PER_MWH = Decimal(1000)
+ILLUSTRATIVE = "illustrative: structure of a public price sheet, numbers are not a tariff"
+"""What is said wherever a layer is shown whose amount is an example of nobody in particular."""
 
 
 class LayerKind(StrEnum):
@@ -90,6 +92,10 @@ class TariffLayer:
     """One without any restriction when the amount is the same always."""
     elsewhere: Decimal | None = None
     """What holds outside all windows; None when they must cover everything."""
+    source: str = ""
+    """Where its amounts are published; empty when only the tariff as a whole says."""
+    is_illustrative: bool = False
+    """Whether its amounts are examples of nobody in particular: only the structure is that of a price sheet."""
 
     def __post_init__(self) -> None:
         """Reject an end before the begin, amounts that are not finite, and windows where a unit has no time of day."""
@@ -97,6 +103,8 @@ class TariffLayer:
             raise InvalidInput(f"layer.{self.name}.valid_until", "must be after valid_from")
         if any(not window.amount.is_finite() for window in self.windows):
             raise InvalidInput(f"layer.{self.name}.amount", "must be a finite number")
+        if self.is_illustrative and self.source:
+            raise InvalidInput(f"layer.{self.name}.illustrative", "is for amounts that nobody has published")
         if self.unit is not LayerUnit.PER_KWH and any(window.start > time(0) or window.end for window in self.windows):
             raise InvalidInput(f"layer.{self.name}.hours", f"has no meaning for {self.unit.value}")
 
@@ -147,6 +155,10 @@ class SiteTariff:
     def has_energy(self) -> bool:
         """Whether it prices the energy itself; otherwise its layers come on top of a market's price."""
         return any(layer.kind is LayerKind.ENERGY for layer in self.layers)
+
+    def illustrative_on(self, day: date) -> tuple[str, ...]:
+        """Return the names of the layers of a day whose amounts are illustrative: what is made from them is no real cost."""
+        return tuple(layer.name for layer in self.layers if layer.is_illustrative and layer.is_valid_on(day))
 
     def prices_per_mwh(self, day: DeliveryDay) -> tuple[Decimal, ...]:
         """Return the sum of all layers per kWh of each quarter-hour of a day, per MWh, shares included.

@@ -13,6 +13,8 @@ kind = "network"            # energy, network, tax or levy
 unit = "per-kwh"            # per-kwh, per-kw-month, per-month, per-day or share
 valid_from = 2025-01-01     # until = first day on which it holds no more
 elsewhere = "0"             # outside all windows; left out: windows must cover everything
+source = "..."              # where these amounts are published; left out: the tariff's source says
+illustrative = true         # in place of `source`: only the structure is real, the amounts are examples of nobody
 window = [{ season = ["01-01", "03-31"], days = "weekdays", hours = ["16:00", "19:00"], amount = "0.12" }]
 ```
 `amount` in place of `window` holds always.
@@ -33,7 +35,9 @@ _DAYS = {"all": frozenset(range(7)), "weekdays": frozenset(range(5)), "weekends"
 _MONTH_DAY = re.compile(r"(\d{2})-(\d{2})", re.ASCII)
 _CLOCK = re.compile(r"(\d{2}):(00|15|30|45)", re.ASCII)
 _TARIFF_KEYS = frozenset({"name", "currency", "time_zone", "source", "licence", "layer"})
-_LAYER_KEYS = frozenset({"name", "kind", "unit", "valid_from", "until", "window", "amount", "elsewhere"})
+_LAYER_KEYS = frozenset(
+    {"name", "kind", "unit", "valid_from", "until", "window", "amount", "elsewhere", "source", "illustrative"}
+)
 _WINDOW_KEYS = frozenset({"season", "days", "hours", "amount"})
 _WordT = TypeVar("_WordT", LayerKind, LayerUnit)
 
@@ -80,6 +84,8 @@ def _layer(field: str, row: Mapping[str, Any]) -> TariffLayer:
         valid_until=_date(f"{field}.until", row["until"]) if "until" in row else None,
         windows=tuple(_window(f"{field}.window[{i}]", one) for i, one in enumerate(windows)),
         elsewhere=None if elsewhere is None else _amount(f"{field}.elsewhere", elsewhere),
+        source=_text(f"{field}.source", row["source"]) if "source" in row else "",
+        is_illustrative=_flag(f"{field}.illustrative", row.get("illustrative", False)),
     )
 
 
@@ -117,6 +123,12 @@ def _pair(field: str, value: object) -> tuple[str, str]:
 def _text(field: str, value: object) -> str:
     if not isinstance(value, str) or not value:
         raise InvalidInput(field, "must be a text")
+    return value
+
+
+def _flag(field: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInput(field, "must be true or false")
     return value
 
 

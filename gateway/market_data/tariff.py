@@ -7,6 +7,7 @@ on. Demand charges are read and kept beside the energy prices; they are not ener
 
 import itertools
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -15,6 +16,7 @@ from typing import Protocol
 
 from gateway.domain.errors import InvalidInput
 from gateway.domain.series import PriceProduct, PriceSeries, Quality
+from gateway.domain.site_tariff import ILLUSTRATIVE
 from gateway.domain.timegrid import DeliveryDay, zone_of
 from gateway.market_data.json_document import as_list, as_number, as_object, as_text, read_object
 from gateway.market_data.provenance import UNNAMED, named_prices
@@ -81,6 +83,10 @@ class TimeOfUseTariff:
             raise InvalidInput("tariff.schedule", f"{len(found)} schedules apply on {day.isoformat()}")
         return found[0]
 
+    def illustrative_on(self, day: date) -> tuple[str, ...]:
+        """Return nothing: a schedule is transcribed from a utility's price sheet or it is not here."""
+        return ()
+
     def demand_per_kw(self, day: date) -> Decimal:
         """Return what each kW of the billing period's highest power costs; 0 for nothing."""
         return self.schedule_on(day).demand_charge_per_kw
@@ -115,9 +121,15 @@ class PricedEnergy(Protocol):
         """Return what each kW of the month's highest power costs; 0 for nothing."""
         ...
 
+    def illustrative_on(self, day: date) -> tuple[str, ...]:
+        """Return the names of its parts whose amounts on a day are examples of nobody."""
+        ...
+
 
 class TariffPriceSource:
     """A tariff as a price source; `ports.PriceSource`. It knows every day, so that nothing is ever not yet published.
+
+    Prices with illustrative layers in them are estimates, and their note says which layers.
 
     Args:
         tariff: The tariff.
@@ -147,6 +159,7 @@ class TariffPriceSource:
             raise InvalidInput("zone", f"the tariff is {self._zone}")
         prices = self._tariff.prices_per_mwh(day)
         charge = self._tariff.demand_per_kw(day.day)
+        examples = self._tariff.illustrative_on(day.day)
         series = PriceSeries(
             id=UNNAMED,
             zone=zone,
@@ -157,13 +170,18 @@ class TariffPriceSource:
             source=f"{NAME}: {self._tariff.name}",
             published_at=None,
             fetched_at=self._clock.now(),
-            quality=Quality.FINAL,
+            quality=Quality.ESTIMATED if examples else Quality.FINAL,
             licence=self._licence,
-            note=f"energy only; the demand charge of {charge} {self._tariff.currency}/kW comes on top"
-            if charge > 0
-            else "",
+            note="; ".join(_notes(examples, f"{charge} {self._tariff.currency}/kW" if charge > 0 else "")),
         )
         return named_prices(series, day)
+
+
+def _notes(examples: Sequence[str], demand: str) -> Iterator[str]:
+    if examples:
+        yield f"{ILLUSTRATIVE} ({', '.join(examples)})"
+    if demand:
+        yield f"energy only; the demand charge of {demand} comes on top"
 
 
 def load_tariff(path: Path, *, currency: str) -> TimeOfUseTariff:

@@ -21,12 +21,12 @@ from gateway.services.plan_bids.settings import PlanSettings
 from gateway.services.plan_bids.site_costs import layer_shift, peak_kw
 from tests.services.market_scene import DAY, PORTFOLIO, TENANT, ZONE, MarketScene
 
-GERMAN = Path(__file__).resolve().parents[2] / "config" / "tariffs" / "de_depot_2025.toml"
+TARIFFS = Path(__file__).resolve().parents[2] / "config" / "tariffs"
 
 
-def depot() -> SiteTariff:
-    """The German example on the market's clock of the scene, which is the same."""
-    return replace(load_site_tariff(GERMAN), time_zone=ZONE)
+def depot(name: str = "de_depot_2025.toml") -> SiteTariff:
+    """A German example on the market's clock of the scene, which is the same."""
+    return replace(load_site_tariff(TARIFFS / name), time_zone=ZONE)
 
 
 def flat(unit: LayerUnit, amount: str, **changes: object) -> SiteTariff:
@@ -67,13 +67,13 @@ async def inputs(scene: MarketScene, tariff: SiteTariff | None):  # type: ignore
 
 def test_layers_are_a_shift_per_slot_of_the_whole_horizon() -> None:
     grid = TimeGrid(start=DAY.next(-1).interval.start + timedelta(hours=11), count=150)
-    shift = layer_shift(depot(), grid, "EUR")
+    shift = layer_shift(depot("de_controllable_low_voltage_2025.toml"), grid, "EUR")
     by_clock = {
         start.astimezone(DAY.grid().start.tzinfo).hour: value for start, value in zip(grid.starts(), shift, strict=True)
     }
     assert len(shift) == 150
     assert np.isfinite(shift).all()
-    assert max(by_clock.values()) - min(by_clock.values()) == pytest.approx(51.5)
+    assert max(by_clock.values()) - min(by_clock.values()) == pytest.approx(73.9)
 
 
 async def test_every_point_gets_its_shift_and_its_own_peak_of_the_month() -> None:
@@ -86,7 +86,7 @@ async def test_every_point_gets_its_shift_and_its_own_peak_of_the_month() -> Non
     found = await inputs(scene, depot())
     assert all(one.price_shift_eur_per_mwh is None for one in before.points)
     assert all(one.price_shift_eur_per_mwh is not None for one in found.points)
-    assert found.points[0].demand_tariff == DemandTariff(eur_per_kw=9.8, peak_so_far_kw=42.0)
+    assert found.points[0].demand_tariff == DemandTariff(eur_per_kw=19.85, peak_so_far_kw=42.0)
     assert {one.demand_tariff.peak_so_far_kw for one in found.points[1:]} <= {0.0}
 
 
