@@ -142,10 +142,15 @@ class CommandBook:
         """Return the id of the newest command of a charger; empty before the first."""
         return self._batch_names[int(self.batch_code[i])]
 
+    def lease_s(self, index: IndexArray) -> FloatArray:
+        """Return for how long the newest commands of chargers were given, in seconds."""
+        return np.asarray(self.lease_until[index] - self.issued_at[index])
+
     def send(self, sent: Sent) -> None:
-        """Remember a command that goes out now; the same limit again is a renewal and keeps its state."""
+        """Remember a command that goes out now; the same limit again is a renewal and keeps its state while its lease runs."""
         index = sent.index
-        is_new = (self.limit_kw[index] != sent.limit_kw) | (self.state[index] == DispatchState.NONE)
+        has_lapsed = self.lease_until[index] <= sent.at
+        is_new = (self.limit_kw[index] != sent.limit_kw) | (self.state[index] == DispatchState.NONE) | has_lapsed
         is_retry = _REFUSED[self.state[index]]
         was_open = (self.acked_sequence[index] < self.sequence[index]) & np.isfinite(self._unanswered_since[index])
         self._unanswered_since[index] = np.where(was_open, self._unanswered_since[index], sent.at)
@@ -168,8 +173,11 @@ class CommandBook:
         self.lease_until[index] = np.minimum(self.lease_until[index], lease_until)
 
     def resume(self, index: IndexArray, applied_sequence: int, now: float) -> None:
-        """Take a reconnecting platform's word: it holds everything up to a sequence, and what is newer must be sent again."""
-        holds = self.sequence[index] <= applied_sequence
+        """Take a reconnecting platform's word: it holds everything up to a sequence, and what is newer must be sent again.
+
+        What was refused is not held, although the platform has read it, and is sent again, too.
+        """
+        holds = (self.sequence[index] <= applied_sequence) & (self.state[index] != DispatchState.REJECTED)
         held, missed = index[holds & (self.sequence[index] > 0)], index[~holds]
         self.must_resend[missed] = True
         self._unanswered_since[missed] = np.inf
@@ -243,7 +251,9 @@ class CommandBook:
         new = np.flatnonzero(is_new)
         if new.size:
             self._smoothe(new, power_kw[new], power_at[new], rules)
-            is_fresh = (power_at[new] >= self.limit_since[new] + rules.settle_s) & _SETTLED[self.state[new]]
+            # Who holds no lease any more is at its fallback, and nobody told it otherwise.
+            is_held = _SETTLED[self.state[new]] & (power_at[new] < self.accepted_until[new])
+            is_fresh = is_held & (power_at[new] >= self.limit_since[new] + rules.settle_s)
             self._compare(new[is_fresh], power_kw[new[is_fresh]], power_at[new[is_fresh]], now, rules)
         is_over_long = (self._over_count >= rules.samples) | (now - self._over_since >= rules.not_following_after_s)
         not_following = np.flatnonzero(is_over_long & _WATCHED[self.state])

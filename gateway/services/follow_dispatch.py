@@ -6,7 +6,7 @@ changes is written as `DispatchOutcome` rows, a few times a second and never one
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -115,7 +115,7 @@ class _Picture:
                 return f"accepted by {csms} but not applied"
             case _ if self.is_silent[i]:
                 last = float(self.view.power_at[i])
-                return "never measured" if np.isnan(last) else f"no telemetry since {_instant(last):%H:%M:%S}Z"
+                return "never measured" if np.isnan(last) else f"no telemetry for {self.now - last:.0f} s"
             case _:
                 return ""
 
@@ -155,6 +155,7 @@ class Follower:
         self._books: dict[str, CommandBook] = {}
         self._rosters: dict[str, Rosters] = {}
         self._observed_at: dict[str, float] = {}
+        self._reminded_at: dict[str, float] = {}
         self.on_news: list[Callable[[str], None]] = []
         """Told the tenant when a charger draws too much, measurably takes less than it may, or can be moved again."""
         self._pending: deque[Batch] = deque(maxlen=_MOST_PENDING)
@@ -284,6 +285,15 @@ class Follower:
         picture = self._picture(tenant)
         return [picture.status(i) for i in np.flatnonzero(picture.is_trouble).tolist()]
 
+    def following(self, tenant: str) -> tuple[BoolArray, BoolArray]:
+        """Return which chargers were measured to keep what they were told, and which are in trouble, shape (C,) each.
+
+        Of those that are neither nobody knows: nothing was commanded yet, or nothing was measured since.
+        """
+        picture = self._picture(tenant)
+        is_measured = (picture.book.state == DispatchState.FOLLOWED) & ~np.isnan(picture.view.power_kw)
+        return is_measured & ~picture.is_trouble, picture.is_trouble
+
     def _picture(self, tenant: str) -> "_Picture":
         view, book, now = self._fleet(tenant), self.book(tenant), self._now()
         last_word = np.fmax(view.power_at, book.state_since)
@@ -312,6 +322,7 @@ class Follower:
             index = index[book.state[index] != DispatchState.SENT]  # the DispatchBatch row says so itself
             if index.size:
                 self._pending.append(self._outcome_batch(tenant, book, index))
+            self._remind(tenant, book)
         while self._pending:
             try:
                 await self._store.apply(self._pending[0])
@@ -319,6 +330,16 @@ class Follower:
                 return False
             self._pending.popleft()
         return True
+
+    def _remind(self, tenant: str, book: CommandBook) -> None:
+        """Write once per lease who still refuses: a restart looks no further back, and must not take a refusal for obedience."""
+        refused = np.flatnonzero(book.state == DispatchState.REJECTED)
+        now = self._clock.monotonic()
+        if not refused.size:
+            self._reminded_at[tenant] = now
+        elif now - self._reminded_at.get(tenant, -np.inf) >= float(book.lease_s(refused).min()):
+            self._reminded_at[tenant] = now
+            self._pending.append(replace(self._outcome_batch(tenant, book, refused), audit=()))
 
     def _outcome_batch(self, tenant: str, book: CommandBook, index: IndexArray) -> Batch:
         picture = self._picture(tenant)

@@ -82,6 +82,31 @@ def test_a_renewal_keeps_the_state_and_a_new_limit_does_not() -> None:
     assert book.state[0] == DispatchState.SENT
 
 
+def test_the_same_limit_after_a_lapsed_lease_is_a_new_command_with_time_to_settle() -> None:
+    book = book_with(0.0)
+    see(book, 0.0, 15.0)
+    book.send(sent(0.0, 2, at=200.0))
+    assert book.state[0] == DispatchState.SENT
+    book.accept(ALL, np.array([0.0, 0.0]), sequence=2, lease_until=320.0, now=201.0)
+    assert [see(book, 4.0, at) for at in (202.0, 203.0, 204.0)] == [DispatchState.ACCEPTED] * 3
+
+
+def test_who_has_no_lease_any_more_is_at_its_fallback_and_not_to_blame() -> None:
+    book = book_with(0.0)
+    book.send(sent(0.0, 2, at=100.0))
+    assert [see(book, 4.0, at) for at in (130.0, 140.0, 150.0)] == [DispatchState.ACCEPTED] * 3
+
+
+def test_a_platform_that_comes_back_does_not_hold_what_it_refused() -> None:
+    book = book_with(8.0)
+    book.send(sent(3.0, 2, at=10.0))
+    book.report(ALL[:1], np.full(1, DispatchState.REJECTED, dtype=np.int8), sequence=2, now=11.0)
+    book.resume(ALL, 2, 12.0)
+    assert book.state.tolist() == [DispatchState.REJECTED, DispatchState.ACCEPTED]
+    assert book.accepted_kw.tolist() == [8.0, 3.0]
+    assert book.must_resend.tolist() == [True, False]
+
+
 def test_an_unanswered_command_times_out_also_a_renewal() -> None:
     book = book_with(8.0)
     book.send(sent(8.0, 2, at=40.0))

@@ -686,6 +686,18 @@ async def test_who_refused_is_still_named_after_a_restart() -> None:
     assert scene.services.dispatcher.headline(TENANT, "vpp").not_following == ("ch-1-0",)
 
 
+async def test_who_has_refused_for_hours_is_still_named_after_a_restart_and_alarmed_once() -> None:
+    scene = Scene()
+    platform = await scene.start()
+    platform.rejects.add("ch-1-0")
+    await scene.services.signals.receive(GRID, message(event(start=scene.clock.now(), max_kw=60.0)))
+    await scene.pass_time(3 * SETTINGS.lease.total_seconds())
+    await scene.restart()
+    assert scene.state("ch-1-0") is DispatchState.REJECTED
+    actions = [c.entry.action for c in await scene.store.audit_entries()]
+    assert actions.count("dispatch.rejected") == 1
+
+
 async def test_a_fleet_above_the_inline_size_is_allocated_in_a_thread_with_the_same_result() -> None:
     small, large = Scene(), Scene(settings=replace(SETTINGS, inline_charger_count=0))
     for scene in (small, large):
