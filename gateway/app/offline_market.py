@@ -3,7 +3,6 @@
 Reads only, so it works beside a running gateway.
 """
 
-import csv
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from gateway.app.offline import clock_of
-from gateway.domain.errors import InvalidInput, NotFound
+from gateway.domain.errors import InvalidInput
 from gateway.domain.identity import system_principal
 from gateway.domain.market_asking import SourceBan
 from gateway.domain.market_findings import Finding
@@ -34,26 +33,12 @@ from gateway.services.gather_market_data import GatherSettings, MarketDataGather
 from gateway.settings import Settings
 from gateway.storage.store import SqlStore
 
-_COLUMNS = (
-    "start_utc",
-    "end_utc",
-    "price_per_mwh",
-    "currency",
-    "zone",
-    "product",
-    "quality",
-    "source",
-    "published_at",
-    "fetched_at",
-    "licence",
-    "note",
-)
 STALE_AFTER = timedelta(days=1)
 """A day that is still open and was not looked at for so long has been forgotten by the loop."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Desk:
+class MarketDesk:
     """The store, its clock, and a reader of market data over both."""
 
     store: Store
@@ -62,14 +47,15 @@ class _Desk:
 
 
 @asynccontextmanager
-async def _desk(settings: Settings) -> AsyncIterator[_Desk]:
+async def open_desk(settings: Settings) -> AsyncIterator[MarketDesk]:
+    """Open the database for reading; works beside a running gateway."""
     clock = clock_of(settings)
     async with SqlStore.open(settings.store.url, clock, read_only=True) as store:
         rules = GatherSettings(tenants=settings.tenants, time_zones=settings.time_zones)
         reader = MarketDataGatherer(
             store=store, clock=clock, ids=RandomIds(), price_sources={}, carbon_sources={}, settings=rules
         )
-        yield _Desk(store=store, clock=clock, reader=reader)
+        yield MarketDesk(store=store, clock=clock, reader=reader)
 
 
 def day_of(settings: Settings, zone: str, day: date) -> DeliveryDay:
@@ -96,7 +82,7 @@ async def prices_of(
     """
     wanted = day_of(settings, zone, day)
     principal = system_principal(settings.tenants[0], "market")
-    async with _desk(settings) as desk:
+    async with open_desk(settings) as desk:
         if known_at is None:
             return await desk.reader.prices(principal, zone, product, wanted)
         return await desk.reader.prices_as_known(principal, zone, product, wanted, known_at)
@@ -118,58 +104,6 @@ def told(series: PriceSeries, day: DeliveryDay) -> Iterator[str]:
         yield f"{wall:%H:%M%z}  {'gap' if price is None else price:>10}"
 
 
-async def export_prices(
-    settings: Settings, zone: str, product: PriceProduct, span: tuple[date, date], out: Path
-) -> tuple[int, tuple[str, ...]]:
-    """Write the prices of several delivery days as CSV, gaps as empty cells.
-
-    Args:
-        settings: The deployment.
-        zone: Bidding zone.
-        product: What the prices are of.
-        span: First and last delivery day.
-        out: File to write.
-
-    Returns:
-        How many delivery periods were written, and the days that are not known at all.
-    """
-    principal = system_principal(settings.tenants[0], "market")
-    day, count, unknown = day_of(settings, zone, span[0]), 0, []
-    async with _desk(settings) as desk:
-        with out.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(_COLUMNS)
-            while day.day <= span[1]:
-                try:
-                    series = await desk.reader.prices(principal, zone, product, day)
-                except NotFound:
-                    unknown.append(day.day.isoformat())
-                else:
-                    writer.writerows(_rows(series))
-                    count += series.grid.count
-                day = day.next()
-    return count, tuple(unknown)
-
-
-def _rows(series: PriceSeries) -> Iterator[tuple[str, ...]]:
-    published = "" if series.published_at is None else series.published_at.isoformat()
-    for start, price in zip(series.grid.starts(), series.prices_per_mwh, strict=True):
-        yield (
-            start.isoformat(),
-            (start + series.grid.step).isoformat(),
-            "" if price is None else str(price),
-            series.currency,
-            series.zone,
-            series.product.value,
-            series.quality.value,
-            series.source,
-            published,
-            series.fetched_at.isoformat(),
-            series.licence,
-            series.note,
-        )
-
-
 async def findings(settings: Settings, *, days: int) -> list[Finding]:
     """Return what is missing, stale, contradictory or stood in for in the market data of the last days, newest first.
 
@@ -181,7 +115,7 @@ async def findings(settings: Settings, *, days: int) -> list[Finding]:
     if place is None:
         return []
     found: list[Finding] = []
-    async with _desk(settings) as desk:
+    async with open_desk(settings) as desk:
         now = desk.clock.now()
         today = DeliveryDay.containing(now, place.time_zone)
         for tenant in settings.tenants:
@@ -208,7 +142,7 @@ def _banned(ban: SourceBan) -> Finding:
     return Finding(kind="stale", what=f"source {ban.id}", why=why)
 
 
-async def _price_findings(desk: _Desk, tenant: str, what: str, status: MarketDayStatus | None) -> list[Finding]:
+async def _price_findings(desk: MarketDesk, tenant: str, what: str, status: MarketDayStatus | None) -> list[Finding]:
     if status is None:
         return [Finding(kind="missing", what=what, why="the day was never looked at")]
     found: list[Finding] = []

@@ -11,7 +11,10 @@ from typing import Annotated
 import typer
 
 from gateway.app.market_import import ask_all, fetch_day, import_prices
-from gateway.app.offline_market import day_of, export_prices, file_reports, findings, prices_of, tariff_lines, told
+from gateway.app.offline_market import day_of, file_reports, findings, prices_of, tariff_lines, told
+from gateway.app.offline_rates import answers_in_currency, in_currency
+from gateway.app.price_export import export_prices
+from gateway.cli import market_rates
 from gateway.domain.errors import InvalidInput
 from gateway.domain.series import DayState, PriceProduct, PriceSeries
 from gateway.market_data.price_file import FileTerms
@@ -20,9 +23,13 @@ from gateway.services.gather_market_data import compared
 from gateway.settings import Settings, load_settings
 
 app = typer.Typer(help="Prices and carbon: what is known, from where, and what is wrong.", no_args_is_help=True)
+app.add_typer(market_rates.app, name="rates")
 Config = Annotated[Path | None, typer.Option(help="Settings as TOML.")]
 Zone = Annotated[str, typer.Option(help="Bidding zone; the settings' own by default.")]
 Product = Annotated[str, typer.Option(help=f"One of {', '.join(product.value for product in PriceProduct)}.")]
+Currency = Annotated[
+    str, typer.Option(help="ISO 4217 code to convert prices to, by a rate of `market rates`; as published by default.")
+]
 
 
 @app.command()
@@ -31,6 +38,7 @@ def show(
     zone: Zone = "",
     product: Product = PriceProduct.DAY_AHEAD_SDAC.value,
     known_at: Annotated[str | None, typer.Option(help="As known at this instant, ISO 8601 with offset.")] = None,
+    currency: Currency = "",
     config: Config = None,
 ) -> None:
     """Print the prices of a delivery day on the market's wall clock, gaps as gaps."""
@@ -38,6 +46,8 @@ def show(
     zone = zone or _own_zone(settings)
     wanted, at = _day(day), None if known_at is None else _instant(known_at)
     series = asyncio.run(prices_of(settings, zone, _product(product), wanted, at))
+    if currency:
+        series, _ = asyncio.run(in_currency(settings, series, wanted, currency))
     for line in told(series, day_of(settings, zone, wanted)):
         typer.echo(line)
 
@@ -49,13 +59,14 @@ def export(
     out: Annotated[Path, typer.Argument(help="CSV file to write.")],
     zone: Zone = "",
     product: Product = PriceProduct.DAY_AHEAD_SDAC.value,
+    currency: Currency = "",
     config: Config = None,
 ) -> None:
     """Write prices with their provenance as CSV; exit code 1 when a day is not known."""
     settings = load_settings(config)
     span = (_day(first), _day(last))
     zone = zone or _own_zone(settings)
-    count, unknown = asyncio.run(export_prices(settings, zone, _product(product), span, out))
+    count, unknown = asyncio.run(export_prices(settings, zone, _product(product), span, out, currency=currency))
     typer.echo(f"{count} delivery periods written to {out}")
     if unknown:
         typer.echo(f"not known: {', '.join(unknown)}", err=True)
@@ -148,6 +159,7 @@ def compare(
     day: Annotated[str, typer.Argument(help="Delivery day, for example 2025-10-15.")],
     zone: Zone = "",
     product: Product = PriceProduct.DAY_AHEAD_SDAC.value,
+    currency: Currency = "",
     config: Config = None,
 ) -> None:
     """Ask every configured source for a day and name every period in which two differ by more than a cent.
@@ -156,9 +168,13 @@ def compare(
     """
     settings = load_settings(config)
     answers = asyncio.run(ask_all(settings, zone or _own_zone(settings), _product(product), _day(day)))
+    if currency:
+        answers = asyncio.run(answers_in_currency(settings, answers, _day(day), currency))
     for answer in answers:
         what = answer.problem if answer.series is None else f"{answer.series.quality.value}, {_known(answer.series)}"
         typer.echo(f"{answer.source:<20} {what}")
+        if currency and answer.series is not None and answer.series.note:
+            typer.echo(f"{'':<20} {answer.series.note}")
     results = compared(answers)
     for result in results:
         typer.echo(result if isinstance(result, str) else result.told())

@@ -14,6 +14,7 @@ VoltbridgeError
 │   ├── ContentChanged
 │   ├── NoRoute
 │   ├── PreTradeLimitExceeded
+│   ├── RateMissing
 │   └── Superseded
 ├── ResumeTokenExpired      the stream must start over                 OUT_OF_RANGE         410
 ├── Overloaded              a bounded queue or quota is full           RESOURCE_EXHAUSTED   429  retryable
@@ -138,6 +139,26 @@ class PreTradeLimitExceeded(PreconditionFailed):
     """A volume or price is outside the collar of the portfolio."""
 
     reason = "PRE_TRADE_LIMIT_EXCEEDED"
+
+
+class RateMissing(PreconditionFailed):
+    """Amounts are in another currency than they are wanted in, and no one exchange rate is known; nothing is converted.
+
+    Attributes:
+        field: What is in the other currency, for example `imbalance.currency`.
+        problem: Which rate is missing.
+    """
+
+    reason = "EXCHANGE_RATE_MISSING"
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:  # type: ignore[explicit-override]  # typing.override is 3.12
+        """Survive the pipe of a worker process, which pickles exceptions."""
+        return (type(self), (self.field, self.problem))
 
 
 class Superseded(PreconditionFailed):

@@ -21,6 +21,7 @@ from gateway.domain.compliance import ComplianceShortfall
 from gateway.domain.dispatch import CommandRoster, DispatchBatch, DispatchOutcome
 from gateway.domain.doors import CsmsCommand, OcpiRegistration
 from gateway.domain.errors import InvalidInput
+from gateway.domain.exchange_rates import ExchangeRate
 from gateway.domain.fleet import RegisterReading
 from gateway.domain.identity import Account
 from gateway.domain.limits import Limit
@@ -370,6 +371,15 @@ class SystemSeriesRecord(TextRow, table=True):
 
     zone: str
     kind: str
+
+
+@record(ExchangeRate, at="begins_at")
+class ExchangeRateRecord(TextRow, table=True):
+    """What currencies are worth in each other; ordered by day, kept for ever."""
+
+    base: str
+    quote: str
+    source: str
 
 
 @record(MarketPoll, at="asked_at")

@@ -1,7 +1,9 @@
 """One example of every record about gathering market data, filled so that each field shows when it is lost."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 
+from gateway.domain.exchange_rates import ExchangeRate
 from gateway.domain.market_asking import MarketPoll, SourceBan
 from gateway.domain.system_series import SystemKind, SystemSeries
 from gateway.domain.timegrid import TimeGrid
@@ -20,6 +22,9 @@ def market_examples(tenant: str, t0: datetime) -> list[object]:
             published_at=t0,
             fetched_at=t0 + timedelta(minutes=1),
             licence="made up",
+        ),
+        ExchangeRate(
+            base="EUR", quote="GBP", rate=Decimal("0.8701"), day=date(2026, 3, 27), source="ecb", fetched_at=t0
         ),
         MarketPoll(
             id="BE:day-ahead-sdac:2026-03-29",
