@@ -79,6 +79,8 @@ class Settlement:
     causes: tuple[str, ...]
     price_doubts: tuple[str, ...] = ()
     """What is doubtful about its prices, for example `imbalance: preliminary prices`; what is paid may change with them."""
+    conversions: tuple[str, ...] = ()
+    """Which of its prices were published in another currency, and by which rate of which day and source they were converted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

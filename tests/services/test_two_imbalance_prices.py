@@ -101,7 +101,7 @@ async def test_one_direction_alone_settles_nothing() -> None:
 
 
 def test_what_was_drawn_as_bought_costs_nothing_at_either_price() -> None:
-    prices = ImbalancePrices(short=(Decimal(200),), long=(Decimal(-50),), days=())
+    prices = ImbalancePrices(short=(Decimal(200),), long=(Decimal(-50),), days=(), currency="EUR")
     assert prices.of(0, Decimal(1)) == Decimal(200)
     assert prices.of(0, Decimal(-1)) == Decimal(-50)
     assert prices.of(0, Decimal(0)) * 0 == 0

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -14,6 +14,7 @@ from bidding.fleet.sessions import SessionArrays, fit_to_horizon
 from gateway.domain.bids import Award, Bid, Nomination, PlanRun
 from gateway.domain.dispatch import DispatchOutcome, DispatchState
 from gateway.domain.errors import NotFound, PreconditionFailed
+from gateway.domain.exchange_rates import Conversion, ExchangeRate, conversion_of, rate_window
 from gateway.domain.limits import Binding, Direction, Limit, LimitKind
 from gateway.domain.price_doubts import UsedDay, named_doubts
 from gateway.domain.residuals import in_force
@@ -96,11 +97,22 @@ class ImbalancePrices:
     """Of a surplus: less was drawn than bought."""
     days: tuple[UsedDay, ...]
     """The market days behind it, one or two."""
+    currency: str
+    """ISO 4217 code."""
 
     @property
     def series(self) -> tuple[str, ...]:
         """Ids of the price series behind it."""
         return tuple(dict.fromkeys(day.series.id for day in self.days if day.series is not None))
+
+    def converted(self, conversion: Conversion) -> "ImbalancePrices":
+        """Return the same prices in another currency."""
+        return replace(
+            self,
+            short=tuple(conversion.price(one) for one in self.short),
+            long=tuple(conversion.price(one) for one in self.long),
+            currency=conversion.target_currency,
+        )
 
     def of(self, index: int, deviation: Decimal) -> Decimal:
         """Return the price of a period for a deviation, positive when more was drawn than bought."""
@@ -128,6 +140,8 @@ class DayFacts:
     """Ids of the price series behind it."""
     price_doubts: tuple[str, ...]
     """What is doubtful about them."""
+    conversions: tuple[str, ...]
+    """Which of them were converted to the award's currency, and by which rate."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -200,6 +214,7 @@ class FactReader:
         Raises:
             NotFound: There is no such portfolio, or nothing was awarded for the day.
             PreconditionFailed: The imbalance prices of the day are not complete yet.
+            RateMissing: They are in another currency than the award, and no rate is known.
         """
         award, _, plan = await self.award_of(tenant, portfolio_id, iso_day)
         portfolio = await self._store.get(Portfolio, tenant, portfolio_id)
@@ -210,6 +225,9 @@ class FactReader:
         rows = await self._store.find(Nomination, tenant, {"award": award.id}, limit=ALL)
         nominations = tuple(sorted((row.record for row in rows), key=lambda one: one.connection_point))
         imbalance = await self.imbalance(tenant, portfolio.record.bidding_zone, day)
+        conversion = await self._conversion(tenant, imbalance.currency, award.currency, day)
+        if conversion is not None:
+            imbalance = imbalance.converted(conversion)
         day_ahead = await self._published(tenant, portfolio.record.bidding_zone, PriceProduct.DAY_AHEAD_SDAC, day)
         return DayFacts(
             portfolio=portfolio.record,
@@ -224,7 +242,17 @@ class FactReader:
             not_followed=await self._not_followed(tenant, grid, sites),
             series=(*(() if day_ahead is None else (price_series_of(day_ahead).id,)), *imbalance.series),
             price_doubts=named_doubts((*(() if day_ahead is None else (day_ahead,)), *imbalance.days)),
+            conversions=() if conversion is None else (f"imbalance prices {conversion.told()}",),
         )
+
+    async def _conversion(self, tenant: str, source: str, target: str, day: DeliveryDay) -> Conversion | None:
+        """Return how imbalance prices become money of the award; None when they are in its currency."""
+        if source == target:
+            return None
+        since, until = rate_window(day.day)
+        rows = await self._store.find(ExchangeRate, tenant, since=since, until=until)
+        rates = [row.record for row in rows]
+        return conversion_of(rates, field="imbalance.currency", source=source, target=target, day=day.day)
 
     async def imbalance(self, tenant: str, zone: str, day: DeliveryDay) -> ImbalancePrices:
         """Return the imbalance prices of a day: two where the zone has them, otherwise one for both directions.
@@ -244,6 +272,7 @@ class FactReader:
             short=per_period(deficit, grid),
             long=per_period(surplus, grid),
             days=tuple(days),
+            currency=deficit.currency,
         )
 
     async def award_of(self, tenant: str, portfolio_id: str, iso_day: str) -> tuple[Award, Bid, PlanRun]:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from bidding.arrays import FloatArray
 from bidding.delivery.settlement import KWH_PER_MWH, SECONDS_PER_HOUR, DeliveryFacts, SettledDay, settle_day
 from gateway.domain.bids import Award, Nomination, Residual
-from gateway.domain.errors import Conflict, NotFound, PreconditionFailed, Unavailable
+from gateway.domain.errors import Conflict, NotFound, PreconditionFailed, RateMissing, Unavailable
 from gateway.domain.evidence import AuditEntry
 from gateway.domain.identity import Permission, Principal, system_principal
 from gateway.domain.limits import Limit
@@ -107,6 +107,7 @@ class Settler:
             PermissionRefused: The caller may not write market records.
             NotFound: Nothing was awarded for the day.
             PreconditionFailed: The day is not over, or its imbalance prices or meters are not there yet.
+            RateMissing: Imbalance prices are in another currency than the award, and no rate is known.
         """
         principal.require(Permission.MARKET_WRITE)
         sites = await self._reader.sites(principal.tenant)
@@ -169,6 +170,7 @@ class Settler:
             settled_at=self._clock.now(),
             causes=links_of(facts, nomination, evidence, causes),
             price_doubts=facts.price_doubts,
+            conversions=facts.conversions,
         )
 
     async def _keep(self, principal: Principal, facts: DayFacts, settlement: Settlement) -> Settlement:
@@ -190,6 +192,7 @@ class Settler:
                 "imbalance_cash": str(settlement.imbalance_cash),
                 "currency": settlement.currency,
                 "price_doubts": "; ".join(settlement.price_doubts),
+                "conversions": "; ".join(settlement.conversions),
             },
         )
         put = Put(record=settlement, expected_version=0 if row is None else row.version)
@@ -229,6 +232,9 @@ class Settler:
             return
         try:
             settled = await self.settle(system_principal(portfolio.tenant, "settlement"), portfolio.id, iso_day)
+        except RateMissing as error:
+            _LOG.warning("not_settled_without_rate", portfolio=portfolio.id, day=iso_day, reason=str(error))
+            return
         except (NotFound, PreconditionFailed) as error:
             _LOG.debug("not_settled_yet", portfolio=portfolio.id, day=iso_day, reason=str(error))
             return

@@ -1,0 +1,68 @@
+"""Where money in two currencies would meet, a stated rate converts it, or nothing is computed (case 11)."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from gateway.domain.errors import RateMissing
+from gateway.domain.exchange_rates import ExchangeRate
+from gateway.domain.series import PriceProduct
+from gateway.ports import Batch, Put
+from tests.services.market_scene import DAY, TENANT, MarketScene, prices_of
+from tests.services.test_two_imbalance_prices import delivered, published, settled
+
+SYSTEM_PRICE = PriceProduct.IMBALANCE
+LABEL = f"imbalance prices converted from GBP to EUR by EUR/GBP 0.8 of {DAY.day.isoformat()} by ecb"
+
+
+async def with_rate(scene: MarketScene, rate: str = "0.8") -> None:
+    stated = ExchangeRate(
+        base="EUR",
+        quote="GBP",
+        rate=Decimal(rate),
+        day=DAY.day,
+        source="ecb",
+        fetched_at=datetime(2025, 10, 15, tzinfo=UTC),
+    )
+    await scene.store.apply(Batch(tenant=TENANT, puts=(Put(record=stated),)))
+
+
+async def in_pounds() -> MarketScene:
+    scene = await delivered(1.2)
+    await published(scene, PriceProduct.IMBALANCE_SHORT, prices_of(DAY, 80.0), currency="GBP")
+    await published(scene, PriceProduct.IMBALANCE_LONG, prices_of(DAY, 80.0), currency="GBP")
+    return scene
+
+
+async def test_m11_a_settlement_never_counts_pounds_as_euros() -> None:
+    scene = await in_pounds()
+    with pytest.raises(RateMissing) as raised:
+        await settled(scene)
+    assert raised.value.field == "imbalance.currency"
+    assert "GBP" in raised.value.problem
+
+
+async def test_m11_a_settlement_converts_by_the_stated_rate_and_says_so() -> None:
+    scene = await in_pounds()
+    await with_rate(scene)
+    pounds = prices_of(DAY, 80.0)
+    for settlement in await settled(scene):
+        assert settlement.currency == "EUR"
+        assert settlement.conversions == (LABEL,)
+        for period, price in zip(settlement.periods, pounds, strict=True):
+            assert price is not None
+            assert period.imbalance_price_per_mwh == price / Decimal("0.8")
+    entries = [one.entry for one in await scene.store.audit_entries() if one.entry.action == "settlement.make"]
+    assert {entry.detail["conversions"] for entry in entries} == {LABEL}
+
+
+async def test_m11_prices_in_the_awards_currency_need_no_rate() -> None:
+    scene = await delivered(1.2)
+    plain = await settled(scene)
+    assert {one.conversions for one in plain} == {()}
+    await with_rate(scene)
+    assert [replace(one, settled_at=plain[0].settled_at) for one in await settled(scene)] == [
+        replace(one, settled_at=plain[0].settled_at) for one in plain
+    ]
