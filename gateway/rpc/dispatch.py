@@ -142,6 +142,7 @@ class DispatchServicer(pb_grpc.DispatchServiceServicer):
 
     async def _receive(self, requests: AsyncIterator[pb.ConnectRequest], writer: "_Writer", link: DispatchLink) -> None:
         while (request := await self._next(requests)) is not None:
+            link.hear()
             match request.WhichOneof("payload"):
                 case "ack":
                     ack = request.ack

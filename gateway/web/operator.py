@@ -1,28 +1,26 @@
 """The operator's page: what binds, by whose order, until when, and who does not follow."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from fastapi import APIRouter, Form, Request, Response
 
 from gateway.domain.errors import InvalidInput
+from gateway.domain.fleet import FleetView
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.simulation import SimulatedLimit
 from gateway.domain.topology import NodeKind
+from gateway.web.local_time import DAY_AND_SECOND, local_text
+from gateway.web.operator_contacts import contact_lines
+from gateway.web.operator_following import PortfolioLine, following_of, worst_first
+from gateway.web.operator_reach import NodeReach, node_reach
 from gateway.web.operator_time import find_node, portfolio_of, stretch_lines
-from gateway.web.operator_tree import node_lines
-from gateway.web.operator_view import (
-    ContactLine,
-    door_contact,
-    event_lines,
-    headline,
-    partner_contact,
-    site_line,
-    stated_contact,
-    stream_contact,
-)
+from gateway.web.operator_tree import NodeLine, node_lines
+from gateway.web.operator_view import away_clauses, event_lines, manual_line, site_line, trouble_line
 from gateway.web.rooms import TEMPLATES, Login, Rooms, SameOrigin, WebRooms, go_to
 from gateway.web.sessions import PageSession, require_csrf
 
@@ -30,6 +28,8 @@ router = APIRouter(prefix="/operator")
 LONGEST_MANUAL = timedelta(days=7)
 _MOST_ROWS = 50
 _MOST_SITES = 10
+_MOST_HEADLINES = 3
+"""Portfolios that are always in sight; the others are one click away."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,8 +61,10 @@ async def ahead_fragment(request: Request, rooms: Rooms, session: Login, node: s
     """Return what is in force at a node in the next 24 hours, for htmx."""
     session.principal.require(Permission.SIGNAL_READ)
     found = find_node(rooms, session.principal.tenant, node)
-    lines = stretch_lines(rooms, session.principal, found)
-    return TEMPLATES.TemplateResponse(request, "_operator_ahead.html", {"ahead": lines})
+    ahead = stretch_lines(rooms, session.principal, found)
+    reach = _reach(rooms, session.principal, found.id)
+    context = {"ahead": ahead, "reach": reach, "time_zone": rooms.time_zone}
+    return TEMPLATES.TemplateResponse(request, "_operator_ahead.html", context)
 
 
 @router.post("/limits/try", dependencies=[SameOrigin])
@@ -150,6 +152,7 @@ async def _page(  # what the page is made of
     more = {
         "node": found,
         "ahead": stretch_lines(rooms, principal, found),
+        "reach": _reach(rooms, principal, found.id),
         "typed": typed,
         "trial": trial,
         "session": session,
@@ -158,41 +161,68 @@ async def _page(  # what the page is made of
 
 
 async def _context(rooms: WebRooms, principal: Principal) -> dict[str, object]:
-    now, tenant = rooms.clock.now(), principal.tenant
+    now, tenant, zone = rooms.clock.now(), principal.tenant, ZoneInfo(rooms.time_zone)
     portfolio = find_node(rooms, tenant, "")
-    resolution = await rooms.signals.resolve(principal, portfolio.id, None)
     troubles = rooms.follower.states(principal, only_not_following=True)
-    lines = await node_lines(rooms, principal, (NodeKind.PORTFOLIO, NodeKind.SITE))
-    measured = next((line.power_kw for line in lines if line.node.id == portfolio.id), None)
+    view = rooms.fleet.view(tenant)
+    lines = await node_lines(rooms, principal, view, (NodeKind.PORTFOLIO, NodeKind.SITE))
+    portfolios = portfolio_lines(rooms, tenant, view, lines)
     sites = sorted((line for line in lines if line.node.kind is NodeKind.SITE), key=lambda line: line.headroom_kw)
-    contacts = _contacts(rooms, tenant, now)
+    contacts = contact_lines(rooms, principal, now)
+    away = away_clauses(contacts)
     return {
-        "headline": headline(resolution, measured, len(troubles), contacts),
-        "resolution": resolution,
-        "troubles": troubles[:_MOST_ROWS],
+        "headlines": ["; ".join((line.text(), *(away if len(portfolios) == 1 else ()))) for line in portfolios],
+        "away": away if len(portfolios) != 1 else [],
+        "most_headlines": _MOST_HEADLINES,
+        "shadowed": [limit for line in portfolios for limit in line.resolution.shadowed][:_MOST_ROWS],
+        "shadowed_count": sum(len(line.resolution.shadowed) for line in portfolios),
+        "troubles": [trouble_line(one, zone) for one in troubles[:_MOST_ROWS]],
         "trouble_count": len(troubles),
         "contacts": sorted(contacts, key=lambda line: not line.is_away)[:_MOST_ROWS],
-        "sites": [site_line(line.node, line.resolution, line.power_kw) for line in sites[:_MOST_SITES]],
+        "sites": [site_line(line.node, line.resolution, line.power_kw, zone) for line in sites[:_MOST_SITES]],
         "site_count": len(sites),
-        "events": event_lines(await rooms.signals.events(principal), now, rooms.time_zone),
-        "manual_limits": rooms.signals.manual_limits(principal)[:_MOST_ROWS],
-        "portfolio": portfolio.name,
+        "events": event_lines(await rooms.signals.events(principal), now, zone),
+        "manual_limits": [manual_line(one, zone) for one in rooms.signals.manual_limits(principal)[:_MOST_ROWS]],
+        "portfolio": portfolio.name if len(portfolios) == 1 else f"{len(portfolios)} portfolios",
         "time_zone": rooms.time_zone,
         "can_set": principal.may(Permission.LIMIT_SET),
-        "market_time": f"{now:%Y-%m-%d %H:%M:%S}Z",
+        "market_time": local_text(now, zone, DAY_AND_SECOND),
         "request_id": rooms.ids.new("page"),
     }
 
 
-def _contacts(rooms: WebRooms, tenant: str, now: datetime) -> list[ContactLine]:
-    """Return grid partners, then authorities that state limits themselves, then charging platforms."""
-    partners = [partner_contact(one, now) for one in rooms.health.standings(tenant)]
-    named = {line.who for line in partners}
-    stated = [stated_contact(one) for one in rooms.signals.standings(tenant) if one.id not in named]
-    doors = {one.csms: one for one in rooms.doors.standings(tenant)}
-    streams = [stream_contact(one, now) for one in rooms.dispatcher.streams(tenant)]
-    platforms = [door_contact(line, doors[line.who], now) if line.who in doors else line for line in streams]
-    return [*partners, *stated, *platforms]
+def portfolio_lines(rooms: WebRooms, tenant: str, view: FleetView, lines: Sequence[NodeLine]) -> list[PortfolioLine]:
+    """Return one line for every portfolio, the worst first.
+
+    Args:
+        rooms: Who knows what follows and what can be commanded.
+        tenant: Whose.
+        view: The fleet.
+        lines: Nodes of its tree with what binds there; others than portfolios are left out.
+    """
+    is_following, is_troubled = rooms.follower.following(tenant)
+    is_commandable = rooms.dispatcher.reach(tenant).is_commandable
+    return worst_first(
+        PortfolioLine(
+            node=line.node,
+            resolution=line.resolution,
+            power_kw=line.power_kw,
+            following=following_of(
+                view.tree.below(line.node.id),
+                is_following=is_following,
+                is_troubled=is_troubled,
+                is_commandable=is_commandable,
+            ),
+        )
+        for line in lines
+        if line.node.kind is NodeKind.PORTFOLIO
+    )
+
+
+def _reach(rooms: WebRooms, principal: Principal, node_id: str) -> NodeReach:
+    principal.require(Permission.FLEET_READ)
+    tenant = principal.tenant
+    return node_reach(rooms.fleet.view(tenant), rooms.dispatcher.reach(tenant), node_id, ZoneInfo(rooms.time_zone))
 
 
 def _duration(minutes: str) -> timedelta:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from gateway.domain.timegrid import Interval, TimeGrid
 from gateway.domain.timeline import Silence, Stretch, timeline
 from gateway.domain.topology import Node, NodeKind
 from gateway.domain.units import QUARTER_HOUR
+from gateway.web.local_time import local_text
 from gateway.web.rooms import Login, Rooms, WebRooms
 
 router = APIRouter(prefix="/operator")
@@ -30,8 +32,8 @@ FloatArray = npt.NDArray[np.float64]
 class StretchLine:
     """One time ahead in which nothing changes, for people."""
 
-    start: datetime
-    end: datetime
+    start: str
+    end: str
     kw: float
     whose: str
     reason: str
@@ -109,24 +111,22 @@ def stretches(rooms: WebRooms, principal: Principal, node: Node, span: Interval,
 
 
 def stretch_lines(rooms: WebRooms, principal: Principal, node: Node) -> list[StretchLine]:
-    """Return the next 24 hours of a node for people, neighbours that say the same as one."""
-    now = rooms.clock.now()
-    lines: list[StretchLine] = []
-    for stretch in stretches(rooms, principal, node, Interval(start=now, end=now + AROUND), now):
-        binding, end = stretch.binding, stretch.interval.end or now + AROUND
-        line = StretchLine(
-            start=stretch.interval.start,
-            end=end,
-            kw=stretch.kw,
-            whose=stretch.authority,
-            reason="" if binding is None else binding.reason,
-        )
-        last = lines[-1] if lines else None
-        if last is not None and (last.kw, last.whose, last.reason) == (line.kw, line.whose, line.reason):
-            lines[-1] = StretchLine(start=last.start, end=end, kw=line.kw, whose=line.whose, reason=line.reason)
+    """Return the next 24 hours of a node for people, in the time of the page, neighbours that say the same as one."""
+    now, zone = rooms.clock.now(), ZoneInfo(rooms.time_zone)
+    ends_at = now + AROUND
+    merged: list[tuple[datetime, datetime, tuple[float, str, str]]] = []
+    for stretch in stretches(rooms, principal, node, Interval(start=now, end=ends_at), now):
+        reason = "" if stretch.binding is None else stretch.binding.reason
+        said = (stretch.kw, stretch.authority, reason)
+        start, end = stretch.interval.start, stretch.interval.end or ends_at
+        if merged and merged[-1][2] == said:
+            merged[-1] = (merged[-1][0], end, said)
         else:
-            lines.append(line)
-    return lines[:_MOST_STRETCHES]
+            merged.append((start, end, said))
+    return [
+        StretchLine(start=local_text(start, zone), end=local_text(end, zone), kw=kw, whose=whose, reason=reason)
+        for start, end, (kw, whose, reason) in merged[:_MOST_STRETCHES]
+    ]
 
 
 def _steps(found: Sequence[Stretch]) -> tuple[FloatArray, FloatArray]:

@@ -1,10 +1,7 @@
 """The site tree of the operator's page: power, limit and what binds at every node, columnar, from memory."""
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from functools import partial
 
 import numpy as np
 from fastapi import APIRouter, Response
@@ -12,15 +9,13 @@ from fastapi.responses import JSONResponse
 
 from gateway.domain.fleet import FleetView
 from gateway.domain.identity import Permission, Principal
-from gateway.domain.limits import RATING, Limit, LimitKind, Resolution, resolve
+from gateway.domain.limits import RATING, LimitKind, Resolution
 from gateway.domain.topology import Node, NodeKind
+from gateway.web.operator_folds import Ordered
 from gateway.web.rooms import Login, Rooms, WebRooms
 
 router = APIRouter(prefix="/operator/tree")
 MANUAL = "manual:"
-_NOBODY: frozenset[str] = frozenset()
-_INLINE = 1000
-"""More limits and nodes than this are folded beside the event loop."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,9 +44,9 @@ class NodeLine:
 
 
 async def node_lines(
-    rooms: WebRooms, principal: Principal, kinds: Sequence[NodeKind] = tuple(NodeKind)
+    rooms: WebRooms, principal: Principal, view: FleetView, kinds: Sequence[NodeKind] = tuple(NodeKind)
 ) -> list[NodeLine]:
-    """Return the nodes of some kinds in the order of the tree's arrays; many are folded in a thread.
+    """Return the nodes of some kinds in the order of a view's arrays; only what changed is folded anew.
 
     Raises:
         PermissionRefused: The caller may not read limits and power.
@@ -59,45 +54,19 @@ async def node_lines(
     principal.require(Permission.SIGNAL_READ)
     principal.require(Permission.FLEET_READ)
     tenant, signals = principal.tenant, rooms.signals
-    view = rooms.fleet.view(tenant)
-    nodes = [view.nodes[name] for name in view.tree.node_ids]
-    powers = view.node_power_kw().tolist()
-    known = _Known(
-        limits=signals.limits_by_node(tenant),
+    ordered = Ordered(
+        limits=dict(signals.limits_by_node(tenant)),
         lost=signals.lost_nodes(tenant),
         steady=signals.steady_nodes(tenant),
         now=rooms.clock.now(),
     )
-    chosen = [(node, power) for node, power in zip(nodes, powers, strict=True) if node.kind in kinds]
-    size = sum(len(known.limits.get(node.id, ())) + 1 for node, _ in chosen)
-    fold = partial(_lines, chosen, known)
-    return fold() if size <= _INLINE else await asyncio.to_thread(fold)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Known:
-    """What everybody ordered, as known at an instant."""
-
-    limits: Mapping[str, Sequence[Limit]]
-    lost: Mapping[str, frozenset[str]]
-    steady: Mapping[str, frozenset[str]]
-    now: datetime
-
-
-def _lines(chosen: Sequence[tuple[Node, float]], known: _Known) -> list[NodeLine]:
+    rooms.folds.forget(tenant, view.nodes)
+    powers = zip(view.tree.node_ids, view.node_power_kw().tolist(), strict=True)
+    chosen = [(view.nodes[name], power) for name, power in powers if view.nodes[name].kind in kinds]
+    resolutions = await rooms.folds.resolutions(tenant, [node for node, _ in chosen], ordered)
     return [
-        NodeLine(
-            node=node,
-            power_kw=None if np.isnan(power) else power,
-            resolution=resolve(
-                node,
-                known.limits.get(node.id, ()),
-                known.now,
-                lost=known.lost.get(node.id, _NOBODY),
-                steady=known.steady.get(node.id, _NOBODY),
-            ),
-        )
-        for node, power in chosen
+        NodeLine(node=node, power_kw=None if np.isnan(power) else power, resolution=resolution)
+        for (node, power), resolution in zip(chosen, resolutions, strict=True)
     ]
 
 
@@ -139,7 +108,7 @@ async def shape(rooms: Rooms, session: Login) -> Response:
 async def values(rooms: Rooms, session: Login) -> Response:
     """Return power, limit and reason of every node in the order of the shape."""
     view = rooms.fleet.view(session.principal.tenant)
-    lines = await node_lines(rooms, session.principal)
+    lines = await node_lines(rooms, session.principal, view)
     chosen = [lines[i] for i in _walk(view)]
     columns = {
         "power_kw": [None if line.power_kw is None else round(line.power_kw, 1) for line in chosen],

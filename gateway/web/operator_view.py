@@ -6,11 +6,14 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from gateway.domain.authorities import AuthorityStanding
-from gateway.domain.limits import Resolution
+from gateway.domain.limits import Limit, Resolution
 from gateway.domain.signals import GridEvent
 from gateway.domain.topology import Node
 from gateway.ports import DoorStanding, PartnerStanding
+from gateway.services.follow_dispatch import ChargerStatus
 from gateway.services.plan_dispatch import StreamState
+from gateway.services.steer_power import BoxView
+from gateway.web.local_time import DAY_AND_SECOND, local_text
 
 _MOST_EVENTS = 20
 _MOST_NAMED = 3
@@ -24,12 +27,10 @@ class SiteLine:
     name: str
     power_kw: float | None
     limit_kw: float
-    why: str
-
-    @property
-    def headroom_kw(self) -> float:
-        """Limit minus power; a site without a measurement comes first, for unknown is not fine."""
-        return float("-inf") if self.power_kw is None else self.limit_kw - self.power_kw
+    whose: str
+    until: str
+    """When that changes next, in the time of the page."""
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,23 +58,8 @@ class ContactLine:
     is_away: bool
 
 
-def headline(
-    resolution: Resolution, measured_kw: float | None, trouble_count: int, away: Sequence[ContactLine] = ()
-) -> str:
-    """Return the one honest line: what binds, by whose order, until when, what is drawn, who does not follow, who is away."""
-    power = "power unknown" if measured_kw is None else f"now {measured_kw:.1f} kW"
-    match trouble_count:
-        case 0:
-            following = "all chargers follow"
-        case 1:
-            following = "1 charger does not follow"
-        case _:
-            following = f"{trouble_count} chargers do not follow"
-    return "; ".join((f"{resolution.why()}; {power}; {following}", *_away(away)))
-
-
-def _away(lines: Sequence[ContactLine]) -> list[str]:
-    """Return who is away, the first of them by name."""
+def away_clauses(lines: Sequence[ContactLine]) -> list[str]:
+    """Return who is away, the first of them by name; nothing when nobody is."""
     names = [line.who for line in lines if line.is_away]
     if not names:
         return []
@@ -82,53 +68,75 @@ def _away(lines: Sequence[ContactLine]) -> list[str]:
     return [f"{', '.join(names[:_MOST_NAMED])}{others} {verb} out of contact"]
 
 
-def partner_contact(standing: PartnerStanding, now: datetime) -> ContactLine:
+def partner_contact(standing: PartnerStanding, now: datetime, zone: ZoneInfo) -> ContactLine:
     """Return how we stand with a grid partner."""
     lost = standing.lost_since
     return ContactLine(
         who=standing.authority,
         state=standing.state,
-        heard=_ago(standing.heard_at, now),
+        heard=ago(standing.heard_at, now),
         lease="",
-        trouble=_partner_trouble(standing),
+        trouble=_partner_trouble(standing, zone),
         is_away=lost is not None,
     )
 
 
-def _partner_trouble(standing: PartnerStanding) -> str:
+def _partner_trouble(standing: PartnerStanding, zone: ZoneInfo) -> str:
     """Return what is wrong; a failure that was followed by a success is told as one of the past."""
     if standing.lost_since is not None:
-        return f"lost since {_clock(standing.lost_since)}; {standing.last_error}".rstrip("; ")
+        return f"lost since {_clock(standing.lost_since, zone)}; {standing.last_error}".rstrip("; ")
     if standing.last_error and standing.failures == 0:
         return f"earlier: {standing.last_error}"
     return standing.last_error
 
 
-def stated_contact(standing: AuthorityStanding) -> ContactLine:
-    """Return whether an authority that states limits itself can be reached."""
+def stated_contact(standing: AuthorityStanding, heard: str, zone: ZoneInfo) -> ContactLine:
+    """Return whether an authority that states limits itself can be reached.
+
+    Args:
+        standing: What is remembered of it.
+        heard: When it last said something, for people.
+        zone: Of the page.
+    """
+    is_away = standing.is_lost and not standing.is_released
+    state = "lost" if standing.is_lost else "not lost"
     return ContactLine(
         who=standing.id,
-        state="lost" if standing.is_lost else "not lost",
-        heard="",
+        state=f"released by a person; {state}" if standing.is_released else state,
+        heard=heard,
         lease="",
-        trouble=f"lost since {_clock(standing.changed_at)}" if standing.is_lost else "",
-        is_away=standing.is_lost,
+        trouble=f"lost since {_clock(standing.changed_at, zone)}" if is_away else "",
+        is_away=is_away,
     )
 
 
-def stream_contact(stream: StreamState, now: datetime) -> ContactLine:
+def box_contact(box: BoxView, now: datetime, zone: ZoneInfo) -> ContactLine:
+    """Return whether a steering box that has not stated a limit yet is there."""
+    since = max(view.since for view in box.limitations)
+    return ContactLine(
+        who=box.authority,
+        state="lost" if box.is_silent else "not lost",
+        heard=ago(box.heartbeat_at, now),
+        lease="",
+        trouble=f"silent since {_clock(since, zone)}" if box.is_silent else "",
+        is_away=box.is_silent,
+    )
+
+
+def stream_contact(stream: StreamState, now: datetime, zone: ZoneInfo) -> ContactLine:
     """Return how the stream of a charging platform is."""
     lease = "none runs"
     if stream.lease_until is not None:
         length = "" if stream.lease is None else f"{stream.lease.total_seconds():.0f} s, "
         lease = f"{length}the first ends in {(stream.lease_until - now).total_seconds():.0f} s"
+    away = "" if stream.away_since is None else f"gone since {_clock(stream.away_since, zone)}"
     unreachable = f"{stream.unreachable_count} of {stream.charger_count} chargers cannot be commanded"
     return ContactLine(
         who=stream.csms,
         state="connected" if stream.is_connected else "not connected",
-        heard="",
+        heard=ago(stream.heard_at, now),
         lease=lease,
-        trouble=unreachable if stream.unreachable_count > 0 else "",
+        trouble="; ".join(part for part in (away, unreachable if stream.unreachable_count > 0 else "") if part),
         is_away=not stream.is_connected,
     )
 
@@ -148,28 +156,77 @@ def door_contact(line: ContactLine, door: DoorStanding, now: datetime) -> Contac
     return replace(
         line,
         state=f"{door.kind}: {door.state}; class {door.enforcement} at best",
-        heard=_ago(door.heard_at, now),
+        heard=ago(door.heard_at, now),
         trouble="; ".join(part for part in (line.trouble, named + others, last_error) if part),
         is_away=not door.is_connected,
     )
 
 
-def _ago(heard_at: datetime | None, now: datetime) -> str:
+def ago(heard_at: datetime | None, now: datetime) -> str:
+    """Return how long ago somebody was heard, for people."""
     return "not since the start" if heard_at is None else f"{max((now - heard_at).total_seconds(), 0.0):.0f} s ago"
 
 
-def _clock(instant: datetime) -> str:
-    return f"{instant:%Y-%m-%d %H:%M:%S}Z"
+def _clock(instant: datetime, zone: ZoneInfo) -> str:
+    return local_text(instant, zone, DAY_AND_SECOND)
 
 
-def site_line(node: Node, resolution: Resolution, power_kw: float | None) -> SiteLine:
+def site_line(node: Node, resolution: Resolution, power_kw: float | None, zone: ZoneInfo) -> SiteLine:
     """Return a site with what binds there."""
-    return SiteLine(node=node.id, name=node.name, power_kw=power_kw, limit_kw=resolution.kw, why=resolution.why())
+    said = "" if resolution.binding is None else resolution.binding.reason
+    return SiteLine(
+        node=node.id,
+        name=node.name,
+        power_kw=power_kw,
+        limit_kw=resolution.kw,
+        whose=resolution.authority,
+        until="further notice" if resolution.until is None else local_text(resolution.until, zone),
+        reason="; ".join(text for text in (said, resolution.because) if text),
+    )
 
 
-def event_lines(events: Sequence[GridEvent], now: datetime, time_zone: str) -> list[EventLine]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TroubleLine:
+    """One charger that does not follow."""
+
+    charger_id: str
+    limit_kw: float
+    measured_kw: float | None
+    since: str
+    likely_cause: str
+
+
+def trouble_line(status: ChargerStatus, zone: ZoneInfo) -> TroubleLine:
+    """Return a charger that does not follow."""
+    return TroubleLine(
+        charger_id=status.charger_id,
+        limit_kw=status.limit_kw,
+        measured_kw=status.measured_kw,
+        since=_clock(status.since, zone),
+        likely_cause=status.likely_cause,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ManualLine:
+    """One order of a person."""
+
+    id: str
+    node: str
+    max_kw: float
+    until: str
+    reason: str
+
+
+def manual_line(limit: Limit, zone: ZoneInfo) -> ManualLine:
+    """Return an order of a person; it always ends."""
+    end = limit.interval.end
+    until = "" if end is None else local_text(end, zone)
+    return ManualLine(id=limit.id, node=limit.node, max_kw=limit.max_kw, until=until, reason=limit.reason)
+
+
+def event_lines(events: Sequence[GridEvent], now: datetime, zone: ZoneInfo) -> list[EventLine]:
     """Return the newest events with their status at `now` and their active time in local time."""
-    zone = ZoneInfo(time_zone)
     newest = sorted(events, key=lambda event: event.received_at, reverse=True)[:_MOST_EVENTS]
     return [
         EventLine(
@@ -186,7 +243,7 @@ def event_lines(events: Sequence[GridEvent], now: datetime, time_zone: str) -> l
 
 
 def _span(event: GridEvent, zone: ZoneInfo) -> str:
-    start = f"{event.active.start.astimezone(zone):%d %b %H:%M}"
+    start = local_text(event.active.start, zone)
     if event.active.end is None:
         return f"{start} until cancelled"
-    return f"{start} to {event.active.end.astimezone(zone):%H:%M}"
+    return f"{start} to {local_text(event.active.end, zone, '%H:%M')}"

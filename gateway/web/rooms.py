@@ -1,6 +1,6 @@
 """What the pages need of the rest of the gateway, and how a request reaches it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -14,7 +14,7 @@ from gateway.services.admit import Admission
 from gateway.services.decide_opt import OptDecider
 from gateway.services.declare_availability import AvailabilityDesk
 from gateway.services.follow_dispatch import Follower
-from gateway.services.gather_market_data import MarketDataGatherer, PriceHistories, SourceOpinions
+from gateway.services.gather_market_data import Contradictions, MarketDataGatherer, PriceHistories, SourceOpinions
 from gateway.services.gather_signals import ProgramDesk, SignalGatherer
 from gateway.services.plan_bids import BidPlanner
 from gateway.services.plan_dispatch import Dispatcher
@@ -24,6 +24,7 @@ from gateway.services.settle_delivery import Settler
 from gateway.services.steer_power import SteeringDesk
 from gateway.services.submit_orders import OrderSubmitter
 from gateway.services.track_fleet import FleetTracker
+from gateway.web.operator_folds import NodeFolds
 from gateway.web.sessions import PageSession, SessionBook
 
 TEMPLATES = Jinja2Templates(directory=Path(__file__).parent / "templates")
@@ -47,6 +48,7 @@ class WebRooms:
     market: MarketDataGatherer
     price_histories: PriceHistories
     price_opinions: SourceOpinions
+    contradictions: Contradictions
     planner: BidPlanner
     reviewer: BidReviewer
     submitter: OrderSubmitter
@@ -77,6 +79,8 @@ class WebRooms:
     """Tenant that people log in to at this address."""
     is_secure: bool
     """Whether the site is served over TLS, which decides the cookie."""
+    folds: NodeFolds = field(default_factory=NodeFolds)
+    """What binds at every node, folded once for everybody who looks."""
 
     @property
     def cookie(self) -> str:

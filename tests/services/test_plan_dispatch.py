@@ -273,7 +273,7 @@ async def test_a_silent_charger_is_named() -> None:
     troubles = scene.services.follower.not_following(TENANT)
     assert [t.charger_id for t in troubles] == ["ch-2-1"]
     assert troubles[0].measured_kw is None
-    assert troubles[0].likely_cause.startswith("no telemetry since ")
+    assert troubles[0].likely_cause.startswith("no telemetry for ")
 
 
 async def test_leases_are_renewed_after_a_third_and_lapse_when_the_platform_is_gone() -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import structlog
@@ -11,7 +12,7 @@ import structlog
 from gateway.client import connect
 from gateway.domain.authorities import AuthorityStanding
 from gateway.domain.identity import system_principal
-from gateway.domain.limits import Binding, Direction, Limit, LimitKind, resolve
+from gateway.domain.limits import Binding, Direction, Limit, LimitKind
 from gateway.domain.timegrid import Interval
 from gateway.domain.topology import CapacityGroup
 from gateway.ports import DoorStanding, PartnerStanding, StatedLimits
@@ -22,6 +23,7 @@ from tests.fakes.wired import PORTFOLIO, TENANT, Wired, token_of
 from tests.web.conftest import HTML, Browser, browsing, serving
 
 DSO = "oscp:dso-1"
+UTC_ZONE = ZoneInfo("UTC")
 GRID = system_principal(TENANT, "oscp")
 
 
@@ -80,7 +82,7 @@ async def test_a_node_in_time_shows_the_past_the_limits_ahead_and_who_says_nothi
     assert max(columns["x"]) - min(columns["x"]) == pytest.approx(48 * 3600, abs=300)
     page = await browser.get(f"/operator/ahead?node={PORTFOLIO}", **HTML)
     assert f"fail-safe of {DSO}" in page.text
-    assert page.text.count("<tr>") == 1 + 4
+    assert page.text.partition('data-testid="ahead"')[2].count("<tr>") == 1 + 4
     assert (await browser.get("/operator/series?node=nowhere")).status == 404
 
 
@@ -188,7 +190,7 @@ def test_a_failure_that_a_success_followed_is_one_of_the_past(house: Wired, fail
         last_error="refused",
         pending_reports=0,
     )
-    assert operator_view.partner_contact(partner, now).trouble == told
+    assert operator_view.partner_contact(partner, now, UTC_ZONE).trouble == told
 
 
 def test_whoever_is_away_is_said_and_unknown_is_not_fine(house: Wired) -> None:
@@ -210,18 +212,26 @@ def test_whoever_is_away_is_said_and_unknown_is_not_fine(house: Wired) -> None:
         unreachable_count=0,
         lease=timedelta(seconds=120),
         lease_until=now + timedelta(seconds=45),
+        heard_at=now - timedelta(seconds=3),
     )
     box = AuthorityStanding(id="lpc:box", tenant=TENANT, nodes=("site-01",), is_lost=True, changed_at=now)
     lines = [
-        operator_view.partner_contact(partner, now),
-        operator_view.stated_contact(box),
-        operator_view.stream_contact(stream, now),
+        operator_view.partner_contact(partner, now, UTC_ZONE),
+        operator_view.stated_contact(box, "7 s ago", UTC_ZONE),
+        operator_view.stream_contact(stream, now, UTC_ZONE),
     ]
     assert [line.is_away for line in lines] == [True, True, False]
     assert lines[0].heard == "90 s ago"
-    assert lines[0].trouble == f"lost since {now - timedelta(seconds=30):%Y-%m-%d %H:%M:%S}Z; refused"
+    assert [line.heard for line in lines[1:]] == ["7 s ago", "3 s ago"]
+    assert lines[0].trouble == f"lost since {now - timedelta(seconds=30):%d %b %H:%M:%S}; refused"
     assert lines[2].lease == "120 s, the first ends in 45 s"
-    assert line_of(house, lines).endswith("all chargers follow; vtn:north, lpc:box are out of contact")
+    assert operator_view.away_clauses(lines) == ["vtn:north, lpc:box are out of contact"]
+    released = operator_view.stated_contact(replace(box, is_released=True), "", UTC_ZONE)
+    assert (released.is_away, released.state) == (False, "released by a person; lost"), "its silence means nothing"
+    gone = replace(stream, is_connected=False, away_since=now - timedelta(minutes=2), unreachable_count=10)
+    away = operator_view.stream_contact(gone, now, UTC_ZONE)
+    since = f"{now - timedelta(minutes=2):%d %b %H:%M:%S}"
+    assert away.trouble == f"gone since {since}; 10 of 10 chargers cannot be commanded"
 
 
 def test_a_platform_behind_a_door_says_how_the_door_stands() -> None:
@@ -285,8 +295,3 @@ async def test_the_page_shows_doors_beside_streams(house: Wired, browser: Browse
     text = (await browser.get("/operator", **HTML)).text
     assert "webhook: takes no limits; class B at best" in text
     assert "no answer to POST (TimeoutError)" in text
-
-
-def line_of(house: Wired, lines: list[operator_view.ContactLine]) -> str:
-    node = house.services.fleet.view(TENANT).nodes[PORTFOLIO]
-    return operator_view.headline(resolve(node, (), house.scene.clock.now()), None, 0, lines)

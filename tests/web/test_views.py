@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -11,19 +12,16 @@ from hypothesis import strategies as st
 from gateway.domain.bids import Award, Bid, BidPeriod, BidState, CurvePoint
 from gateway.domain.errors import InvalidInput, PermissionRefused, Unauthenticated
 from gateway.domain.identity import Principal, Role
-from gateway.domain.limits import resolve
 from gateway.domain.timegrid import Interval
-from gateway.domain.topology import Node
 from gateway.web import operator_view, trader_view
 from gateway.web.sessions import IDLE_SECONDS, LONGEST_SECONDS, MOST_SESSIONS, SessionBook, require_csrf
-from tests.services.scene import event, tree
+from tests.services.scene import event
 from tests.storage.records import EXAMPLES
 from tests.storage.records import bid as stored_bid
 
 START = datetime(2025, 10, 25, 22, tzinfo=UTC)
 QUARTER = timedelta(minutes=15)
 GATE = datetime(2025, 10, 25, 10, tzinfo=UTC)
-NODE = next(row for row in tree() if isinstance(row, Node))
 
 
 def who(*roles: Role, actor: str = "tara") -> Principal:
@@ -155,26 +153,13 @@ def test_a_sold_volume_stays_a_number_and_its_curve_is_text() -> None:
     assert (line[5], line[6]) == ("-0.5", "'-0.5 @ 50")
 
 
-def test_the_headline_is_honest_about_what_it_does_not_know() -> None:
-    resolution = resolve(NODE, [], START)
-    assert operator_view.headline(resolution, None, 0) == f"{resolution.why()}; power unknown; all chargers follow"
-    assert operator_view.headline(resolution, 0.0, 1).endswith("now 0.0 kW; 1 charger does not follow")
-    assert operator_view.headline(resolution, 12.34, 7).endswith("now 12.3 kW; 7 chargers do not follow")
-
-
-def test_a_site_without_a_measurement_comes_first() -> None:
-    resolution = resolve(NODE, [], START)
-    lines = [operator_view.site_line(NODE, resolution, kw) for kw in (10.0, None, 190.0)]
-    assert [line.power_kw for line in sorted(lines, key=lambda line: line.headroom_kw)] == [None, 190.0, 10.0]
-
-
 def test_events_come_newest_first_in_local_time() -> None:
     rows = [event(f"e{i}", received_at=START + timedelta(minutes=i), start=START, test_event=True) for i in range(30)]
-    lines = operator_view.event_lines(rows, START, "Europe/Brussels")
+    lines = operator_view.event_lines(rows, START, ZoneInfo("Europe/Brussels"))
     assert [line.event_id for line in lines] == [f"e{i}" for i in range(29, 9, -1)]
     assert (lines[0].active, lines[0].status, lines[0].opt) == ("26 Oct 00:00 to 01:00", "active", "undecided")
     open_end = event("open", start=START, active=Interval(start=START, end=None))
-    assert operator_view.event_lines([open_end], START, "UTC")[0].active == "25 Oct 22:00 until cancelled"
+    assert operator_view.event_lines([open_end], START, ZoneInfo("UTC"))[0].active == "25 Oct 22:00 until cancelled"
 
 
 # ------------------------------------------------------------ logins

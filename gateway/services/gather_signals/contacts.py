@@ -69,7 +69,8 @@ class Contacts:
         lost = {name for name in self._lost[tenant] if self._is_unconditional(tenant, name)} - self._released(tenant)
         if not lost:
             return {}
-        held = [(x.node, x.authority) for found in self._scribe.ledger(tenant).by_node().values() for x in found]
+        ledger = self._scribe.ledger(tenant)
+        held = [(node, name) for name in lost for node in ledger.nodes_of(name)]
         granted = [(group.node, group.authority) for group in self._groups.get(tenant, ())]
         spoken = [(node, one.id) for one in self._standings[tenant].values() for node in _all_nodes(one)]
         return _by_node(place for place in (*held, *granted, *spoken) if place[1] in lost)

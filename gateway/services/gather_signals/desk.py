@@ -104,6 +104,10 @@ class SignalGatherer:
         """Return the limits of an authority that are in force or to come, by their start."""
         return self._words.stated_by(tenant, authority)
 
+    def spoke_at(self, tenant: str, authority: str) -> datetime | None:
+        """Return when the newest limit of an authority became known; None when it stated none that is remembered."""
+        return self._ledger(tenant).spoke_at(authority)
+
     # ---------------------------------------------------------------- what grid partners say
 
     async def receive(self, principal: Principal, received: ReceivedEvents) -> Sequence[EventAnswer]:

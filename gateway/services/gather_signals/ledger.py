@@ -27,6 +27,9 @@ class LimitLedger:
         self._limits: dict[str, Limit] = {}
         self._of_node: dict[str, dict[str, Limit]] = {}
         self._of_authority: dict[str, dict[str, Limit]] = {}
+        self._spoke_at: dict[str, datetime] = {}
+        self._count_at: dict[str, dict[str, int]] = {}
+        """By authority: how many limits it has at each node."""
         self._unsaved: dict[str, Limit] = {}
         self._by_node: dict[str, list[Limit]] = {}
         self._changed_nodes: set[str] = set()
@@ -100,6 +103,14 @@ class LimitLedger:
         events = [event for event in self.events.values() if event.authority == authority]
         return events, list(self._of_authority.get(authority, {}).values())
 
+    def nodes_of(self, authority: str) -> Iterable[str]:
+        """Return the nodes at which limits of one authority are known."""
+        return self._count_at.get(authority, {})
+
+    def spoke_at(self, authority: str) -> datetime | None:
+        """Return when the newest limit of one authority became known; None when it stated none that is remembered."""
+        return self._spoke_at.get(authority)
+
     def of_protocol(self, prefix: str) -> list[Limit]:
         """Return what all authorities said whose names begin so."""
         return [x for name, found in self._of_authority.items() if name.startswith(prefix) for x in found.values()]
@@ -129,11 +140,14 @@ class LimitLedger:
         before = self._limits.get(limit.id)
         if before is not None:
             self._drop(before)
+        self._spoke_at[limit.authority] = max(limit.known_at, self._spoke_at.get(limit.authority, _NEVER))
         if limit.withdrawn_at is not None and limit.withdrawn_at <= limit.interval.start:
             return  # it never applied: of a forecast that is said anew every quarter of an hour that is nearly everything
         self._limits[limit.id] = limit
         self._of_node.setdefault(limit.node, {})[limit.id] = limit
         self._of_authority.setdefault(limit.authority, {})[limit.id] = limit
+        count_at = self._count_at.setdefault(limit.authority, {})
+        count_at[limit.node] = count_at.get(limit.node, 0) + 1
         self._changed_nodes.add(limit.node)
 
     def _drop(self, limit: Limit) -> None:
@@ -142,6 +156,10 @@ class LimitLedger:
             del index[key][limit.id]
             if not index[key]:
                 del index[key]
+        count_at = self._count_at[limit.authority]
+        count_at[limit.node] -= 1
+        if count_at[limit.node] == 0:
+            del count_at[limit.node]
         self._changed_nodes.add(limit.node)
 
 

@@ -6,6 +6,7 @@ it is split by `domain.allocation`, how calmly it changes by `domain.calm`; what
 
 from gateway.services.plan_dispatch.dispatcher import Dispatcher
 from gateway.services.plan_dispatch.link import DispatchLink, LinkBatch
+from gateway.services.plan_dispatch.reach import Reach
 from gateway.services.plan_dispatch.settings import CommandDesk, DispatchSettings, DispatchSources, OperatorLine
 from gateway.services.plan_dispatch.streams import StreamState
 
@@ -17,5 +18,6 @@ __all__ = [
     "Dispatcher",
     "LinkBatch",
     "OperatorLine",
+    "Reach",
     "StreamState",
 ]

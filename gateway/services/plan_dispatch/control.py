@@ -24,6 +24,7 @@ from gateway.services.plan_dispatch.exact import CarsNow, ExactPlans, by_plan
 from gateway.services.plan_dispatch.link import DispatchLink
 from gateway.services.plan_dispatch.phases import phase_bounds, phases_beside, pilots_of
 from gateway.services.plan_dispatch.picture import ControlPorts, Picture
+from gateway.services.plan_dispatch.reach import LastStream
 from gateway.services.plan_dispatch.sender import Sender
 from gateway.services.plan_dispatch.settings import DispatchSettings
 from gateway.services.plan_dispatch.wants import (
@@ -63,6 +64,8 @@ class Control:
         """
         self.tenant = tenant
         self.links: dict[str, DispatchLink] = {}
+        self.gone: dict[str, LastStream] = {}
+        """Last streams of platforms that were here and are away."""
         self.schedules: tuple[Schedule, ...] = ()
         self._ports = ports
         self._settings = settings

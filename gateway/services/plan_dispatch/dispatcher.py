@@ -20,6 +20,7 @@ from gateway.ports import Clock, Ids, Store
 from gateway.services.plan_dispatch.control import Control
 from gateway.services.plan_dispatch.link import DispatchLink, LinkOrigin, read_resume_token
 from gateway.services.plan_dispatch.picture import ControlPorts
+from gateway.services.plan_dispatch.reach import LastStream, Reach, read_reach
 from gateway.services.plan_dispatch.settings import CommandDesk, DispatchSettings, DispatchSources, OperatorLine
 from gateway.services.plan_dispatch.simulation import FloatArray, LimitSimulator
 from gateway.services.plan_dispatch.status import StatusFacts, read_status
@@ -62,6 +63,7 @@ class Dispatcher:
         """
         self._store = store
         self._clock = clock
+        self._started_at = clock.now()
         self._sources = sources
         self._desk = desk
         self._settings = DispatchSettings() if settings is None else settings
@@ -181,13 +183,16 @@ class Dispatcher:
             lease=self._settings.lease if lease is None else lease,
             resumed_sequence=applied,
         )
-        link = DispatchLink(origin=origin, desk=self._desk, on_close=self._closed, on_reach=self.wake)
+        link = DispatchLink(
+            origin=origin, desk=self._desk, on_close=self._closed, on_reach=self.wake, now=self._clock.now
+        )
         link.bind(place)
         older = control.links.get(principal.csms)
         if older is not None:
             older.supersede()
         self._desk.resumed(principal.tenant, link.places, applied)
         control.links[principal.csms] = link
+        control.gone.pop(principal.csms, None)
         self._wake_soon(principal.tenant, len(control.links))
         return link
 
@@ -210,6 +215,8 @@ class Dispatcher:
         links = self._control(link.tenant).links
         if links.get(link.csms) is link:
             del links[link.csms]
+            last = LastStream(ended_at=self._clock.now(), heard_at=link.heard_at, lease=link.lease)
+            self._control(link.tenant).gone[link.csms] = last
             self._wake_soon(link.tenant, len(links))
 
     def headline(self, tenant: str, node_id: str) -> OperatorLine:
@@ -305,8 +312,19 @@ class Dispatcher:
 
     def streams(self, tenant: str) -> tuple[StreamState, ...]:
         """Return how the stream of every platform is that has chargers in the tree."""
-        links, book = self._control(tenant).links, self._desk.book(tenant)
-        return read_streams(self._sources.fleet(tenant), book, links, self._clock.now())
+        control, book = self._control(tenant), self._desk.book(tenant)
+        return read_streams(self._sources.fleet(tenant), book, control.links, control.gone, self._clock.now())
+
+    def reach(self, tenant: str) -> Reach:
+        """Return which chargers can be commanded now, since when the others cannot, and how long each goes on without us."""
+        control = self._control(tenant)
+        return read_reach(
+            self._sources.fleet(tenant),
+            control.links,
+            control.gone,
+            lease=self._settings.lease,
+            started_at=self._started_at,
+        )
 
     def _control(self, tenant: str) -> Control:
         try:

@@ -60,6 +60,7 @@ class DispatchLink:
         desk: CommandDesk,
         on_close: Callable[["DispatchLink"], None],
         on_reach: Callable[[str], None],
+        now: Callable[[], datetime],
     ) -> None:
         """Open the mailbox; `bind` says where the chargers are in the tree.
 
@@ -68,6 +69,7 @@ class DispatchLink:
             desk: Who keeps what becomes of commands.
             on_close: Told when the stream ends.
             on_reach: Told the tenant when other chargers can be commanded than before.
+            now: Market time.
         """
         self.tenant = origin.tenant
         self.csms = origin.csms
@@ -77,12 +79,17 @@ class DispatchLink:
         self._desk = desk
         self._on_close = on_close
         self._on_reach = on_reach
+        self._now = now
+        self.opened_at = self.heard_at = now()
+        """When the stream began, and when the platform last said anything over it."""
         count = len(origin.charger_ids)
         self.places: IndexArray = np.full(count, -1, dtype=np.int64)
         self._order: IndexArray = np.zeros(0, dtype=np.int64)
         self._sorted: IndexArray = np.zeros(0, dtype=np.int64)
         self.is_reachable: BoolArray = np.ones(count, dtype=bool)
         """Chargers that the platform can command now; the others count as without a platform."""
+        self.away_since = np.full(count, np.nan)
+        """Since when the others cannot be commanded, in seconds since 1970-01-01 UTC; NaN for those that can."""
         self._pending = np.zeros(count, dtype=bool)
         self._limit_kw = np.zeros(count)
         self._fallback_kw = np.zeros(count)
@@ -99,6 +106,10 @@ class DispatchLink:
         self._sorted = self.places[self._order]
         self._pending &= self.places >= 0
         self._unanswered.clear()
+
+    def hear(self) -> None:
+        """Take note that the platform said something, whatever it was."""
+        self.heard_at = self._now()
 
     def put(self, sent: Sent, cause: str) -> None:
         """Lay a command into the mailbox; what it holds for the same chargers is replaced."""
@@ -213,6 +224,8 @@ class DispatchLink:
             InvalidInput: A position is outside the list.
         """
         self._check_positions("reach.charger_index", index)
+        gone = index[self.is_reachable[index]]
+        self.away_since[index if is_reachable else gone] = np.nan if is_reachable else self._now().timestamp()
         self.is_reachable[index] = is_reachable
         self._pending[index] &= is_reachable
         places = self.places[index]
