@@ -21,7 +21,7 @@ import numpy as np
 from gateway.domain.calm import CalmRules
 from gateway.domain.commands import FollowRules
 from gateway.domain.dispatch import DispatchState
-from gateway.domain.limits import resolve
+from gateway.domain.limits import Resolution, resolve
 from gateway.domain.sessions import Session
 from gateway.domain.topology import Charger, Node
 from gateway.ports import Batch, Put
@@ -123,6 +123,8 @@ class Life:
         self.changed_s = -np.inf
         """When a platform or charger last changed how it behaves."""
         self.blamed = np.zeros(len(self.chargers), dtype=bool)
+        self.in_force: list[Resolution] = []
+        """By node, in the order of the tree."""
 
     # ---------------------------------------------------------------- the gateway
 
@@ -136,7 +138,8 @@ class Life:
         self.chargers = [by_id[name] for name in tree.charger_ids]
         self.hands = Hands(self.chargers, self.rng)
         self.levels = self.tracker.view(TENANT).levels
-        self.node_ids = tree.node_ids
+        nodes = {node.id: node for node in self.nodes}
+        self.nodes = [nodes[name] for name in tree.node_ids]
         names = sorted({charger.csms for charger in self.chargers})
         self.platforms = [Platform(name, self.hands, self.clock) for name in names]
         self.platform_of = np.array([names.index(charger.csms) for charger in self.chargers])
@@ -241,13 +244,9 @@ class Life:
 
     def limit_borders(self) -> list[float]:
         """Return when the loop looks next and when a limit next begins or ends at each node, in elapsed seconds."""
-        now = self.clock.now()
-        found = [self.clock.elapsed_s + (self.dispatcher.next_look(TENANT) - now).total_seconds()]
-        for node in self.nodes:
-            until = resolve(node, self.signals.limits_by_node(TENANT).get(node.id, ()), now).until
-            if until is not None:
-                found.append(self.clock.elapsed_s + (until - now).total_seconds())
-        return found
+        look = self.dispatcher.next_look(TENANT)
+        borders = [look, *(found.until for found in self.in_force if found.until is not None)]
+        return [self.clock.elapsed_s + (border - self.clock.now()).total_seconds() for border in borders]
 
     async def happen(self) -> None:
         """Let what is due happen."""
@@ -285,26 +284,30 @@ class Life:
         hands.over_since_s = np.where(is_over, np.minimum(hands.over_since_s, now_s), np.inf)
         known_s = np.max([hands.over_since_s, hands.car_since_s, seen_s], axis=0) + DETECTION_S
         is_new = (now_s >= hands.wild_since_s) & ((now_s < known_s) | is_unseen)
-        unknown = power * (is_new | self.is_under_way())
-        totals = self.levels.totals
-        drawn, fixed = totals(power), totals(np.where(out_of_reach, power, 0.0))
-        excused = totals(unknown)
-        for i, node_id in enumerate(self.node_ids):
-            in_force = self.in_force_kw(node_id)
-            movable = drawn[i] - fixed[i]
-            if movable > max(in_force - (fixed[i] - excused[i]), 0.0) + SAME_KW:
-                self.failures.append(
-                    f"{when} the step at {now_s:.3f} s {node_id} draws {drawn[i]:.2f} kW, {fixed[i]:.2f} kW of it out of "
-                    f"reach, above {in_force:.2f} kW in force"
-                )
+        # Only who cannot be commanded may draw what others cannot make room for yet.
+        is_counted = out_of_reach & ~(is_new | self.is_under_way())
+        movable = self.levels.totals(np.where(out_of_reach, 0.0, power))
+        counted = self.levels.totals(np.where(is_counted, power, 0.0))
+        self.in_force = self.resolve_all()
+        in_force_kw = np.array([found.kw for found in self.in_force])
+        for i in np.flatnonzero(movable > np.maximum(in_force_kw - counted, 0.0) + SAME_KW).tolist():
+            self.failures.append(
+                f"{when} the step at {now_s:.3f} s {self.nodes[i].id} draws {movable[i]:.2f} kW that obey and "
+                f"{counted[i]:.2f} kW that are known not to, above {in_force_kw[i]:.2f} kW in force"
+            )
 
-    def in_force_kw(self, node_id: str) -> float:
-        """Return what is in force at a node now."""
-        node = next(node for node in self.nodes if node.id == node_id)
-        limits = self.signals.limits_by_node(TENANT).get(node_id, ())
-        lost = self.signals.lost_nodes(TENANT).get(node_id, frozenset())
-        steady = self.signals.steady_nodes(TENANT).get(node_id, frozenset())
-        return resolve(node, limits, self.clock.now(), lost=lost, steady=steady).kw
+    def resolve_all(self) -> list[Resolution]:
+        """Return what is in force at every node now."""
+        now = self.clock.now()
+        limits, lost = self.signals.limits_by_node(TENANT), self.signals.lost_nodes(TENANT)
+        steady = self.signals.steady_nodes(TENANT)
+        nobody: frozenset[str] = frozenset()
+        return [
+            resolve(
+                node, limits.get(node.id, ()), now, lost=lost.get(node.id, nobody), steady=steady.get(node.id, nobody)
+            )
+            for node in self.nodes
+        ]
 
     def out_of_reach(self) -> np.ndarray:
         """Return which chargers nobody can command now, shape (C,)."""
