@@ -10,10 +10,11 @@ from aiohttp import web
 
 from gateway.domain.errors import InvalidInput, PeerUnavailable
 from gateway.outbound import AddressRules, is_loopback
+from gateway.patient_site import serving
 
 LARGEST_BODY_BYTES = 2_000_000
 _PATIENCE_S = 10.0
-_STOP_S = 1.0
+"""Real seconds for the headers of the first request of a connection, for a body, and between requests."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,24 +78,15 @@ class DoorListener:
         """
         app = web.Application(client_max_size=LARGEST_BODY_BYTES)
         app.add_routes(self._routes)
-        runner = web.AppRunner(app, access_log=None, keepalive_timeout=_PATIENCE_S, shutdown_timeout=_STOP_S)
-        await runner.setup()
-        where = f"{self._settings.host}:{self._settings.port}"
+        host, port = self._settings.host, self._settings.port
         try:
-            site = web.TCPSite(runner, self._settings.host, self._settings.port, ssl_context=self._context)
-            await _start(site, where)
-            self.port = runner.addresses[0][1]
-            await asyncio.Event().wait()
+            async with serving(app, host, port, self._context, patience_s=_PATIENCE_S) as self.port:
+                await asyncio.Event().wait()
+        except OSError as error:
+            where = f"{host}:{port} ({type(error).__name__})"
+            raise PeerUnavailable(f"cannot listen for charging platforms on {where}") from error
         finally:
             self.port = None
-            await runner.cleanup()
-
-
-async def _start(site: web.TCPSite, where: str) -> None:
-    try:
-        await site.start()
-    except OSError as error:
-        raise PeerUnavailable(f"cannot listen for charging platforms on {where} ({type(error).__name__})") from error
 
 
 async def body_of(request: web.Request) -> bytes:

@@ -7,8 +7,7 @@ from pathlib import Path
 from aiohttp import web
 
 from gateway.domain.errors import InvalidInput, PeerUnavailable
-
-_SHUTDOWN_S = 1.0
+from gateway.patient_site import serving
 
 
 class Listener:
@@ -34,30 +33,23 @@ class Listener:
 
         Args:
             app: What is served.
-            patience_s: Real seconds after which an idle connection is closed.
+            patience_s: Real seconds after which a connection is closed that is idle or still owes the headers of its first request.
             auto_decompress: Whether compressed bodies are unpacked.
 
         Raises:
             PeerUnavailable: The address is taken or not ours.
         """
-        runner = web.AppRunner(
-            app,
-            access_log=None,
-            auto_decompress=auto_decompress,
-            keepalive_timeout=patience_s,
-            shutdown_timeout=_SHUTDOWN_S,
+        site = serving(
+            app, self._host, self._port, self._context, patience_s=patience_s, auto_decompress=auto_decompress
         )
-        await runner.setup()
         try:
-            await web.TCPSite(runner, self._host, self._port, ssl_context=self._context).start()
-            self.port = runner.addresses[0][1]
-            await asyncio.Event().wait()
+            async with site as self.port:
+                await asyncio.Event().wait()
         except OSError as error:
             where = f"{self._host}:{self._port} ({type(error).__name__})"
             raise PeerUnavailable(f"cannot listen for {self._purpose} on {where}") from error
         finally:
             self.port = None
-            await runner.cleanup()
 
 
 def server_context(
