@@ -24,6 +24,7 @@ TIME_FIELDS = {
     "DispatchBatch": "issued_at",
     "DispatchOutcome": "at",
     "EventPerformance": "found_at",
+    "ExchangeRate": "begins_at",
     "GridEvent": "active.start",
     "DelaySeed": "drawn_at",
     "ExecutionProof": "received_at",

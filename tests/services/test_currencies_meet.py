@@ -1,14 +1,14 @@
 """Where money in two currencies would meet, a stated rate converts it, or nothing is computed (case 11)."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
 
 from gateway.domain.errors import RateMissing
 from gateway.domain.exchange_rates import ExchangeRate
-from gateway.domain.series import PriceProduct
+from gateway.domain.series import MarketDayStatus, PriceProduct, PriceSeries, market_day_id
 from gateway.ports import Batch, Put
 from tests.services.market_scene import DAY, TENANT, MarketScene, prices_of
 from tests.services.test_two_imbalance_prices import delivered, published, settled
@@ -17,12 +17,12 @@ SYSTEM_PRICE = PriceProduct.IMBALANCE
 LABEL = f"imbalance prices converted from GBP to EUR by EUR/GBP 0.8 of {DAY.day.isoformat()} by ecb"
 
 
-async def with_rate(scene: MarketScene, rate: str = "0.8") -> None:
+async def with_rate(scene: MarketScene, rate: str = "0.8", day: date = DAY.day) -> None:
     stated = ExchangeRate(
         base="EUR",
         quote="GBP",
         rate=Decimal(rate),
-        day=DAY.day,
+        day=day,
         source="ecb",
         fetched_at=datetime(2025, 10, 15, tzinfo=UTC),
     )
@@ -66,3 +66,35 @@ async def test_m11_prices_in_the_awards_currency_need_no_rate() -> None:
     assert [replace(one, settled_at=plain[0].settled_at) for one in await settled(scene)] == [
         replace(one, settled_at=plain[0].settled_at) for one in plain
     ]
+
+
+async def in_pounds_since(scene: MarketScene, days_back: int) -> None:
+    """Rewrite the prices of a past day as if it had been published in pounds."""
+    day = DAY.next(-days_back)
+    row = await scene.store.get(MarketDayStatus, TENANT, market_day_id("BE", PriceProduct.DAY_AHEAD_SDAC, day))
+    assert row is not None
+    assert row.record.series_id is not None
+    series = await scene.store.get(PriceSeries, TENANT, row.record.series_id)
+    assert series is not None
+    await scene.store.seed(TENANT, replace(series.record, currency="GBP"))
+
+
+async def test_m11_a_plan_is_not_made_from_pounds_without_a_rate() -> None:
+    scene = await MarketScene().with_past()
+    await in_pounds_since(scene, 2)
+    with pytest.raises(RateMissing) as raised:
+        await scene.plan()
+    assert raised.value.field == "plan.prices.currency"
+    assert DAY.next(-2).day.isoformat() in raised.value.problem
+
+
+async def test_m11_a_plan_learns_from_pounds_by_the_rate_of_their_day() -> None:
+    scene = await MarketScene().with_past()
+    outcome = await scene.plan()
+    await in_pounds_since(scene, 2)
+    await with_rate(scene, "1", DAY.next(-2).day)
+    same = await scene.plan("plan-2")
+    assert same.plan.price_per_mwh == outcome.plan.price_per_mwh, "a pound is worth a euro here"
+    await with_rate(scene, "0.5", DAY.next(-2).day)
+    other = await scene.plan("plan-3")
+    assert other.plan.price_per_mwh != outcome.plan.price_per_mwh

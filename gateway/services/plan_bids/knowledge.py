@@ -29,6 +29,7 @@ from gateway.domain.topology import Charger, ConnectionPoint, Node, Portfolio, R
 from gateway.domain.units import QUARTER_HOUR
 from gateway.ports import Store, Stored
 from gateway.services.plan_bids.carbon import carbon_shift
+from gateway.services.plan_bids.currencies import in_own_currency, require_own_currency
 from gateway.services.plan_bids.settings import PlanSettings
 from gateway.services.plan_bids.site_costs import demand_of, layer_shift
 
@@ -172,6 +173,7 @@ class KnowledgeReader:
 
         Raises:
             PreconditionFailed: The delivery day has begun.
+            RateMissing: Prices are in another currency than the portfolio, and no exchange rate is known.
         """
         tenant = scope.portfolio.tenant
         grid = planning_grid(day, now, self._settings)
@@ -179,6 +181,7 @@ class KnowledgeReader:
         today = DeliveryDay.containing(now, day.zone)
         past = today.next(-self._settings.history_days)
         looked_at = await self._market_days(tenant, scope.portfolio, past, day.next())
+        require_own_currency(scope.portfolio, looked_at)
         published = _complete(looked_at, scope.portfolio)
         other_kw = await self._other_load(tenant, scope, grid, now)
         shift, carbon_id = await carbon_shift(
@@ -322,7 +325,7 @@ class KnowledgeReader:
                 row = None if series_id is None else await self._store.get(PriceSeries, tenant, series_id)
                 found.append(UsedDay(status=status.record, series=None if row is None else row.record))
             day = day.next()
-        return found
+        return await in_own_currency(self._store, portfolio, found)
 
     async def _other_load(self, tenant: str, scope: Scope, grid: TimeGrid, now: datetime) -> list[FloatArray | None]:
         """Return the mean other load of each point by the time of day, or None where no meter was read."""
