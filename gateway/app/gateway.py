@@ -51,7 +51,7 @@ from gateway.rpc.bidding import BiddingServicer
 from gateway.rpc.dispatch import DispatchServicer
 from gateway.rpc.evidence import EvidenceServicer
 from gateway.rpc.fleet import FleetServicer
-from gateway.rpc.market_data import MarketDataServicer
+from gateway.rpc.market_data import MarketDataServicer, MarketDoors
 from gateway.rpc.server import RpcServer, Servicers, TlsFiles
 from gateway.rpc.signals import SignalsServicer
 from gateway.rpc.steering import SteeringServicer
@@ -139,6 +139,10 @@ async def open_gateway(settings: Settings) -> AsyncIterator[list[Job]]:
             await server.stop(_GRACE_SECONDS)
 
 
+def _market_doors(services: Services) -> MarketDoors:
+    return MarketDoors(market=services.market, system=services.system, contradictions=services.contradictions)
+
+
 def rpc_server(settings: Settings, world: World, services: Services) -> RpcServer:
     """Return the gRPC server over the services; it does not listen yet."""
     servicers = Servicers(
@@ -155,9 +159,7 @@ def rpc_server(settings: Settings, world: World, services: Services) -> RpcServe
         dispatch=DispatchServicer(
             world.clock, services.dispatcher, services.follower, settings.rpc.heartbeat_real_seconds, world.ids.uniform
         ),
-        market_data=MarketDataServicer(
-            world.store, world.clock, market=services.market, system=services.system, time_zones=settings.time_zones
-        ),
+        market_data=MarketDataServicer(world.store, world.clock, _market_doors(services), settings.time_zones),
         bidding=BiddingServicer(
             store=world.store,
             clock=world.clock,

@@ -56,6 +56,7 @@ def page_site(
         market=services.market,
         price_histories=services.price_histories,
         price_opinions=services.price_opinions,
+        contradictions=services.contradictions,
         planner=services.planner,
         reviewer=services.reviewer,
         submitter=services.submitter,

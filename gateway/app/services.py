@@ -27,6 +27,7 @@ from gateway.services.declare_availability import AvailabilityDesk
 from gateway.services.expect_power import PowerExpectation
 from gateway.services.follow_dispatch import Follower
 from gateway.services.gather_market_data import (
+    Contradictions,
     GatherSettings,
     MarketDataGatherer,
     PriceHistories,
@@ -88,6 +89,7 @@ class Services:
     system: SystemGatherer
     price_histories: PriceHistories
     price_opinions: SourceOpinions
+    contradictions: Contradictions
     planner: BidPlanner
     reviewer: BidReviewer
     submitter: OrderSubmitter
@@ -132,6 +134,7 @@ def wire_services(settings: Settings, world: World) -> Services:
         ),
         system=SystemGatherer(store=store, clock=clock, sources=world.system, settings=_gather_settings(settings)),
         price_opinions=SourceOpinions(world.prices, clock),
+        contradictions=Contradictions(store=store, clock=clock, ids=ids),
         price_histories=PriceHistories(
             store=store, clock=clock, at_once=[(tenant, *key) for tenant in tenants for key in world.prices]
         ),

@@ -24,6 +24,7 @@ USABLE_OUTCOMES = frozenset({"proved", "feasible"})
 
 GATE_CHECK = "gate"
 ROUTE_CHECK = "route"
+PRICE_DATA_CHECK = "price-data"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -221,7 +222,9 @@ def _check_plan(terms: BidTerms) -> BidCheck:
 
 def _check_price_data(terms: BidTerms) -> BidCheck:
     problem = "; ".join(terms.price_doubts)
-    return _verdict("price-data", problem, "nothing is doubtful about the prices behind the plan", CheckOutcome.WARNING)
+    return _verdict(
+        PRICE_DATA_CHECK, problem, "nothing is doubtful about the prices behind the plan", CheckOutcome.WARNING
+    )
 
 
 def _check_other_load(terms: BidTerms) -> BidCheck:

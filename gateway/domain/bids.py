@@ -19,6 +19,7 @@ from enum import StrEnum
 from gateway.domain.errors import InvalidInput, PreconditionFailed
 from gateway.domain.evidence import content_hash
 from gateway.domain.topology import Route
+from gateway.domain.used_inputs import UsedInput
 
 
 class BidState(StrEnum):
@@ -404,3 +405,5 @@ class PlanRun:
     """Ids of the market days behind the prices, published or forecast from their past, oldest first."""
     price_doubts: tuple[str, ...] = ()
     """What was doubtful about their prices when the plan was made."""
+    inputs: tuple[UsedInput, ...] = ()
+    """Prices, carbon and tariff that went in, each with its quality and where it came from."""

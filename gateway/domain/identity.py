@@ -43,6 +43,7 @@ class Permission(StrEnum):
     STEERING_READ = "steering.read"
     MARKET_READ = "market.read"
     MARKET_WRITE = "market.write"
+    MARKET_ACKNOWLEDGE = "market.acknowledge"
     BID_READ = "bid.read"
     BID_DRAFT = "bid.draft"
     BID_PROPOSE = "bid.propose"
@@ -75,8 +76,9 @@ GRANTS: dict[Role, frozenset[Permission]] = {
         }
     ),
     Role.UTILITY: frozenset({Permission.SIGNAL_READ, Permission.EVIDENCE_READ, Permission.STEERING_READ}),
-    Role.TRADER: _READ_ALL | {Permission.BID_DRAFT, Permission.BID_PROPOSE, Permission.BID_WITHDRAW},
-    Role.APPROVER: _READ_ALL | {Permission.BID_APPROVE, Permission.BID_WITHDRAW},
+    Role.TRADER: _READ_ALL
+    | {Permission.BID_DRAFT, Permission.BID_PROPOSE, Permission.BID_WITHDRAW, Permission.MARKET_ACKNOWLEDGE},
+    Role.APPROVER: _READ_ALL | {Permission.BID_APPROVE, Permission.BID_WITHDRAW, Permission.MARKET_ACKNOWLEDGE},
     Role.OPERATOR: _READ_ALL
     | {
         Permission.LIMIT_SET,
@@ -88,7 +90,8 @@ GRANTS: dict[Role, frozenset[Permission]] = {
     Role.AUDITOR: _READ_ALL,
     Role.ADMIN: frozenset({Permission.USER_MANAGE, Permission.FLEET_READ, Permission.FLEET_WRITE}),
     Role.STEERING_BOX: frozenset({Permission.POWER_STEER, Permission.STEERING_READ}),
-    Role.SYSTEM: frozenset(Permission) - {Permission.BID_APPROVE, Permission.BID_PROPOSE},
+    Role.SYSTEM: frozenset(Permission)
+    - {Permission.BID_APPROVE, Permission.BID_PROPOSE, Permission.MARKET_ACKNOWLEDGE},
 }
 
 

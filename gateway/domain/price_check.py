@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from gateway.domain.contradictions import Contradiction
 from gateway.domain.errors import InvalidInput
+from gateway.domain.evidence import content_hash
 from gateway.domain.series import PriceSeries, Quality
 
 TOLERANCE_PER_MWH = Decimal("0.01")
@@ -82,4 +84,24 @@ def compare_prices(series: PriceSeries, other: PriceSeries) -> PriceComparison |
             for start, one, two in pairs
             if abs(one - two) > TOLERANCE_PER_MWH
         ),
+    )
+
+
+def contradiction_of(comparison: PriceComparison, series: PriceSeries, found_at: datetime) -> Contradiction | None:
+    """Return the contradiction of a comparison, known by the prices in use and every difference; None when it agrees.
+
+    Args:
+        comparison: Of the prices in use with another source.
+        series: The prices in use.
+        found_at: When they were compared.
+    """
+    if comparison.agrees:
+        return None
+    differences = [[one.start, one.price_per_mwh, one.other_per_mwh] for one in comparison.differences]
+    return Contradiction(
+        id=content_hash([series.id, comparison.other, differences]),
+        source=comparison.source,
+        other=comparison.other,
+        told=comparison.told(),
+        found_at=found_at,
     )

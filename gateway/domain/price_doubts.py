@@ -4,15 +4,17 @@ A day that was late, decoupled, stood in for, estimated or contradicted by anoth
 forecast learned from. Nothing is refused here; people decide.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from gateway.domain.contradictions import Contradiction, of_sentence, says_otherwise
+from gateway.domain.errors import PreconditionFailed
+from gateway.domain.evidence import content_hash
 from gateway.domain.series import DayState, MarketDayStatus, PriceSeries, Quality
 from gateway.domain.timegrid import DeliveryDay
 
 AFTER_DECOUPLING = "published after the deadline of the coupling: local auctions may have set these prices"
 """How the note of a day begins whose prices came after its coupling had failed."""
-_DIFFERS = " differs from "
 _QUALITIES = {
     Quality.SUBSTITUTED: "stand-ins instead of prices",
     Quality.ESTIMATED: "estimates instead of prices",
@@ -35,15 +37,36 @@ class UsedDay:
     """What the status points to; None when nothing is known."""
 
 
-def is_contradicted(status: MarketDayStatus) -> bool:
-    """Tell whether a second source says other prices than the ones that are used."""
-    return _DIFFERS in status.cross_check
+def contradiction_in(status: MarketDayStatus) -> Contradiction | None:
+    """Return how a second source contradicts the prices that are used; None when none does."""
+    if status.contradiction is not None or not says_otherwise(status.cross_check):
+        return status.contradiction
+    key = content_hash([status.series_id, status.cross_check])
+    return of_sentence(key, status.cross_check, status.checked_at)
+
+
+def waits_for_word(status: MarketDayStatus) -> bool:
+    """Tell whether its prices are contradicted in a way that nobody has acknowledged: no bid leaves from them."""
+    found = contradiction_in(status)
+    return found is not None and found.is_open
+
+
+def require_word(statuses: Iterable[MarketDayStatus]) -> None:
+    """Check that a person has spoken about every contradiction of the prices behind a bid.
+
+    Raises:
+        PreconditionFailed: Nobody has acknowledged one of them, as it is now; the days are named.
+    """
+    waiting = [status for status in statuses if waits_for_word(status)]
+    if waiting:
+        days = ", ".join(status.id for status in waiting)
+        raise PreconditionFailed(f"prices contradict each other and nobody has acknowledged it: {days}")
 
 
 def kinds_of_doubt(day: UsedDay) -> tuple[str, ...]:
     """Return what is doubtful about the prices of a day, most important first; empty when nothing is."""
     state, found = day.status.state, []
-    if is_contradicted(day.status):
+    if contradiction_in(day.status) is not None:
         found.append(_CONTRADICTED)
     if state is DayState.DECOUPLED or day.status.note.startswith(AFTER_DECOUPLING):
         found.append(_DECOUPLED)
@@ -82,4 +105,9 @@ def doubts_about(days: Sequence[UsedDay]) -> tuple[str, ...]:
 def _told(kind: str, doubtful: Sequence[UsedDay], count: int) -> str:
     last = doubtful[-1].status
     said = f"{kind} on {len(doubtful)} of {count} days, last {last.day}"
-    return f"{said} ({last.cross_check})" if kind == _CONTRADICTED else said
+    if kind != _CONTRADICTED:
+        return said
+    waiting = sum(waits_for_word(one.status) for one in doubtful)
+    newest = contradiction_in(last)
+    word = f"{waiting} not acknowledged" if waiting or newest is None else newest.word_told()
+    return f"{said} ({last.cross_check}; {word})"

@@ -13,6 +13,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
+from gateway.domain.contradictions import Contradiction
 from gateway.domain.errors import InvalidInput
 from gateway.domain.evidence import content_hash
 from gateway.domain.timegrid import DeliveryDay, TimeGrid, require_utc
@@ -235,6 +236,8 @@ class MarketDayStatus:
     note: str = ""
     cross_check: str = ""
     """What a second source says about these prices; empty while none was compared."""
+    contradiction: Contradiction | None = None
+    """How exactly it contradicts them and what a person said about that; None when nobody does."""
 
 
 DELIVERY_STEPS = frozenset({timedelta(minutes=15), timedelta(minutes=30), timedelta(minutes=60)})

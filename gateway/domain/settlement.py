@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from gateway.domain.errors import InvalidInput
+from gateway.domain.used_inputs import UsedInput
 
 NO_CAUSE = "none"
 FORECAST_CAUSE = "forecast"
@@ -115,6 +116,8 @@ class TariffDay:
     carbon_series: str | None
     """None when no intensity is known for the day."""
     points: tuple[TariffCost, ...]
+    inputs: tuple[UsedInput, ...] = ()
+    """The tariff's prices and the carbon intensity behind it, each with its quality and where it came from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

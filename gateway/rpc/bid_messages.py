@@ -5,6 +5,7 @@ from datetime import datetime
 from gateway.domain.bids import Award, Bid, BidState, CheckOutcome, Nomination, NominationState, Residual
 from gateway.domain.settlement import Settlement, TariffDay
 from gateway.domain.timegrid import Interval
+from gateway.domain.used_inputs import UsedInput
 from gateway.rpc import convert
 from gateway.v1 import bidding_service_pb2 as pb
 
@@ -103,6 +104,20 @@ def position_message(settlement: Settlement) -> pb.Position:
     )
 
 
+def input_message(used: UsedInput) -> pb.UsedInput:
+    """Return what something was made from as a message."""
+    return pb.UsedInput(
+        kind=used.kind.value,
+        quality=used.quality,
+        source=used.source,
+        what=used.what,
+        series_id=used.series or "",
+        publish_time=None if used.published_at is None else convert.timestamp(used.published_at),
+        issue_time=None if used.issued_at is None else convert.timestamp(used.issued_at),
+        note=used.note,
+    )
+
+
 def tariff_cost_message(day: TariffDay) -> pb.GetTariffCostResponse:
     """Return a day on a tariff as a message."""
     return pb.GetTariffCostResponse(
@@ -123,6 +138,7 @@ def tariff_cost_message(day: TariffDay) -> pb.GetTariffCostResponse:
             )
             for point in day.points
         ],
+        inputs=[input_message(one) for one in day.inputs],
     )
 
 

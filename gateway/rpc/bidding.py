@@ -12,6 +12,7 @@ from gateway.rpc import convert
 from gateway.rpc.bid_messages import (
     award_message,
     bid_message,
+    input_message,
     nomination_message,
     position_message,
     residual_message,
@@ -61,7 +62,12 @@ class BiddingServicer(pb_grpc.BiddingServiceServicer):
         )
         bid = None if outcome.bid is None else bid_message(outcome.bid)
         return pb.PlanBidResponse(
-            plan_id=outcome.plan.id, outcome=outcome.plan.outcome, message=outcome.plan.message, bid=bid
+            plan_id=outcome.plan.id,
+            outcome=outcome.plan.outcome,
+            message=outcome.plan.message,
+            bid=bid,
+            inputs=[input_message(one) for one in outcome.plan.inputs],
+            price_doubts=outcome.plan.price_doubts,
         )
 
     @override

@@ -1,6 +1,7 @@
 """MarketDataService: prices and carbon with where they come from."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Protocol
@@ -9,6 +10,7 @@ from typing_extensions import override
 
 from gateway.domain.errors import InvalidInput, NotFound
 from gateway.domain.identity import Permission, Principal
+from gateway.domain.price_doubts import contradiction_in
 from gateway.domain.series import (
     CarbonBasis,
     CarbonKind,
@@ -87,17 +89,46 @@ class SystemDoor(Protocol):
         ...
 
 
+class ContradictionDoor(Protocol):
+    """What this servicer needs of `services.gather_market_data.Contradictions`."""
+
+    async def days(self, principal: Principal, *, only_open: bool = True) -> list[MarketDayStatus]:
+        """Return the market days whose prices are contradicted, newest day first."""
+        ...
+
+    async def acknowledge(
+        self,
+        principal: Principal,
+        *,
+        place: tuple[str, PriceProduct, DeliveryDay],
+        contradiction: str,
+        believed: str,
+        reason: str,
+        request_id: str,
+    ) -> MarketDayStatus:
+        """Keep a person's word on one contradiction."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MarketDoors:
+    """Services behind the servicer."""
+
+    market: MarketDoor
+    system: SystemDoor
+    contradictions: ContradictionDoor
+
+
 class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
     """Translates market data messages."""
 
-    def __init__(
-        self, store: Store, clock: Clock, *, market: MarketDoor, system: SystemDoor, time_zones: Mapping[str, str]
-    ) -> None:
+    def __init__(self, store: Store, clock: Clock, doors: MarketDoors, time_zones: Mapping[str, str]) -> None:
         """Remember who has the data and which IANA time zone the market of each zone has."""
         self._store = store
         self._clock = clock
-        self._market = market
-        self._system = system
+        self._market = doors.market
+        self._system = doors.system
+        self._contradictions = doors.contradictions
         self._time_zones = dict(time_zones)
 
     @override
@@ -106,12 +137,13 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
         if request.product not in _PRODUCTS:
             raise InvalidInput("product", "is required")
         product, day = _PRODUCTS[request.product], self._day(request.zone, request.delivery_day)
+        status: MarketDayStatus | None = None
         if request.HasField("known_time"):
             at = convert.instant("known_time", request.known_time)
-            series, said = await self._market.prices_as_known(caller(), request.zone, product, day, at), ""
+            series = await self._market.prices_as_known(caller(), request.zone, product, day, at)
         else:
             series = await self._market.prices(caller(), request.zone, product, day)
-            said = (await self._market.day_status(caller(), request.zone, product, day)).cross_check
+            status = await self._market.day_status(caller(), request.zone, product, day)
         return pb.GetPricesResponse(
             id=series.id,
             currency_code=series.currency,
@@ -124,7 +156,8 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
             licence=series.licence,
             note=series.note,
             is_complete=series.is_complete,
-            cross_check=said,
+            cross_check="" if status is None else status.cross_check,
+            contradiction=None if status is None else _contradiction_message(status),
         )
 
     @override
@@ -166,6 +199,43 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
             fetch_time=convert.timestamp(series.fetched_at),
             licence=series.licence,
         )
+
+    @override
+    async def ListContradictions(
+        self, request: pb.ListContradictionsRequest, context: Context
+    ) -> pb.ListContradictionsResponse:
+        """List the days of which two sources say different prices."""
+        days = await self._contradictions.days(caller(), only_open=not request.with_acknowledged)
+        chosen, token = convert.page(days, request.page, [status.id for status in days])
+        return pb.ListContradictionsResponse(
+            days=[
+                pb.ContradictedDay(
+                    zone=status.zone,
+                    delivery_day=status.day,
+                    product=_PRODUCT_NUMBERS[status.product],
+                    contradiction=_contradiction_message(status),
+                )
+                for status in chosen
+            ],
+            next_page_token=token,
+        )
+
+    @override
+    async def AcknowledgeContradiction(
+        self, request: pb.AcknowledgeContradictionRequest, context: Context
+    ) -> pb.AcknowledgeContradictionResponse:
+        """Keep a person's word on one contradiction."""
+        if request.product not in _PRODUCTS:
+            raise InvalidInput("product", "is required")
+        status = await self._contradictions.acknowledge(
+            caller(),
+            place=(request.zone, _PRODUCTS[request.product], self._day(request.zone, request.delivery_day)),
+            contradiction=convert.required_text("contradiction_id", request.contradiction_id),
+            believed=convert.required_text("believed_source", request.believed_source),
+            reason=convert.required_text("reason", request.reason),
+            request_id=convert.required_text("request_id", request.request_id),
+        )
+        return pb.AcknowledgeContradictionResponse(contradiction=_contradiction_message(status))
 
     @override
     async def WatchMarketData(
@@ -231,6 +301,29 @@ def _day_message(row: Stored[MarketDayStatus], token: str) -> pb.WatchMarketData
         series_id="" if status.series_id is None else status.series_id,
         note=status.note,
         cross_check=status.cross_check,
+        contradiction=_contradiction_message(status),
+    )
+
+
+def _contradiction_message(status: MarketDayStatus) -> pb.Contradiction | None:
+    found = contradiction_in(status)
+    if found is None:
+        return None
+    word = found.word
+    return pb.Contradiction(
+        id=found.id,
+        source=found.source,
+        other_source=found.other,
+        message=found.told,
+        find_time=convert.timestamp(found.found_at),
+        word=None
+        if word is None
+        else pb.ContradictionWord(
+            actor=word.actor,
+            acknowledge_time=convert.timestamp(word.spoken_at),
+            believed_source=word.believed,
+            reason=word.reason,
+        ),
     )
 
 

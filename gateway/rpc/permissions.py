@@ -50,6 +50,8 @@ _OF_SERVICE: dict[str, dict[str, Permission]] = {
         "GetCarbon": Permission.MARKET_READ,
         "GetSystemSeries": Permission.MARKET_READ,
         "WatchMarketData": Permission.MARKET_READ,
+        "ListContradictions": Permission.MARKET_READ,
+        "AcknowledgeContradiction": Permission.MARKET_ACKNOWLEDGE,
     },
     "BiddingService": {
         "PlanBid": Permission.BID_DRAFT,

@@ -6,11 +6,11 @@ without an order, or an order without an approval, cannot exist.
 """
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from gateway.domain.bid_checks import check_bid, require_passed, terms_of
+from gateway.domain.bid_checks import PRICE_DATA_CHECK, check_bid, require_passed, terms_of
 from gateway.domain.bids import (
     ORDERED_STATES,
     Bid,
@@ -32,9 +32,9 @@ from gateway.domain.errors import (
     SelfApproval,
 )
 from gateway.domain.evidence import AuditEntry, content_hash, require_request_id
-from gateway.domain.identity import Account, Permission, Principal
+from gateway.domain.identity import Account, Permission, Principal, system_principal
 from gateway.domain.positions import order_of
-from gateway.domain.price_doubts import UsedDay, doubts_about
+from gateway.domain.price_doubts import UsedDay, doubts_about, require_word, waits_for_word
 from gateway.domain.series import MarketDayStatus, PriceSeries
 from gateway.domain.topology import ConnectionPoint, Portfolio
 from gateway.observe import logger
@@ -55,6 +55,8 @@ class _Step:
     puts: tuple[Put, ...]
     audit: tuple[AuditEntry, ...]
     outbox: tuple[OutboxItem, ...] = ()
+    refusal: PreconditionFailed | None = None
+    """Raised once this is written: the person has to look again, and may ask again under the same key."""
 
 
 class BidReviewer:
@@ -100,7 +102,8 @@ class BidReviewer:
             PermissionRefused: The caller may not propose.
             ContentChanged: The bid is not what the trader saw.
             PreTradeLimitExceeded: A check fails; so do `NoRoute` and `GateClosed`.
-            PreconditionFailed: The bid is in another state.
+            PreconditionFailed: The bid is in another state, or prices behind it contradict each other and nobody has
+                acknowledged that.
         """
         principal.require(Permission.BID_PROPOSE)
 
@@ -110,6 +113,7 @@ class BidReviewer:
             _require_unchanged(bid, content_hash)
             checks = await self._checked(bid, now)
             require_passed(checks)
+            await self._require_word(bid)
             after = dataclasses.replace(
                 bid, state=BidState.PROPOSED, checks=checks, proposed_by=principal.actor, proposed_at=now
             )
@@ -133,7 +137,9 @@ class BidReviewer:
             GateClosed: The gate has closed; at the very instant it has.
             NoRoute: There is no route with a balance responsible party any more.
             PreTradeLimitExceeded: A check fails now.
-            PreconditionFailed: The bid is in another state, or who proposed it may not do so any more.
+            PreconditionFailed: The bid is in another state, who proposed it may not do so any more, prices behind it contradict
+                each other and nobody has acknowledged that, or something is doubtful about them that the checks that the
+                approver saw did not say: they say it now.
         """
         principal.require(Permission.BID_APPROVE)
 
@@ -146,6 +152,9 @@ class BidReviewer:
             await self._require_proposer(bid)
             checks = await self._checked(bid, now)
             require_passed(checks)
+            await self._require_word(bid)
+            if _is_news(bid.checks, checks):
+                return self._shown_again(row, dataclasses.replace(bid, checks=checks), request_id)
             after = dataclasses.replace(
                 bid, state=BidState.APPROVED, checks=checks, approved_by=principal.actor, approved_at=now
             )
@@ -255,19 +264,17 @@ class BidReviewer:
             if replay is not None:
                 return (await self._read(principal, replay)).record
             taken = await step(await self._read(principal, bid_id), self._clock.now())
-            batch = Batch(
-                tenant=principal.tenant,
-                puts=taken.puts,
-                audit=taken.audit,
-                outbox=taken.outbox,
-                request_id=request_id,
-                request_hash=request_hash,
-                response=taken.bid.id,
-            )
+            batch = Batch(tenant=principal.tenant, puts=taken.puts, audit=taken.audit, outbox=taken.outbox)
+            if taken.refusal is None:
+                batch = dataclasses.replace(
+                    batch, request_id=request_id, request_hash=request_hash, response=taken.bid.id
+                )
             try:
                 await self._store.apply(batch)
             except Conflict:
                 continue
+            if taken.refusal is not None:
+                raise taken.refusal
             _LOG.info("bid_moved", bid=taken.bid.id, state=taken.bid.state.value, actor=principal.actor)
             return taken.bid
         raise Conflict(f"bid {bid_id} keeps changing; read it again")
@@ -297,11 +304,44 @@ class BidReviewer:
 
     async def _price_doubts(self, plan: PlanRun) -> tuple[str, ...]:
         """Return what is doubtful now about the prices behind a plan: another source may have spoken since it was made."""
-        rows = [await self._store.get(MarketDayStatus, plan.tenant, key) for key in plan.price_days]
-        days = [row.record for row in rows if row is not None]
+        days = await self._price_days(plan)
         found = [await self._store.get(PriceSeries, plan.tenant, day.series_id or "") for day in days]
         series = [None if row is None else row.record for row in found]
         return doubts_about([UsedDay(status=day, series=own) for day, own in zip(days, series, strict=True)])
+
+    async def _price_days(self, plan: PlanRun) -> list[MarketDayStatus]:
+        """Return the market days behind a plan as they are now."""
+        rows = [await self._store.get(MarketDayStatus, plan.tenant, key) for key in plan.price_days]
+        return [row.record for row in rows if row is not None]
+
+    async def contradicted_days(self, principal: Principal, plan_id: str) -> list[MarketDayStatus]:
+        """Return the days behind a plan whose prices are contradicted while nobody has acknowledged it: no bid of it leaves.
+
+        Raises:
+            PermissionRefused: The caller may not read bids.
+            NotFound: This tenant has no such plan.
+        """
+        principal.require(Permission.BID_READ)
+        plan = await self._store.get(PlanRun, principal.tenant, plan_id)
+        if plan is None:
+            raise NotFound("plan", plan_id)
+        return [status for status in await self._price_days(plan.record) if waits_for_word(status)]
+
+    async def _require_word(self, bid: Bid) -> None:
+        """Refuse while a contradiction between the sources of the prices behind a bid waits for a person's word."""
+        plan = await self._store.get(PlanRun, bid.tenant, bid.plan)
+        require_word([] if plan is None else await self._price_days(plan.record))
+
+    def _shown_again(self, row: Stored[Bid], bid: Bid, request_id: str) -> _Step:
+        """Return the step that only writes what is doubtful now, so that whoever looks next sees it."""
+        entry = dataclasses.replace(
+            self._entry(system_principal(bid.tenant, "bids"), bid, "bid.recheck", request_id, (f"plan:{bid.plan}",)),
+            detail={"price_data": _price_data(bid.checks).message},
+        )
+        refusal = PreconditionFailed(
+            "what is doubtful about the prices behind the bid has changed: look at its checks again"
+        )
+        return _Step(bid=bid, puts=(Put(record=bid, expected_version=row.version),), audit=(entry,), refusal=refusal)
 
     async def _require_proposer(self, bid: Bid) -> None:
         """Count the proposal only if who made it may still make it."""
@@ -436,6 +476,18 @@ class BidReviewer:
             detail={"state": bid.state.value, "content_hash": bid.content_hash, "reason": bid.reason},
             request_id=request_id,
         )
+
+
+def _price_data(checks: Iterable[BidCheck]) -> BidCheck:
+    """Return the check of what is doubtful about the prices."""
+    return next(check for check in checks if check.name == PRICE_DATA_CHECK)
+
+
+def _is_news(seen: Sequence[BidCheck], now: Sequence[BidCheck]) -> bool:
+    """Tell whether something is doubtful about the prices that the checks on the bid do not say."""
+    shown = {check.message for check in seen if check.name == PRICE_DATA_CHECK}
+    found = _price_data(now)
+    return found.outcome is not CheckOutcome.PASSED and found.message not in shown
 
 
 def _require_unchanged(bid: Bid, seen_hash: str) -> None:

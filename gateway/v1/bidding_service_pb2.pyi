@@ -361,6 +361,8 @@ class PlanBidResponse(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     BID_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    PRICE_DOUBTS_FIELD_NUMBER: _builtins.int
     plan_id: _builtins.str
     """Plan."""
     outcome: _builtins.str
@@ -371,6 +373,14 @@ class PlanBidResponse(_message.Message):
     def bid(self) -> Global___Bid:
         """The bid that was drafted; absent when there is nothing to bid."""
 
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsedInput]:
+        """Prices, carbon and tariff that went in, with how far each may be trusted."""
+
+    @_builtins.property
+    def price_doubts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was doubtful about the prices behind the plan when it was made."""
+
     def __init__(
         self,
         *,
@@ -378,16 +388,79 @@ class PlanBidResponse(_message.Message):
         outcome: _builtins.str = ...,
         message: _builtins.str = ...,
         bid: Global___Bid | None = ...,
+        inputs: _abc.Iterable[Global___UsedInput] | None = ...,
+        price_doubts: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_bid", b"_bid", "bid", b"bid"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bid", b"_bid", "bid", b"bid", "message", b"message", "outcome", b"outcome", "plan_id", b"plan_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bid", b"_bid", "bid", b"bid", "inputs", b"inputs", "message", b"message", "outcome", b"outcome", "plan_id", b"plan_id", "price_doubts", b"price_doubts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bid: _TypeAlias = _typing.Literal["bid"]  # noqa: Y015
     _WhichOneofArgType__bid: _TypeAlias = _typing.Literal["_bid", b"_bid"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__bid) -> _WhichOneofReturnType__bid | None: ...
 
 Global___PlanBidResponse: _TypeAlias = PlanBidResponse  # noqa: Y015
+
+@_typing.final
+class UsedInput(_message.Message):
+    """Something that a plan or a cost was made from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    WHAT_FIELD_NUMBER: _builtins.int
+    SERIES_ID_FIELD_NUMBER: _builtins.int
+    PUBLISH_TIME_FIELD_NUMBER: _builtins.int
+    ISSUE_TIME_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """prices, carbon or tariff."""
+    quality: _builtins.str
+    """final, preliminary, estimated, substituted or forecast."""
+    source: _builtins.str
+    """Who published it, or "own model"."""
+    what: _builtins.str
+    """What of it, for example day-ahead-sdac."""
+    series_id: _builtins.str
+    """Series; empty for what is no series."""
+    note: _builtins.str
+    """For people: what is special about it, for example that amounts are illustrative."""
+    @_builtins.property
+    def publish_time(self) -> _timestamp_pb2.Timestamp:
+        """When its source says that it published it; absent when it does not say."""
+
+    @_builtins.property
+    def issue_time(self) -> _timestamp_pb2.Timestamp:
+        """When the forecast in it was made; absent when nothing in it is a forecast."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        quality: _builtins.str = ...,
+        source: _builtins.str = ...,
+        what: _builtins.str = ...,
+        series_id: _builtins.str = ...,
+        publish_time: _timestamp_pb2.Timestamp | None = ...,
+        issue_time: _timestamp_pb2.Timestamp | None = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_issue_time", b"_issue_time", "_publish_time", b"_publish_time", "issue_time", b"issue_time", "publish_time", b"publish_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_issue_time", b"_issue_time", "_publish_time", b"_publish_time", "issue_time", b"issue_time", "kind", b"kind", "note", b"note", "publish_time", b"publish_time", "quality", b"quality", "series_id", b"series_id", "source", b"source", "what", b"what"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__issue_time: _TypeAlias = _typing.Literal["issue_time"]  # noqa: Y015
+    _WhichOneofArgType__issue_time: _TypeAlias = _typing.Literal["_issue_time", b"_issue_time"]  # noqa: Y015
+    _WhichOneofReturnType__publish_time: _TypeAlias = _typing.Literal["publish_time"]  # noqa: Y015
+    _WhichOneofArgType__publish_time: _TypeAlias = _typing.Literal["_publish_time", b"_publish_time"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__issue_time) -> _WhichOneofReturnType__issue_time | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__publish_time) -> _WhichOneofReturnType__publish_time | None: ...
+
+Global___UsedInput: _TypeAlias = UsedInput  # noqa: Y015
 
 @_typing.final
 class GetBidRequest(_message.Message):
@@ -1244,6 +1317,7 @@ class GetTariffCostResponse(_message.Message):
     PRICE_SERIES_ID_FIELD_NUMBER: _builtins.int
     CARBON_SERIES_ID_FIELD_NUMBER: _builtins.int
     POINTS_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
     currency_code: _builtins.str
     """Currency."""
     period_count: _builtins.int
@@ -1256,6 +1330,10 @@ class GetTariffCostResponse(_message.Message):
     def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___TariffCost]:
         """One per connection point."""
 
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsedInput]:
+        """The tariff's prices and the carbon intensity behind it, with how far each may be trusted."""
+
     def __init__(
         self,
         *,
@@ -1264,10 +1342,11 @@ class GetTariffCostResponse(_message.Message):
         price_series_id: _builtins.str = ...,
         carbon_series_id: _builtins.str = ...,
         points: _abc.Iterable[Global___TariffCost] | None = ...,
+        inputs: _abc.Iterable[Global___UsedInput] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["carbon_series_id", b"carbon_series_id", "currency_code", b"currency_code", "period_count", b"period_count", "points", b"points", "price_series_id", b"price_series_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carbon_series_id", b"carbon_series_id", "currency_code", b"currency_code", "inputs", b"inputs", "period_count", b"period_count", "points", b"points", "price_series_id", b"price_series_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,50 +22,65 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from gateway.v1 import types_pb2 as gateway_dot_v1_dot_types__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$gateway/v1/market_data_service.proto\x12\ngateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"[\n\x0bSeriesPoint\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\x05value\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_value\"\xa5\x01\n\x10GetPricesRequest\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x14\n\x0c\x64\x65livery_day\x18\x02 \x01(\t\x12)\n\x07product\x18\x03 \x01(\x0e\x32\x18.gateway.v1.PriceProduct\x12\x33\n\nknown_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x42\r\n\x0b_known_time\"\xf2\x02\n\x11GetPricesResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x15\n\rcurrency_code\x18\x02 \x01(\t\x12\x1a\n\x12resolution_minutes\x18\x03 \x01(\x05\x12\'\n\x06points\x18\x04 \x03(\x0b\x32\x17.gateway.v1.SeriesPoint\x12\x0e\n\x06source\x18\x05 \x01(\t\x12\x35\n\x0cpublish_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x12.\n\nfetch_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x07quality\x18\x08 \x01(\x0e\x32\x13.gateway.v1.Quality\x12\x0f\n\x07licence\x18\t \x01(\t\x12\x0c\n\x04note\x18\n \x01(\t\x12\x13\n\x0bis_complete\x18\x0b \x01(\x08\x12\x13\n\x0b\x63ross_check\x18\x0c \x01(\tB\x0f\n\r_publish_time\"6\n\x10GetCarbonRequest\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x14\n\x0c\x64\x65livery_day\x18\x02 \x01(\t\"\xa3\x03\n\x11GetCarbonResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.gateway.v1.CarbonKind\x12\x1a\n\x12resolution_minutes\x18\x03 \x01(\x05\x12\'\n\x06points\x18\x04 \x03(\x0b\x32\x17.gateway.v1.SeriesPoint\x12\x0e\n\x06source\x18\x05 \x01(\t\x12.\n\nfetch_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x07quality\x18\x07 \x01(\x0e\x32\x13.gateway.v1.Quality\x12\x0f\n\x07licence\x18\x08 \x01(\t\x12\x0c\n\x04note\x18\t \x01(\t\x12&\n\x05\x62\x61sis\x18\n \x01(\x0e\x32\x17.gateway.v1.CarbonBasis\x12&\n\x05scope\x18\x0b \x01(\x0e\x32\x17.gateway.v1.CarbonScope\x12\x33\n\nissue_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x42\r\n\x0b_issue_time\"b\n\x16GetSystemSeriesRequest\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x14\n\x0c\x64\x65livery_day\x18\x02 \x01(\t\x12$\n\x04kind\x18\x03 \x01(\x0e\x32\x16.gateway.v1.SystemKind\"\x83\x02\n\x17GetSystemSeriesResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1a\n\x12resolution_minutes\x18\x02 \x01(\x05\x12\'\n\x06points\x18\x03 \x03(\x0b\x32\x17.gateway.v1.SeriesPoint\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x35\n\x0cpublish_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x12.\n\nfetch_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07licence\x18\x07 \x01(\tB\x0f\n\r_publish_time\"<\n\x16WatchMarketDataRequest\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\"\x81\x01\n\x0c\x43\x61rbonChange\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.gateway.v1.CarbonKind\x12$\n\x07quality\x18\x02 \x01(\x0e\x32\x13.gateway.v1.Quality\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x15\n\rmissing_count\x18\x04 \x01(\x05\"\xd0\x02\n\x17WatchMarketDataResponse\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04zone\x18\x03 \x01(\t\x12\x14\n\x0c\x64\x65livery_day\x18\x04 \x01(\t\x12)\n\x07product\x18\x05 \x01(\x0e\x32\x18.gateway.v1.PriceProduct\x12)\n\x05state\x18\x06 \x01(\x0e\x32\x1a.gateway.v1.MarketDayState\x12\x15\n\rmissing_count\x18\x07 \x01(\x05\x12\x11\n\tseries_id\x18\x08 \x01(\t\x12\x0c\n\x04note\x18\t \x01(\t\x12\x13\n\x0b\x63ross_check\x18\n \x01(\t\x12(\n\x06\x63\x61rbon\x18\x0b \x01(\x0b\x32\x18.gateway.v1.CarbonChange*\x8c\x04\n\x0cPriceProduct\x12\x1d\n\x19PRICE_PRODUCT_UNSPECIFIED\x10\x00\x12 \n\x1cPRICE_PRODUCT_DAY_AHEAD_SDAC\x10\x01\x12 \n\x1cPRICE_PRODUCT_DAY_AHEAD_EXAA\x10\x02\x12\x1b\n\x17PRICE_PRODUCT_IMBALANCE\x10\x03\x12\x1f\n\x1bPRICE_PRODUCT_TARIFF_ENERGY\x10\x04\x12 \n\x1cPRICE_PRODUCT_PROGRAM_TARIFF\x10\x05\x12\'\n#PRICE_PRODUCT_PROGRAM_EXPORT_TARIFF\x10\x06\x12!\n\x1dPRICE_PRODUCT_DAY_AHEAD_LOCAL\x10\x07\x12\x1f\n\x1bPRICE_PRODUCT_DAY_AHEAD_LMP\x10\x08\x12\x1f\n\x1bPRICE_PRODUCT_INTRADAY_IDA1\x10\t\x12\x1f\n\x1bPRICE_PRODUCT_INTRADAY_IDA2\x10\n\x12\x1f\n\x1bPRICE_PRODUCT_INTRADAY_IDA3\x10\x0b\x12$\n PRICE_PRODUCT_INTRADAY_REFERENCE\x10\x0c\x12 \n\x1cPRICE_PRODUCT_IMBALANCE_LONG\x10\r\x12!\n\x1dPRICE_PRODUCT_IMBALANCE_SHORT\x10\x0e*~\n\x07Quality\x12\x17\n\x13QUALITY_UNSPECIFIED\x10\x00\x12\x11\n\rQUALITY_FINAL\x10\x01\x12\x17\n\x13QUALITY_PRELIMINARY\x10\x02\x12\x15\n\x11QUALITY_ESTIMATED\x10\x03\x12\x17\n\x13QUALITY_SUBSTITUTED\x10\x04*\\\n\nCarbonKind\x12\x1b\n\x17\x43\x41RBON_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43\x41RBON_KIND_AVERAGE\x10\x01\x12\x18\n\x14\x43\x41RBON_KIND_MARGINAL\x10\x02*`\n\x0b\x43\x61rbonBasis\x12\x1c\n\x18\x43\x41RBON_BASIS_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43\x41RBON_BASIS_DIRECT\x10\x01\x12\x1a\n\x16\x43\x41RBON_BASIS_LIFECYCLE\x10\x02*f\n\x0b\x43\x61rbonScope\x12\x1c\n\x18\x43\x41RBON_SCOPE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43\x41RBON_SCOPE_PRODUCTION\x10\x01\x12\x1c\n\x18\x43\x41RBON_SCOPE_CONSUMPTION\x10\x02*\xcd\x01\n\nSystemKind\x12\x1b\n\x17SYSTEM_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10SYSTEM_KIND_LOAD\x10\x01\x12\x1d\n\x19SYSTEM_KIND_LOAD_FORECAST\x10\x02\x12\x1e\n\x1aSYSTEM_KIND_SOLAR_FORECAST\x10\x03\x12%\n!SYSTEM_KIND_WIND_ONSHORE_FORECAST\x10\x04\x12&\n\"SYSTEM_KIND_WIND_OFFSHORE_FORECAST\x10\x05*\xe7\x01\n\x0eMarketDayState\x12 \n\x1cMARKET_DAY_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18MARKET_DAY_STATE_WAITING\x10\x01\x12\x1c\n\x18MARKET_DAY_STATE_PARTIAL\x10\x02\x12\x1d\n\x19MARKET_DAY_STATE_COMPLETE\x10\x03\x12\x19\n\x15MARKET_DAY_STATE_LATE\x10\x04\x12\x1e\n\x1aMARKET_DAY_STATE_DECOUPLED\x10\x05\x12\x1d\n\x19MARKET_DAY_STATE_FALLBACK\x10\x06\x32\xe1\x02\n\x11MarketDataService\x12H\n\tGetPrices\x12\x1c.gateway.v1.GetPricesRequest\x1a\x1d.gateway.v1.GetPricesResponse\x12H\n\tGetCarbon\x12\x1c.gateway.v1.GetCarbonRequest\x1a\x1d.gateway.v1.GetCarbonResponse\x12Z\n\x0fGetSystemSeries\x12\".gateway.v1.GetSystemSeriesRequest\x1a#.gateway.v1.GetSystemSeriesResponse\x12\\\n\x0fWatchMarketData\x12\".gateway.v1.WatchMarketDataRequest\x1a#.gateway.v1.WatchMarketDataResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$gateway/v1/market_data_service.proto\x12\ngateway.v1\x1a\x16gateway/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbc\x01\n\rContradiction\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x14\n\x0cother_source\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12-\n\tfind_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x04word\x18\x06 \x01(\x0b\x32\x1d.gateway.v1.ContradictionWordH\x00\x88\x01\x01\x42\x07\n\x05_word\"\x81\x01\n\x11\x43ontradictionWord\x12\r\n\x05\x61\x63tor\x18\x01 \x01(\t\x12\x34\n\x10\x61\x63knowledge_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x62\x65lieved_source\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\x92\x01\n\x0f\x43ontradictedDay\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x14\n\x0c\x64\x65livery_day\x18\x02 \x01(\t\x12)\n\x07product\x18\x03 \x01(\x0e\x32\x18.gateway.v1.PriceProduct\x12\x30\n\rcontradiction\x18\x04 \x01(\x0b\x32\x19.gateway.v1.Contradiction\"]\n\x19ListContradictionsRequest\x12\x19\n\x11with_acknowledged\x18\x01 \x01(\x08\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.gateway.v1.PageRequest\"`\n\x1aListContradictionsResponse\x12)\n\x04\x64\x61ys\x18\x01 \x03(\x0b\x32\x1b.gateway.v1.ContradictedDay\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc7\x01\n\x1f\x41\x63knowledgeContradictionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x65livery_day\x18\x03 \x01(\t\x12)\n\x07product\x18\x04 \x01(\x0e\x32\x18.gateway.v1.PriceProduct\x12\x18\n\x10\x63ontradiction_id\x18\x05 \x01(\t\x12\x17\n\x0f\x62\x65lieved_source\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\"T\n AcknowledgeContradictionResponse\x12\x30\n\rcontradiction\x18\x01 \x01(\x0b\x32\x19.gateway.v1.Contradiction\"[\n\x0bSeriesPoint\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\x05value\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_value\"\xa5\x01\n\x10GetPricesRequest\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x14\n\x0c\x64\x65livery_day\x18\x02 \x01(\t\x12)\n\x07product\x18\x03 \x01(\x0e\x32\x18.gateway.v1.PriceProduct\x12\x33\n\nknown_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x42\r\n\x0b_known_time\"\xbb\x03\n\x11GetPricesResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x15\n\rcurrency_code\x18\x02 \x01(\t\x12\x1a\n\x12resolution_minutes\x18\x03 \x01(\x05\x12\'\n\x06points\x18\x04 \x03(\x0b\x32\x17.gateway.v1.SeriesPoint\x12\x0e\n\x06source\x18\x05 \x01(\t\x12\x35\n\x0cpublish_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x12.\n\nfetch_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x07quality\x18\x08 \x01(\x0e\x32\x13.gateway.v1.Quality\x12\x0f\n\x07licence\x18\t \x01(\t\x12\x0c\n\x04note\x18\n \x01(\t\x12\x13\n\x0bis_complete\x18\x0b \x01(\x08\x12\x13\n\x0b\x63ross_check\x18\x0c \x01(\t\x12\x35\n\rcontradiction\x18\x14 \x01(\x0b\x32\x19.gateway.v1.ContradictionH\x01\x88\x01\x01\x42\x0f\n\r_publish_timeB\x10\n\x0e_contradiction\"6\n\x10GetCarbonRequest\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x14\n\x0c\x64\x65livery_day\x18\x02 \x01(\t\"\xa3\x03\n\x11GetCarbonResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.gateway.v1.CarbonKind\x12\x1a\n\x12resolution_minutes\x18\x03 \x01(\x05\x12\'\n\x06points\x18\x04 \x03(\x0b\x32\x17.gateway.v1.SeriesPoint\x12\x0e\n\x06source\x18\x05 \x01(\t\x12.\n\nfetch_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x07quality\x18\x07 \x01(\x0e\x32\x13.gateway.v1.Quality\x12\x0f\n\x07licence\x18\x08 \x01(\t\x12\x0c\n\x04note\x18\t \x01(\t\x12&\n\x05\x62\x61sis\x18\n \x01(\x0e\x32\x17.gateway.v1.CarbonBasis\x12&\n\x05scope\x18\x0b \x01(\x0e\x32\x17.gateway.v1.CarbonScope\x12\x33\n\nissue_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x42\r\n\x0b_issue_time\"b\n\x16GetSystemSeriesRequest\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x14\n\x0c\x64\x65livery_day\x18\x02 \x01(\t\x12$\n\x04kind\x18\x03 \x01(\x0e\x32\x16.gateway.v1.SystemKind\"\x83\x02\n\x17GetSystemSeriesResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1a\n\x12resolution_minutes\x18\x02 \x01(\x05\x12\'\n\x06points\x18\x03 \x03(\x0b\x32\x17.gateway.v1.SeriesPoint\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x35\n\x0cpublish_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x12.\n\nfetch_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07licence\x18\x07 \x01(\tB\x0f\n\r_publish_time\"<\n\x16WatchMarketDataRequest\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\"\x81\x01\n\x0c\x43\x61rbonChange\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.gateway.v1.CarbonKind\x12$\n\x07quality\x18\x02 \x01(\x0e\x32\x13.gateway.v1.Quality\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x15\n\rmissing_count\x18\x04 \x01(\x05\"\x99\x03\n\x17WatchMarketDataResponse\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04zone\x18\x03 \x01(\t\x12\x14\n\x0c\x64\x65livery_day\x18\x04 \x01(\t\x12)\n\x07product\x18\x05 \x01(\x0e\x32\x18.gateway.v1.PriceProduct\x12)\n\x05state\x18\x06 \x01(\x0e\x32\x1a.gateway.v1.MarketDayState\x12\x15\n\rmissing_count\x18\x07 \x01(\x05\x12\x11\n\tseries_id\x18\x08 \x01(\t\x12\x0c\n\x04note\x18\t \x01(\t\x12\x13\n\x0b\x63ross_check\x18\n \x01(\t\x12(\n\x06\x63\x61rbon\x18\x0b \x01(\x0b\x32\x18.gateway.v1.CarbonChange\x12\x35\n\rcontradiction\x18\x0c \x01(\x0b\x32\x19.gateway.v1.ContradictionH\x00\x88\x01\x01\x42\x10\n\x0e_contradiction*\x8c\x04\n\x0cPriceProduct\x12\x1d\n\x19PRICE_PRODUCT_UNSPECIFIED\x10\x00\x12 \n\x1cPRICE_PRODUCT_DAY_AHEAD_SDAC\x10\x01\x12 \n\x1cPRICE_PRODUCT_DAY_AHEAD_EXAA\x10\x02\x12\x1b\n\x17PRICE_PRODUCT_IMBALANCE\x10\x03\x12\x1f\n\x1bPRICE_PRODUCT_TARIFF_ENERGY\x10\x04\x12 \n\x1cPRICE_PRODUCT_PROGRAM_TARIFF\x10\x05\x12\'\n#PRICE_PRODUCT_PROGRAM_EXPORT_TARIFF\x10\x06\x12!\n\x1dPRICE_PRODUCT_DAY_AHEAD_LOCAL\x10\x07\x12\x1f\n\x1bPRICE_PRODUCT_DAY_AHEAD_LMP\x10\x08\x12\x1f\n\x1bPRICE_PRODUCT_INTRADAY_IDA1\x10\t\x12\x1f\n\x1bPRICE_PRODUCT_INTRADAY_IDA2\x10\n\x12\x1f\n\x1bPRICE_PRODUCT_INTRADAY_IDA3\x10\x0b\x12$\n PRICE_PRODUCT_INTRADAY_REFERENCE\x10\x0c\x12 \n\x1cPRICE_PRODUCT_IMBALANCE_LONG\x10\r\x12!\n\x1dPRICE_PRODUCT_IMBALANCE_SHORT\x10\x0e*~\n\x07Quality\x12\x17\n\x13QUALITY_UNSPECIFIED\x10\x00\x12\x11\n\rQUALITY_FINAL\x10\x01\x12\x17\n\x13QUALITY_PRELIMINARY\x10\x02\x12\x15\n\x11QUALITY_ESTIMATED\x10\x03\x12\x17\n\x13QUALITY_SUBSTITUTED\x10\x04*\\\n\nCarbonKind\x12\x1b\n\x17\x43\x41RBON_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43\x41RBON_KIND_AVERAGE\x10\x01\x12\x18\n\x14\x43\x41RBON_KIND_MARGINAL\x10\x02*`\n\x0b\x43\x61rbonBasis\x12\x1c\n\x18\x43\x41RBON_BASIS_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43\x41RBON_BASIS_DIRECT\x10\x01\x12\x1a\n\x16\x43\x41RBON_BASIS_LIFECYCLE\x10\x02*f\n\x0b\x43\x61rbonScope\x12\x1c\n\x18\x43\x41RBON_SCOPE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43\x41RBON_SCOPE_PRODUCTION\x10\x01\x12\x1c\n\x18\x43\x41RBON_SCOPE_CONSUMPTION\x10\x02*\xcd\x01\n\nSystemKind\x12\x1b\n\x17SYSTEM_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10SYSTEM_KIND_LOAD\x10\x01\x12\x1d\n\x19SYSTEM_KIND_LOAD_FORECAST\x10\x02\x12\x1e\n\x1aSYSTEM_KIND_SOLAR_FORECAST\x10\x03\x12%\n!SYSTEM_KIND_WIND_ONSHORE_FORECAST\x10\x04\x12&\n\"SYSTEM_KIND_WIND_OFFSHORE_FORECAST\x10\x05*\xe7\x01\n\x0eMarketDayState\x12 \n\x1cMARKET_DAY_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18MARKET_DAY_STATE_WAITING\x10\x01\x12\x1c\n\x18MARKET_DAY_STATE_PARTIAL\x10\x02\x12\x1d\n\x19MARKET_DAY_STATE_COMPLETE\x10\x03\x12\x19\n\x15MARKET_DAY_STATE_LATE\x10\x04\x12\x1e\n\x1aMARKET_DAY_STATE_DECOUPLED\x10\x05\x12\x1d\n\x19MARKET_DAY_STATE_FALLBACK\x10\x06\x32\xbd\x04\n\x11MarketDataService\x12H\n\tGetPrices\x12\x1c.gateway.v1.GetPricesRequest\x1a\x1d.gateway.v1.GetPricesResponse\x12H\n\tGetCarbon\x12\x1c.gateway.v1.GetCarbonRequest\x1a\x1d.gateway.v1.GetCarbonResponse\x12Z\n\x0fGetSystemSeries\x12\".gateway.v1.GetSystemSeriesRequest\x1a#.gateway.v1.GetSystemSeriesResponse\x12\\\n\x0fWatchMarketData\x12\".gateway.v1.WatchMarketDataRequest\x1a#.gateway.v1.WatchMarketDataResponse0\x01\x12\x63\n\x12ListContradictions\x12%.gateway.v1.ListContradictionsRequest\x1a&.gateway.v1.ListContradictionsResponse\x12u\n\x18\x41\x63knowledgeContradiction\x12+.gateway.v1.AcknowledgeContradictionRequest\x1a,.gateway.v1.AcknowledgeContradictionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gateway.v1.market_data_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PRICEPRODUCT']._serialized_start=2093
-  _globals['_PRICEPRODUCT']._serialized_end=2617
-  _globals['_QUALITY']._serialized_start=2619
-  _globals['_QUALITY']._serialized_end=2745
-  _globals['_CARBONKIND']._serialized_start=2747
-  _globals['_CARBONKIND']._serialized_end=2839
-  _globals['_CARBONBASIS']._serialized_start=2841
-  _globals['_CARBONBASIS']._serialized_end=2937
-  _globals['_CARBONSCOPE']._serialized_start=2939
-  _globals['_CARBONSCOPE']._serialized_end=3041
-  _globals['_SYSTEMKIND']._serialized_start=3044
-  _globals['_SYSTEMKIND']._serialized_end=3249
-  _globals['_MARKETDAYSTATE']._serialized_start=3252
-  _globals['_MARKETDAYSTATE']._serialized_end=3483
-  _globals['_SERIESPOINT']._serialized_start=85
-  _globals['_SERIESPOINT']._serialized_end=176
-  _globals['_GETPRICESREQUEST']._serialized_start=179
-  _globals['_GETPRICESREQUEST']._serialized_end=344
-  _globals['_GETPRICESRESPONSE']._serialized_start=347
-  _globals['_GETPRICESRESPONSE']._serialized_end=717
-  _globals['_GETCARBONREQUEST']._serialized_start=719
-  _globals['_GETCARBONREQUEST']._serialized_end=773
-  _globals['_GETCARBONRESPONSE']._serialized_start=776
-  _globals['_GETCARBONRESPONSE']._serialized_end=1195
-  _globals['_GETSYSTEMSERIESREQUEST']._serialized_start=1197
-  _globals['_GETSYSTEMSERIESREQUEST']._serialized_end=1295
-  _globals['_GETSYSTEMSERIESRESPONSE']._serialized_start=1298
-  _globals['_GETSYSTEMSERIESRESPONSE']._serialized_end=1557
-  _globals['_WATCHMARKETDATAREQUEST']._serialized_start=1559
-  _globals['_WATCHMARKETDATAREQUEST']._serialized_end=1619
-  _globals['_CARBONCHANGE']._serialized_start=1622
-  _globals['_CARBONCHANGE']._serialized_end=1751
-  _globals['_WATCHMARKETDATARESPONSE']._serialized_start=1754
-  _globals['_WATCHMARKETDATARESPONSE']._serialized_end=2090
-  _globals['_MARKETDATASERVICE']._serialized_start=3486
-  _globals['_MARKETDATASERVICE']._serialized_end=3839
+  _globals['_PRICEPRODUCT']._serialized_start=3216
+  _globals['_PRICEPRODUCT']._serialized_end=3740
+  _globals['_QUALITY']._serialized_start=3742
+  _globals['_QUALITY']._serialized_end=3868
+  _globals['_CARBONKIND']._serialized_start=3870
+  _globals['_CARBONKIND']._serialized_end=3962
+  _globals['_CARBONBASIS']._serialized_start=3964
+  _globals['_CARBONBASIS']._serialized_end=4060
+  _globals['_CARBONSCOPE']._serialized_start=4062
+  _globals['_CARBONSCOPE']._serialized_end=4164
+  _globals['_SYSTEMKIND']._serialized_start=4167
+  _globals['_SYSTEMKIND']._serialized_end=4372
+  _globals['_MARKETDAYSTATE']._serialized_start=4375
+  _globals['_MARKETDAYSTATE']._serialized_end=4606
+  _globals['_CONTRADICTION']._serialized_start=110
+  _globals['_CONTRADICTION']._serialized_end=298
+  _globals['_CONTRADICTIONWORD']._serialized_start=301
+  _globals['_CONTRADICTIONWORD']._serialized_end=430
+  _globals['_CONTRADICTEDDAY']._serialized_start=433
+  _globals['_CONTRADICTEDDAY']._serialized_end=579
+  _globals['_LISTCONTRADICTIONSREQUEST']._serialized_start=581
+  _globals['_LISTCONTRADICTIONSREQUEST']._serialized_end=674
+  _globals['_LISTCONTRADICTIONSRESPONSE']._serialized_start=676
+  _globals['_LISTCONTRADICTIONSRESPONSE']._serialized_end=772
+  _globals['_ACKNOWLEDGECONTRADICTIONREQUEST']._serialized_start=775
+  _globals['_ACKNOWLEDGECONTRADICTIONREQUEST']._serialized_end=974
+  _globals['_ACKNOWLEDGECONTRADICTIONRESPONSE']._serialized_start=976
+  _globals['_ACKNOWLEDGECONTRADICTIONRESPONSE']._serialized_end=1060
+  _globals['_SERIESPOINT']._serialized_start=1062
+  _globals['_SERIESPOINT']._serialized_end=1153
+  _globals['_GETPRICESREQUEST']._serialized_start=1156
+  _globals['_GETPRICESREQUEST']._serialized_end=1321
+  _globals['_GETPRICESRESPONSE']._serialized_start=1324
+  _globals['_GETPRICESRESPONSE']._serialized_end=1767
+  _globals['_GETCARBONREQUEST']._serialized_start=1769
+  _globals['_GETCARBONREQUEST']._serialized_end=1823
+  _globals['_GETCARBONRESPONSE']._serialized_start=1826
+  _globals['_GETCARBONRESPONSE']._serialized_end=2245
+  _globals['_GETSYSTEMSERIESREQUEST']._serialized_start=2247
+  _globals['_GETSYSTEMSERIESREQUEST']._serialized_end=2345
+  _globals['_GETSYSTEMSERIESRESPONSE']._serialized_start=2348
+  _globals['_GETSYSTEMSERIESRESPONSE']._serialized_end=2607
+  _globals['_WATCHMARKETDATAREQUEST']._serialized_start=2609
+  _globals['_WATCHMARKETDATAREQUEST']._serialized_end=2669
+  _globals['_CARBONCHANGE']._serialized_start=2672
+  _globals['_CARBONCHANGE']._serialized_end=2801
+  _globals['_WATCHMARKETDATARESPONSE']._serialized_start=2804
+  _globals['_WATCHMARKETDATARESPONSE']._serialized_end=3213
+  _globals['_MARKETDATASERVICE']._serialized_start=4609
+  _globals['_MARKETDATASERVICE']._serialized_end=5182
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ isort:skip_file
 Prices and carbon intensity that the gateway has, with where they come from."""
 
 from collections import abc as _abc
+from gateway.v1 import types_pb2 as _types_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -273,6 +274,252 @@ MARKET_DAY_STATE_FALLBACK: MarketDayState.ValueType  # 6
 Global___MarketDayState: _TypeAlias = MarketDayState  # noqa: Y015
 
 @_typing.final
+class Contradiction(_message.Message):
+    """Another source says other prices than the ones that are used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    OTHER_SOURCE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    FIND_TIME_FIELD_NUMBER: _builtins.int
+    WORD_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Known by the prices in use, the other source and every difference."""
+    source: _builtins.str
+    """Whose prices are used."""
+    other_source: _builtins.str
+    """Who says otherwise."""
+    message: _builtins.str
+    """The comparison in one sentence."""
+    @_builtins.property
+    def find_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was found."""
+
+    @_builtins.property
+    def word(self) -> Global___ContradictionWord:
+        """What a person said about it; absent while nobody has."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        source: _builtins.str = ...,
+        other_source: _builtins.str = ...,
+        message: _builtins.str = ...,
+        find_time: _timestamp_pb2.Timestamp | None = ...,
+        word: Global___ContradictionWord | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_word", b"_word", "find_time", b"find_time", "word", b"word"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_word", b"_word", "find_time", b"find_time", "id", b"id", "message", b"message", "other_source", b"other_source", "source", b"source", "word", b"word"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__word: _TypeAlias = _typing.Literal["word"]  # noqa: Y015
+    _WhichOneofArgType__word: _TypeAlias = _typing.Literal["_word", b"_word"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__word) -> _WhichOneofReturnType__word | None: ...
+
+Global___Contradiction: _TypeAlias = Contradiction  # noqa: Y015
+
+@_typing.final
+class ContradictionWord(_message.Message):
+    """A person's word on a contradiction."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGE_TIME_FIELD_NUMBER: _builtins.int
+    BELIEVED_SOURCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    actor: _builtins.str
+    """Who."""
+    believed_source: _builtins.str
+    """The source that the person believes."""
+    reason: _builtins.str
+    """Why."""
+    @_builtins.property
+    def acknowledge_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        actor: _builtins.str = ...,
+        acknowledge_time: _timestamp_pb2.Timestamp | None = ...,
+        believed_source: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge_time", b"acknowledge_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge_time", b"acknowledge_time", "actor", b"actor", "believed_source", b"believed_source", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContradictionWord: _TypeAlias = ContradictionWord  # noqa: Y015
+
+@_typing.final
+class ContradictedDay(_message.Message):
+    """A market day whose prices are contradicted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ZONE_FIELD_NUMBER: _builtins.int
+    DELIVERY_DAY_FIELD_NUMBER: _builtins.int
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    CONTRADICTION_FIELD_NUMBER: _builtins.int
+    zone: _builtins.str
+    """Zone."""
+    delivery_day: _builtins.str
+    """Delivery day as ISO date in the market's time zone."""
+    product: Global___PriceProduct.ValueType
+    """Product."""
+    @_builtins.property
+    def contradiction(self) -> Global___Contradiction:
+        """What contradicts what."""
+
+    def __init__(
+        self,
+        *,
+        zone: _builtins.str = ...,
+        delivery_day: _builtins.str = ...,
+        product: Global___PriceProduct.ValueType = ...,
+        contradiction: Global___Contradiction | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contradiction", b"contradiction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contradiction", b"contradiction", "delivery_day", b"delivery_day", "product", b"product", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContradictedDay: _TypeAlias = ContradictedDay  # noqa: Y015
+
+@_typing.final
+class ListContradictionsRequest(_message.Message):
+    """Asks for contradictions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WITH_ACKNOWLEDGED_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    with_acknowledged: _builtins.bool
+    """Whether those that somebody has acknowledged are listed, too."""
+    @_builtins.property
+    def page(self) -> _types_pb2.PageRequest:
+        """Page."""
+
+    def __init__(
+        self,
+        *,
+        with_acknowledged: _builtins.bool = ...,
+        page: _types_pb2.PageRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page", b"page", "with_acknowledged", b"with_acknowledged"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListContradictionsRequest: _TypeAlias = ListContradictionsRequest  # noqa: Y015
+
+@_typing.final
+class ListContradictionsResponse(_message.Message):
+    """Contradictions, newest day first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAYS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last."""
+    @_builtins.property
+    def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContradictedDay]:
+        """Days of this page."""
+
+    def __init__(
+        self,
+        *,
+        days: _abc.Iterable[Global___ContradictedDay] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListContradictionsResponse: _TypeAlias = ListContradictionsResponse  # noqa: Y015
+
+@_typing.final
+class AcknowledgeContradictionRequest(_message.Message):
+    """A person's word."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    DELIVERY_DAY_FIELD_NUMBER: _builtins.int
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    CONTRADICTION_ID_FIELD_NUMBER: _builtins.int
+    BELIEVED_SOURCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key, required."""
+    zone: _builtins.str
+    """Zone."""
+    delivery_day: _builtins.str
+    """Delivery day as ISO date in the market's time zone."""
+    product: Global___PriceProduct.ValueType
+    """Product."""
+    contradiction_id: _builtins.str
+    """The contradiction that the person saw; FAILED_PRECONDITION with CONTENT_CHANGED when it is another one now."""
+    believed_source: _builtins.str
+    """Which of its two sources the person believes."""
+    reason: _builtins.str
+    """Why; required, at most 500 characters."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        zone: _builtins.str = ...,
+        delivery_day: _builtins.str = ...,
+        product: Global___PriceProduct.ValueType = ...,
+        contradiction_id: _builtins.str = ...,
+        believed_source: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["believed_source", b"believed_source", "contradiction_id", b"contradiction_id", "delivery_day", b"delivery_day", "product", b"product", "reason", b"reason", "request_id", b"request_id", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcknowledgeContradictionRequest: _TypeAlias = AcknowledgeContradictionRequest  # noqa: Y015
+
+@_typing.final
+class AcknowledgeContradictionResponse(_message.Message):
+    """What is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRADICTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def contradiction(self) -> Global___Contradiction:
+        """The contradiction with the word on it."""
+
+    def __init__(
+        self,
+        *,
+        contradiction: Global___Contradiction | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contradiction", b"contradiction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contradiction", b"contradiction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcknowledgeContradictionResponse: _TypeAlias = AcknowledgeContradictionResponse  # noqa: Y015
+
+@_typing.final
 class SeriesPoint(_message.Message):
     """One slot of a series."""
 
@@ -358,6 +605,7 @@ class GetPricesResponse(_message.Message):
     NOTE_FIELD_NUMBER: _builtins.int
     IS_COMPLETE_FIELD_NUMBER: _builtins.int
     CROSS_CHECK_FIELD_NUMBER: _builtins.int
+    CONTRADICTION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Series id."""
     currency_code: _builtins.str
@@ -388,6 +636,10 @@ class GetPricesResponse(_message.Message):
     def fetch_time(self) -> _timestamp_pb2.Timestamp:
         """When we fetched."""
 
+    @_builtins.property
+    def contradiction(self) -> Global___Contradiction:
+        """How exactly a second source contradicts these prices; absent when none does, and for knowledge of the past."""
+
     def __init__(
         self,
         *,
@@ -403,13 +655,19 @@ class GetPricesResponse(_message.Message):
         note: _builtins.str = ...,
         is_complete: _builtins.bool = ...,
         cross_check: _builtins.str = ...,
+        contradiction: Global___Contradiction | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_publish_time", b"_publish_time", "fetch_time", b"fetch_time", "publish_time", b"publish_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_contradiction", b"_contradiction", "_publish_time", b"_publish_time", "contradiction", b"contradiction", "fetch_time", b"fetch_time", "publish_time", b"publish_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_publish_time", b"_publish_time", "cross_check", b"cross_check", "currency_code", b"currency_code", "fetch_time", b"fetch_time", "id", b"id", "is_complete", b"is_complete", "licence", b"licence", "note", b"note", "points", b"points", "publish_time", b"publish_time", "quality", b"quality", "resolution_minutes", b"resolution_minutes", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_contradiction", b"_contradiction", "_publish_time", b"_publish_time", "contradiction", b"contradiction", "cross_check", b"cross_check", "currency_code", b"currency_code", "fetch_time", b"fetch_time", "id", b"id", "is_complete", b"is_complete", "licence", b"licence", "note", b"note", "points", b"points", "publish_time", b"publish_time", "quality", b"quality", "resolution_minutes", b"resolution_minutes", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__contradiction: _TypeAlias = _typing.Literal["contradiction"]  # noqa: Y015
+    _WhichOneofArgType__contradiction: _TypeAlias = _typing.Literal["_contradiction", b"_contradiction"]  # noqa: Y015
     _WhichOneofReturnType__publish_time: _TypeAlias = _typing.Literal["publish_time"]  # noqa: Y015
     _WhichOneofArgType__publish_time: _TypeAlias = _typing.Literal["_publish_time", b"_publish_time"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__contradiction) -> _WhichOneofReturnType__contradiction | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__publish_time) -> _WhichOneofReturnType__publish_time | None: ...
 
 Global___GetPricesResponse: _TypeAlias = GetPricesResponse  # noqa: Y015
@@ -675,6 +933,7 @@ class WatchMarketDataResponse(_message.Message):
     NOTE_FIELD_NUMBER: _builtins.int
     CROSS_CHECK_FIELD_NUMBER: _builtins.int
     CARBON_FIELD_NUMBER: _builtins.int
+    CONTRADICTION_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.str
     """To resume after this message."""
     zone: _builtins.str
@@ -701,6 +960,10 @@ class WatchMarketDataResponse(_message.Message):
     def carbon(self) -> Global___CarbonChange:
         """Set when carbon intensity changed and not prices: then `product`, `state` and `missing_count` above are not set."""
 
+    @_builtins.property
+    def contradiction(self) -> Global___Contradiction:
+        """How exactly a second source contradicts these prices; absent when none does."""
+
     def __init__(
         self,
         *,
@@ -715,11 +978,14 @@ class WatchMarketDataResponse(_message.Message):
         note: _builtins.str = ...,
         cross_check: _builtins.str = ...,
         carbon: Global___CarbonChange | None = ...,
+        contradiction: Global___Contradiction | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["carbon", b"carbon", "event_time", b"event_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_contradiction", b"_contradiction", "carbon", b"carbon", "contradiction", b"contradiction", "event_time", b"event_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["carbon", b"carbon", "cross_check", b"cross_check", "delivery_day", b"delivery_day", "event_time", b"event_time", "missing_count", b"missing_count", "note", b"note", "product", b"product", "resume_token", b"resume_token", "series_id", b"series_id", "state", b"state", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_contradiction", b"_contradiction", "carbon", b"carbon", "contradiction", b"contradiction", "cross_check", b"cross_check", "delivery_day", b"delivery_day", "event_time", b"event_time", "missing_count", b"missing_count", "note", b"note", "product", b"product", "resume_token", b"resume_token", "series_id", b"series_id", "state", b"state", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__contradiction: _TypeAlias = _typing.Literal["contradiction"]  # noqa: Y015
+    _WhichOneofArgType__contradiction: _TypeAlias = _typing.Literal["_contradiction", b"_contradiction"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__contradiction) -> _WhichOneofReturnType__contradiction | None: ...
 
 Global___WatchMarketDataResponse: _TypeAlias = WatchMarketDataResponse  # noqa: Y015

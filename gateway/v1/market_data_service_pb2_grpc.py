@@ -55,6 +55,16 @@ class MarketDataServiceStub:
                 request_serializer=gateway_dot_v1_dot_market__data__service__pb2.WatchMarketDataRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_market__data__service__pb2.WatchMarketDataResponse.FromString,
                 _registered_method=True)
+        self.ListContradictions = channel.unary_unary(
+                '/gateway.v1.MarketDataService/ListContradictions',
+                request_serializer=gateway_dot_v1_dot_market__data__service__pb2.ListContradictionsRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_market__data__service__pb2.ListContradictionsResponse.FromString,
+                _registered_method=True)
+        self.AcknowledgeContradiction = channel.unary_unary(
+                '/gateway.v1.MarketDataService/AcknowledgeContradiction',
+                request_serializer=gateway_dot_v1_dot_market__data__service__pb2.AcknowledgeContradictionRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_market__data__service__pb2.AcknowledgeContradictionResponse.FromString,
+                _registered_method=True)
 
 
 class MarketDataServiceServicer:
@@ -91,6 +101,21 @@ class MarketDataServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListContradictions(self, request, context):
+        """Lists the market days of which two sources say different prices.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcknowledgeContradiction(self, request, context):
+        """Keeps a person's word on one contradiction. Until then no bid leaves that was planned from these prices; another contradiction of
+        the same day, by a revision or by other differences, asks for another word. What is used stays used, and marked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MarketDataServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -113,6 +138,16 @@ def add_MarketDataServiceServicer_to_server(servicer, server):
                     servicer.WatchMarketData,
                     request_deserializer=gateway_dot_v1_dot_market__data__service__pb2.WatchMarketDataRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_market__data__service__pb2.WatchMarketDataResponse.SerializeToString,
+            ),
+            'ListContradictions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListContradictions,
+                    request_deserializer=gateway_dot_v1_dot_market__data__service__pb2.ListContradictionsRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_market__data__service__pb2.ListContradictionsResponse.SerializeToString,
+            ),
+            'AcknowledgeContradiction': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcknowledgeContradiction,
+                    request_deserializer=gateway_dot_v1_dot_market__data__service__pb2.AcknowledgeContradictionRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_market__data__service__pb2.AcknowledgeContradictionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -224,6 +259,60 @@ class MarketDataService:
             '/gateway.v1.MarketDataService/WatchMarketData',
             gateway_dot_v1_dot_market__data__service__pb2.WatchMarketDataRequest.SerializeToString,
             gateway_dot_v1_dot_market__data__service__pb2.WatchMarketDataResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListContradictions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.MarketDataService/ListContradictions',
+            gateway_dot_v1_dot_market__data__service__pb2.ListContradictionsRequest.SerializeToString,
+            gateway_dot_v1_dot_market__data__service__pb2.ListContradictionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcknowledgeContradiction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.MarketDataService/AcknowledgeContradiction',
+            gateway_dot_v1_dot_market__data__service__pb2.AcknowledgeContradictionRequest.SerializeToString,
+            gateway_dot_v1_dot_market__data__service__pb2.AcknowledgeContradictionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,12 @@ class MarketDataServiceStub:
     change: values that arrive, are revised, compared, late, decoupled or stood in for. Carbon intensity that arrives or is
     replaced is told as it happens, without a snapshot.
     """
+    ListContradictions: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.ListContradictionsRequest, _market_data_service_pb2.ListContradictionsResponse]
+    """Lists the market days of which two sources say different prices."""
+    AcknowledgeContradiction: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.AcknowledgeContradictionRequest, _market_data_service_pb2.AcknowledgeContradictionResponse]
+    """Keeps a person's word on one contradiction. Until then no bid leaves that was planned from these prices; another contradiction of
+    the same day, by a revision or by other differences, asks for another word. What is used stays used, and marked.
+    """
 
 @_typing.type_check_only
 class MarketDataServiceAsyncStub(MarketDataServiceStub):
@@ -60,6 +66,12 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     """Streams how far the prices of each delivery day have come: a snapshot (or everything since the resume token), then every
     change: values that arrive, are revised, compared, late, decoupled or stood in for. Carbon intensity that arrives or is
     replaced is told as it happens, without a snapshot.
+    """
+    ListContradictions: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.ListContradictionsRequest, _market_data_service_pb2.ListContradictionsResponse]  # type: ignore[assignment]
+    """Lists the market days of which two sources say different prices."""
+    AcknowledgeContradiction: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.AcknowledgeContradictionRequest, _market_data_service_pb2.AcknowledgeContradictionResponse]  # type: ignore[assignment]
+    """Keeps a person's word on one contradiction. Until then no bid leaves that was planned from these prices; another contradiction of
+    the same day, by a revision or by other differences, asks for another word. What is used stays used, and marked.
     """
 
 class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -98,6 +110,24 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         """Streams how far the prices of each delivery day have come: a snapshot (or everything since the resume token), then every
         change: values that arrive, are revised, compared, late, decoupled or stood in for. Carbon intensity that arrives or is
         replaced is told as it happens, without a snapshot.
+        """
+
+    @_abc_1.abstractmethod
+    def ListContradictions(
+        self,
+        request: _market_data_service_pb2.ListContradictionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_market_data_service_pb2.ListContradictionsResponse, _abc.Awaitable[_market_data_service_pb2.ListContradictionsResponse]]:
+        """Lists the market days of which two sources say different prices."""
+
+    @_abc_1.abstractmethod
+    def AcknowledgeContradiction(
+        self,
+        request: _market_data_service_pb2.AcknowledgeContradictionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_market_data_service_pb2.AcknowledgeContradictionResponse, _abc.Awaitable[_market_data_service_pb2.AcknowledgeContradictionResponse]]:
+        """Keeps a person's word on one contradiction. Until then no bid leaves that was planned from these prices; another contradiction of
+        the same day, by a revision or by other differences, asks for another word. What is used stays used, and marked.
         """
 
 def add_MarketDataServiceServicer_to_server(servicer: MarketDataServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -3,18 +3,19 @@
 import asyncio
 from datetime import date
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
 from gateway.domain.errors import InvalidInput, NotFound
-from gateway.domain.identity import Principal
-from gateway.domain.price_doubts import UsedDay, kinds_of_doubt
+from gateway.domain.identity import Permission, Principal
+from gateway.domain.price_doubts import UsedDay, contradiction_in, kinds_of_doubt
 from gateway.domain.series import CarbonSeries, MarketDayStatus, PriceProduct, PriceSeries
 from gateway.domain.timegrid import DeliveryDay
 from gateway.services.gather_market_data import as_known, compared
 from gateway.web import market_view
-from gateway.web.rooms import TEMPLATES, Login, Rooms, SameOrigin, WebRooms
+from gateway.web.rooms import TEMPLATES, Login, Rooms, SameOrigin, WebRooms, go_to
 from gateway.web.sessions import require_csrf
 
 router = APIRouter(prefix="/market")
@@ -89,6 +90,36 @@ async def ask_sources(  # noqa: PLR0913, PLR0917  # one argument per form field
     return TEMPLATES.TemplateResponse(request, "_sources.html", context)
 
 
+@router.post("/{day}/acknowledge", dependencies=[SameOrigin])
+async def acknowledge(  # noqa: PLR0913, PLR0917  # one argument per form field
+    request: Request,
+    rooms: Rooms,
+    session: Login,
+    day: str,
+    zone: Annotated[str, Form(max_length=40)],
+    product: Annotated[str, Form(max_length=40)],
+    contradiction: Annotated[str, Form(max_length=64)],
+    believed: Annotated[str, Form(max_length=100)],
+    request_id: Annotated[str, Form()],
+    csrf: Annotated[str, Form()] = "",
+    reason: Annotated[str, Form(max_length=500)] = "",
+) -> Response:
+    """Keep the word of who is logged in on the contradiction that was shown."""
+    require_csrf(session, csrf)
+    place = _place(rooms, zone, product)
+    delivery_day = DeliveryDay(day=_iso(day), zone=_time_zone(rooms, place[0]))
+    await rooms.contradictions.acknowledge(
+        session.principal,
+        place=(*place, delivery_day),
+        contradiction=contradiction,
+        believed=believed,
+        reason=reason,
+        request_id=request_id,
+    )
+    query = urlencode({"zone": place[0], "product": place[1].value})
+    return go_to(request, f"/market/{delivery_day.day.isoformat()}?{query}")
+
+
 async def _context(
     rooms: WebRooms, principal: Principal, day: str, place: tuple[str, PriceProduct]
 ) -> dict[str, object]:
@@ -110,6 +141,9 @@ async def _context(
         "prices": prices,
         "carbon": carbon,
         "status": status,
+        "contradiction": None if status is None else contradiction_in(status),
+        "may_acknowledge": principal.may(Permission.MARKET_ACKNOWLEDGE),
+        "request_id": rooms.ids.new("page"),
         "doubts": () if status is None else kinds_of_doubt(UsedDay(status=status, series=prices)),
         "rows": market_view.market_rows(prices, carbon, delivery_day.zone),
         "revisions": market_view.revision_lines(revisions, in_force, delivery_day.zone),

@@ -72,9 +72,10 @@ async def bid_csv(rooms: Rooms, session: Login, day: str) -> Response:
     if bid is None:
         raise NotFound("bid", day)
     award = await _award(rooms, session.principal, bid)
-    rows = trader_view.period_rows(bid, await _plan(rooms, session.principal, bid), award)
+    plan = await _plan(rooms, session.principal, bid)
+    rows = trader_view.period_rows(bid, plan, award)
     out = io.StringIO()
-    csv.writer(out).writerows(trader_view.csv_lines(bid, rows))
+    csv.writer(out).writerows(trader_view.csv_lines(bid, rows, () if plan is None else plan.inputs))
     headers = {"Content-Disposition": f'attachment; filename="bid-{bid.delivery_day}-v{bid.version}.csv"'}
     return Response(out.getvalue(), media_type="text/csv", headers=headers)
 
@@ -155,8 +156,10 @@ async def _context(rooms: WebRooms, principal: Principal, day: str) -> dict[str,
     nominations = await rooms.submitter.nominations(principal, day)
     residuals = await rooms.settler.residuals(principal, day, rooms.time_zone)
     now = rooms.clock.now()
+    contradicted = [] if plan is None else await rooms.reviewer.contradicted_days(principal, plan.id)
     return {
         **context,
+        "contradicted": contradicted,
         "plan": plan,
         "award": award,
         "rows": trader_view.period_rows(bid, plan, award),

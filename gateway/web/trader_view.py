@@ -22,6 +22,7 @@ from gateway.domain.bids import (
 from gateway.domain.errors import InvalidInput
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.settlement import Settlement
+from gateway.domain.used_inputs import InputKind, UsedInput, provenance, qualities
 
 EDITABLE = OPEN_STATES
 """States from which a trader may make a new version; what two people agreed on must be withdrawn first."""
@@ -40,6 +41,12 @@ _CSV_HEAD = (
     "plan_price_per_mwh",
     "awarded_mw",
     "clearing_price_per_mwh",
+    "price_quality",
+    "price_provenance",
+    "carbon_quality",
+    "carbon_provenance",
+    "tariff_quality",
+    "tariff_provenance",
 )
 
 
@@ -149,9 +156,16 @@ def may_plan(bid: Bid | None, principal: Principal) -> bool:
     return is_free and principal.may(Permission.BID_DRAFT)
 
 
-def csv_lines(bid: Bid, rows: Sequence[PeriodRow]) -> list[tuple[str, ...]]:
-    """Return the table as lines of a CSV file with a header; no text of it is a formula to a spreadsheet."""
+def csv_lines(bid: Bid, rows: Sequence[PeriodRow], inputs: Sequence[UsedInput] = ()) -> list[tuple[str, ...]]:
+    """Return the table as lines of a CSV file with a header; no text of it is a formula to a spreadsheet.
+
+    Args:
+        bid: What is bought.
+        rows: One per delivery period.
+        inputs: What its plan was made from: each line says how far prices, carbon and tariff may be trusted.
+    """
     lines: list[tuple[str, ...]] = [_CSV_HEAD]
+    told = [text for kind in InputKind for text in (qualities(inputs, kind), provenance(inputs, kind))]
     for row, period in zip(rows, bid.periods, strict=True):
         lines.append(
             (
@@ -165,6 +179,7 @@ def csv_lines(bid: Bid, rows: Sequence[PeriodRow]) -> list[tuple[str, ...]]:
                 "" if row.price_per_mwh is None else f"{row.price_per_mwh:.2f}",
                 "" if row.awarded_mw is None else str(row.awarded_mw),
                 "" if row.awarded_price is None else str(row.awarded_price),
+                *(_text_cell(text) for text in told),
             )
         )
     return lines

@@ -76,7 +76,7 @@ def test_a_day_tells_what_is_doubtful(day: UsedDay, kinds: tuple[str, ...]) -> N
 def test_days_are_counted_and_the_last_one_is_named() -> None:
     days = [used(), used(1, said=DIFFERS), used(4, quality=Quality.ESTIMATED), used(3, quality=Quality.ESTIMATED)]
     assert doubts_about(days) == (
-        f"prices that another source contradicts on 1 of 4 days, last {DAY.next(-1).day.isoformat()} ({DIFFERS})",
+        f"prices that another source contradicts on 1 of 4 days, last {DAY.next(-1).day.isoformat()} ({DIFFERS}; 1 not acknowledged)",
         f"estimates instead of prices on 2 of 4 days, last {DAY.next(-3).day.isoformat()}",
     )
     assert doubts_about([used(), used(1)]) == ()

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from gateway.domain.bids import BidCheck, CheckOutcome
+from gateway.domain.bids import BidCheck, BidState, CheckOutcome
+from gateway.domain.errors import PreconditionFailed
 from gateway.domain.series import DayState, MarketDayStatus, PriceProduct, PriceSeries, Quality, market_day_id
 from gateway.domain.timegrid import DeliveryDay
 from gateway.rpc.bid_messages import position_message
@@ -88,14 +89,30 @@ async def test_a_day_that_is_still_waited_for_is_no_doubt(scene: MarketScene) ->
 async def test_what_became_doubtful_after_the_plan_is_seen_by_who_proposes_and_who_approves(scene: MarketScene) -> None:
     bid = await scene.drafted()
     assert price_check(bid.checks).outcome is CheckOutcome.PASSED
-    await doubt(scene, DAY.next(-1), cross_check=DIFFERS)
+    await doubt(scene, DAY.next(-1), state=DayState.DECOUPLED)
     proposed = await scene.reviewer.propose(TRADER, bid_id=bid.id, content_hash=bid.content_hash, request_id="p")
     assert price_check(proposed.checks).outcome is CheckOutcome.WARNING
     await doubt(scene, DAY.next(-4), quality=Quality.ESTIMATED)
+    with pytest.raises(PreconditionFailed, match="look at its checks again"):
+        await scene.reviewer.approve(APPROVER, bid_id=bid.id, content_hash=bid.content_hash, request_id="a")
+    shown = await scene.bid(bid.id)
+    assert shown.state is BidState.PROPOSED
+    assert "estimates instead of prices on 1 of 11 days" in price_check(shown.checks).message
+    # Now that the approver could see it, the same click counts.
     approved = await scene.reviewer.approve(APPROVER, bid_id=bid.id, content_hash=bid.content_hash, request_id="a")
+    assert approved.state is BidState.APPROVED
     said = price_check(approved.checks).message
-    assert DIFFERS in said
+    assert "no prices by the deadline of the coupling" in said
     assert "estimates instead of prices on 1 of 11 days" in said
+
+
+async def test_what_is_doubtful_no_more_stops_nobody(scene: MarketScene) -> None:
+    await doubt(scene, DAY.next(-4), quality=Quality.ESTIMATED)
+    bid = await scene.drafted()
+    await scene.reviewer.propose(TRADER, bid_id=bid.id, content_hash=bid.content_hash, request_id="p")
+    await doubt(scene, DAY.next(-4), quality=Quality.FINAL)
+    approved = await scene.reviewer.approve(APPROVER, bid_id=bid.id, content_hash=bid.content_hash, request_id="a")
+    assert price_check(approved.checks).outcome is CheckOutcome.PASSED
 
 
 async def test_a_settlement_says_what_is_doubtful_about_its_prices() -> None:

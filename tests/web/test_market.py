@@ -10,6 +10,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
+from gateway.domain.contradictions import Contradiction
 from gateway.domain.errors import PeerUnavailable
 from gateway.domain.series import (
     CarbonKind,
@@ -217,6 +218,41 @@ async def test_a_form_from_elsewhere_asks_nobody(browser: Browser) -> None:
     assert (await browser.post(f"/market/{DAY.day}/sources", form)).status == 403
     foreign = await browser.post(f"/market/{DAY.day}/sources", form, Origin="http://elsewhere.example")
     assert foreign.status == 403
+
+
+async def contradict(house: Wired, key: str) -> None:
+    row = await house.scene.store.get(MarketDayStatus, TENANT, market_day_id("BE", SDAC, DAY))
+    assert row is not None
+    told = "smard differs from prices in 1 of 96 periods, most at 2025-10-15 10:00Z: 1 instead of 2"
+    found = Contradiction(id=key, source="prices", other="smard", told=told, found_at=house.scene.clock.now())
+    await house.scene.store.seed(TENANT, replace(row.record, cross_check=told, contradiction=found))
+
+
+async def test_a_contradiction_is_acknowledged_on_the_page_and_another_one_asks_again(
+    browser: Browser, house: Wired
+) -> None:
+    await put_day(house, DAY)
+    await contradict(house, "c1")
+    await browser.login("tara")
+    text = (await browser.get(f"/market/{DAY.day}", **HTML)).text
+    assert "Two sources contradict each other" in text
+    form = dict(re.findall(r'name="(csrf|zone|product|contradiction|request_id)" value="([^"]+)"', text))
+    form |= {"believed": "smard", "reason": "the publisher's own file"}
+    where = f"/market/{DAY.day}/acknowledge"
+    assert (await browser.post(where, form | {"csrf": "forged"})).status == 403
+    assert (await browser.post(where, form | {"believed": "entsoe"}, **{"HX-Request": "true"})).status == 400
+    answer = await browser.post(where, form, **{"HX-Request": "true"})
+    assert answer.status == 204
+    text = (await browser.get(f"/market/{DAY.day}", **HTML)).text
+    assert "acknowledged by tara, who believes smard: the publisher&#39;s own file" in text
+    await contradict(house, "c2")
+    text = (await browser.get(f"/market/{DAY.day}", **HTML)).text
+    assert "Two sources contradict each other" in text
+    assert (await browser.post(where, form | {"request_id": "another"}, **{"HX-Request": "true"})).status == 409
+    await browser.login("aud")
+    text = (await browser.get(f"/market/{DAY.day}", **HTML)).text
+    assert 'data-testid="contradiction"' in text
+    assert "/acknowledge" not in text
 
 
 def unpacked(body: bytes) -> tuple[dict[str, object], "np.ndarray[tuple[int], np.dtype[np.float32]]"]:

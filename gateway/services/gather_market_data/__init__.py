@@ -4,6 +4,7 @@ What a source's reply means is read in `gateway.market_data`; what a day's price
 """
 
 from gateway.services.gather_market_data.bans import SourceBans
+from gateway.services.gather_market_data.contradictions import Contradictions
 from gateway.services.gather_market_data.currencies import Currencies, KeptRates
 from gateway.services.gather_market_data.gather import MarketDataGatherer
 from gateway.services.gather_market_data.history import PriceHistories, PriceHistory, PriceOrigin
@@ -15,6 +16,7 @@ from gateway.services.gather_market_data.stand_in import shifted_series
 from gateway.services.gather_market_data.system import SystemGatherer, SystemSource
 
 __all__ = [
+    "Contradictions",
     "Currencies",
     "GatherSettings",
     "KeptRates",

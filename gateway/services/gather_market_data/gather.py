@@ -22,7 +22,7 @@ from datetime import datetime
 from gateway.domain.errors import Conflict, InvalidInput, NotFound, PeerUnavailable, Unavailable
 from gateway.domain.evidence import AuditEntry
 from gateway.domain.identity import Permission, Principal
-from gateway.domain.price_check import compare_prices
+from gateway.domain.price_check import PriceComparison, compare_prices, contradiction_of
 from gateway.domain.price_doubts import AFTER_DECOUPLING
 from gateway.domain.series import (
     CarbonSeries,
@@ -40,7 +40,7 @@ from gateway.domain.series import (
 )
 from gateway.domain.timegrid import DeliveryDay, zone_of
 from gateway.observe import logger
-from gateway.ports import Batch, CarbonSource, Clock, Ids, PriceSource, Put, Store
+from gateway.ports import Batch, CarbonSource, Clock, Ids, PriceSource, Put, Store, Stored
 from gateway.services.gather_market_data.revisions import as_known, as_revision, chosen
 from gateway.services.gather_market_data.settings import GatherSettings
 from gateway.services.gather_market_data.stand_in import StandIns
@@ -226,25 +226,37 @@ class MarketDataGatherer:
         Raises:
             StorageUnavailable: Nothing was noted.
         """
-        said = ""
+        comparison: PriceComparison | None = None
         for tenant in self.settings.tenants:
             row = await self.store.get(MarketDayStatus, tenant, market_day_id(zone, product, day))
             series = None if row is None else await self._series_of(tenant, row.record)
             if row is None or series is None or row.record.state is not DayState.COMPLETE:
                 continue
-            said = said or await self._second_opinion(series, day)
-            if said and said != row.record.cross_check:
-                status = dataclasses.replace(row.record, cross_check=said, checked_at=self.clock.now())
-                batch = Batch(
-                    tenant=tenant,
-                    puts=(Put(record=status, expected_version=row.version),),
-                    audit=(self._entry(tenant, status),),
-                )
-                await self.store.apply(batch)
-        return said
+            comparison = comparison or await self._second_opinion(series, day)
+            if comparison is not None:
+                await self._note_opinion(tenant, row, series, comparison)
+        return "" if comparison is None else comparison.told()
 
-    async def _second_opinion(self, series: PriceSeries, day: DeliveryDay) -> str:
-        """Return what the first other source that can be compared says; empty when none can."""
+    async def _note_opinion(
+        self, tenant: str, row: Stored[MarketDayStatus], series: PriceSeries, comparison: PriceComparison
+    ) -> None:
+        """Keep what another source says; a person's word stays with exactly the contradiction that it was about."""
+        now, before = self.clock.now(), row.record
+        found = contradiction_of(comparison, series, now)
+        if found is not None and before.contradiction is not None and before.contradiction.id == found.id:
+            found = before.contradiction
+        if comparison.told() == before.cross_check and found == before.contradiction:
+            return
+        status = dataclasses.replace(before, cross_check=comparison.told(), contradiction=found, checked_at=now)
+        batch = Batch(
+            tenant=tenant,
+            puts=(Put(record=status, expected_version=row.version),),
+            audit=(self._entry(tenant, status),),
+        )
+        await self.store.apply(batch)
+
+    async def _second_opinion(self, series: PriceSeries, day: DeliveryDay) -> PriceComparison | None:
+        """Return how the first other source that can be compared compares; None when none can."""
         for source in self._prices[series.zone, series.product]:
             if source.name == series.source:
                 continue
@@ -257,8 +269,8 @@ class MarketDataGatherer:
             if comparison is not None:
                 log = _LOG.info if comparison.agrees else _LOG.error
                 log("prices_compared", zone=series.zone, day=day.day.isoformat(), result=comparison.told())
-                return comparison.told()
-        return ""
+                return comparison
+        return None
 
     async def refresh_carbon(self, zone: str, day: DeliveryDay) -> bool:
         """Ask the sources once for the carbon intensity of a day; return whether the day is complete now."""
@@ -361,6 +373,7 @@ class MarketDataGatherer:
             checked_at=now,
             note=note,
             cross_check=before.cross_check if before is not None and _is_same(before, series) else "",
+            contradiction=before.contradiction if before is not None and _is_same(before, series) else None,
         )
         if before is not None and dataclasses.replace(before, checked_at=now) == status:
             return before

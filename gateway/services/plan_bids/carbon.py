@@ -1,5 +1,6 @@
 """What carbon is worth in a plan, and whether what is known about it has changed enough to plan again."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
@@ -40,22 +41,39 @@ async def moved_carbon(
     return newest if newest.id != known and has_moved(row.record, newest) else None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class CarbonShift:
+    """What carbon is worth in a plan, and the series that say so."""
+
+    eur_per_mwh: FloatArray
+    """Per slot of the planning grid."""
+    series: tuple[CarbonSeries, ...]
+    """Those that a slot has its intensity from, the one that was fetched last at the end."""
+    latest: CarbonSeries
+
+
 async def carbon_shift(
     store: Store, tenant: str, zone: str, grid: TimeGrid, eur_per_tonne: float
-) -> tuple[FloatArray | None, str | None]:
-    """Return what carbon is worth per slot, when it is worth anything and is known for the whole horizon."""
+) -> CarbonShift | None:
+    """Return what carbon is worth per slot; None when it is worth nothing or is not known for the whole horizon."""
     if eur_per_tonne == 0.0:
-        return None, None
+        return None
     rows = await store.find(CarbonSeries, tenant, {"zone": zone}, since=grid.start - timedelta(days=1), until=grid.end)
-    grams = np.full(grid.count, np.nan)
+    grams, teller = np.full(grid.count, np.nan), np.full(grid.count, -1)
     latest = max((row.record for row in rows), key=lambda one: one.fetched_at, default=None)
     # Average and marginal, direct and lifecycle never meet in one plan: the newest series says which it is.
     same = [row.record for row in rows if latest is not None and row.record.measure == latest.measure]
-    for series in sorted(same, key=lambda one: one.fetched_at):
+    ordered = sorted(same, key=lambda one: one.fetched_at)
+    for index, series in enumerate(ordered):
         for start, value in zip(series.grid.starts(), series.intensity_g_per_kwh, strict=True):
             if grid.start <= start < grid.end and value is not None:
                 first = grid.index_of(start)
-                grams[first : first + max(1, series.grid.step // grid.step)] = value
+                slots = slice(first, first + max(1, series.grid.step // grid.step))
+                grams[slots], teller[slots] = value, index
     if latest is None or np.isnan(grams).any():
-        return None, None
-    return grams * (eur_per_tonne / _GRAMS_PER_TONNE_AND_MWH), latest.id
+        return None
+    return CarbonShift(
+        eur_per_mwh=grams * (eur_per_tonne / _GRAMS_PER_TONNE_AND_MWH),
+        series=tuple(ordered[index] for index in np.unique(teller).tolist()),
+        latest=latest,
+    )

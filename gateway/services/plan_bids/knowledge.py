@@ -19,6 +19,7 @@ from gateway.domain.capacity import obliges, site_caps_kw
 from gateway.domain.errors import InvalidInput, NotFound, PreconditionFailed
 from gateway.domain.fleet import FleetView
 from gateway.domain.limits import Limit
+from gateway.domain.market_time_units import day_ahead_product
 from gateway.domain.price_doubts import UsedDay, judged_days
 from gateway.domain.series import MarketDayStatus, PriceProduct, PriceSeries, market_day_id
 from gateway.domain.sessions import Session, SessionState
@@ -27,8 +28,9 @@ from gateway.domain.site_tariff import SiteTariff
 from gateway.domain.timegrid import DeliveryDay, TimeGrid, zone_of
 from gateway.domain.topology import Charger, ConnectionPoint, Node, Portfolio, Route
 from gateway.domain.units import QUARTER_HOUR
+from gateway.domain.used_inputs import UsedInput, known_carbon, published_prices, site_layers
 from gateway.ports import Store, Stored
-from gateway.services.plan_bids.carbon import carbon_shift
+from gateway.services.plan_bids.carbon import CarbonShift, carbon_shift
 from gateway.services.plan_bids.currencies import in_own_currency, require_own_currency
 from gateway.services.plan_bids.settings import PlanSettings
 from gateway.services.plan_bids.site_costs import demand_of, layer_shift
@@ -46,8 +48,12 @@ _COMPLETE_FROM = timedelta(hours=6)
 
 
 def planned_product(portfolio: Portfolio) -> PriceProduct:
-    """Return which prices a portfolio's energy costs: those of its supply contract when it has no route to a market."""
-    return PriceProduct.TARIFF_ENERGY if portfolio.route is Route.TARIFF_ONLY else PriceProduct.DAY_AHEAD_SDAC
+    """Return which prices a portfolio's energy costs: those of its supply contract when it has no route to a market, else its zone's auction."""
+    return (
+        PriceProduct.TARIFF_ENERGY
+        if portfolio.route is Route.TARIFF_ONLY
+        else day_ahead_product(portfolio.bidding_zone)
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +79,8 @@ class Knowledge:
     carbon_series: str | None
     price_days: tuple[UsedDay, ...] = ()
     """Market days from the past that forecasts look at to the delivery day, oldest first; what nobody expects yet is left out."""
+    used: tuple[UsedInput, ...] = ()
+    """Published prices of the delivery day, carbon and tariff that went in, with their quality."""
 
 
 class _Columns:
@@ -184,9 +192,10 @@ class KnowledgeReader:
         require_own_currency(scope.portfolio, looked_at)
         published = _complete(looked_at, scope.portfolio)
         other_kw = await self._other_load(tenant, scope, grid, now)
-        shift, carbon_id = await carbon_shift(
+        carbon = await carbon_shift(
             self._store, tenant, scope.portfolio.bidding_zone, grid, self._settings.carbon_eur_per_tonne
         )
+        shift = None if carbon is None else carbon.eur_per_mwh
         if scope.portfolio.route is Route.TARIFF_ONLY:
             shift = sooner_is_better(grid) + (0.0 if shift is None else shift)
         elif self._settings.site_tariff is not None:
@@ -231,8 +240,9 @@ class KnowledgeReader:
             inputs=inputs,
             limits=tuple(limit.id for limit in limits),
             price_series=published,
-            carbon_series=carbon_id,
+            carbon_series=None if carbon is None else carbon.latest.id,
             price_days=judged_days(looked_at, day),
+            used=_used(published.get(day.day.isoformat()), carbon, self._settings.site_tariff, day),
         )
 
     async def _history(self, tenant: str, scope: Scope, now: datetime) -> SessionHistory:
@@ -351,6 +361,16 @@ class KnowledgeReader:
         if tariff is None:
             return [None] * len(scope.points)
         return [await demand_of(self._store, tenant, point.id, tariff, day.day, now) for point in scope.points]
+
+
+def _used(
+    prices: PriceSeries | None, carbon: CarbonShift | None, tariff: SiteTariff | None, day: DeliveryDay
+) -> tuple[UsedInput, ...]:
+    return (
+        *(() if prices is None else (published_prices(prices),)),
+        *(() if carbon is None else (known_carbon(series) for series in carbon.series)),
+        *(() if tariff is None else (site_layers(tariff, day.day),)),
+    )
 
 
 def planning_grid(day: DeliveryDay, now: datetime, settings: PlanSettings) -> TimeGrid:

@@ -12,12 +12,11 @@ from gateway.domain.bids import Bid, BidState, CheckOutcome, PlanRun, PlanSite, 
 from gateway.domain.errors import InvalidInput, PreconditionFailed
 from gateway.domain.price_doubts import doubts_about
 from gateway.domain.timegrid import DeliveryDay
+from gateway.domain.used_inputs import FORECAST, InputKind, UsedInput, forecast_prices
 from gateway.ports import AuctionInfo, OutboxItem
-from gateway.services.plan_bids.knowledge import Knowledge, Scope
+from gateway.services.plan_bids.knowledge import Knowledge, Scope, planned_product
 
 GATE_TOPIC = "bid-gate"
-FORECAST = "forecast"
-"""Quality of prices that are not published but modelled from earlier days."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +64,18 @@ def plan_run_of(
         causes=causes_of(knowledge),
         price_days=tuple(day.status.id for day in knowledge.price_days),
         price_doubts=doubts_about(knowledge.price_days),
+        inputs=_inputs_of(scope, knowledge, result, now),
     )
+
+
+def _inputs_of(
+    scope: Scope, knowledge: Knowledge, result: PortfolioResult | Failure, now: datetime
+) -> tuple[UsedInput, ...]:
+    """Return what went in; prices that are not published are the forecast that was made for this plan."""
+    if any(one.kind is InputKind.PRICES for one in knowledge.used):
+        return knowledge.used
+    note = "" if isinstance(result, Failure) else result.price_note
+    return (forecast_prices(planned_product(scope.portfolio).value, now, note), *knowledge.used)
 
 
 def causes_of(knowledge: Knowledge) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from gateway.domain.series import CarbonSeries, PriceProduct, PriceSeries
 from gateway.domain.settlement import TariffCost, TariffDay
 from gateway.domain.timegrid import DeliveryDay, TimeGrid
 from gateway.domain.topology import ConnectionPoint, Node, Portfolio, Route
+from gateway.domain.used_inputs import known_carbon, published_prices
 from gateway.ports import Store
 from gateway.services.settle_delivery.facts import ALL, FactReader, Meters, per_period
 
@@ -115,6 +116,10 @@ def tariff_day(facts: TariffFacts, uncontrolled_kwh: FloatArray) -> TariffDay:
         price_series=facts.prices.id,
         carbon_series=None if facts.carbon is None else facts.carbon.id,
         points=tuple(points),
+        inputs=(
+            published_prices(facts.prices),
+            *(() if facts.carbon is None else (known_carbon(facts.carbon),)),
+        ),
     )
 
 

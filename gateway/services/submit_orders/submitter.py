@@ -38,6 +38,8 @@ from gateway.domain.errors import (
 from gateway.domain.evidence import content_hash, require_request_id
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.positions import award_problem, problem_before_sending
+from gateway.domain.price_doubts import require_word
+from gateway.domain.series import MarketDayStatus
 from gateway.observe import logger
 from gateway.ports import Batch, Clock, Exchange, Ids, NominationDesk, OutboxItem, Put, Store, Stored
 from gateway.services.submit_orders.outcomes import Outcomes
@@ -214,8 +216,20 @@ class OrderSubmitter:
         if self._clock.now() >= order.record.gate_closure:
             await self._store.apply(self._outcomes.missed(order, bid, "the gate closed before the order was sent"))
             return
+        await self._require_word(bid.record)
         await self._store.apply(self._outcomes.sending(order, bid))
         await self._submit(*await self._rows(item))
+
+    async def _require_word(self, bid: Bid) -> None:
+        """Hold an order back while a contradiction that came after its approval waits for a person's word.
+
+        Raises:
+            PreconditionFailed: It does; the order is tried again later, until its gate.
+        """
+        plan = await self._store.get(PlanRun, bid.tenant, bid.plan)
+        keys = () if plan is None else plan.record.price_days
+        rows = [await self._store.get(MarketDayStatus, bid.tenant, key) for key in keys]
+        require_word(row.record for row in rows if row is not None)
 
     async def _resend(self, item: OutboxItem, order: Stored[Order], bid: Stored[Bid]) -> None:
         """Go on with an order that may have left before a crash: ask first, send again only when it is not there."""
