@@ -349,10 +349,10 @@ def read_secret(field: str, path: Path) -> str:
         mode = path.stat().st_mode
         secret = path.read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise InvalidInput(field, f"{path.name} cannot be read") from error
+        raise InvalidInput(field, f"{path} cannot be read ({error.strerror})") from error
     _refuse_other_readers(field, path, mode)
     if not secret:
-        raise InvalidInput(field, f"{path.name} is empty")
+        raise InvalidInput(field, f"{path} is empty")
     return secret
 
 
@@ -371,7 +371,7 @@ def private_key(field: str, path: Path | None) -> Path | None:
 
 def _refuse_other_readers(field: str, path: Path, mode: int) -> None:
     if mode & 0o077:
-        raise InvalidInput(field, f"{path.name} must be readable by its owner only (mode 0600)")
+        raise InvalidInput(field, f"{path} must be readable by its owner only (mode 0600)")
 
 
 def seconds(value: float) -> timedelta:

@@ -167,9 +167,9 @@ async def serve(settings: CsmsSettings, stop: asyncio.Event, on_ready: Callable[
 def _secret(field: str, path: Path) -> str:
     secret = _bytes(field, path).decode("utf-8", "replace").strip()
     if path.stat().st_mode & _OTHERS_MAY_READ:
-        raise InvalidInput(field, f"{path.name} must be readable by its owner only (chmod 600)")
+        raise InvalidInput(field, f"{path} must be readable by its owner only (chmod 600)")
     if not secret:
-        raise InvalidInput(field, f"{path.name} is empty")
+        raise InvalidInput(field, f"{path} is empty")
     return secret
 
 
@@ -177,4 +177,4 @@ def _bytes(field: str, path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InvalidInput(field, f"{path.name} cannot be read") from error
+        raise InvalidInput(field, f"{path} cannot be read ({error.strerror})") from error

@@ -3,6 +3,7 @@
 `python -m gateway.storage.migrate "what changed"` writes a new migration from the difference between tables and migrations.
 """
 
+import sqlite3
 import sys
 import tempfile
 import threading
@@ -12,12 +13,19 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
+from sqlalchemy.exc import DBAPIError, ProgrammingError
+from sqlmodel import SQLModel
 
+import gateway.storage.ledger
+import gateway.storage.tables  # noqa: F401 - defines the tables
 from gateway.domain.errors import PreconditionFailed
 from gateway.storage.engines import create_file, database_of, writer_engine
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+
+_MADE_ELSEWHERE = "the database was made by another version of the program"
+_WAY_OUT = "start the version that made it, or set store.url to a backup of this version or to a new database"
 
 _alembic = threading.Lock()
 """Alembic keeps the migration under way in module globals."""
@@ -27,19 +35,19 @@ def migrate(connection: Connection) -> None:
     """Apply the migrations that the database lacks, in one transaction.
 
     Raises:
-        PreconditionFailed: A newer version of the program has migrated the database already.
+        PreconditionFailed: Another version of the program has made the database, and this one cannot go on from there.
     """
     if is_current(connection):
         return
-    with _alembic, connection.begin():
-        command.upgrade(_config(connection), "head")
+    _upgrade(connection)
+    _refuse_other_tables(connection)
 
 
 def is_current(connection: Connection) -> bool:
     """Tell whether the database has the schema of this version.
 
     Raises:
-        PreconditionFailed: A newer version of the program has migrated the database already.
+        PreconditionFailed: Another version of the program has made the database: a newer one, or one whose tables differ.
     """
     scripts = ScriptDirectory.from_config(_config(connection))
     known = {script.revision for script in scripts.walk_revisions()}
@@ -48,9 +56,48 @@ def is_current(connection: Connection) -> bool:
     if not found <= known:
         newer = ", ".join(sorted(found - known))
         raise PreconditionFailed(
-            f"the database has schema {newer}, which this version does not know: use the newer program"
+            f"{_MADE_ELSEWHERE}: it has schema {newer}, which this version does not know: {_WAY_OUT}"
         )
-    return found == set(scripts.get_heads())
+    if found != set(scripts.get_heads()):
+        return False
+    _refuse_other_tables(connection)
+    return True
+
+
+def _upgrade(connection: Connection) -> None:
+    try:
+        with _alembic, connection.begin():
+            command.upgrade(_config(connection), "head")
+    except DBAPIError as error:
+        if not _does_not_fit(error):
+            raise
+        raise PreconditionFailed(
+            f"{_MADE_ELSEWHERE} and cannot be brought up to date ({error.orig}): {_WAY_OUT}"
+        ) from error
+
+
+def _refuse_other_tables(connection: Connection) -> None:
+    """Refuse a database that says it has our schema but lacks one of our columns, as one of a version between releases does."""
+    found = {
+        name: {one["name"] for one in columns} for (_, name), columns in inspect(connection).get_multi_columns().items()
+    }
+    connection.rollback()
+    ours = SQLModel.metadata.sorted_tables
+    missing = [
+        f"{table.name}.{one.name}"
+        for table in ours
+        for one in table.columns
+        if one.name not in found.get(table.name, ())
+    ]
+    if missing:
+        more = f" and {len(missing) - 1} more columns" if len(missing) > 1 else ""
+        raise PreconditionFailed(f"{_MADE_ELSEWHERE}: it lacks {missing[0]}{more}: {_WAY_OUT}")
+
+
+def _does_not_fit(error: DBAPIError) -> bool:
+    """Tell whether a statement cannot be meant for these tables, other than a database that is full, locked or gone."""
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    return code == sqlite3.SQLITE_ERROR or isinstance(error, ProgrammingError)
 
 
 def write_migration(message: str) -> Path:
@@ -60,7 +107,7 @@ def write_migration(message: str) -> Path:
         create_file(Path(folder, "reference.sqlite"))
         engine = writer_engine(database)
         with engine.connect() as connection:
-            migrate(connection)
+            _upgrade(connection)
             config = _config(connection)
             number = len(list(ScriptDirectory.from_config(config).walk_revisions())) + 1
             with _alembic, connection.begin():

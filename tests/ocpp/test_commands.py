@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from gateway.clock import SystemClock, write_clock_file
 from gateway.domain.errors import InvalidInput
+from gateway.ocpp.program import gateway_of
 from gateway.ocpp.settings import (
     CsmsSettings,
     GatewaySettings,
@@ -155,3 +156,26 @@ def test_a_wrong_key_is_named_and_no_secret_is_told(tmp_path: Path, changes: dic
         load_csms_settings(example_in(tmp_path, **changes))
     assert field in str(refused.value)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "said"),
+    [
+        (None, 0o600, "cannot be read"),
+        ("  ", 0o600, "is empty"),
+        ("token-1", 0o644, "must be readable by its owner only"),
+    ],
+)
+async def test_a_token_file_that_does_not_serve_is_named_in_full_and_never_its_content(
+    tmp_path: Path, content: str | None, mode: int, said: str
+) -> None:
+    file = tmp_path / "csms.token"
+    if content is not None:
+        file.write_text(content)
+        file.chmod(mode)
+    settings = GatewaySettings(address="127.0.0.1:1", token_file=file)
+    with pytest.raises(InvalidInput) as refused:
+        async with gateway_of(settings):
+            pass
+    assert str(refused.value).startswith(f"gateway.token_file: {file} {said}")
+    assert "token-1" not in str(refused.value)

@@ -130,6 +130,41 @@ async def test_a_newer_database_is_refused_untouched(url: str, folder: Path, clo
                 pass
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            "ALTER TABLE session_record DROP COLUMN written_at_us",
+            r"it lacks session_record\.written_at_us: start the version that made it",
+        ),
+        ("DROP TABLE session_record", r"it lacks session_record\.\w+ and \d+ more columns: start the version"),
+    ],
+)
+async def test_a_database_of_a_version_between_releases_is_refused(
+    url: str, engine: Engine, clock: HandClock, change: str, said: str
+) -> None:
+    with engine.connect() as connection:
+        migrations.migrate(connection)
+        with connection.begin():
+            connection.execute(text(change))
+    for read_only in (False, True):
+        with pytest.raises(PreconditionFailed, match=f"made by another version of the program: {said}"):
+            async with SqlStore.open(url, clock, read_only=read_only):
+                pass
+
+
+def test_a_database_that_has_what_a_migration_adds_says_so(engine: Engine, folder: Path) -> None:
+    with engine.connect() as connection:
+        migrations.migrate(connection)
+        with connection.begin():
+            connection.execute(text("ALTER TABLE session_record ADD COLUMN novelty VARCHAR"))
+        add_migration(folder)
+        with pytest.raises(
+            PreconditionFailed, match=r"cannot be brought up to date \(.*novelty.*\): start the version"
+        ):
+            migrations.migrate(connection)
+
+
 def test_a_migration_that_breaks_leaves_the_old_schema(engine: Engine, folder: Path) -> None:
     with engine.connect() as connection:
         migrations.migrate(connection)
