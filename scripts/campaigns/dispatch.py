@@ -18,8 +18,6 @@ from datetime import timedelta
 
 import numpy as np
 
-from gateway.domain.calm import CalmRules
-from gateway.domain.commands import FollowRules
 from gateway.domain.dispatch import DispatchState
 from gateway.domain.limits import Resolution, resolve
 from gateway.domain.sessions import Session
@@ -27,9 +25,11 @@ from gateway.domain.topology import Charger, Node
 from gateway.ports import Batch, Put
 from gateway.services.follow_dispatch import Follower
 from gateway.services.gather_signals import SignalGatherer, SignalSettings, SignalSources
-from gateway.services.plan_dispatch import Dispatcher, DispatchSettings, DispatchSources
-from gateway.services.track_fleet import FleetTracker, TrackSettings
+from gateway.services.plan_dispatch import Dispatcher, DispatchSources
+from gateway.services.track_fleet import FleetTracker
 from scripts.dispatch_happenings import HAPPENINGS, SHARES
+from scripts.dispatch_pace import PACES
+from scripts.dispatch_pace import SHARES as PACE_SHARES
 from scripts.dispatch_store import CampaignStore
 from scripts.dispatch_world import TENANT, DrawnIds, Hands, Platform, SetClock, agree, draw_tree
 from scripts.soak_runner import Outcome
@@ -39,24 +39,6 @@ SLICE_SECONDS = 8.0
 DAY_S = 86_400.0
 MOST_FAILURES = 5
 """A day with so many is not lived to its end."""
-LEASE_S, TICK_S = 600.0, 120.0
-LEASE_GRACE_S = 5.0
-RETRY_S = 30.0
-DETECTION_S = 2 * TICK_S + 60.0
-"""Until then an over-drawing charger need not be known: two measurements after a command has settled."""
-ASKED_AGAIN_S = RETRY_S + TICK_S + 10.0
-"""Until then who refused or was silent has been asked again."""
-CALM_S = 20 * 60.0
-"""Mean time between two happenings."""
-SETTINGS = DispatchSettings(
-    tick=timedelta(seconds=TICK_S),
-    lease=timedelta(seconds=LEASE_S),
-    lead=timedelta(seconds=10),
-    retry_after=timedelta(seconds=RETRY_S),
-    calm=CalmRules(restore_spread_s=600.0, ramp_kw_per_s=0.05),
-    store_patience_s=60.0,
-)
-RULES = FollowRules(ack_timeout_s=60.0, silent_after_s=600.0, taper_after_s=2 * TICK_S)
 SAME_KW = 0.02
 """Rounding of set points on the wire."""
 
@@ -104,6 +86,7 @@ class Life:
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
+        self.pace = PACES[int(rng.choice(len(PACES), p=PACE_SHARES))]
         self.clock = SetClock()
         self.store = CampaignStore()
         self.ids = DrawnIds(rng)
@@ -150,8 +133,8 @@ class Life:
     async def boot(self) -> None:
         """Make all services anew on the same store."""
         store, clock, ids = self.store, self.clock, self.ids
-        settings = TrackSettings(stale_after=timedelta(seconds=3 * TICK_S))
-        self.tracker = FleetTracker(store=store, clock=clock, ids=ids, tenants=[TENANT], settings=settings)
+        tracking = self.pace.tracking
+        self.tracker = FleetTracker(store=store, clock=clock, ids=ids, tenants=[TENANT], settings=tracking)
         sources = SignalSources(
             find_node=self.tracker.find_node,
             decide=agree,
@@ -167,7 +150,7 @@ class Life:
             ids=ids,
             fleet=self.tracker.view,
             charger_ids=self.tracker.charger_ids,
-            rules=RULES,
+            rules=self.pace.rules,
         )
         self.dispatcher = Dispatcher(
             store=store,
@@ -182,7 +165,7 @@ class Life:
                 steady=self.signals.steady_nodes,
                 believe_departure=lambda _kind, _arrival, now: now + timedelta(hours=4),
             ),
-            settings=SETTINGS,
+            settings=self.pace.settings,
         )
         for tell in (self.tracker.on_change, self.signals.on_change, self.follower.on_news):
             tell.append(self.dispatcher.wake)
@@ -224,7 +207,7 @@ class Life:
     async def next(self) -> None:
         """Go to the next instant at which anything changes, check, let things happen, act, check again."""
         now_s = self.clock.elapsed_s
-        longest_s = float(self.rng.choice([1.0, 5.0, 30.0])) if now_s < self.hot_until_s else TICK_S
+        longest_s = float(self.rng.choice([1.0, 5.0, 30.0])) if now_s < self.hot_until_s else self.pace.tick_s
         borders = [now_s + longest_s, self.happens_at_s, self.up_again_s, self.store_back_s, *self.limit_borders()]
         borders += self.hands.lease_end_s[self.hands.lease_end_s > now_s].tolist()
         self.clock.elapsed_s = max(min(b for b in borders if b > now_s + 1e-3), now_s + 1e-3)
@@ -261,7 +244,7 @@ class Life:
                 await self.tell_sessions(platform)
         if now_s < self.happens_at_s:
             return
-        self.happens_at_s = now_s + float(self.rng.exponential(CALM_S))
+        self.happens_at_s = now_s + float(self.rng.exponential(self.pace.calm_s))
         self.hot_until_s = now_s + 120.0
         happening = str(self.rng.choice(list(HAPPENINGS), p=SHARES))
         self.history.update(happening.encode())
@@ -282,7 +265,7 @@ class Life:
         # Who draws what it likes is known only by what it draws above its limit.
         is_over = power > hands.allowed_kw(now_s) + SAME_KW
         hands.over_since_s = np.where(is_over, np.minimum(hands.over_since_s, now_s), np.inf)
-        known_s = np.max([hands.over_since_s, hands.car_since_s, seen_s], axis=0) + DETECTION_S
+        known_s = np.max([hands.over_since_s, hands.car_since_s, seen_s], axis=0) + self.pace.detection_s
         is_new = (now_s >= hands.wild_since_s) & ((now_s < known_s) | is_unseen)
         # Only who cannot be commanded may draw what others cannot make room for yet.
         is_counted = out_of_reach & ~(is_new | self.is_under_way())
@@ -314,7 +297,7 @@ class Life:
         gone = np.array([p.link is None or p.is_deaf or p.is_mute for p in self.platforms])[self.platform_of]
         wild = self.clock.elapsed_s >= self.hands.wild_since_s
         # Who refused or did not answer is asked again after a while, and only then known to obey again.
-        is_asked_soon = self.clock.elapsed_s < self.changed_s + ASKED_AGAIN_S
+        is_asked_soon = self.clock.elapsed_s < self.changed_s + self.pace.asked_again_s
         return np.asarray(gone | wild | self.hands.refuses | (self.follower.book(TENANT).is_troubled & is_asked_soon))
 
     def is_under_way(self) -> np.ndarray:
@@ -322,13 +305,13 @@ class Life:
         book = self.follower.book(TENANT)
         is_open = (book.sequence > book.acked_sequence) & ~book.is_troubled
         # The instant at which doubt begins belongs to both.
-        return np.asarray(is_open & ~book.is_doubted(self.clock.now().timestamp() - 1e-2, RULES))
+        return np.asarray(is_open & ~book.is_doubted(self.clock.now().timestamp() - 1e-2, self.pace.rules))
 
     def check_fail_safe(self, power: np.ndarray) -> None:
         """Check that every obeying charger of class A or B is at its fallback soon enough after its stream has ended."""
         now_s, hands = self.clock.elapsed_s, self.hands
         left = np.array([np.inf if p.link is not None else p.left_s for p in self.platforms])[self.platform_of]
-        is_late = now_s > left + LEASE_S + LEASE_GRACE_S
+        is_late = now_s > left + self.pace.fail_safe_s
         obeys = ~hands.is_c & (now_s < hands.wild_since_s)
         above = is_late & obeys & (power > hands.fallback_kw + SAME_KW)
         for i in np.flatnonzero(above).tolist():
@@ -339,7 +322,7 @@ class Life:
         blamed = self.follower.book(TENANT).state == DispatchState.NOT_FOLLOWING
         now_s, hands = self.clock.elapsed_s, self.hands
         hands.was_wild_s = np.where(now_s >= hands.wild_since_s, now_s, hands.was_wild_s)
-        innocent = now_s - hands.was_wild_s > DETECTION_S
+        innocent = now_s - hands.was_wild_s > self.pace.detection_s
         self.false_alarms += int((blamed & ~self.blamed & innocent).sum())
         self.blamed = blamed
 

@@ -10,6 +10,7 @@ from gateway.services.plan_dispatch.control import Control
 from gateway.services.plan_dispatch.picture import Picture
 from scripts.campaigns import dispatch
 from scripts.dispatch_happenings import HAPPENINGS, SHARES
+from scripts.dispatch_pace import PACES, Pace
 from scripts.dispatch_world import Platform
 
 
@@ -23,7 +24,7 @@ def after(count: int) -> Callable[[], bool]:
 def short_days(monkeypatch: pytest.MonkeyPatch) -> None:
     """Days of two hours in which something happens every few minutes."""
     monkeypatch.setattr(dispatch, "DAY_S", 2 * 3600.0)
-    monkeypatch.setattr(dispatch, "CALM_S", 300.0)
+    monkeypatch.setattr(dispatch, "PACES", (Pace(tick_s=120.0, lease_s=600.0, calm_s=300.0),) * len(PACES))
 
 
 @pytest.mark.usefixtures("short_days")
