@@ -1,5 +1,6 @@
 """Who is there and who is not: grid partners, authorities that state limits themselves, steering boxes, charging platforms."""
 
+from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -27,17 +28,20 @@ def contact_lines(rooms: WebRooms, principal: Principal, now: datetime) -> list[
         now: Market time.
     """
     tenant, zone = principal.tenant, ZoneInfo(rooms.time_zone)
+    known = rooms.signals.standings(tenant)
+    gone = {one.id for one in known if one.is_lost and not one.is_released}
     partners = [partner_contact(one, now, zone) for one in rooms.health.standings(tenant)]
     named = {line.who for line in partners}
     boxes = {box.authority: box for box in _boxes(rooms, principal)}
-    standings = [one for one in rooms.signals.standings(tenant) if one.id not in named]
+    standings = [one for one in known if one.id not in named]
     stated = [stated_contact(one, _heard(rooms, one, boxes.get(one.id), now), zone) for one in standings]
     spoken = {one.id for one in standings}
     mute = [box_contact(box, now, zone) for name, box in boxes.items() if name not in spoken]
     doors = {one.csms: one for one in rooms.doors.standings(tenant)}
     streams = [stream_contact(one, now, zone) for one in rooms.dispatcher.streams(tenant)]
     platforms = [door_contact(line, doors[line.who], now) if line.who in doors else line for line in streams]
-    return [*partners, *stated, *mute, *platforms]
+    authorities = [replace(line, may_be_released=line.who in gone) for line in (*partners, *stated)]
+    return [*authorities, *mute, *platforms]
 
 
 def _boxes(rooms: WebRooms, principal: Principal) -> list[BoxView]:

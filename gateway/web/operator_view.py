@@ -56,6 +56,8 @@ class ContactLine:
     lease: str
     trouble: str
     is_away: bool
+    may_be_released: bool = False
+    """A person may end its say: it is lost, and what it said or left unsaid still counts."""
 
 
 def away_clauses(lines: Sequence[ContactLine]) -> list[str]:

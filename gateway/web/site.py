@@ -16,6 +16,7 @@ from gateway.web import (
     market,
     metrics,
     operator,
+    operator_release,
     operator_time,
     operator_tree,
     partners,
@@ -45,6 +46,8 @@ def create_site(rooms: WebRooms) -> FastAPI:
     """Return the application over the services it shows."""
     site = FastAPI(title="Voltbridge", docs_url=None, redoc_url=None, openapi_url=None)
     site.state.rooms = rooms
+    for name in TEMPLATES.env.list_templates():
+        TEMPLATES.env.get_template(name)  # compiled before anybody waits for a page
     site.add_middleware(Armour, is_secure=rooms.is_secure)
     site.add_exception_handler(errors.VoltbridgeError, _problem)
     site.add_exception_handler(RequestValidationError, _incomplete)
@@ -52,7 +55,7 @@ def create_site(rooms: WebRooms) -> FastAPI:
     site.include_router(login.router)
     site.include_router(trader.router)
     site.include_router(market.router)
-    for part in (operator, operator_time, operator_tree):
+    for part in (operator, operator_release, operator_time, operator_tree):
         site.include_router(part.router)
     site.include_router(partners.router)
     site.include_router(availability.router)

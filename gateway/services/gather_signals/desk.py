@@ -9,6 +9,7 @@ from gateway.domain.authorities import AuthorityStanding
 from gateway.domain.errors import Conflict, NotFound, PreconditionFailed, Unavailable
 from gateway.domain.identity import Permission, Principal, system_principal
 from gateway.domain.limits import Direction, Limit, Resolution, resolve
+from gateway.domain.release import SimulatedRelease
 from gateway.domain.signals import EventAnswer, EventStatus, GridEvent, OptType
 from gateway.domain.topology import Node
 from gateway.observe import logger
@@ -21,6 +22,7 @@ from gateway.services.gather_signals.manual import MANUAL, ManualOrders, request
 from gateway.services.gather_signals.outbox import changed_answer
 from gateway.services.gather_signals.pacing import Turns, in_turns
 from gateway.services.gather_signals.publishing import TariffPublisher
+from gateway.services.gather_signals.releasing import ReleaseSimulator
 from gateway.services.gather_signals.scribe import MOST_ROWS, Scribe, is_over
 from gateway.services.gather_signals.settings import SignalSettings, SignalSources
 from gateway.services.gather_signals.stated import StatedWords
@@ -66,6 +68,7 @@ class SignalGatherer:
         self._publisher = TariffPublisher(self.scribe)
         self._contacts = Contacts(self.scribe)
         self._words = StatedWords(self.scribe, self._contacts)
+        self._releases = ReleaseSimulator(self.scribe, self._contacts)
         self._watch = BindingWatch(self.scribe, self._contacts)
         self.on_change = self.scribe.on_change
         """Called with the tenant whenever a limit or the contact with an authority changed."""
@@ -189,6 +192,15 @@ class SignalGatherer:
             StorageUnavailable: Nothing changed.
         """
         return await self._words.release(principal, authority, reason=reason, request_id=request_id)
+
+    async def simulate_release(self, principal: Principal, authority: str) -> SimulatedRelease:
+        """Return what would open if a person ended the say of an authority now; nothing is written.
+
+        Raises:
+            PermissionRefused: The caller may not read or set limits.
+            NotFound: Nobody of that name states limits here.
+        """
+        return await self._releases.simulate(principal, authority)
 
     # ---------------------------------------------------------------- what people ask and order
 

@@ -11,7 +11,7 @@ KEPT_AFTER_END = timedelta(days=1)
 """What is over is remembered so long: as far as people look back."""
 _PRUNED_EVERY = timedelta(minutes=15)
 _NEVER = datetime.min.replace(tzinfo=UTC)
-_UNSAVED = " (not on disk yet)"
+UNSAVED = " (not on disk yet)"
 """Behind the name of an authority: its unsaved limits bind beside its others and never in their place."""
 
 
@@ -71,13 +71,13 @@ class LimitLedger:
         self.events |= {event.id: event for event in events}
         for limit in limits:
             self._keep(limit)
-        spoken = {f"{event.authority}{_UNSAVED}" for event in events}
-        places = {(f"{limit.authority}{_UNSAVED}", limit.node) for limit in limits}
+        spoken = {f"{event.authority}{UNSAVED}" for event in events}
+        places = {(f"{limit.authority}{UNSAVED}", limit.node) for limit in limits}
         self._let_go(x for x in self._unsaved.values() if x.authority in spoken or (x.authority, x.node) in places)
 
     def release(self, authority: str) -> None:
         """Let go of what could not be written of an authority that has no say any more."""
-        self._let_go(x for x in self._unsaved.values() if x.authority == f"{authority}{_UNSAVED}")
+        self._let_go(x for x in self._unsaved.values() if x.authority == f"{authority}{UNSAVED}")
 
     def let_go(self, limit_ids: Iterable[str]) -> None:
         """Let go of limits that were held and are refused after all."""
@@ -95,7 +95,7 @@ class LimitLedger:
             if limit.withdrawn_at is None and limit.kind is LimitKind.LIMIT:
                 before = self._unsaved.get(limit.id, limit)
                 self._changed_nodes.add(before.node)
-                self._unsaved[limit.id] = replace(limit, authority=f"{limit.authority}{_UNSAVED}")
+                self._unsaved[limit.id] = replace(limit, authority=f"{limit.authority}{UNSAVED}")
                 self._changed_nodes.add(limit.node)
 
     def of_authority(self, authority: str) -> tuple[list[GridEvent], list[Limit]]:
