@@ -6,22 +6,15 @@ Reads only, so it works beside a running gateway.
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 
 from gateway.app.offline import clock_of
 from gateway.domain.errors import InvalidInput
 from gateway.domain.identity import system_principal
-from gateway.domain.market_asking import SourceBan
-from gateway.domain.market_findings import Finding
 from gateway.domain.series import (
-    PUBLICATION,
-    CarbonSeries,
-    DayState,
-    MarketDayStatus,
     PriceProduct,
     PriceSeries,
-    Quality,
 )
 from gateway.domain.site_tariff import ILLUSTRATIVE, SiteTariff
 from gateway.domain.timegrid import DeliveryDay, zone_of
@@ -32,9 +25,6 @@ from gateway.ports import Clock, Store
 from gateway.services.gather_market_data import GatherSettings, MarketDataGatherer
 from gateway.settings import Settings
 from gateway.storage.store import SqlStore
-
-STALE_AFTER = timedelta(days=1)
-"""A day that is still open and was not looked at for so long has been forgotten by the loop."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,81 +92,6 @@ def told(series: PriceSeries, day: DeliveryDay) -> Iterator[str]:
     for start, price in zip(series.grid.starts(), series.prices_per_mwh, strict=True):
         wall = start.astimezone(local)
         yield f"{wall:%H:%M%z}  {'gap' if price is None else price:>10}"
-
-
-async def findings(settings: Settings, *, days: int) -> list[Finding]:
-    """Return what is missing, stale, contradictory or stood in for in the market data of the last days, newest first.
-
-    Args:
-        settings: The deployment.
-        days: How many delivery days to look back, today included; tomorrow is looked at once it should be published.
-    """
-    place = settings.price_zone
-    if place is None:
-        return []
-    found: list[Finding] = []
-    async with open_desk(settings) as desk:
-        now = desk.clock.now()
-        today = DeliveryDay.containing(now, place.time_zone)
-        for tenant in settings.tenants:
-            since = today.next(1 - days).interval.start
-            rows = await desk.store.find(MarketDayStatus, tenant, {"zone": place.zone}, newest_first=True, limit=10_000)
-            statuses = {row.record.id: row.record for row in rows}
-            for product in sorted({status.product for status in statuses.values()}):
-                for back in range(-1, days):
-                    day = today.next(-back)
-                    if now >= PUBLICATION[product].late_at(day):
-                        key = f"{place.zone}:{product.value}:{day.day.isoformat()}"
-                        found += await _price_findings(desk, tenant, key, statuses.get(key))
-            bans = [
-                row.record for row in await desk.store.find(SourceBan, tenant, limit=10_000) if row.record.until > now
-            ]
-            found += [_banned(ban) for ban in bans]
-            carbon = await desk.store.find(CarbonSeries, tenant, {"zone": place.zone}, since=since, limit=10_000)
-            found += _carbon_findings([row.record for row in carbon])
-    return found
-
-
-def _banned(ban: SourceBan) -> Finding:
-    why = f"asked to be left alone at {ban.banned_at:%Y-%m-%d %H:%M}Z: it is not called before {ban.until:%Y-%m-%d %H:%M}Z"
-    return Finding(kind="stale", what=f"source {ban.id}", why=why)
-
-
-async def _price_findings(desk: MarketDesk, tenant: str, what: str, status: MarketDayStatus | None) -> list[Finding]:
-    if status is None:
-        return [Finding(kind="missing", what=what, why="the day was never looked at")]
-    found: list[Finding] = []
-    if status.series_id is None:
-        found.append(Finding(kind="missing", what=what, why=status.note or "no source has published it"))
-    elif status.missing_count > 0:
-        found.append(Finding(kind="gaps", what=what, why=f"{status.missing_count} delivery periods have no price"))
-    if status.state is DayState.DECOUPLED:
-        found.append(Finding(kind="missing", what=what, why="the coupling published nothing by its deadline"))
-    if status.state is not DayState.COMPLETE and desk.clock.now() - status.checked_at > STALE_AFTER:
-        found.append(Finding(kind="stale", what=what, why=f"not looked at since {status.checked_at:%Y-%m-%d %H:%M}Z"))
-    if "differs" in status.cross_check:
-        found.append(Finding(kind="contradictory", what=what, why=status.cross_check))
-    row = None if status.series_id is None else await desk.store.get(PriceSeries, tenant, status.series_id)
-    if row is not None and row.record.quality is Quality.SUBSTITUTED:
-        found.append(Finding(kind="stand-in", what=what, why=row.record.note))
-    if row is not None and row.record.quality is Quality.ESTIMATED:
-        found.append(Finding(kind="estimated", what=what, why=row.record.note))
-    return found
-
-
-def _carbon_findings(carbon: list[CarbonSeries]) -> list[Finding]:
-    latest: dict[tuple[str, datetime], CarbonSeries] = {}
-    for series in sorted(carbon, key=lambda one: one.fetched_at):
-        latest[series.zone, series.grid.start] = series
-    found = []
-    for series in latest.values():
-        gaps = sum(value is None for value in series.intensity_g_per_kwh)
-        what = f"{series.zone}:carbon-{series.kind.value}:{series.grid.start:%Y-%m-%dT%H:%M}Z"
-        if gaps:
-            found.append(Finding(kind="gaps", what=what, why=f"{gaps} slots have no intensity from {series.source}"))
-        if series.quality is Quality.SUBSTITUTED:
-            found.append(Finding(kind="stand-in", what=what, why=series.note))
-    return found
 
 
 def file_reports(

@@ -10,13 +10,16 @@ from typing import Annotated
 
 import typer
 
+from gateway.app.market_doctor import findings
 from gateway.app.market_import import ask_all, fetch_day, import_prices
-from gateway.app.offline_market import day_of, file_reports, findings, prices_of, tariff_lines, told
+from gateway.app.offline_market import day_of, file_reports, prices_of, tariff_lines, told
 from gateway.app.offline_rates import answers_in_currency, in_currency
 from gateway.app.price_export import export_prices
+from gateway.app.system_export import export_system, system_lines, system_of
 from gateway.cli import market_rates
 from gateway.domain.errors import InvalidInput
 from gateway.domain.series import DayState, PriceProduct, PriceSeries
+from gateway.domain.system_series import SystemKind
 from gateway.market_data.price_file import FileTerms
 from gateway.market_data.site_tariff_file import load_site_tariff
 from gateway.services.gather_market_data import compared
@@ -31,6 +34,10 @@ Currency = Annotated[
     str, typer.Option(help="ISO 4217 code to convert prices to, by a rate of `market rates`; as published by default.")
 ]
 
+System = Annotated[
+    str, typer.Option(help=f"In place of prices one of {', '.join(kind.value for kind in SystemKind)}, in MW.")
+]
+
 
 @app.command()
 def show(
@@ -39,12 +46,18 @@ def show(
     product: Product = PriceProduct.DAY_AHEAD_SDAC.value,
     known_at: Annotated[str | None, typer.Option(help="As known at this instant, ISO 8601 with offset.")] = None,
     currency: Currency = "",
+    system: System = "",
     config: Config = None,
 ) -> None:
-    """Print the prices of a delivery day on the market's wall clock, gaps as gaps."""
+    """Print the prices, or a system series, of a delivery day on the market's wall clock, gaps as gaps."""
     settings = load_settings(config)
     zone = zone or _own_zone(settings)
     wanted, at = _day(day), None if known_at is None else _instant(known_at)
+    if system:
+        power = asyncio.run(system_of(settings, zone, _kind(system), wanted, at))
+        for line in system_lines(power, day_of(settings, zone, wanted)):
+            typer.echo(line)
+        return
     series = asyncio.run(prices_of(settings, zone, _product(product), wanted, at))
     if currency:
         series, _ = asyncio.run(in_currency(settings, series, wanted, currency))
@@ -60,13 +73,18 @@ def export(
     zone: Zone = "",
     product: Product = PriceProduct.DAY_AHEAD_SDAC.value,
     currency: Currency = "",
+    system: System = "",
     config: Config = None,
 ) -> None:
-    """Write prices with their provenance as CSV; exit code 1 when a day is not known."""
+    """Write prices, or a system series, with their provenance as CSV; exit code 1 when a day is not known."""
     settings = load_settings(config)
     span = (_day(first), _day(last))
     zone = zone or _own_zone(settings)
-    count, unknown = asyncio.run(export_prices(settings, zone, _product(product), span, out, currency=currency))
+    if system:
+        writing = export_system(settings, zone, _kind(system), span, out)
+    else:
+        writing = export_prices(settings, zone, _product(product), span, out, currency=currency)
+    count, unknown = asyncio.run(writing)
     typer.echo(f"{count} delivery periods written to {out}")
     if unknown:
         typer.echo(f"not known: {', '.join(unknown)}", err=True)
@@ -210,6 +228,13 @@ def _product(name: str) -> PriceProduct:
         return PriceProduct(name)
     except ValueError as error:
         raise InvalidInput("product", f"{name!r} is none") from error
+
+
+def _kind(name: str) -> SystemKind:
+    try:
+        return SystemKind(name)
+    except ValueError as error:
+        raise InvalidInput("system", f"{name!r} is none") from error
 
 
 def _day(text: str) -> date:

@@ -8,7 +8,7 @@ class Finding:
     """One thing that is wrong with market data."""
 
     kind: str
-    """`missing`, `gaps`, `stale`, `contradictory`, `stand-in`, `estimated`, `repeated`, `format` or `coarse`."""
+    """`missing`, `gaps`, `stale`, `contradictory`, `stand-in`, `estimated`, `preliminary`, `decoupled`, `repeated`, `format` or `coarse`."""
     what: str
     """Zone, product and day, or file and column."""
     why: str

@@ -14,8 +14,10 @@ from typer.testing import CliRunner, Result
 
 from gateway.cli.commands import app
 from gateway.clock import SystemClock
-from gateway.domain.errors import VoltbridgeError
+from gateway.domain.contradictions import Contradiction, ContradictionWord
+from gateway.domain.errors import NotFound, VoltbridgeError
 from gateway.domain.market_asking import SourceBan
+from gateway.domain.price_doubts import AFTER_DECOUPLING
 from gateway.domain.series import (
     CarbonKind,
     CarbonSeries,
@@ -24,9 +26,11 @@ from gateway.domain.series import (
     PriceProduct,
     PriceSeries,
     Quality,
+    SlotRun,
     market_day_id,
     price_series_id,
 )
+from gateway.domain.system_series import SystemKind, SystemSeries, system_series_id
 from gateway.domain.timegrid import DeliveryDay
 from gateway.ports import Batch, Put
 from gateway.storage.store import SqlStore
@@ -112,6 +116,22 @@ def test_a_day_is_shown_with_where_it_comes_from(run: Run, tmp_path: Path) -> No
     assert len(lines) == 3 + 100
     assert lines[3].split() == ["00:00+0200", "gap"]
     assert sum(line.startswith("02:00+") for line in lines) == 2, "the repeated hour is there twice, told apart"
+
+
+def test_m6_native_resolutions_are_shown_and_exported(run: Run, tmp_path: Path) -> None:
+    day = DeliveryDay(day=date(2025, 10, 15), zone=ZONE)
+    fine = SlotRun(count=92, native_step=timedelta(minutes=15), source="entsoe", quality=Quality.FINAL)
+    hour = SlotRun(count=4, native_step=timedelta(hours=1), source="smard", quality=Quality.ESTIMATED)
+    held = series(day, runs=(fine, hour))
+    keep(tmp_path, held, status(day, held))
+    lines = run("show", "2025-10-15").output.splitlines()
+    assert lines[2] == "from 00:00+0200: native resolution 15 minutes, final, source entsoe"
+    assert lines[3] == "from 23:00+0200: native resolution 60 minutes, estimated, source smard"
+    out = tmp_path / "out.csv"
+    run("export", "2025-10-15", "2025-10-15", str(out))
+    with out.open(newline="") as stream:
+        rows = [(row["native_minutes"], row["quality"], row["source"]) for row in csv.DictReader(stream)]
+    assert rows == [("15", "final", "entsoe")] * 92 + [("60", "estimated", "smard")] * 4
 
 
 def test_a_day_is_shown_as_it_was_known(run: Run, tmp_path: Path) -> None:
@@ -220,3 +240,109 @@ def test_a_source_that_banned_us_and_a_decoupled_day_are_findings(run: Run, tmp_
     assert "source entsoe: asked to be left alone" in said.output
     assert "smard" not in said.output
     assert "the coupling published nothing by its deadline" in said.output
+
+
+def test_what_is_not_final_or_came_after_a_decoupling_is_a_finding_in_every_zone_of_the_database(
+    run: Run, tmp_path: Path
+) -> None:
+    soon, late, doubted = TODAY.next(-1), TODAY.next(-2), TODAY.next(-1)
+    early = series(soon, quality=Quality.PRELIMINARY, source="exaa")
+    after = series(late)
+    abroad = [replace(series(day), zone="NL") for day in (TODAY.next(-3), doubted)]
+    abroad = [replace(one, id=f"NL-{one.id}") for one in abroad]
+    old, new = (
+        status(day, one, id=market_day_id("NL", SDAC, day), zone="NL")
+        for day, one in zip((TODAY.next(-3), doubted), abroad, strict=True)
+    )
+    word = ContradictionWord(actor="tara", spoken_at=SystemClock().now(), believed="smard", reason="checked")
+    contradiction = Contradiction(
+        id="c", source="entsoe", other="smard", told="t", found_at=SystemClock().now(), word=word
+    )
+    keep(
+        tmp_path,
+        *whole_days(soon, late),
+        *(early, status(soon, early)),
+        *(after, status(late, after, note=f"{AFTER_DECOUPLING}; x")),
+        *(*abroad, old, replace(new, cross_check="t", contradiction=contradiction)),
+    )
+    result = run("doctor", "--days", "6", "--json")
+    found = {(one["kind"], one["what"]): one["why"] for one in json.loads(result.output)}
+    assert found["preliminary", market_day_id("BE", SDAC, soon)] == "exaa has only preliminary prices"
+    assert found["decoupled", market_day_id("BE", SDAC, late)] == f"{AFTER_DECOUPLING}; x"
+    told = found["contradictory", market_day_id("NL", SDAC, doubted)]
+    assert told == "t; acknowledged by tara, who believes smard: checked"
+    # Nobody asked for days of the other zone before its first and after its last.
+    missing = {what for kind, what in found if kind == "missing" and what.startswith("NL:")}
+    assert missing == {market_day_id("NL", SDAC, TODAY.next(-2))}
+
+
+def test_carbon_that_stays_estimated_and_system_series_with_gaps_are_findings(run: Run, tmp_path: Path) -> None:
+    held = [carbon_of(TODAY.next(-3), Quality.ESTIMATED), carbon_of(TODAY, Quality.ESTIMATED)]
+    keep(tmp_path, *whole_days(), *held, power(TODAY.next(-3), gaps=2), power(TODAY, gaps=5))
+    found = {(one["kind"], one["what"]) for one in json.loads(run("doctor", "--days", "3", "--json").output)}
+    then = f"{TODAY.next(-3).interval.start:%Y-%m-%dT%H:%M}Z"
+    assert found == {("estimated", f"FR:carbon-average:{then}"), ("gaps", f"BE:load:{then}")}
+
+
+def carbon_of(day: DeliveryDay, quality: Quality) -> CarbonSeries:
+    return CarbonSeries(
+        id=f"carbon-{day.day}",
+        zone="FR",
+        kind=CarbonKind.AVERAGE,
+        grid=day.grid(),
+        intensity_g_per_kwh=(50.0,) * day.grid().count,
+        source="somewhere",
+        fetched_at=SystemClock().now(),
+        quality=quality,
+        licence="test",
+    )
+
+
+def power(day: DeliveryDay, *, gaps: int = 0, level: float = 8000.5, hours_old: float = 0.0) -> SystemSeries:
+    values = tuple(None if i < gaps else level for i in range(day.grid().count))
+    return SystemSeries(
+        id=system_series_id("BE", SystemKind.LOAD, day, values),
+        zone="BE",
+        kind=SystemKind.LOAD,
+        grid=day.grid(),
+        power_mw=values,
+        source="entsoe",
+        published_at=None,
+        fetched_at=SystemClock().now() - timedelta(hours=hours_old),
+        licence="test",
+    )
+
+
+def test_a_system_series_is_shown_and_exported_with_its_gaps_and_as_it_was_known(run: Run, tmp_path: Path) -> None:
+    day = DeliveryDay(day=date(2025, 10, 26), zone=ZONE)
+    keep(tmp_path, power(day, gaps=4, hours_old=5.0), power(day, gaps=1, level=9000.0, hours_old=1.0))
+    shown = run("show", "2025-10-26", "--system", "load")
+    assert shown.exit_code == 0, shown.output
+    lines = shown.output.splitlines()
+    assert lines[0] == "BE load 2025-10-26 in MW"
+    assert lines[1].startswith("source entsoe, fetched ")
+    assert (len(lines), lines[2].split(), lines[3].split()) == (
+        2 + 100,
+        ["00:00+0200", "gap"],
+        ["00:15+0200", "9000"],
+    )
+    at = (SystemClock().now() - timedelta(hours=3)).isoformat()
+    then = run("show", "2025-10-26", "--system", "load", "--known-at", at).output.splitlines()
+    assert [line.split()[1] for line in then[2:8]] == ["gap"] * 4 + ["8000.5"] * 2
+    out = tmp_path / "load.csv"
+    written = run("export", "2025-10-25", "2025-10-26", str(out), "--system", "load")
+    assert written.exit_code == 1
+    assert "not known: 2025-10-25" in written.output
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 100
+    assert [row["power_mw"] for row in rows[:2]] == ["", "9000.0"]
+    assert {(row["kind"], row["source"], row["licence"]) for row in rows} == {("load", "entsoe", "test")}
+
+
+def test_a_system_series_that_nobody_knows_is_said_by_name(run: Run, tmp_path: Path) -> None:
+    keep(tmp_path)
+    assert isinstance(run("show", "2025-10-26", "--system", "solar-forecast").exception, NotFound)
+    wrong = run("show", "2025-10-26", "--system", "gold")
+    assert isinstance(wrong.exception, VoltbridgeError)
+    assert "system" in str(wrong.exception)

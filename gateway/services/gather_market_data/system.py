@@ -64,12 +64,14 @@ class SystemGatherer:
         self._settings = settings
         self._polls = PollBook(store, clock, settings.tenants)
 
-    async def series(self, principal: Principal, zone: str, kind: SystemKind, day: DeliveryDay) -> SystemSeries:
-        """Return the newest series of a delivery day.
+    async def series(
+        self, principal: Principal, zone: str, kind: SystemKind, day: DeliveryDay, known_at: datetime | None = None
+    ) -> SystemSeries:
+        """Return the newest series of a delivery day, or the one that was the newest at an instant.
 
         Raises:
             PermissionRefused: The caller may not read market data.
-            NotFound: Nothing has been published yet.
+            NotFound: Nothing has, or had, been published yet.
         """
         principal.require(Permission.MARKET_READ)
         span = day.interval
@@ -80,9 +82,10 @@ class SystemGatherer:
             since=span.start,
             until=span.end,
         )
-        if not rows:
+        known = [row.record for row in rows if known_at is None or row.record.fetched_at <= known_at]
+        if not known:
             raise NotFound("system-series", f"{zone}:{kind.value}:{day.day.isoformat()}")
-        return max((row.record for row in rows), key=lambda one: one.fetched_at)
+        return max(known, key=lambda one: one.fetched_at)
 
     async def run(self) -> None:
         """Keep yesterday, today and tomorrow up to date until cancelled."""
