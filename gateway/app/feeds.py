@@ -69,7 +69,8 @@ def public_feeds(
             clock=clock,
             pace=Pace(bans=bans, spacing=SPACING if settings.name == "caiso-oasis" else timedelta(0)),
         )
-        found[feed.product] = (*found.get(feed.product, ()), source)
+        product = source.product_in(market.zone)
+        found[product] = (*found.get(product, ()), source)
     return found
 
 

@@ -140,7 +140,12 @@ async def open_gateway(settings: Settings) -> AsyncIterator[list[Job]]:
 
 
 def _market_doors(services: Services) -> MarketDoors:
-    return MarketDoors(market=services.market, system=services.system, contradictions=services.contradictions)
+    return MarketDoors(
+        market=services.market,
+        system=services.system,
+        currencies=services.currencies,
+        contradictions=services.contradictions,
+    )
 
 
 def rpc_server(settings: Settings, world: World, services: Services) -> RpcServer:

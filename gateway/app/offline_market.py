@@ -88,7 +88,11 @@ def told(series: PriceSeries, day: DeliveryDay) -> Iterator[str]:
     )
     if series.note:
         yield f"note: {series.note}"
-    local = zone_of(day.zone)
+    local, slot = zone_of(day.zone), 0
+    for run in series.runs:
+        minutes, since = int(run.native_step.total_seconds()) // 60, series.grid.slot_start(slot).astimezone(local)
+        yield f"from {since:%H:%M%z}: native resolution {minutes} minutes, {run.quality.value}, source {run.source}"
+        slot += run.count
     for start, price in zip(series.grid.starts(), series.prices_per_mwh, strict=True):
         wall = start.astimezone(local)
         yield f"{wall:%H:%M%z}  {'gap' if price is None else price:>10}"

@@ -28,6 +28,7 @@ _COLUMNS = (
     "fetched_at",
     "licence",
     "note",
+    "native_minutes",
     "converted_from",
     "exchange_rate",
     "exchange_rate_day",
@@ -85,7 +86,7 @@ def _rows(series: PriceSeries, conversion: Conversion | None) -> Iterator[tuple[
     if conversion is not None:
         rate = (f"{conversion.factor:.10g}", conversion.day.isoformat(), conversion.source)
         converted = (conversion.source_currency, *rate)
-    for start, price in zip(series.grid.starts(), series.prices_per_mwh, strict=True):
+    for start, price, run in zip(series.grid.starts(), series.prices_per_mwh, series.origin_of_slot, strict=True):
         yield (
             start.isoformat(),
             (start + series.grid.step).isoformat(),
@@ -93,11 +94,12 @@ def _rows(series: PriceSeries, conversion: Conversion | None) -> Iterator[tuple[
             series.currency,
             series.zone,
             series.product.value,
-            series.quality.value,
-            series.source,
+            run.quality.value,
+            run.source,
             published,
             series.fetched_at.isoformat(),
             series.licence,
             series.note,
+            str(int(run.native_step.total_seconds()) // 60),
             *converted,
         )

@@ -28,6 +28,7 @@ from gateway.services.expect_power import PowerExpectation
 from gateway.services.follow_dispatch import Follower
 from gateway.services.gather_market_data import (
     Contradictions,
+    Currencies,
     GatherSettings,
     MarketDataGatherer,
     PriceHistories,
@@ -90,6 +91,7 @@ class Services:
     price_histories: PriceHistories
     price_opinions: SourceOpinions
     contradictions: Contradictions
+    currencies: Currencies
     planner: BidPlanner
     reviewer: BidReviewer
     submitter: OrderSubmitter
@@ -134,6 +136,7 @@ def wire_services(settings: Settings, world: World) -> Services:
         ),
         system=SystemGatherer(store=store, clock=clock, sources=world.system, settings=_gather_settings(settings)),
         price_opinions=SourceOpinions(world.prices, clock),
+        currencies=Currencies(store=store, clock=clock, ids=ids),
         contradictions=Contradictions(store=store, clock=clock, ids=ids),
         price_histories=PriceHistories(
             store=store, clock=clock, at_once=[(tenant, *key) for tenant in tenants for key in world.prices]

@@ -18,6 +18,7 @@ from gateway.app.price_export import export_prices
 from gateway.app.system_export import export_system, system_lines, system_of
 from gateway.cli import market_rates
 from gateway.domain.errors import InvalidInput
+from gateway.domain.market_time_units import day_ahead_product
 from gateway.domain.series import DayState, PriceProduct, PriceSeries
 from gateway.domain.system_series import SystemKind
 from gateway.market_data.price_file import FileTerms
@@ -29,7 +30,12 @@ app = typer.Typer(help="Prices and carbon: what is known, from where, and what i
 app.add_typer(market_rates.app, name="rates")
 Config = Annotated[Path | None, typer.Option(help="Settings as TOML.")]
 Zone = Annotated[str, typer.Option(help="Bidding zone; the settings' own by default.")]
-Product = Annotated[str, typer.Option(help=f"One of {', '.join(product.value for product in PriceProduct)}.")]
+Product = Annotated[
+    str,
+    typer.Option(
+        help=f"One of {', '.join(product.value for product in PriceProduct)}; the zone's day-ahead auction by default."
+    ),
+]
 Currency = Annotated[
     str, typer.Option(help="ISO 4217 code to convert prices to, by a rate of `market rates`; as published by default.")
 ]
@@ -43,7 +49,7 @@ System = Annotated[
 def show(
     day: Annotated[str, typer.Argument(help="Delivery day, for example 2025-10-15.")],
     zone: Zone = "",
-    product: Product = PriceProduct.DAY_AHEAD_SDAC.value,
+    product: Product = "",
     known_at: Annotated[str | None, typer.Option(help="As known at this instant, ISO 8601 with offset.")] = None,
     currency: Currency = "",
     system: System = "",
@@ -58,7 +64,7 @@ def show(
         for line in system_lines(power, day_of(settings, zone, wanted)):
             typer.echo(line)
         return
-    series = asyncio.run(prices_of(settings, zone, _product(product), wanted, at))
+    series = asyncio.run(prices_of(settings, zone, _product(product, zone), wanted, at))
     if currency:
         series, _ = asyncio.run(in_currency(settings, series, wanted, currency))
     for line in told(series, day_of(settings, zone, wanted)):
@@ -71,7 +77,7 @@ def export(
     last: Annotated[str, typer.Argument(help="Last delivery day.")],
     out: Annotated[Path, typer.Argument(help="CSV file to write.")],
     zone: Zone = "",
-    product: Product = PriceProduct.DAY_AHEAD_SDAC.value,
+    product: Product = "",
     currency: Currency = "",
     system: System = "",
     config: Config = None,
@@ -83,7 +89,7 @@ def export(
     if system:
         writing = export_system(settings, zone, _kind(system), span, out)
     else:
-        writing = export_prices(settings, zone, _product(product), span, out, currency=currency)
+        writing = export_prices(settings, zone, _product(product, zone), span, out, currency=currency)
     count, unknown = asyncio.run(writing)
     typer.echo(f"{count} delivery periods written to {out}")
     if unknown:
@@ -127,7 +133,7 @@ def doctor(
 def import_(
     file: Annotated[Path, typer.Argument(help="CSV, gzipped CSV or Parquet: one row per delivery period.")],
     zone: Zone = "",
-    product: Product = PriceProduct.DAY_AHEAD_SDAC.value,
+    product: Product = "",
     currency: Annotated[str, typer.Option(help="ISO 4217 code; prices are per MWh.")] = "EUR",
     licence: Annotated[str, typer.Option(help="Under which terms the values may be used.")] = "as the file's",
     time_column: Annotated[str | None, typer.Option(help="Column with the begins, UTC or with offset.")] = None,
@@ -138,9 +144,10 @@ def import_(
 ) -> None:
     """Import prices from a file; gaps stay gaps. The gateway must not be running unless it is a dry run."""
     settings = load_settings(config)
+    zone = zone or _own_zone(settings)
     terms = FileTerms(
-        zone=zone or _own_zone(settings),
-        product=_product(product),
+        zone=zone,
+        product=_product(product, zone),
         currency=currency,
         licence=licence,
         time_column=time_column,
@@ -159,12 +166,13 @@ def import_(
 def fetch(
     day: Annotated[str, typer.Argument(help="Delivery day, for example 2025-10-15.")],
     zone: Zone = "",
-    product: Product = PriceProduct.DAY_AHEAD_SDAC.value,
+    product: Product = "",
     config: Config = None,
 ) -> None:
     """Ask the configured sources for a delivery day now and keep what is new; exit code 1 when it is not complete."""
     settings = load_settings(config)
-    status = asyncio.run(fetch_day(settings, zone or _own_zone(settings), _product(product), _day(day)))
+    zone = zone or _own_zone(settings)
+    status = asyncio.run(fetch_day(settings, zone, _product(product, zone), _day(day)))
     typer.echo(f"{status.id}: {status.state.value}, {status.missing_count} delivery periods have no price")
     if status.note:
         typer.echo(f"note: {status.note}")
@@ -176,7 +184,7 @@ def fetch(
 def compare(
     day: Annotated[str, typer.Argument(help="Delivery day, for example 2025-10-15.")],
     zone: Zone = "",
-    product: Product = PriceProduct.DAY_AHEAD_SDAC.value,
+    product: Product = "",
     currency: Currency = "",
     config: Config = None,
 ) -> None:
@@ -185,7 +193,8 @@ def compare(
     Nothing is kept. Exit code 1 when sources differ, or when fewer than two have prices.
     """
     settings = load_settings(config)
-    answers = asyncio.run(ask_all(settings, zone or _own_zone(settings), _product(product), _day(day)))
+    zone = zone or _own_zone(settings)
+    answers = asyncio.run(ask_all(settings, zone, _product(product, zone), _day(day)))
     if currency:
         answers = asyncio.run(answers_in_currency(settings, answers, _day(day), currency))
     for answer in answers:
@@ -223,7 +232,9 @@ def _own_zone(settings: Settings) -> str:
     return place.zone
 
 
-def _product(name: str) -> PriceProduct:
+def _product(name: str, zone: str) -> PriceProduct:
+    if not name:
+        return day_ahead_product(zone)
     try:
         return PriceProduct(name)
     except ValueError as error:

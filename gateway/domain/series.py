@@ -96,6 +96,18 @@ class CarbonMeasure:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SlotRun:
+    """Slots in a row whose prices have one origin and one native resolution."""
+
+    count: int
+    """Slots, at least 1."""
+    native_step: timedelta
+    """Length of the periods that the source has prices of: an hour's price stands in each of its quarter-hours."""
+    source: str
+    quality: Quality
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PriceSeries:
     """Prices of one product in one zone on one grid."""
 
@@ -116,9 +128,12 @@ class PriceSeries:
     licence: str
     note: str = ""
     """For people: what is special about this series (shifted, stand-in...)."""
+    runs: tuple[SlotRun, ...] = ()
+    """Native resolution and origin of its slots in order, gaps included; empty when all are of the grid's step and of `source` and
+    `quality`. Where runs differ in quality, `quality` is the worst of them."""
 
     def __post_init__(self) -> None:
-        """Reject a length that differs from the grid, non-finite prices and naive times."""
+        """Reject a length that differs from the grid, non-finite prices, naive times and runs that do not fit the slots."""
         if len(self.prices_per_mwh) != self.grid.count:
             raise InvalidInput("prices_per_mwh", f"has {len(self.prices_per_mwh)} values, the grid {self.grid.count}")
         for index, price in enumerate(self.prices_per_mwh):
@@ -127,6 +142,24 @@ class PriceSeries:
         if len(self.currency) != 3:
             raise InvalidInput("currency", "must be an ISO 4217 code")
         require_utc("fetched_at", self.fetched_at)
+        if self.runs and sum(run.count for run in self.runs) != self.grid.count:
+            raise InvalidInput(
+                "runs", f"are of {sum(run.count for run in self.runs)} slots, the grid {self.grid.count}"
+            )
+        for run in self.runs:
+            if run.count < 1 or run.native_step < self.grid.step or run.native_step % self.grid.step:
+                raise InvalidInput("runs", "must have slots and a native step that is a multiple of the grid's")
+
+    @property
+    def origins(self) -> tuple[SlotRun, ...]:
+        """Native resolution, source and quality of all slots in order, run by run."""
+        plain = SlotRun(count=self.grid.count, native_step=self.grid.step, source=self.source, quality=self.quality)
+        return self.runs or (plain,)
+
+    @property
+    def origin_of_slot(self) -> tuple[SlotRun, ...]:
+        """The run that each slot belongs to."""
+        return tuple(run for run in self.origins for _ in range(run.count))
 
     @property
     def gaps(self) -> tuple[datetime, ...]:
@@ -366,7 +399,30 @@ def require_day(grid: TimeGrid, day: DeliveryDay) -> None:
 def price_series_id(series: PriceSeries, day: DeliveryDay) -> str:
     """Return an id that is the same for the same prices and another one for a revision: `{zone}:{product}:{day}:{hash}`."""
     content = [series.currency, series.grid, series.prices_per_mwh, series.source, series.quality, series.note]
+    content += [series.runs] if series.runs else []
     return f"{series.zone}:{series.product.value}:{day.day.isoformat()}:{content_hash(content)[:16]}"
+
+
+def slot_runs(
+    origins: Sequence[tuple[timedelta, str, Quality] | None], plain: tuple[timedelta, str, Quality]
+) -> tuple[SlotRun, ...]:
+    """Return the runs of slots in order; none when all are plain.
+
+    Args:
+        origins: Native step, source and quality of each slot; None for a gap, which belongs to the run before it.
+        plain: Step of the grid, source and quality of the series.
+    """
+    found: list[list[tuple[timedelta, str, Quality]]] = []
+    first = next((one for one in origins if one is not None), plain)
+    for origin in origins:
+        one = origin or (found[-1][0] if found else first)
+        if found and found[-1][0] == one:
+            found[-1].append(one)
+        else:
+            found.append([one])
+    if all(run[0] == plain for run in found):
+        return ()
+    return tuple(SlotRun(count=len(run), native_step=run[0][0], source=run[0][1], quality=run[0][2]) for run in found)
 
 
 def carbon_series_id(series: CarbonSeries, day: DeliveryDay) -> str:

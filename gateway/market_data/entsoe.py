@@ -7,14 +7,14 @@ errors, not in logs. Source: Transparency Platform RESTful API, implementation g
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TypeVar, cast
 
 import aiohttp
 
 from gateway.domain.errors import InvalidInput, PeerUnavailable
-from gateway.domain.series import PriceProduct, PriceSeries, Quality
+from gateway.domain.series import PriceProduct, PriceSeries, Quality, slot_runs
 from gateway.domain.timegrid import DeliveryDay
 from gateway.market_data.areas import area_code
 from gateway.market_data.entsoe_day import AssembledDay, assemble_day, auction_series, require_limits
@@ -302,16 +302,18 @@ def _merge(first: AssembledDay, then: AssembledDay, *, must_agree: bool) -> Asse
     if first.currency != then.currency:
         raise InvalidInput("currency_Unit.name", f"{first.currency} and {then.currency} do not mix")
     prices: list[Decimal | None] = []
+    steps: list[timedelta | None] = []
     for slot, (left, right) in enumerate(zip(first.prices_per_mwh, then.prices_per_mwh, strict=True)):
         if must_agree and left is not None and right is not None and left != right:
             start = first.grid.slot_start(slot).isoformat()
             raise InvalidInput("imbalance_Price", f"long and short differ at {start}: {left} and {right}")
         prices.append(right if left is None else left)
+        steps.append(then.native_steps[slot] if left is None else first.native_steps[slot])
     return AssembledDay(
         grid=first.grid,
         currency=first.currency,
         prices_per_mwh=tuple(prices),
-        expanded_count=max(first.expanded_count, then.expanded_count),
+        native_steps=tuple(steps),
         repeated_tail=max(first.repeated_tail, then.repeated_tail),
     )
 
@@ -332,6 +334,10 @@ def _series(assembled: AssembledDay, asked: _Asked, quality: Quality) -> PriceSe
         quality=quality,
         licence=LICENCE,
         note=joined_note(assembled.notes(), asked.stand_in),
+        runs=slot_runs(
+            [None if step is None else (step, NAME, quality) for step in assembled.native_steps],
+            (assembled.grid.step, NAME, quality),
+        ),
     )
     return named_prices(series, asked.day)
 

@@ -2,7 +2,7 @@
 
 ```
 PT15M   |a|b|c|d|               finer wins where its Period covers the slot, also where it has a gap (None)
-PT60M   |   h   |   k   |       coarser fills only what no finer Period covers, repeated and counted
+PT60M   |   h   |   k   |       coarser fills only what no finer Period covers, repeated, with its native step beside it
 day     |a|b|c|d|k|k|k|k|
 ```
 """
@@ -30,10 +30,15 @@ class AssembledDay:
     grid: TimeGrid
     currency: str
     prices_per_mwh: tuple[Decimal | None, ...]
-    expanded_count: int
-    """Slots whose price comes from a coarser resolution and was repeated."""
+    native_steps: tuple[timedelta | None, ...]
+    """Length of the period that each slot's price is of, more than a quarter-hour where it was repeated; None for a gap."""
     repeated_tail: timedelta
     """Longest time at the end of a Period that repeats its last point."""
+
+    @property
+    def expanded_count(self) -> int:
+        """Slots whose price comes from a coarser resolution and was repeated."""
+        return sum(step is not None and step > QUARTER_HOUR for step in self.native_steps)
 
     @property
     def is_suspicious(self) -> bool:
@@ -42,12 +47,9 @@ class AssembledDay:
 
     def notes(self) -> tuple[str, ...]:
         """Return what a person should know about the day."""
-        notes: list[str] = []
-        if self.expanded_count > 0:
-            notes.append(f"{self.expanded_count} quarter-hours repeat the price of a longer period")
         if self.is_suspicious:
-            notes.append(f"the last price is repeated for {self.repeated_tail}: the document may be cut short")
-        return tuple(notes)
+            return (f"the last price is repeated for {self.repeated_tail}: the document may be cut short",)
+        return ()
 
 
 def auction_series(document: PriceDocument, rule: ZoneRule, product: PriceProduct) -> tuple[PriceTimeSeries, ...]:
@@ -96,9 +98,7 @@ def assemble_day(series: Sequence[PriceTimeSeries], day: DeliveryDay) -> Assembl
         grid=grid,
         currency=currencies.pop(),
         prices_per_mwh=tuple(prices),
-        expanded_count=sum(
-            1 for price, step in zip(prices, steps, strict=True) if price is not None and step > QUARTER_HOUR
-        ),
+        native_steps=tuple(None if price is None else step for price, step in zip(prices, steps, strict=True)),
         repeated_tail=max(period.step * period.repeated_tail_count for _, period in touching),
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gateway.domain.errors import InvalidInput
+from gateway.domain.market_time_units import day_ahead_product
 from gateway.domain.series import PriceProduct
 
 DAILY_CONTRACT = "A01"
@@ -75,7 +76,15 @@ class MarketRules:
         own = self.zones.get(name)
         if own is not None:
             return own
-        return dataclasses.replace(self.default_zone, zone=name)
+        default = dataclasses.replace(self.default_zone, zone=name)
+        coupled = default.sequences.get(PriceProduct.DAY_AHEAD_SDAC)
+        if coupled is None or day_ahead_product(name) is PriceProduct.DAY_AHEAD_SDAC:
+            return default
+        # The zone is outside the coupling: its one auction is its own.
+        sequences = dict(default.sequences)
+        del sequences[PriceProduct.DAY_AHEAD_SDAC]
+        sequences[PriceProduct.DAY_AHEAD_LOCAL] = coupled
+        return dataclasses.replace(default, sequences=sequences)
 
     def limits_on(self, product: PriceProduct, currency: str, day: date) -> PriceLimits | None:
         """Return the price limits in force on a delivery day; None when the market has no known limit."""

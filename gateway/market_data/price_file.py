@@ -15,9 +15,10 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 
 from gateway.domain.errors import InvalidInput
+from gateway.domain.market_time_units import market_time_unit
 from gateway.domain.series import DELIVERY_STEPS, PriceProduct, PriceSeries, Quality
 from gateway.domain.timegrid import DeliveryDay
-from gateway.market_data.feeds.public_prices import Samples, grid_step, honest, on_grid
+from gateway.market_data.feeds.public_prices import Samples, grid_step, honest, native_runs, on_grid
 from gateway.market_data.file_times import read_times, step_of
 from gateway.market_data.provenance import UNNAMED, joined_note, named_prices
 from gateway.market_data.table_file import Table
@@ -106,7 +107,7 @@ class PriceFile:
         prices = on_grid(samples, grid)
         if all(price is None for price in prices):
             return None
-        quality, notes = honest(self._terms.product, samples, grid)
+        quality, notes = honest(samples, market_time_unit(self._terms.product, zone, day.day))
         series = PriceSeries(
             id=UNNAMED,
             zone=zone,
@@ -120,6 +121,7 @@ class PriceFile:
             quality=quality,
             licence=self._terms.licence,
             note=joined_note(notes, None),
+            runs=native_runs(samples, grid, self._name, quality),
         )
         return named_prices(series, day)
 

@@ -9,6 +9,7 @@ from typing import Protocol
 from typing_extensions import override
 
 from gateway.domain.errors import InvalidInput, NotFound
+from gateway.domain.exchange_rates import Conversion, ExchangeRate
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.price_doubts import contradiction_in
 from gateway.domain.series import (
@@ -20,6 +21,7 @@ from gateway.domain.series import (
     PriceProduct,
     PriceSeries,
     Quality,
+    SlotRun,
 )
 from gateway.domain.system_series import SystemKind, SystemSeries
 from gateway.domain.timegrid import DeliveryDay, TimeGrid
@@ -81,6 +83,16 @@ class MarketDoor(Protocol):
         ...
 
 
+class CurrencyDoor(Protocol):
+    """What this servicer needs of `services.gather_market_data.Currencies`."""
+
+    async def in_currency(
+        self, principal: Principal, series: PriceSeries, day: DeliveryDay, currency: str
+    ) -> tuple[PriceSeries, Conversion | None]:
+        """Return prices in a currency and how they were converted; raises RateMissing."""
+        ...
+
+
 class SystemDoor(Protocol):
     """What this servicer needs of `services.gather_market_data.SystemGatherer`."""
 
@@ -116,6 +128,7 @@ class MarketDoors:
 
     market: MarketDoor
     system: SystemDoor
+    currencies: CurrencyDoor
     contradictions: ContradictionDoor
 
 
@@ -128,6 +141,7 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
         self._clock = clock
         self._market = doors.market
         self._system = doors.system
+        self._currencies = doors.currencies
         self._contradictions = doors.contradictions
         self._time_zones = dict(time_zones)
 
@@ -144,6 +158,9 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
         else:
             series = await self._market.prices(caller(), request.zone, product, day)
             status = await self._market.day_status(caller(), request.zone, product, day)
+        conversion: Conversion | None = None
+        if request.currency_code:
+            series, conversion = await self._currencies.in_currency(caller(), series, day, request.currency_code)
         return pb.GetPricesResponse(
             id=series.id,
             currency_code=series.currency,
@@ -158,6 +175,8 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
             is_complete=series.is_complete,
             cross_check="" if status is None else status.cross_check,
             contradiction=None if status is None else _contradiction_message(status),
+            runs=[_run_message(run) for run in series.origins],
+            conversion=[] if conversion is None else [_rate_message(rate) for rate in conversion.rates],
         )
 
     @override
@@ -324,6 +343,21 @@ def _contradiction_message(status: MarketDayStatus) -> pb.Contradiction | None:
             believed_source=word.believed,
             reason=word.reason,
         ),
+    )
+
+
+def _run_message(run: SlotRun) -> pb.SlotRun:
+    return pb.SlotRun(
+        slot_count=run.count,
+        native_resolution_minutes=int(run.native_step.total_seconds()) // 60,
+        source=run.source,
+        quality=_QUALITIES[run.quality],
+    )
+
+
+def _rate_message(rate: ExchangeRate) -> pb.ExchangeRate:
+    return pb.ExchangeRate(
+        base_code=rate.base, quote_code=rate.quote, rate=str(rate.rate), day=rate.day.isoformat(), source=rate.source
     )
 
 

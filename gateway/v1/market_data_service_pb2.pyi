@@ -559,12 +559,17 @@ class GetPricesRequest(_message.Message):
     DELIVERY_DAY_FIELD_NUMBER: _builtins.int
     PRODUCT_FIELD_NUMBER: _builtins.int
     KNOWN_TIME_FIELD_NUMBER: _builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
     zone: _builtins.str
     """Bidding zone or imbalance area."""
     delivery_day: _builtins.str
     """Delivery day as ISO date in the market's time zone."""
     product: Global___PriceProduct.ValueType
     """Product."""
+    currency_code: _builtins.str
+    """ISO 4217 code to convert prices to, by a stated exchange rate of the week up to the delivery day; without one the call fails
+    with FAILED_PRECONDITION and reason EXCHANGE_RATE_MISSING. Empty for prices as they were published.
+    """
     @_builtins.property
     def known_time(self) -> _timestamp_pb2.Timestamp:
         """Instant whose knowledge is asked for: revisions fetched later are left out; absent for what is known now."""
@@ -576,16 +581,89 @@ class GetPricesRequest(_message.Message):
         delivery_day: _builtins.str = ...,
         product: Global___PriceProduct.ValueType = ...,
         known_time: _timestamp_pb2.Timestamp | None = ...,
+        currency_code: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_known_time", b"_known_time", "known_time", b"known_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_known_time", b"_known_time", "delivery_day", b"delivery_day", "known_time", b"known_time", "product", b"product", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_known_time", b"_known_time", "currency_code", b"currency_code", "delivery_day", b"delivery_day", "known_time", b"known_time", "product", b"product", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__known_time: _TypeAlias = _typing.Literal["known_time"]  # noqa: Y015
     _WhichOneofArgType__known_time: _TypeAlias = _typing.Literal["_known_time", b"_known_time"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__known_time) -> _WhichOneofReturnType__known_time | None: ...
 
 Global___GetPricesRequest: _TypeAlias = GetPricesRequest  # noqa: Y015
+
+@_typing.final
+class SlotRun(_message.Message):
+    """Slots in a row whose prices have one origin and one native resolution."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_COUNT_FIELD_NUMBER: _builtins.int
+    NATIVE_RESOLUTION_MINUTES_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
+    slot_count: _builtins.int
+    """Slots."""
+    native_resolution_minutes: _builtins.int
+    """Length of the periods that the source has prices of, in minutes: an hour's price stands in each of its quarter-hours."""
+    source: _builtins.str
+    """Where from."""
+    quality: Global___Quality.ValueType
+    """Quality."""
+    def __init__(
+        self,
+        *,
+        slot_count: _builtins.int = ...,
+        native_resolution_minutes: _builtins.int = ...,
+        source: _builtins.str = ...,
+        quality: Global___Quality.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["native_resolution_minutes", b"native_resolution_minutes", "quality", b"quality", "slot_count", b"slot_count", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SlotRun: _TypeAlias = SlotRun  # noqa: Y015
+
+@_typing.final
+class ExchangeRate(_message.Message):
+    """What a source says one currency is worth in another on a day."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASE_CODE_FIELD_NUMBER: _builtins.int
+    QUOTE_CODE_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    DAY_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    base_code: _builtins.str
+    """ISO 4217 code of what is priced."""
+    quote_code: _builtins.str
+    """ISO 4217 code of what it is priced in."""
+    rate: _builtins.str
+    """Units of the quote currency for one unit of the base currency, decimal text."""
+    day: _builtins.str
+    """Day the source states it for, ISO date."""
+    source: _builtins.str
+    """Who states it."""
+    def __init__(
+        self,
+        *,
+        base_code: _builtins.str = ...,
+        quote_code: _builtins.str = ...,
+        rate: _builtins.str = ...,
+        day: _builtins.str = ...,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_code", b"base_code", "day", b"day", "quote_code", b"quote_code", "rate", b"rate", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeRate: _TypeAlias = ExchangeRate  # noqa: Y015
 
 @_typing.final
 class GetPricesResponse(_message.Message):
@@ -605,6 +683,8 @@ class GetPricesResponse(_message.Message):
     NOTE_FIELD_NUMBER: _builtins.int
     IS_COMPLETE_FIELD_NUMBER: _builtins.int
     CROSS_CHECK_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    CONVERSION_FIELD_NUMBER: _builtins.int
     CONTRADICTION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Series id."""
@@ -637,6 +717,14 @@ class GetPricesResponse(_message.Message):
         """When we fetched."""
 
     @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___SlotRun]:
+        """Native resolution and origin of all slots in order; gaps belong to the run they lie in."""
+
+    @_builtins.property
+    def conversion(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExchangeRate]:
+        """What the prices were converted by: one rate, or two across a currency that they share; empty for prices as published."""
+
+    @_builtins.property
     def contradiction(self) -> Global___Contradiction:
         """How exactly a second source contradicts these prices; absent when none does, and for knowledge of the past."""
 
@@ -655,11 +743,13 @@ class GetPricesResponse(_message.Message):
         note: _builtins.str = ...,
         is_complete: _builtins.bool = ...,
         cross_check: _builtins.str = ...,
+        runs: _abc.Iterable[Global___SlotRun] | None = ...,
+        conversion: _abc.Iterable[Global___ExchangeRate] | None = ...,
         contradiction: Global___Contradiction | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_contradiction", b"_contradiction", "_publish_time", b"_publish_time", "contradiction", b"contradiction", "fetch_time", b"fetch_time", "publish_time", b"publish_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_contradiction", b"_contradiction", "_publish_time", b"_publish_time", "contradiction", b"contradiction", "cross_check", b"cross_check", "currency_code", b"currency_code", "fetch_time", b"fetch_time", "id", b"id", "is_complete", b"is_complete", "licence", b"licence", "note", b"note", "points", b"points", "publish_time", b"publish_time", "quality", b"quality", "resolution_minutes", b"resolution_minutes", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_contradiction", b"_contradiction", "_publish_time", b"_publish_time", "contradiction", b"contradiction", "conversion", b"conversion", "cross_check", b"cross_check", "currency_code", b"currency_code", "fetch_time", b"fetch_time", "id", b"id", "is_complete", b"is_complete", "licence", b"licence", "note", b"note", "points", b"points", "publish_time", b"publish_time", "quality", b"quality", "resolution_minutes", b"resolution_minutes", "runs", b"runs", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__contradiction: _TypeAlias = _typing.Literal["contradiction"]  # noqa: Y015
     _WhichOneofArgType__contradiction: _TypeAlias = _typing.Literal["_contradiction", b"_contradiction"]  # noqa: Y015

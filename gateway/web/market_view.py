@@ -30,6 +30,8 @@ class MarketRow:
     """Decimal text as published, `gap`, or empty when there is no series."""
     carbon: str
     """In g/kWh, `gap`, or empty when there is no series."""
+    origin: str = ""
+    """Native resolution, source and quality of the price, where they are not the same all day."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,9 +59,11 @@ def market_rows(prices: PriceSeries | None, carbon: CarbonSeries | None, time_zo
         return []
     grid = min(grids, key=lambda one: one.step)
     zone = ZoneInfo(time_zone)
+    origins = {} if prices is None else _slot_origins(prices)
     return [
         MarketRow(
             label=local_label(start, zone),
+            origin=origins.get(start, ""),
             price="" if prices is None else _price_text(_at(prices, start)),
             carbon="" if carbon is None else _carbon_text(_intensity_at(carbon, start)),
         )
@@ -86,7 +90,7 @@ def revision_lines(revisions: Sequence[PriceSeries], in_force: str | None, time_
                 published="" if series.published_at is None else _instant(series.published_at, zone),
                 source=series.source,
                 quality=series.quality.value,
-                resolution=f"{int(series.grid.step.total_seconds()) // 60} min",
+                resolution=_resolutions(series),
                 gap_count=len(series.gaps),
                 changed_count=_changed(before, series),
                 licence=series.licence,
@@ -144,6 +148,10 @@ def chart_columns(prices: PriceSeries | None, carbon: CarbonSeries | None, time_
         columns["price_per_mwh"] = [None if value is None else float(value) for value in (*values, values[-1])]
         columns["currency"] = prices.currency
         columns["price_origin"] = _price_origin(prices, time_zone)
+        told = _slot_origins(prices)
+        if told:
+            # The last one again, as the value.
+            columns["price_slot_origins"] = [told.get(start, "") for start in (*starts, starts[-1])]
     if carbon is not None:
         grams = [_intensity_at(carbon, start) for start in starts]
         columns["carbon_g_per_kwh"] = [*grams, grams[-1]]
@@ -202,12 +210,27 @@ def _changed(before: PriceSeries | None, series: PriceSeries) -> int:
 def _price_origin(series: PriceSeries, time_zone: str) -> str:
     zone = ZoneInfo(time_zone)
     published = "" if series.published_at is None else f", published {_instant(series.published_at, zone)}"
-    minutes = int(series.grid.step.total_seconds()) // 60
     note = f" ({series.note})" if series.note else ""
     return (
-        f"{series.product.value}, {series.quality.value}, {minutes} min, {series.source}{published}, "
+        f"{series.product.value}, {series.quality.value}, {_resolutions(series)}, {series.source}{published}, "
         f"fetched {_instant(series.fetched_at, zone)}{note}"
     )
+
+
+def _resolutions(series: PriceSeries) -> str:
+    """Return the native resolutions of a day in words, for example `15 and 60 min`."""
+    steps = sorted({run.native_step for run in series.origins})
+    return " and ".join(str(int(step.total_seconds()) // 60) for step in steps) + " min"
+
+
+def _slot_origins(series: PriceSeries) -> dict[datetime, str]:
+    """Return where the price of each slot comes from, by its begin; nothing when it is the same all day."""
+    if len(series.runs) < 2:
+        return {}
+    return {
+        start: f"{int(run.native_step.total_seconds()) // 60} min, {run.quality.value}, {run.source}"
+        for start, run in zip(series.grid.starts(), series.origin_of_slot, strict=True)
+    }
 
 
 def _carbon_origin(series: CarbonSeries, time_zone: str) -> str:

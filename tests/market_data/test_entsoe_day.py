@@ -60,7 +60,8 @@ def test_hours_are_expanded_and_counted(day: DeliveryDay, hours: int) -> None:
     found = assembled(one(quarters(day.grid().start, list(range(hours)), HOUR)), day=day)
     assert found.prices_per_mwh[4:9] == prices([1, 1, 1, 1, 2])
     assert found.expanded_count == 4 * hours == found.grid.count
-    assert found.notes() == (f"{4 * hours} quarter-hours repeat the price of a longer period",)
+    assert found.native_steps == (HOUR,) * 4 * hours
+    assert found.notes() == ()
 
 
 def test_finer_wins_and_coarser_fills_what_no_finer_period_covers() -> None:

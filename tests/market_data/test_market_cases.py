@@ -37,6 +37,7 @@ from tests.market_data.documents import BE, DE_LU, period, points, publication, 
 from tests.services.market_scene import TENANT
 
 SDAC, EXAA = PriceProduct.DAY_AHEAD_SDAC, PriceProduct.DAY_AHEAD_EXAA
+QUARTER, HOUR = timedelta(minutes=15), timedelta(hours=1)
 REPLIES = Path(__file__).parent / "replies"
 BRUSSELS, BERLIN = "Europe/Brussels", "Europe/Berlin"
 DAY = DeliveryDay(day=date(2026, 10, 3), zone=BERLIN)
@@ -148,6 +149,9 @@ def test_m5_a_real_reply_of_two_resolutions_keeps_both() -> None:
     assert len(known) == 288
     assert (sum(known[:192]), min(known)) == (Decimal("10761.00"), Decimal("-0.01"))
     assert sum(known[192::4]) == Decimal("1691.96")
+    chosen = auction_series(document, RULES.zone("BE"), SDAC)
+    kept = [found.native_steps for day in days if (found := assemble_day(chosen, day)) is not None]
+    assert [set(steps) for steps in kept] == [{QUARTER}, {QUARTER}, {HOUR}]
 
 
 def test_m6_a_missing_last_hour_comes_from_the_hourly_copy() -> None:
@@ -160,7 +164,7 @@ def test_m6_a_missing_last_hour_comes_from_the_hourly_copy() -> None:
     assert found is not None
     assert found.prices_per_mwh[91] == 92
     assert found.prices_per_mwh[92:] == (Decimal(523),) * 4
-    assert found.expanded_count == 4
+    assert found.native_steps == (QUARTER,) * 92 + (HOUR,) * 4
 
 
 @pytest.mark.parametrize(("day", "count"), [(date(2025, 10, 26), 100), (date(2026, 3, 29), 92)])

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.errors import InvalidInput, PeerUnavailable
+from gateway.domain.market_time_units import day_ahead_product, market_time_unit
 from gateway.domain.series import PriceProduct, Quality
 from gateway.domain.timegrid import DeliveryDay, TimeGrid
 from gateway.market_data.feeds.awattar import Awattar
@@ -25,7 +26,7 @@ from gateway.market_data.feeds.energy_charts import EnergyCharts
 from gateway.market_data.feeds.nord_pool_portal import NordPoolPortal
 from gateway.market_data.feeds.oasis import SPACING, CaisoOasis
 from gateway.market_data.feeds.octopus import OctopusAgile
-from gateway.market_data.feeds.public_prices import PriceFeed, PublicPrices, Samples, on_grid
+from gateway.market_data.feeds.public_prices import PriceFeed, PublicPrices, Samples, honest, on_grid
 from gateway.market_data.feeds.smard import Smard
 from gateway.market_data.http_fetch import FetchCaps
 from gateway.market_data.turnstile import Pace
@@ -441,7 +442,9 @@ async def test_hourly_values_before_the_quarter_hour_market_are_its_prices(sourc
     assert found is not None
     assert found.quality is Quality.FINAL
     assert found.prices_per_mwh[:8] == (Decimal("0.5"),) * 4 + (Decimal("1.5"),) * 4
-    assert "60 minutes" in found.note
+    [run] = found.runs
+    assert (run.count, run.native_step, run.quality) == (96, HOUR, Quality.FINAL)
+    assert found.note == ""
 
 
 async def test_unequal_lists_are_refused(source: Open, peer: ScriptedPeer) -> None:
@@ -609,3 +612,30 @@ def test_a_slot_has_the_price_of_the_period_that_holds_it(step: timedelta, kept:
         off = {grid.start + timedelta(minutes=shift): Decimal(1)}
         with pytest.raises(InvalidInput, match="samples"):
             on_grid(Samples(currency="EUR", step=step, price_per_mwh=off), grid)
+
+
+@pytest.mark.parametrize(
+    ("zone", "product"), [("CH", PriceProduct.DAY_AHEAD_LOCAL), ("IE_SEM", PriceProduct.DAY_AHEAD_SDAC)]
+)
+def test_m5_hours_of_a_market_that_clears_hours_are_its_prices(zone: str, product: PriceProduct) -> None:
+    """Switzerland and Ireland stay hourly after 1 October 2025: what feeds give hourly there is no estimate."""
+    day = DeliveryDay(day=date(2025, 10, 15), zone="Europe/Zurich")
+    assert day_ahead_product(zone) is product
+    unit = market_time_unit(product, zone, day.day)
+    assert unit is not None
+    assert (unit.step, bool(unit.source)) == (HOUR, True)
+    samples = Samples(currency="EUR", step=HOUR, price_per_mwh={})
+    assert honest(samples, unit) == (Quality.FINAL, ())
+    coupled = market_time_unit(PriceProduct.DAY_AHEAD_SDAC, "DE_LU", day.day)
+    quality, notes = honest(samples, coupled)
+    assert quality is Quality.ESTIMATED
+    assert notes == ("the auction clears periods of 15 minutes: these are means of 60",)
+
+
+async def test_m5_swiss_prices_are_those_of_the_swiss_auction(source: Open, peer: ScriptedPeer) -> None:
+    day = DeliveryDay(day=date(2025, 10, 15), zone="Europe/Zurich")
+    answer(peer, of_energy_charts(day.grid(HOUR).starts(), [exact(f"{i}.5") for i in range(24)], HOUR))
+    found = await source(EnergyCharts()).fetch("CH", day)
+    assert found is not None
+    assert (found.product, found.quality, found.grid.count) == (PriceProduct.DAY_AHEAD_LOCAL, Quality.FINAL, 96)
+    assert [(run.count, run.native_step) for run in found.runs] == [(96, HOUR)]

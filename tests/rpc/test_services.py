@@ -1,15 +1,19 @@
 """Every service over a real connection: translation both ways, pages, tenants, streams that resume."""
 
 import asyncio
-from datetime import timedelta
+import dataclasses
+from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from gateway.domain.exchange_rates import ExchangeRate
 from gateway.domain.identity import Principal, Role
 from gateway.domain.limits import Limit
+from gateway.domain.series import PriceSeries, Quality, SlotRun
 from gateway.domain.sessions import Session
 from gateway.rpc import convert
 from gateway.v1 import (
@@ -366,6 +370,9 @@ async def test_prices_come_with_where_they_are_from(call: Caller) -> None:
         prices = await gateway.market_data.GetPrices(request)
         assert (len(prices.points), prices.currency_code, prices.source) == (96, "EUR", "scripted")
         assert prices.is_complete
+        [run] = prices.runs
+        assert (run.slot_count, run.native_resolution_minutes, run.source) == (96, 15, "scripted")
+        assert not prices.conversion
         request.delivery_day = "2031-01-01"
         assert (await refused(gateway.market_data.GetPrices(request))).code is grpc.StatusCode.NOT_FOUND
         request.zone = "XX"
@@ -374,6 +381,51 @@ async def test_prices_come_with_where_they_are_from(call: Caller) -> None:
         assert (await refused(gateway.market_data.GetPrices(request))).field == "delivery_day"
         request.product = market_data_service_pb2.PRICE_PRODUCT_UNSPECIFIED
         assert (await refused(gateway.market_data.GetPrices(request))).field == "product"
+
+
+async def test_m5_m11_prices_tell_their_native_resolution_and_the_rate_they_were_converted_by(
+    house: Wired, call: Caller
+) -> None:
+    request = market_data_service_pb2.GetPricesRequest(
+        zone="BE",
+        product=market_data_service_pb2.PRICE_PRODUCT_DAY_AHEAD_SDAC,
+        delivery_day="2025-10-14",
+        currency_code="GBP",
+    )
+    store = house.scene.store
+    [row] = [one for one in await store.find(PriceSeries, TENANT) if "day-ahead-sdac:2025-10-14" in one.record.id]
+    hourly = SlotRun(count=4, native_step=timedelta(hours=1), source="smard", quality=Quality.ESTIMATED)
+    fine = SlotRun(count=92, native_step=timedelta(minutes=15), source="scripted", quality=Quality.FINAL)
+    await store.seed(TENANT, dataclasses.replace(row.record, runs=(fine, hourly)))
+    async with call("tara") as gateway:
+        refusal = await refused(gateway.market_data.GetPrices(request))
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "EXCHANGE_RATE_MISSING")
+        stated = ExchangeRate(
+            base="EUR",
+            quote="GBP",
+            rate=Decimal("0.5"),
+            day=date(2025, 10, 14),
+            source="ecb",
+            fetched_at=house.scene.clock.now(),
+        )
+        await store.seed(TENANT, stated)
+        prices = await gateway.market_data.GetPrices(request)
+    assert prices.currency_code == "GBP"
+    assert row.record.prices_per_mwh[0] is not None
+    assert Decimal(prices.points[0].value) == row.record.prices_per_mwh[0] / 2
+    [rate] = prices.conversion
+    assert (rate.base_code, rate.quote_code, rate.rate, rate.day, rate.source) == (
+        "EUR",
+        "GBP",
+        "0.5",
+        "2025-10-14",
+        "ecb",
+    )
+    told = [(run.slot_count, run.native_resolution_minutes, run.source, run.quality) for run in prices.runs]
+    assert told == [
+        (92, 15, "scripted", market_data_service_pb2.QUALITY_FINAL),
+        (4, 60, "smard", market_data_service_pb2.QUALITY_ESTIMATED),
+    ]
 
 
 # ------------------------------------------------------------ streams that resume

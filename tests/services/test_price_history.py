@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.errors import PermissionRefused
 from gateway.domain.identity import Principal, Role
-from gateway.domain.series import PriceProduct, PriceSeries, price_series_id
+from gateway.domain.series import PriceProduct, PriceSeries, Quality, SlotRun, price_series_id
 from gateway.domain.timegrid import DeliveryDay
 from gateway.services.gather_market_data import PriceHistories
 from tests.fakes.clock import HandClock
@@ -96,6 +96,19 @@ async def test_an_hourly_day_stands_in_its_quarter_hours_and_says_so(shelf: Shel
     assert history.prices_per_mwh.tolist() == [7.0] * 96 + [8.0] * 96
     assert [origin.resolution_minutes for origin in history.origins] == [60, 15]
     assert history.start == day_of("2025-09-30").interval.start
+
+
+async def test_m6_a_day_of_two_resolutions_has_two_origins(shelf: Shelf) -> None:
+    fine = SlotRun(count=92, native_step=timedelta(minutes=15), source="a", quality=Quality.FINAL)
+    hour = SlotRun(count=4, native_step=timedelta(hours=1), source="b", quality=Quality.ESTIMATED)
+    day = priced("2026-01-01", "1")
+    await shelf.put(replace(day, runs=(fine, hour)), priced("2026-01-02", "1", source="a"))
+    history = await shelf.histories.of(TRADER, "BE", SDAC)
+    assert [(origin.start, origin.resolution_minutes, origin.source, origin.quality) for origin in history.origins] == [
+        (day.grid.start, 15, "a", "final"),
+        (day.grid.slot_start(92), 60, "b", "estimated"),
+        (day.grid.end, 15, "a", "final"),
+    ]
 
 
 async def test_the_newest_revision_counts_unless_it_lost_prices(shelf: Shelf) -> None:

@@ -36,6 +36,7 @@ from gateway.domain.series import (
     PriceProduct,
     PriceSeries,
     Quality,
+    SlotRun,
 )
 from gateway.domain.sessions import DriverGoal, Session, SessionState
 from gateway.domain.settlement import EventPerformance, MeteredPeriod, SettledPeriod, Settlement
@@ -206,6 +207,10 @@ def prices(record_id: str = "prices-1") -> PriceSeries:
         fetched_at=T0,
         quality=Quality.PRELIMINARY,
         licence="CC-BY-4.0",
+        runs=(
+            SlotRun(count=1, native_step=QUARTER, source="entsoe", quality=Quality.FINAL),
+            SlotRun(count=2, native_step=2 * QUARTER, source="smard", quality=Quality.PRELIMINARY),
+        ),
     )
 
 

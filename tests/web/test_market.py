@@ -20,6 +20,7 @@ from gateway.domain.series import (
     PriceProduct,
     PriceSeries,
     Quality,
+    SlotRun,
     carbon_series_id,
     market_day_id,
     price_series_id,
@@ -129,6 +130,20 @@ async def test_where_values_come_from_is_told(browser: Browser, house: Wired) ->
         assert word in columns["price_origin"]
     for word in ("average", "unstated", "estimated", "a source"):
         assert word in columns["carbon_origin"]
+
+
+async def test_m6_each_slot_tells_its_native_resolution_and_source(browser: Browser, house: Wired) -> None:
+    fine = SlotRun(count=92, native_step=timedelta(minutes=15), source="entsoe", quality=Quality.FINAL)
+    hour = SlotRun(count=4, native_step=timedelta(hours=1), source="smard", quality=Quality.ESTIMATED)
+    await put_day(house, DAY, runs=(fine, hour))
+    await browser.login("tara")
+    page = await browser.get(f"/market/{DAY.day}", **HTML)
+    assert page.text.count('title="60 min, estimated, smard"') == 4
+    assert page.text.count('title="15 min, final, entsoe"') == 92
+    assert "15 and 60 min" in page.text
+    columns = (await browser.get(f"/market/{DAY.day}/series")).json
+    assert columns["price_slot_origins"][90:93] == ["15 min, final, entsoe"] * 2 + ["60 min, estimated, smard"]
+    assert len(columns["price_slot_origins"]) == len(columns["x"])
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 ```
 feed.samples(ask, zone, day)      what the reply says: step, currency, price by begin
         |
-delivery day's grid               hourly values repeated and counted; missing slots stay None
+delivery day's grid               hourly values repeated, their native step kept; missing slots stay None
 ```
 """
 
@@ -16,7 +16,8 @@ from typing import Protocol
 import aiohttp
 
 from gateway.domain.errors import InvalidInput, PeerUnavailable
-from gateway.domain.series import DELIVERY_STEPS, PriceProduct, PriceSeries, Quality
+from gateway.domain.market_time_units import MarketTimeUnit, day_ahead_product, market_time_unit
+from gateway.domain.series import DELIVERY_STEPS, PriceProduct, PriceSeries, Quality, SlotRun, slot_runs
 from gateway.domain.timegrid import DeliveryDay, TimeGrid
 from gateway.domain.units import QUARTER_HOUR
 from gateway.market_data.http_fetch import FetchCaps, checked_url, fetch
@@ -29,6 +30,7 @@ MOST_REQUESTS = 4
 QUARTER_HOUR_MARKET = datetime(2025, 9, 30, 22, tzinfo=UTC)
 """Begin of the first delivery day on which the single day-ahead coupling clears quarter-hours (1 October 2025, CET)."""
 _ABSENT = frozenset({204, 404})
+_ON_QUARTER_HOURS = frozenset({PriceProduct.DAY_AHEAD_SDAC, PriceProduct.DAY_AHEAD_LOCAL})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +67,7 @@ class PriceFeed(Protocol):
 
     @property
     def product(self) -> PriceProduct:
-        """What its prices are of."""
+        """What its prices are of; prices of the coupling are those of the zone's own auction in a zone outside of it."""
         ...
 
     async def samples(self, ask: Ask, zone: str, day: DeliveryDay) -> Samples | None:
@@ -112,6 +114,11 @@ class PublicPrices:
         """Short name for provenance."""
         return self._feed.name
 
+    def product_in(self, zone: str) -> PriceProduct:
+        """Return what its prices of a zone are of."""
+        own = self._feed.product
+        return day_ahead_product(zone) if own is PriceProduct.DAY_AHEAD_SDAC else own
+
     async def fetch(self, zone: str, day: DeliveryDay) -> PriceSeries | None:
         """Return the prices of a delivery day, gaps as None; None when nothing is published yet.
 
@@ -153,31 +160,34 @@ class PublicPrices:
     def _series(self, zone: str, day: DeliveryDay, samples: Samples, stand_in: str | None) -> PriceSeries | None:
         if samples.step not in DELIVERY_STEPS:
             raise InvalidInput("step", f"{samples.step} is no delivery period of a market")
-        grid = day.grid(grid_step(self._feed.product, samples.step))
+        product = self.product_in(zone)
+        grid = day.grid(grid_step(product, samples.step))
         prices = on_grid(samples, grid)
         if all(price is None for price in prices):
             return None
-        quality, notes = honest(self._feed.product, samples, grid)
+        quality, notes = honest(samples, market_time_unit(product, zone, day.day))
+        quality = quality if stand_in is None else Quality.SUBSTITUTED
         series = PriceSeries(
             id=UNNAMED,
             zone=zone,
-            product=self._feed.product,
+            product=product,
             currency=samples.currency,
             grid=grid,
             prices_per_mwh=prices,
             source=self.name,
             published_at=samples.published_at,
             fetched_at=self._clock.now(),
-            quality=quality if stand_in is None else Quality.SUBSTITUTED,
+            quality=quality,
             licence=self._feed.licence,
             note=joined_note(notes, stand_in),
+            runs=native_runs(samples, grid, self.name, quality),
         )
         return named_prices(series, day)
 
 
 def grid_step(product: PriceProduct, native: timedelta) -> timedelta:
-    """Return the step of a product's series: quarter-hours in the day-ahead coupling, the native one elsewhere."""
-    return QUARTER_HOUR if product is PriceProduct.DAY_AHEAD_SDAC else native
+    """Return the step of a product's series: quarter-hours for day-ahead auctions of Europe, the native one elsewhere."""
+    return QUARTER_HOUR if product in _ON_QUARTER_HOURS else native
 
 
 def on_grid(samples: Samples, grid: TimeGrid) -> tuple[Decimal | None, ...]:
@@ -195,12 +205,20 @@ def on_grid(samples: Samples, grid: TimeGrid) -> tuple[Decimal | None, ...]:
     )
 
 
-def honest(product: PriceProduct, samples: Samples, grid: TimeGrid) -> tuple[Quality, tuple[str, ...]]:
-    """Return quality and notes: hourly values of a market that clears quarter-hours are means, not its prices."""
-    if samples.step <= grid.step:
+def honest(samples: Samples, unit: MarketTimeUnit | None) -> tuple[Quality, tuple[str, ...]]:
+    """Return quality and notes: values of longer periods than the market clears are means of its prices.
+
+    Args:
+        samples: What the feed says.
+        unit: What the market clears; None where it is not known: then the feed is believed.
+    """
+    if unit is None or samples.step <= unit.step:
         return samples.quality, samples.notes
-    minutes = int(samples.step.total_seconds() // 60)
-    repeated = f"values of {minutes} minutes are repeated over shorter periods"
-    if product is PriceProduct.DAY_AHEAD_SDAC and grid.start >= QUARTER_HOUR_MARKET:
-        return Quality.ESTIMATED, (*samples.notes, repeated, "the auction clears quarter-hours: these are means")
-    return samples.quality, (*samples.notes, repeated)
+    cleared, told = (int(step.total_seconds() // 60) for step in (unit.step, samples.step))
+    means = f"the auction clears periods of {cleared} minutes: these are means of {told}"
+    return Quality.ESTIMATED, (*samples.notes, means)
+
+
+def native_runs(samples: Samples, grid: TimeGrid, source: str, quality: Quality) -> tuple[SlotRun, ...]:
+    """Return the runs of a series whose values are all of the feed's step."""
+    return slot_runs([(samples.step, source, quality)] * grid.count, (grid.step, source, quality))

@@ -42,6 +42,7 @@ class PriceOrigin:
     source: str
     quality: str
     resolution_minutes: int
+    """Of the source: an hour's price stands in each of its quarter-hours."""
     licence: str
     note: str
 
@@ -68,7 +69,8 @@ class PriceHistory:
 class _Day:
     """What is kept of a delivery day beside its prices."""
 
-    origin: PriceOrigin
+    origins: tuple[PriceOrigin, ...]
+    """Of its runs, in order."""
     currency: str
     count: int
     """Quarter-hours."""
@@ -108,7 +110,7 @@ class _Shelf:
         self._make_room(slot, slot + len(values))
         at = slot - self.first_slot
         self.prices[at : at + len(values)] = values
-        self.days[slot] = _Day(origin=_origin_of(series), currency=series.currency, count=len(values))
+        self.days[slot] = _Day(origins=_origins_of(series), currency=series.currency, count=len(values))
 
     def _make_room(self, first: int, end: int) -> None:
         if not len(self.prices):
@@ -234,20 +236,26 @@ def _history(zone: str, product: PriceProduct, shelf: _Shelf) -> PriceHistory:
         currency=last.currency,
         start=datetime.fromtimestamp(slots[0] * _SLOT_S, UTC),
         prices_per_mwh=prices,
-        origins=tuple(_runs(shelf.days[slot].origin for slot in slots)),
+        origins=tuple(_runs(origin for slot in slots for origin in shelf.days[slot].origins)),
         foreign_days=len(foreign),
     )
 
 
-def _origin_of(series: PriceSeries) -> PriceOrigin:
-    return PriceOrigin(
-        start=series.grid.start,
-        source=series.source,
-        quality=series.quality.value,
-        resolution_minutes=int(series.grid.step.total_seconds()) // 60,
-        licence=series.licence,
-        note=series.note,
-    )
+def _origins_of(series: PriceSeries) -> tuple[PriceOrigin, ...]:
+    found, slot = [], 0
+    for run in series.origins:
+        found.append(
+            PriceOrigin(
+                start=series.grid.slot_start(slot),
+                source=run.source,
+                quality=run.quality.value,
+                resolution_minutes=int(run.native_step.total_seconds()) // 60,
+                licence=series.licence,
+                note=series.note,
+            )
+        )
+        slot += run.count
+    return tuple(found)
 
 
 def _runs(origins: Iterable[PriceOrigin]) -> Iterable[PriceOrigin]:

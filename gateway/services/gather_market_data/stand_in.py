@@ -1,7 +1,7 @@
 """What stands in for prices that were never published: another day's, on this day's wall clock, and labelled so."""
 
 import dataclasses
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from gateway.domain.series import (
@@ -11,6 +11,7 @@ from gateway.domain.series import (
     Quality,
     market_day_id,
     price_series_id,
+    slot_runs,
 )
 from gateway.domain.timegrid import DeliveryDay, zone_of
 from gateway.ports import Clock, Store
@@ -55,18 +56,22 @@ def shifted_series(past: PriceSeries, past_day: DeliveryDay, day: DeliveryDay, n
     On a day with a clock change the repeated hour takes the value of its wall-clock time, the missing one is left out.
     """
     local = zone_of(day.zone)
-    by_clock: dict[tuple[int, int], Decimal | None] = {}
-    for start, price in zip(past.grid.starts(), past.prices_per_mwh, strict=True):
+    by_clock: dict[tuple[int, int], tuple[Decimal | None, timedelta]] = {}
+    for start, price, origin in zip(past.grid.starts(), past.prices_per_mwh, past.origin_of_slot, strict=True):
         wall = start.astimezone(local)
-        by_clock.setdefault((wall.hour, wall.minute), price)
+        by_clock.setdefault((wall.hour, wall.minute), (price, origin.native_step))
     grid = day.grid(past.grid.step)
     walls = [start.astimezone(local) for start in grid.starts()]
     # The hour that the past day skipped takes the value of the hour before it.
-    prices = [by_clock.get((w.hour, w.minute), by_clock.get((w.hour - 1, w.minute))) for w in walls]
+    found = [by_clock.get((w.hour, w.minute), by_clock.get((w.hour - 1, w.minute), (None, grid.step))) for w in walls]
     series = dataclasses.replace(
         past,
         grid=grid,
-        prices_per_mwh=tuple(prices),
+        prices_per_mwh=tuple(price for price, _ in found),
+        runs=slot_runs(
+            [(step, past.source, Quality.SUBSTITUTED) for _, step in found],
+            (grid.step, past.source, Quality.SUBSTITUTED),
+        ),
         published_at=None,
         fetched_at=now,
         quality=Quality.SUBSTITUTED,
@@ -82,6 +87,7 @@ def local_series(local: PriceSeries, day: DeliveryDay, now: datetime) -> PriceSe
         product=PriceProduct.DAY_AHEAD_SDAC,
         fetched_at=now,
         quality=Quality.SUBSTITUTED,
+        runs=tuple(dataclasses.replace(run, quality=Quality.SUBSTITUTED) for run in local.runs),
         note=f"stand-in: prices of the local auction, because the coupling published none for {day.day.isoformat()}",
     )
     return dataclasses.replace(series, id=price_series_id(series, day))

@@ -19,6 +19,7 @@ from gateway.domain.capacity import obliges, site_caps_kw
 from gateway.domain.errors import InvalidInput, NotFound, PreconditionFailed
 from gateway.domain.fleet import FleetView
 from gateway.domain.limits import Limit
+from gateway.domain.market_time_units import day_ahead_product
 from gateway.domain.price_doubts import UsedDay, judged_days
 from gateway.domain.series import MarketDayStatus, PriceProduct, PriceSeries, market_day_id
 from gateway.domain.sessions import Session, SessionState
@@ -47,8 +48,12 @@ _COMPLETE_FROM = timedelta(hours=6)
 
 
 def planned_product(portfolio: Portfolio) -> PriceProduct:
-    """Return which prices a portfolio's energy costs: those of its supply contract when it has no route to a market."""
-    return PriceProduct.TARIFF_ENERGY if portfolio.route is Route.TARIFF_ONLY else PriceProduct.DAY_AHEAD_SDAC
+    """Return which prices energy costs: those of the supply contract without a route to a market, else those of the zone's auction."""
+    return (
+        PriceProduct.TARIFF_ENERGY
+        if portfolio.route is Route.TARIFF_ONLY
+        else day_ahead_product(portfolio.bidding_zone)
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

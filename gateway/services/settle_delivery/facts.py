@@ -16,6 +16,7 @@ from gateway.domain.dispatch import DispatchOutcome, DispatchState
 from gateway.domain.errors import NotFound, PreconditionFailed
 from gateway.domain.exchange_rates import Conversion, ExchangeRate, conversion_of, rate_window
 from gateway.domain.limits import Binding, Direction, Limit, LimitKind
+from gateway.domain.market_time_units import day_ahead_product
 from gateway.domain.price_doubts import UsedDay, named_doubts
 from gateway.domain.residuals import in_force
 from gateway.domain.series import DayState, MarketDayStatus, PriceProduct, PriceSeries, market_day_id
@@ -228,7 +229,8 @@ class FactReader:
         conversion = await self._conversion(tenant, imbalance.currency, award.currency, day)
         if conversion is not None:
             imbalance = imbalance.converted(conversion)
-        day_ahead = await self._published(tenant, portfolio.record.bidding_zone, PriceProduct.DAY_AHEAD_SDAC, day)
+        zone = portfolio.record.bidding_zone
+        day_ahead = await self._published(tenant, zone, day_ahead_product(zone), day)
         return DayFacts(
             portfolio=portfolio.record,
             grid=grid,

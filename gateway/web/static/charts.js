@@ -47,7 +47,7 @@ const KINDS = {
       line("Carbon g/kWh", colour.warn, { width: 1.5, paths: STEP(1), scale: "carbon" }),
     ],
     axes: [axis(colour, "price", LEFT, "price per MWh"), axis(colour, "carbon", RIGHT, "g CO₂ per kWh")],
-    origins: ["price_origin", "carbon_origin"],
+    origins: ["price_slot_origins", "price_origin", "carbon_origin"],
   }),
   operator: (colour) => ({
     columns: ["power_kw", "limit_kw", "plan_kw"],
@@ -96,7 +96,9 @@ async function draw(element) {
 function tellOrigin(element) {
   const place = element.parentElement.querySelector("[data-origin]");
   if (place && element.chart && element.chart.cursor.idx !== null && element.origins.length) {
-    place.textContent = element.origins.join(" · ");
+    const at = element.chart.cursor.idx;
+    const told = element.origins.map((origin) => (Array.isArray(origin) ? origin[at] : origin));
+    place.textContent = told.filter(Boolean).join(" · ");
   }
 }
 
