@@ -1,12 +1,13 @@
 """Tables in files: CSV, gzipped CSV and Parquet, every value as text, inside caps.
 
-Parquet needs pyarrow, which is no dependency of the gateway: where it is not installed the error says so.
+Parquet needs pyarrow, the extra `parquet`: where it is not installed the error says so.
 """
 
 import csv
 import gzip
 import importlib
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -94,16 +95,23 @@ def _read_parquet(path: Path) -> Table:
     try:
         parquet: Any = importlib.import_module("pyarrow.parquet")
     except ImportError as error:
-        raise InvalidInput("file", f"{path.name} is Parquet, which needs pyarrow to be installed") from error
+        problem = f"{path.name} is Parquet, which needs pyarrow to be installed: voltbridge[parquet]"
+        raise InvalidInput("file", problem) from error
     try:
-        found: dict[str, list[object]] = parquet.read_table(path).to_pydict()
-    except (OSError, ValueError) as error:
+        with parquet.ParquetFile(path) as file:
+            head = file.metadata
+            # What a file says of itself before anything of it is decompressed.
+            size = sum(head.row_group(index).total_byte_size for index in range(head.num_row_groups))
+            found: dict[str, list[object]] = {} if size > MAX_TEXT_BYTES else file.read().to_pydict()
+    except (OSError, ValueError, TypeError, NotImplementedError) as error:
         raise InvalidInput("file", f"{path.name} is no readable Parquet file ({type(error).__name__})") from error
+    if size > MAX_TEXT_BYTES:
+        raise InvalidInput("file", f"{path.name} has {size} bytes of columns, more than {MAX_TEXT_BYTES}")
     return Table(name=path.name, columns={name: [_text(value) for value in values] for name, values in found.items()})
 
 
 def _text(value: object) -> str:
-    """Return a value of a Parquet file as CSV would have it: an instant in ISO 8601, nothing as an empty text."""
-    if value is None:
+    """Return a value of a Parquet file as CSV would have it: an instant in ISO 8601; nothing, or no number, as an empty text."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return value.isoformat() if isinstance(value, datetime) else str(value)

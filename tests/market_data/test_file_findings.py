@@ -202,13 +202,31 @@ def test_parquet_without_its_library_is_said_plainly(tmp_path: Path, monkeypatch
 
 
 class _Parquet:
-    """What is used of pyarrow.parquet: whole columns of Python values."""
+    """What is used of pyarrow.parquet: sizes and whole columns of Python values; real files are in `test_parquet_file`."""
 
-    def read_table(self, path: Path) -> "_Parquet":
+    num_row_groups = 1
+    total_byte_size = 1_000
+
+    def ParquetFile(self, path: Path) -> "_Parquet":  # noqa: N802  # the library's name
+        return self
+
+    def __enter__(self) -> "_Parquet":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    @property
+    def metadata(self) -> "_Parquet":
+        return self
+
+    def row_group(self, _index: int) -> "_Parquet":
+        return self
+
+    def read(self) -> "_Parquet":
         return self
 
     def to_pydict(self) -> dict[str, list[object]]:
-        return {"start_utc": [utc("2024-01-01 00:00"), utc("2024-01-01 01:00")], "price": [1.25, None]}
+        return {"start_utc": [utc("2024-01-01 00:00"), utc("2024-01-01 01:00")], "price": [1.25, float("nan")]}
 
 
 def test_parquet_values_are_read_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
