@@ -23,7 +23,7 @@ from gateway.market_data.entsoe_xml import read_zip
 from gateway.market_data.http_fetch import FetchCaps, Reply, checked_url, fetch
 from gateway.market_data.market_rules import MarketRules, contract_of
 from gateway.market_data.provenance import UNNAMED, joined_note, named_prices
-from gateway.market_data.turnstile import Pace, Turnstile
+from gateway.market_data.turnstile import SERVER_ERROR, TOO_MANY, Pace, Turnstile
 from gateway.market_data.zip_guard import is_zip
 from gateway.observe import logger
 from gateway.ports import Clock, Worker
@@ -122,13 +122,15 @@ class EntsoeEndpoint:
         reply = await fetch(
             self._session, self._account.url, peer="ENTSO-E", params=params, headers={}, caps=self._caps
         )
+        if reply.status < SERVER_ERROR and reply.status != TOO_MANY:
+            await self._turnstile.answered()
         if reply.status in {200, 400}:
             return reply
         if reply.status in {401, 403}:
             self._is_token_refused = True
             _LOG.error("entsoe_token_refused", status=reply.status)
             raise InvalidInput(*_TOKEN_REFUSED)
-        if reply.status == 429:
+        if reply.status == TOO_MANY:
             minutes = (await self._turnstile.refused()).total_seconds() / 60.0
             raise PeerUnavailable(f"ENTSO-E had too many requests; waiting {minutes:.0f} minutes")
         raise PeerUnavailable(f"ENTSO-E answered with status {reply.status}")

@@ -38,6 +38,10 @@ class RateBudget:
             raise PeerUnavailable(f"the budget of {self._capacity:.0f} requests a minute for {self._peer} is spent")
         self._left -= 1.0
 
+    def put_back(self) -> None:
+        """Give back a request that was not sent after all."""
+        self._left = min(self._capacity, self._left + 1.0)
+
     def hold(self, duration: timedelta) -> None:
         """Send nothing for a duration, because the peer said so; a longer hold in force stays."""
         until = self._clock.monotonic() + duration.total_seconds()

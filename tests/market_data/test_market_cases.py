@@ -264,6 +264,9 @@ async def test_m13_a_ban_of_the_platform_is_kept_by_all_and_ends(world: Sources)
             await source.fetch("BE", DAY)
     assert await world.asked("/entsoe/api") == before
     world.clock.move(minutes=1, seconds=1)
+    found = await asyncio.gather(*(source.fetch("BE", DAY) for _ in range(8)), return_exceptions=True)
+    assert sum(isinstance(one, PriceSeries) for one in found) == 1
+    assert await world.asked("/entsoe/api") == before + 1, "one asks, the others wait for its answer"
     assert await source.fetch("BE", DAY) is not None
 
 

@@ -34,5 +34,12 @@ def market_examples(tenant: str, t0: datetime) -> list[object]:
             asked_at=t0,
             due_at=t0 + timedelta(minutes=3),
         ),
-        SourceBan(id="entsoe", tenant=tenant, banned_at=t0, until=t0 + timedelta(minutes=20)),
+        SourceBan(
+            id="entsoe",
+            tenant=tenant,
+            banned_at=t0,
+            until=t0 + timedelta(minutes=20),
+            probed_at=t0 + timedelta(minutes=21),
+            is_lifted=True,
+        ),
     ]

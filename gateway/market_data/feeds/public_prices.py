@@ -22,7 +22,7 @@ from gateway.domain.timegrid import DeliveryDay, TimeGrid
 from gateway.domain.units import QUARTER_HOUR
 from gateway.market_data.http_fetch import FetchCaps, checked_url, fetch
 from gateway.market_data.provenance import UNNAMED, joined_note, named_prices
-from gateway.market_data.turnstile import Pace, Turnstile
+from gateway.market_data.turnstile import SERVER_ERROR, TOO_MANY, Pace, Turnstile
 from gateway.ports import Clock
 
 MOST_REQUESTS = 4
@@ -146,9 +146,11 @@ class PublicPrices:
         reply = await fetch(
             self._session, f"{self._url}{path}", peer=self.name, params=params, headers={}, caps=self._caps
         )
+        if reply.status < SERVER_ERROR and reply.status != TOO_MANY:
+            await self._turnstile.answered()
         if reply.status in _ABSENT:
             return None
-        if reply.status == 429:
+        if reply.status == TOO_MANY:
             minutes = (await self._turnstile.refused()).total_seconds() / 60.0
             raise PeerUnavailable(f"{self.name} had too many requests; waiting {minutes:.0f} minutes")
         if reply.status != 200:

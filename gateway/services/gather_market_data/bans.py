@@ -1,10 +1,11 @@
-"""Bans of sources as rows: no call before the end, not even after a restart."""
+"""Bans of sources as rows: no call before the end and then one alone, not even after a restart."""
 
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 
 from gateway.domain.errors import Conflict
 from gateway.domain.evidence import AuditEntry
-from gateway.domain.market_asking import SourceBan, next_ban
+from gateway.domain.market_asking import PROBE_PATIENCE, Admission, SourceBan, admission, next_ban
 from gateway.observe import logger
 from gateway.ports import Batch, Clock, Ids, Put, Store
 
@@ -21,10 +22,34 @@ class SourceBans:
         self._ids = ids
         self._tenant = tenant
 
-    async def banned_until(self, source: str) -> datetime | None:
-        """Return until when a source may not be called; None when it may."""
+    async def admit(self, source: str) -> Admission:
+        """Return whether a source may be called now; the one call after a ban is given to one asker, whatever the others do."""
+        now = self._clock.now()
         row = await self._store.get(SourceBan, self._tenant, source)
-        return None if row is None or row.record.until <= self._clock.now() else row.record.until
+        found = admission(None if row is None else row.record, now)
+        if row is None or not found.is_probe:
+            return found
+        put = Put(record=replace(row.record, probed_at=now), expected_version=row.version)
+        try:
+            await self._store.apply(Batch(tenant=self._tenant, puts=(put,)))
+        except Conflict:
+            return Admission(wait_until=now + PROBE_PATIENCE)
+        _LOG.info("source_probed", source=source)
+        return found
+
+    async def lift(self, source: str) -> None:
+        """Keep that the one call after a ban was answered: everybody may call the source again."""
+        row = await self._store.get(SourceBan, self._tenant, source)
+        if row is None or row.record.is_lifted:
+            return
+        put = Put(record=replace(row.record, is_lifted=True), expected_version=row.version)
+        entry = self._entry("source.ban-lifted", row.record)
+        try:
+            await self._store.apply(Batch(tenant=self._tenant, puts=(put,), audit=(entry,)))
+        except Conflict:
+            # It was banned anew meanwhile.
+            return
+        _LOG.info("source_ban_lifted", source=source)
 
     async def ban(self, source: str) -> timedelta:
         """Keep that a source refuses, and return for how long it is left alone."""
@@ -32,16 +57,7 @@ class SourceBans:
         row = await self._store.get(SourceBan, self._tenant, source)
         duration = next_ban(None if row is None else row.record, now)
         ban = SourceBan(id=source, tenant=self._tenant, banned_at=now, until=now + duration)
-        entry = AuditEntry(
-            id=self._ids.new("audit"),
-            tenant=self._tenant,
-            at=now,
-            actor="system:market-data",
-            action="source.ban",
-            object_kind="source",
-            object_id=source,
-            detail={"until": ban.until.isoformat()},
-        )
+        entry = self._entry("source.ban", ban)
         put = Put(record=ban, expected_version=0 if row is None else row.version)
         try:
             await self._store.apply(Batch(tenant=self._tenant, puts=(put,), audit=(entry,)))
@@ -49,3 +65,15 @@ class SourceBans:
             _LOG.info("source_banned_twice", source=source)
         _LOG.error("source_banned", source=source, until=ban.until.isoformat())
         return duration
+
+    def _entry(self, action: str, ban: SourceBan) -> AuditEntry:
+        return AuditEntry(
+            id=self._ids.new("audit"),
+            tenant=self._tenant,
+            at=self._clock.now(),
+            actor="system:market-data",
+            action=action,
+            object_kind="source",
+            object_id=ban.id,
+            detail={"until": ban.until.isoformat()},
+        )
