@@ -30,7 +30,8 @@ class ComplianceShortfall:
     limit_kw: float
     """What is allowed, without headroom."""
     expected_kw: float
-    """What the chargers may be drawing as far as can be known: measured where it is, else at the worst."""
+    """What the chargers may be drawing as far as can be known: measured where it is, else at the worst; for a limit of what is
+    drawn from the grid, with what flows beside them there, own generation taken off."""
     charger_ids: tuple[str, ...]
     """Chargers that do not follow, the largest first; the rest is in `reason`."""
     reason: str

@@ -55,7 +55,9 @@ def node_reach(view: FleetView, reach: Reach, node_id: str, zone: ZoneInfo) -> N
     """
     below = view.tree.below(node_id)
     enforced = np.flatnonzero(below & ~reach.is_unenforced)
-    longest = int(enforced[np.argmax(reach.lease_s[enforced])]) if enforced.size else None
+    # Of equal leases that of a platform that is there: it is one that runs.
+    order = np.lexsort((~reach.is_commandable[enforced], -reach.lease_s[enforced]))
+    longest = int(enforced[order[0]]) if enforced.size else None
     away = np.flatnonzero(below & ~reach.is_commandable)
     platforms = np.unique(view.csms_index[away]).tolist()
     return NodeReach(

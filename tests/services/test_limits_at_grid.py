@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gateway.domain.compliance import ComplianceShortfall
 from gateway.services.track_fleet.other_load import OtherLoad
 from tests.services.scene import GRID, TENANT, Platform, Scene
 from tests.services.test_stated_limits import limit, said
@@ -82,3 +83,59 @@ def test_the_first_reading_a_short_window_and_an_unread_charger_say_what_they_ca
     other.take(POINTS, np.array([100.5, 50.1]), 60.0, unread + 0.1)
     assert other.kw(POINTS[:1], 60.0) == pytest.approx(24.0), "what no charger counted is other load"
     assert other.kw(POINTS[1:], 60.0) == pytest.approx(0.0)
+
+
+async def test_what_flowed_beside_the_chargers_counts_from_the_first_moment_after_a_restart() -> None:
+    scene, platform = await limited()
+    platform.beside_kw[1] = 10.0
+    await scene.pass_time(2_400)
+    assert await scene.services.tracker.close_periods()
+    assert ordered(scene) <= 18.5
+    platform.beside_kw[1] = np.nan
+    await scene.restart()
+    assert scene.services.tracker.other_kw(TENANT, "site-1") == pytest.approx(10.0, abs=0.1)
+    assert scene.services.tracker.other_kw(TENANT, "site-2") == pytest.approx(0.0, abs=0.1)
+    assert ordered(scene) <= 18.5
+    await scene.pass_time(60)
+    assert ordered(scene) <= 18.5, "unknown is not zero"
+
+
+def test_what_is_remembered_is_never_generation_and_yields_to_what_is_measured() -> None:
+    other = OtherLoad(2, np.array([0, 1]))
+    other.remember(np.array([0, 1, 0]), np.array([4.0, -9.0, 6.0]))
+    assert other.kw(np.array([0]), 0.0) == 6.0
+    assert other.kw(np.array([1]), 0.0) == 0.0
+    other.take(POINTS, np.array([0.0, 0.0]), 0.0, np.zeros(2))
+    other.take(POINTS, np.array([0.05, -0.1]), 60.0, np.zeros(2))
+    assert other.kw(POINTS, 60.0) == pytest.approx(3.0 - 6.0)
+    other.remember(np.zeros(0, dtype=np.int64), np.zeros(0))
+    assert other.kw(np.array([0]), 600.0) == 6.0
+
+
+async def test_own_generation_is_no_shortfall_and_losing_it_is_one() -> None:
+    scene, platform = await limited()
+    platform.beside_kw[1] = -15.0
+    await scene.pass_time(600)
+    assert ordered(scene) > 40.0
+    assert not scene.store.all(ComplianceShortfall, TENANT)
+    await platform.disconnect()
+    platform.beside_kw[1] = 0.0
+    await scene.pass_time(130)
+    [told] = scene.store.all(ComplianceShortfall, TENANT)
+    assert told.limit_kw == 30.0
+    assert told.expected_kw > 40.0, "nobody can lower them, and nothing carries them any more"
+    platform.beside_kw[1] = -15.0
+    await platform.connect()
+    await scene.pass_time(600)
+    assert not any(one.is_open for one in scene.store.all(ComplianceShortfall, TENANT))
+
+
+async def test_other_load_beside_chargers_that_obey_makes_what_is_expected_larger() -> None:
+    scene, platform = await limited()
+    await scene.pass_time(60)
+    platform.beside_kw[1] = 12.0
+    await platform.disconnect()
+    await scene.pass_time(130)
+    [told] = scene.store.all(ComplianceShortfall, TENANT)
+    drawn = sum(platform.power(name) for name in scene.limits() if name.startswith("ch-1"))
+    assert told.expected_kw == pytest.approx(drawn + 12.0, rel=0.15)

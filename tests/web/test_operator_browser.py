@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.limits import Limit
+from gateway.domain.limits import Limit, LimitKind
 from gateway.domain.topology import Node, NodeKind
 from tests.fakes.wired import PORTFOLIO, TENANT, Wired
 from tests.services.market_scene import DAY
 from tests.web.test_browser import PHONE, Desk, desk_at, page_is_wider_than_the_screen
+from tests.web.test_operator import DSO, GRID, say, stated
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
@@ -128,6 +129,28 @@ async def test_a_limit_is_tried_then_set_and_the_day_ahead_shows_it(chromium_exe
         ahead = page.get_by_test_id("ahead").locator("tbody tr")
         assert [await ahead.nth(i).locator("td").nth(1).inner_text() for i in range(2)] == ["42.0", "130.0"]
         assert await ahead.nth(0).locator("td").nth(2).inner_text() == "manual:olga"
+
+
+async def test_a_lost_authority_is_released_by_keyboard_after_a_look_at_what_opens(chromium_executable: str) -> None:
+    async with desk_at(DAY.day, chromium_executable) as desk:
+        await say(desk.house, stated(desk.house, "f1", 20.0, (-5, 600), kind=LimitKind.FALLBACK))
+        await desk.house.services.signals.contact(GRID, DSO, is_lost=True)
+        page: Any = None
+        said: list[str] = []
+        for screen in ({"width": 1280, "height": 900}, PHONE):
+            page = await at_the_tree(desk, viewport=screen)
+            page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+            await page.get_by_role("link", name=f"Release {DSO}").focus()
+            await page.keyboard.press("Enter")
+            await page.get_by_role("heading", name=f"Release {DSO}?").wait_for()
+            await page.get_by_test_id("places").get_by_text(PORTFOLIO).wait_for()
+            assert not await page_is_wider_than_the_screen(page)
+            assert said == []
+        await page.get_by_label("Because").focus()
+        await page.keyboard.type("its contract ended")
+        await page.keyboard.press("Enter")
+        await page.get_by_test_id("headline").get_by_text(f"at {PORTFOLIO} by its rating").wait_for()
+        assert await page.get_by_test_id("contacts").get_by_text("released by a person; lost").count() == 1
 
 
 def _olga() -> Any:

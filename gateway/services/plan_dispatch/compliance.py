@@ -6,6 +6,7 @@ its right, and a schedule is not a limit of a grid partner.
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,6 +40,7 @@ class _Finding:
 
     limit: Limit
     expected_kw: float
+    """At the grid for a limit there: with what flows beside the chargers."""
     charger_ids: tuple[str, ...]
     reason: str
 
@@ -46,8 +48,18 @@ class _Finding:
 class ComplianceWatch:
     """Looks at every limit of a partner in every picture, and keeps the record of what is not kept."""
 
-    def __init__(self, *, tenant: str, ports: ControlPorts, store_patience_s: float) -> None:
-        """Begin with nothing open; `load` goes on from rows."""
+    def __init__(
+        self, *, tenant: str, ports: ControlPorts, store_patience_s: float, guaranteed_min_kw: Mapping[str, float]
+    ) -> None:
+        """Begin with nothing open; `load` goes on from rows.
+
+        Args:
+            tenant: Whose limits.
+            ports: The world.
+            store_patience_s: Real seconds after which a write is tried again later.
+            guaranteed_min_kw: What authorities guarantee by our settings, by their name.
+        """
+        self._guaranteed_min_kw = guaranteed_min_kw
         self._tenant = tenant
         self._ports = ports
         self._store_patience_s = store_patience_s
@@ -105,19 +117,30 @@ class ComplianceWatch:
         newest = float(np.max(np.nan_to_num(picture.view.power_at, nan=-np.inf), initial=-np.inf))
         found = []
         for i, limit in bound:
-            is_over = self._is_measured_over(picture, limit, float(measured[i]), newest)
-            if fixed[i] > limit.bound_kw + _TRIFLE_KW or is_over:
-                expected = max(float(fixed[i]), float(measured[i]) if is_over else 0.0)
-                found.append(_finding(picture, i, limit, expected, fixed_kw))
+            beside_kw = self._ports.sources.other_kw(self._tenant, limit.node) if limit.is_at_grid else 0.0
+            allowed_kw = self._allowed_kw(limit, beside_kw)
+            is_over = self._is_measured_over(picture, limit, (float(measured[i]), allowed_kw), newest)
+            if fixed[i] > allowed_kw + _TRIFLE_KW or is_over:
+                drawn = max(float(fixed[i]), float(measured[i]) if is_over else 0.0)
+                found.append(_finding(picture, i, limit, max(drawn + beside_kw, 0.0), fixed_kw))
         return found
 
-    def _is_measured_over(self, picture: Picture, limit: Limit, measured_kw: float, newest_at: float) -> bool:
+    def _allowed_kw(self, limit: Limit, beside_kw: float) -> float:
+        """Return what chargers may draw under a limit: own generation at the grid carries more, other load leaves less."""
+        if not limit.is_at_grid:
+            return limit.bound_kw
+        return limit.usable_kw(0.0, beside_kw, self._guaranteed_min_kw.get(limit.authority, 0.0))
+
+    def _is_measured_over(
+        self, picture: Picture, limit: Limit, measured_and_allowed_kw: tuple[float, float], newest_at: float
+    ) -> bool:
         """Tell whether two measurements in a row, taken after the limit had settled, were above it by more than 5 %."""
         count, seen_at = self._over.get(limit.id, (0, -np.inf))
         began = max(limit.interval.start, limit.known_at).timestamp()
         if newest_at <= seen_at or picture.now < began + _SETTLE_S:
             return count >= _SAMPLES
-        is_over = measured_kw > limit.bound_kw * (1.0 + _MEASURED_SHARE) + _TRIFLE_KW
+        measured_kw, allowed_kw = measured_and_allowed_kw
+        is_over = measured_kw > allowed_kw * (1.0 + _MEASURED_SHARE) + _TRIFLE_KW
         count = count + 1 if is_over else 0
         self._over[limit.id] = (count, newest_at)
         return count >= _SAMPLES

@@ -83,7 +83,12 @@ class Control:
         self._delays = Delays(
             tenant=tenant, store=ports.store, clock=ports.clock, ids=ports.ids, rules=settings.random_delay
         )
-        self._compliance = ComplianceWatch(tenant=tenant, ports=ports, store_patience_s=settings.store_patience_s)
+        self._compliance = ComplianceWatch(
+            tenant=tenant,
+            ports=ports,
+            store_patience_s=settings.store_patience_s,
+            guaranteed_min_kw=settings.guaranteed_min_kw,
+        )
         self._runs = RunTimes(0)
         self._exact = ExactPlans()
 

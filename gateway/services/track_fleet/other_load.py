@@ -42,6 +42,15 @@ class OtherLoad:
         for name in ("_kw", "_at", "_worst_kw"):
             getattr(self, name)[new] = getattr(older, name)[old]
 
+    def remember(self, points: IndexArray, kw: FloatArray) -> None:
+        """Take note of what was seen before our start: until the first window is over the most of it counts, never as generation.
+
+        Args:
+            points: Connection points.
+            kw: What flowed there beside the chargers, in kW.
+        """
+        np.maximum.at(self._worst_kw, points, np.nan_to_num(kw))
+
     def take(self, points: IndexArray, meter_kwh: FloatArray, at: float, charger_kwh: FloatArray) -> None:
         """Take net registers of connection points that were read with those of their chargers.
 

@@ -20,6 +20,7 @@ from gateway.services.track_fleet.rings import PowerRing
 FloatArray = npt.NDArray[np.float64]
 
 STEP_S = QUARTER_HOUR.total_seconds()
+_NO_POINTS = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +64,7 @@ class FleetState:
         )
         self._restore_registers(rows.readings)
         self.other = OtherLoad(len(self.points), self.point_index)
+        self._points_below: dict[str, npt.NDArray[np.int64]] | None = None
 
     def _build_ratings(self) -> None:
         self.max_kw = np.array([c.max_import_kw for c in self.chargers])
@@ -191,6 +193,18 @@ class FleetState:
             self._register_then[index[is_first]] = energy_kwh[is_first]
         if batch.phase_current_a.size or batch.phase_voltage_v.size or batch.state_of_charge.size:
             self.condition.take_phases(index, batch, is_newer, at)
+
+    def points_below(self, node_id: str) -> npt.NDArray[np.int64]:
+        """Return the connection points at and below a node, as positions in `points`; looked up once for a tree."""
+        if self._points_below is None:
+            found: dict[str, list[int]] = {}
+            for i, point in enumerate(self.points):
+                name = point.site
+                while name in self.node_of:
+                    found.setdefault(name, []).append(i)
+                    name = self.node_of[name].parent or ""
+            self._points_below = {name: np.array(places, dtype=np.int64) for name, places in found.items()}
+        return self._points_below.get(node_id, _NO_POINTS)
 
     def node_power_kw(self, now: float, stale_after_s: float) -> FloatArray:
         """Return what the chargers below each node draw by measurements that are not too old, shape (N,); NaN where none is."""

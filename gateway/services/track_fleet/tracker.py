@@ -14,6 +14,7 @@ from gateway.domain.evidence import AuditEntry, content_hash
 from gateway.domain.fleet import FleetView, RegisterReading, TelemetryBatch
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.sessions import Session, SessionState
+from gateway.domain.settlement import MeteredPeriod
 from gateway.domain.topology import Charger, ConnectionPoint, EnforcementClass, Node, charger_node
 from gateway.ports import Batch, Clock, Ids, Put, Store
 from gateway.services.track_fleet.closing import metered_periods, register_readings
@@ -26,6 +27,10 @@ _MOST_ROWS = 1_000_000
 _MOST_PENDING = 10_000
 _MOST_MAPS = 10_000
 """Streams of telemetry that are remembered; the oldest is worked out again when it comes back."""
+_REMEMBERED = timedelta(days=1)
+"""At a start, the most that flowed beside the chargers within so long counts until it is measured again."""
+_LEAST_COVERAGE = 0.9
+"""A period of which less was read says nothing about it."""
 _TREE_KINDS = frozenset({"Node", "Charger", "ConnectionPoint"})
 
 
@@ -86,6 +91,20 @@ class FleetTracker:
         """Build the fleet of every tenant from rows."""
         for tenant in self._tenants:
             await self.reload(tenant)
+            await self._remember_other_load(tenant)
+
+    async def _remember_other_load(self, tenant: str) -> None:
+        """Let what flowed beside the chargers lately count until it is measured again: unknown is not zero."""
+        state, now = self._state(tenant), self._clock.now()
+        rows = await self._store.find(
+            MeteredPeriod, tenant, since=now - _REMEMBERED, until=now, newest_first=True, limit=_MOST_ROWS
+        )
+        place = {point.id: i for i, point in enumerate(state.points)}
+        known = [row.record for row in rows if row.record.connection_point in place]
+        read = [one for one in known if one.coverage >= _LEAST_COVERAGE]
+        hours = np.array([(one.end - one.start) / timedelta(hours=1) for one in read])
+        other_kwh = np.array([one.energy_kwh - one.chargers_kwh for one in read])
+        state.other.remember(np.array([place[one.connection_point] for one in read], dtype=np.int64), other_kwh / hours)
 
     async def reload(self, tenant: str) -> None:
         """Build one tenant's fleet again, after its tree changed; measurements are kept."""
@@ -158,8 +177,7 @@ class FleetTracker:
         What is not measured counts at the most that was ever seen, and never as generation; no connection point is 0.
         """
         state = self._state(tenant)
-        points = [i for i, point in enumerate(state.points) if node_id in _with_those_above(state.node_of, point.site)]
-        return state.other.kw(np.array(points, dtype=np.int64), self._clock.now().timestamp())
+        return state.other.kw(state.points_below(node_id), self._clock.now().timestamp())
 
     def node_power(self, tenant: str, node_id: str, since: datetime) -> tuple[list[datetime], FloatArray]:
         """Return the recent past of what the chargers below a node drew.
@@ -398,11 +416,3 @@ def _check_sessions(principal: Principal, sessions: Sequence[Session], state: Fl
             raise InvalidInput(f"sessions[{i}].tenant", "is not the caller's")
         if is_history and session.state is not SessionState.ENDED:
             raise InvalidInput(f"sessions[{i}].departure_time", "is required for a session of the past")
-
-
-def _with_those_above(node_of: Mapping[str, Node], node_id: str) -> list[str]:
-    chain, name = [], node_id
-    while name in node_of:
-        chain.append(name)
-        name = node_of[name].parent or ""
-    return chain
