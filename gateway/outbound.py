@@ -25,6 +25,10 @@ from gateway.domain.errors import InvalidInput, PeerUnavailable
 LONGEST_URL = 2_048
 _CHUNK = 65_536
 _LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain"})
+_UNICAST_6 = ipaddress.IPv6Network("2000::/3")
+"""What IANA gives out for the public internet; all else of IPv6 is special, whatever Python's own table says of it."""
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_IPV4_BITS = 0xFFFF_FFFF
 _CONNECTIONS = 8
 _LARGE_BYTES = 500_000
 """Bodies from this size on are written in parts, so that the event loop goes on."""
@@ -56,16 +60,17 @@ class AddressRules:
         if host in _LOOPBACK_NAMES and not self._may_be_inner(host):
             raise InvalidInput(field_name, "leads to an inner address")
         literal = _address_of(host)
-        if literal is not None and not self.may_connect(host, literal):
+        is_inner = _is_odd_number(host) if literal is None else not self.may_connect(host, literal)
+        if is_inner:
             raise InvalidInput(field_name, "leads to an inner address")
 
     def may_connect(self, host: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
         """Tell whether a connection to an address may be opened for a host."""
-        mapped = getattr(address, "ipv4_mapped", None)
-        address = mapped or address
+        address = _innermost(address)
         if address.is_link_local or address.is_multicast or address.is_unspecified:
             return False
-        return address.is_global or self._may_be_inner(host)
+        is_public = address.is_global and (isinstance(address, ipaddress.IPv4Address) or address in _UNICAST_6)
+        return is_public or self._may_be_inner(host)
 
     def _may_be_inner(self, host: str) -> bool:
         return host in self.hosts or (self.allow_plain_on_loopback and is_loopback(host))
@@ -97,6 +102,23 @@ def _address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | No
         return ipaddress.ip_address(host)
     except ValueError:
         return None
+
+
+def _is_odd_number(host: str) -> bool:
+    """Tell whether a host is digits and dots but no address, such as 2130706433 or 127.1.
+
+    The HTTP client takes it for an address and asks no resolver, the operating system makes 127.0.0.1 of it.
+    """
+    return host.replace(".", "").isdigit()
+
+
+def _innermost(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return the IPv4 address that an IPv6 address leads to by mapping, 6to4 or NAT64; any other address as it is."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & _IPV4_BITS)
+    return address.ipv4_mapped or address.sixtofour or address
 
 
 def _in_parts(body: bytes | None) -> bytes | io.BytesIO | None:

@@ -28,6 +28,17 @@ DEMO = AddressRules(allow_plain_on_loopback=True)
         "https://[::ffff:10.0.0.1]/",
         "https://192.168.1.1/",
         "https://0.0.0.0/",
+        "https://2130706433/",
+        "https://127.1/",
+        "https://0177.0.0.1/",
+        "https://0/",
+        "https://[::127.0.0.1]/",
+        "https://[::ffff:0:127.0.0.1]/",
+        "https://[64:ff9b::169.254.169.254]/",
+        "https://[64:ff9b::10.0.0.1]/",
+        "https://[64:ff9b:1::127.0.0.1]/",
+        "https://[2002:a9fe:a9fe::1]/",
+        "https://[fec0::1]/",
         "http://cpo.example/ocpi",
         "/ocpi/2.2.1",
         "ocpi/2.2.1",
@@ -52,6 +63,11 @@ def test_o6_inner_and_broken_addresses_are_refused(url: str) -> None:
 def test_hosts_of_the_settings_and_public_ones_pass(url: str) -> None:
     STRICT.check("url", url)
     STRICT.check("url", "https://8.8.8.8/x")
+
+
+@pytest.mark.parametrize("host", ["[2a00:1450:4001::8a]", "[64:ff9b::8.8.8.8]", "[2002:808:808::1]"])
+def test_public_addresses_of_ipv6_pass_also_where_they_lead_to_ipv4(host: str) -> None:
+    STRICT.check("url", f"https://{host}/x")
 
 
 def test_plain_http_passes_to_this_machine_only_when_allowed() -> None:
