@@ -21,7 +21,8 @@ from gateway.domain.timegrid import DeliveryDay, TimeGrid
 from gateway.market_data.areas import area_code
 from gateway.market_data.entsoe import LICENCE, EntsoeEndpoint
 from gateway.market_data.entsoe_elements import Slots
-from gateway.market_data.entsoe_generation import PUMPED, Generation, read_generation
+from gateway.market_data.entsoe_generation import PUMPED, Generation
+from gateway.market_data.entsoe_pieces import GenerationPieces, ReplyCaps
 from gateway.market_data.provenance import UNNAMED, joined_note, named_carbon
 
 NAME = "entsoe-generation"
@@ -29,7 +30,6 @@ LEAST_COVERAGE = 0.95
 """Share of the usual energy that must be reported for a value to be an estimate rather than a gap."""
 HIGHEST_FACTOR = 2_000.0
 """g/kWh; no fuel emits more in any plant."""
-REALISED = "A16"
 WEEK = 7
 
 
@@ -134,7 +134,8 @@ def power_mw(periods: Sequence[Slots], grid: TimeGrid) -> npt.NDArray[np.float64
 class GenerationCarbon:
     """Intensity of a zone from its production; `ports.CarbonSource`. A day of the future is None: this is no forecast."""
 
-    def __init__(self, *, endpoint: EntsoeEndpoint, factors: FactorSet) -> None:
+    def __init__(self, *, endpoint: EntsoeEndpoint, factors: FactorSet, caps: ReplyCaps | None = None) -> None:
+        self._caps = caps
         self._endpoint = endpoint
         self._factors = factors
         self._energy_mwh: dict[tuple[str, date], dict[str, float]] = {}
@@ -154,16 +155,16 @@ class GenerationCarbon:
         if day.interval.start >= self._endpoint.now():
             return None
         area = area_code(zone)
-        reply = await self._endpoint.ask("A75", {"processType": REALISED, "in_Domain": area}, day)
-        generation = await self._endpoint.read(_read, reply.body, area)
-        if generation is None:
+        whole = await GenerationPieces(self._endpoint, area, self._caps).day(day)
+        if whole is None:
             return None
+        generation = whole.generation
         grid = day.grid()
         computed = intensity(generation, self._factors, grid, self._usual_mwh(zone, day))
         self._remember(zone, day, generation, grid)
         if all(value is None for value in computed.g_per_kwh):
             return None
-        return self._series(zone, day, computed, reply.stand_in)
+        return self._series(zone, day, computed, whole.stand_in)
 
     def _series(self, zone: str, day: DeliveryDay, computed: Computed, stand_in: str | None) -> CarbonSeries:
         notes = [f"factors {self._factors.id}"]
@@ -201,7 +202,3 @@ class GenerationCarbon:
         }
         oldest = day.day - timedelta(days=2 * WEEK)
         self._energy_mwh = {key: value for key, value in self._energy_mwh.items() if key[1] >= oldest}
-
-
-def _read(body: bytes, area: str) -> Generation | None:
-    return read_generation(body, area=area)

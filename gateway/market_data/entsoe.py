@@ -15,7 +15,7 @@ import aiohttp
 
 from gateway.domain.errors import InvalidInput, PeerUnavailable
 from gateway.domain.series import PriceProduct, PriceSeries, Quality, slot_runs
-from gateway.domain.timegrid import DeliveryDay
+from gateway.domain.timegrid import DeliveryDay, TimeGrid
 from gateway.market_data.areas import area_code
 from gateway.market_data.entsoe_day import AssembledDay, assemble_day, auction_series, require_limits
 from gateway.market_data.entsoe_document import PriceDocument, PriceTimeSeries, read_balancing, read_publication
@@ -102,7 +102,11 @@ class EntsoeEndpoint:
         return self._clock.now()
 
     async def ask(self, document_type: str, domains: dict[str, str], day: DeliveryDay) -> Reply:
-        """Ask for one delivery day; the reply's status is 200 or 400 (then an acknowledgement).
+        """Ask for one delivery day; see `ask_span`."""
+        return await self.ask_span(document_type, domains, day.grid())
+
+    async def ask_span(self, document_type: str, domains: dict[str, str], span: TimeGrid) -> Reply:
+        """Ask for a span of time; the reply's status is 200 or 400 (then an acknowledgement).
 
         Raises:
             PeerUnavailable: No answer, a refusal that passes, or the budget is spent.
@@ -111,13 +115,12 @@ class EntsoeEndpoint:
         if self._is_token_refused:
             raise InvalidInput(*_TOKEN_REFUSED)
         await self._turnstile.enter()
-        grid = day.grid()
         params = {
             "securityToken": self._account.token,
             "documentType": document_type,
             **domains,
-            "periodStart": _stamp(grid.start),
-            "periodEnd": _stamp(grid.end),
+            "periodStart": _stamp(span.start),
+            "periodEnd": _stamp(span.end),
         }
         reply = await fetch(
             self._session, self._account.url, peer="ENTSO-E", params=params, headers={}, caps=self._caps
@@ -143,10 +146,11 @@ class EntsoeEndpoint:
                 return reader(body, area)
             return cast("_T", await self._worker.run(reader, body, area, deadline_s=_WORKER_DEADLINE_S))
         except TimeoutError:
-            place, problem = "document", f"takes more than {_WORKER_DEADLINE_S:g} s to read"
+            refusal = InvalidInput("document", f"takes more than {_WORKER_DEADLINE_S:g} s to read")
         except InvalidInput as error:
-            place, problem = error.field, error.problem.replace(self._account.token, "***")
-        raise InvalidInput(place, problem)
+            refusal = type(error)(error.field, error.problem.replace(self._account.token, "***"))
+        # Raised out here, so that no chained exception brings the token back.
+        raise refusal
 
 
 class EntsoePriceSource:

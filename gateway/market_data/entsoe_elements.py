@@ -31,6 +31,19 @@ _POSITION = re.compile(r"[1-9]\d{0,4}", re.ASCII)
 _INSTANT = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2})(:\d{2})?Z", re.ASCII)
 
 
+_TOO_MUCH = ("exceeds the allowed maximum", "exceeds allowed limit", "time period is too long", "period is too long")
+"""How the platform says that an answer would be over its caps; the code is 999 as for everything else."""
+
+
+class TooMuchAsked(InvalidInput):
+    """The platform refuses because the answer would be over one of its caps: a smaller question may be answered."""
+
+    @property
+    def counts_series(self) -> bool:
+        """Whether it is the number of series that is too high, which a shorter time does not change."""
+        return "instances" in self.problem
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Slots:
     """One Period laid out: equal slots from `start`, a value or None in each."""
@@ -78,13 +91,16 @@ def require_no_data(root: etree._Element) -> None:
     """Check that an acknowledgement says that there are no data; its code 999 alone does not say so.
 
     Raises:
-        InvalidInput: The platform refused the request for another reason, for example a period that is too long.
+        TooMuchAsked: The answer would be over one of the platform's caps.
+        InvalidInput: The platform refused the request for another reason.
     """
     for reason in children(root, "Reason"):
         text = text_of(reason, "text")
         if optional_text(reason, "code") == "999" and text.startswith("No matching data found"):
             return
         shown = "".join(sign if sign.isprintable() else " " for sign in text[:160])
+        if any(words in text for words in _TOO_MUCH):
+            raise TooMuchAsked("request", f"was refused by ENTSO-E: {shown}")
         raise InvalidInput("request", f"was refused by ENTSO-E: {shown}")
     raise InvalidInput("acknowledgement.Reason", "is missing")
 

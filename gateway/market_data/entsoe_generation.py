@@ -42,6 +42,10 @@ class Generation:
 
     by_type: Mapping[str, tuple[Slots, ...]]
     """Mean MW by production type, its Periods in document order."""
+    point_count: int
+    """Points that the reply has, consumption included: the platform cuts replies at a number of points."""
+    series_count: int
+    """TimeSeries that it has."""
 
 
 def read_generation(document: bytes, *, area: str, max_span: timedelta = DEFAULT_MAX_SPAN) -> Generation | None:
@@ -65,7 +69,9 @@ def read_generation(document: bytes, *, area: str, max_span: timedelta = DEFAULT
         return None
     require_kind(root, "GL_MarketDocument", _GENERATION, "A75")
     found: dict[str, list[Slots]] = {}
-    for series in children(root, "TimeSeries"):
+    all_series = list(children(root, "TimeSeries"))
+    point_count = sum(1 for _ in root.iter("{*}Point"))
+    for series in all_series:
         if optional_text(series, "outBiddingZone_Domain.mRID") is not None:
             require_area(series, "outBiddingZone_Domain.mRID", area)
             continue
@@ -78,7 +84,11 @@ def read_generation(document: bytes, *, area: str, max_span: timedelta = DEFAULT
             points = points_of(period, "quantity", None)[None]
             _require_production(points)
             periods.append(lay_out(period, points, curve, max_span))
-    return Generation(by_type={kind: tuple(periods) for kind, periods in found.items()})
+    return Generation(
+        by_type={kind: tuple(periods) for kind, periods in found.items()},
+        point_count=point_count,
+        series_count=len(all_series),
+    )
 
 
 def _production_type(series: etree._Element) -> str:

@@ -9,7 +9,7 @@ answered with a ban of ten minutes of market time.
 import io
 import zipfile
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -48,6 +48,12 @@ class PlatformHabits:
     ban: timedelta = timedelta(minutes=10)
     cap_points: int | None = None
     """No reply has more points; what is beyond is left out without a word."""
+    refuse_points: int | None = None
+    """A request whose reply would have more points is refused: `The amount of requested data exceeds allowed limit`."""
+    refuse_series: int | None = None
+    """A request whose reply would have more series is refused: `The number of instances (149) exceeds the allowed maximum`."""
+    whole_days: bool = False
+    """Production and load are sent for the whole delivery days that a request touches, whatever part was asked for."""
     ignores_offset: bool = False
     mixes_sequences: bool = False
     """All auctions of a contract are sent, whatever position was asked for."""
@@ -189,23 +195,48 @@ class PlatformDoor:
             f"<docStatus><value>{status}</value></docStatus>{''.join(series)}</Balancing_MarketDocument>"
         )
 
-    def _power(self, kind: str, zone: Zone, span: tuple[datetime, datetime], params: dict[str, str]) -> web.Response:
-        """Return load (A65), forecasts of wind and sun (A69) or production by type (A75)."""
-        is_realised = params.get("processType") == "A16"
-        series, days = [], list(days_touching(*span, zone.time_zone))
-        for day in days:
+    def _powers(
+        self, kind: str, zone: Zone, span: tuple[datetime, datetime], params: dict[str, str]
+    ) -> Iterator["_Power"]:
+        """Yield what happened, or is expected, in the asked part of each delivery day."""
+        types = ("",) if kind == "A65" else _TYPES if kind == "A75" else _TYPES[2:]
+        wanted = params.get("psrType")
+        for day in days_touching(*span, zone.time_zone):
             grid = day.grid()
+            is_realised = params.get("processType") == "A16"
             passed = (self._world.now() - grid.start) // QUARTER if is_realised else grid.count
-            count = max(0, min(passed, grid.count))
-            for number, psr in enumerate(("",) if kind == "A65" else _TYPES if kind == "A75" else _TYPES[2:]):
-                if count > 0:
+            end = max(0, min(passed, grid.count))
+            first = 0
+            if not self.habits.whole_days:
+                first = max(0, (span[0] - grid.start) // QUARTER)
+                end = min(end, -((grid.start - span[1]) // QUARTER))
+            for number, psr in enumerate(types):
+                if wanted is None or psr == wanted:
                     _, shape = self._world.truth(zone.name, f"power-{kind}-{psr}", day)
                     values = [
                         abs(price) * (number + 1) * 10 for price in shape for _ in range(grid.count // len(shape))
                     ]
-                    series.append(_power_series(kind, zone, grid.start, values[:count], psr))
+                    yield _Power(psr=psr, start=grid.start + first * QUARTER, values=values[first:end])
+
+    def _power(self, kind: str, zone: Zone, span: tuple[datetime, datetime], params: dict[str, str]) -> web.Response:
+        """Return load (A65), forecasts of wind and sun (A69) or production by type (A75)."""
+        powers = [power for power in self._powers(kind, zone, span, params) if power.values]
+        points = sum(len(power.values) for power in powers)
+        habits = self.habits
+        if habits.refuse_series is not None and len(powers) > habits.refuse_series:
+            problem = f"The number of instances ({len(powers)}) exceeds the allowed maximum ({habits.refuse_series})"
+            return self._nothing(problem, 400)
+        if habits.refuse_points is not None and points > habits.refuse_points:
+            return self._nothing("The amount of requested data exceeds allowed limit", 400)
+        series, left = [], points if habits.cap_points is None else habits.cap_points
+        for power in powers:
+            values = power.values[: max(0, left)]
+            left -= len(values)
+            if values:
+                series.append(_power_series(kind, zone, power.start, values, power.psr))
         if not series:
             return self._nothing(no_data(kind, zone.area, *span))
+        days = list(days_touching(*span, zone.time_zone))
         head = header(
             kind,
             self._world.now(),
@@ -215,6 +246,15 @@ class PlatformDoor:
         )
         body = f'{XML}<GL_MarketDocument xmlns="{GENERATION_NS}">{head}{"".join(series)}</GL_MarketDocument>'
         return web.Response(body=body.encode(), content_type="text/xml")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Power:
+    """Quarter-hours of one production type, or of load."""
+
+    psr: str
+    start: datetime
+    values: Sequence[Decimal]
 
 
 def _power_series(kind: str, zone: Zone, start: datetime, values: Sequence[Decimal], psr: str) -> str:

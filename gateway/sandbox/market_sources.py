@@ -5,6 +5,7 @@ python -m gateway.sandbox.market_sources --clock FILE --ready FILE --seed 1
 POST /control/days      {"zone": "DE_LU", "auction": "sdac", "day": "2026-10-03", "publish_at": "2026-10-02T12:25:00Z"}
                         also: "is_never": true, "slots": 48, "plus": "3.00" with "plus_at"
 POST /control/platform  {"cap_points": 1000, "ignores_offset": true, "mixes_sequences": true, "curve": "A01", "per_minute": 400}
+                        also: "refuse_points": 1000, "refuse_series": 100, "whole_days": true
 POST /control/faults    as in `market_faults`, for the doors named there
 ```
 Prices are made from the seed. When it listens, the ready file says each door's address and what opens it.
@@ -13,6 +14,7 @@ Prices are made from the seed. When it listens, the ready file says each door's 
 import argparse
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -79,7 +81,7 @@ class SourcesControl:
     async def _habits(self, request: web.Request) -> web.Response:
         document = await request.json()
         habits = self._platform.habits
-        known = {"cap_points", "ignores_offset", "mixes_sequences", "curve", "per_minute"}
+        known = {field.name for field in fields(habits)} - {"ban"}
         if not set(document) <= known:
             return web.json_response({"known": sorted(known)}, status=400)
         for name, value in document.items():

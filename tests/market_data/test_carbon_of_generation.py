@@ -152,7 +152,9 @@ def test_an_intensity_lies_between_the_factors_of_what_produces(rows: dict[str, 
         )
         for kind, values in rows.items()
     }
-    generation = Generation(by_type={kind: (one,) for kind, one in slots.items()})
+    generation = Generation(
+        by_type={kind: (one,) for kind, one in slots.items()}, point_count=0, series_count=len(slots)
+    )
     found = intensity(generation, factors, grid, {})
     for slot, value in enumerate(found.g_per_kwh):
         here = [kind for kind, periods in generation.by_type.items() if power_mw(periods, grid)[slot] > 0.0]

@@ -20,6 +20,7 @@ from gateway.market_data.carbon_watttime import WattTime, WattTimeAccount
 from gateway.market_data.entsoe import EntsoePriceSource
 from gateway.market_data.entsoe_day import assemble_day, auction_series
 from gateway.market_data.entsoe_document import read_publication
+from gateway.market_data.entsoe_pieces import ReplyCaps
 from gateway.market_data.feeds.awattar import Awattar
 from gateway.market_data.feeds.elering import Elering
 from gateway.market_data.feeds.energy_charts import EnergyCharts
@@ -422,6 +423,48 @@ async def test_m23_pounds_per_mwh_become_grams_and_a_dead_token_is_renewed(world
     world.clock.move(minutes=31)
     assert await source.fetch("R", DAY) is not None
     assert await world.asked("/watttime/login") == 2
+
+
+@pytest.mark.parametrize(
+    ("habits", "most_requests"),
+    [
+        pytest.param({"cap_points": 300}, 3, id="cut-in-silence"),
+        pytest.param({"cap_points": 60}, 31, id="cut-deep"),
+        pytest.param({"refuse_points": 300}, 3, id="refused-as-too-much"),
+        pytest.param({"refuse_series": 4}, 21, id="refused-as-too-many-series"),
+        pytest.param({"cap_points": 300, "whole_days": True}, 23, id="whole-days-whatever-is-asked"),
+    ],
+)
+async def test_m18_a_capped_day_of_production_is_asked_for_in_pieces(
+    world: Sources, config: Path, habits: dict[str, object], most_requests: int
+) -> None:
+    factors = load_factors(config / "carbon_factors.toml", "ipcc-ar5-lifecycle")
+    day = DeliveryDay(day=DAY.day, zone=BRUSSELS).next(-2)
+    plain = await GenerationCarbon(endpoint=world.door(), factors=factors).fetch("BE", day)
+    assert plain is not None
+    assert plain.is_complete
+    await world.tell("platform", **habits)
+    before = await world.asked("/entsoe/api")
+    caps = ReplyCaps(points=int(str(habits.get("cap_points", 1_000))))
+    found = await GenerationCarbon(endpoint=world.door(), factors=factors, caps=caps).fetch("BE", day)
+    assert found is not None
+    assert found.intensity_g_per_kwh == plain.intensity_g_per_kwh
+    assert found.quality is plain.quality
+    assert 1 < await world.asked("/entsoe/api") - before <= most_requests
+
+
+async def test_m18_a_platform_that_cuts_everything_is_not_asked_for_ever(world: Sources, config: Path) -> None:
+    factors = load_factors(config / "carbon_factors.toml", "ipcc-ar5-lifecycle")
+    source = GenerationCarbon(endpoint=world.door(), factors=factors, caps=ReplyCaps(points=1))
+    day = DeliveryDay(day=DAY.day, zone=BRUSSELS).next(-2)
+    await world.tell("platform", cap_points=1)
+    with pytest.raises(PeerUnavailable, match="cuts its answer"):
+        await source.fetch("BE", day)
+    assert await world.asked("/entsoe/api") <= 40
+    await world.tell("platform", cap_points=None, refuse_points=0)
+    with pytest.raises(PeerUnavailable, match="cuts its answer"):
+        await source.fetch("BE", day)
+    assert await world.asked("/entsoe/api") <= 80
 
 
 async def test_m24_a_type_that_does_not_report_makes_no_value(world: Sources, config: Path) -> None:
