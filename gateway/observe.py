@@ -28,6 +28,10 @@ SETPOINT_CHANGES_PER_HOUR = Gauge(
     "gateway_setpoint_changes_per_charger_hour", "Changes of set points per commanded charger over the last hour."
 )
 NOT_FOLLOWING = Gauge("gateway_chargers_not_following", "Chargers that draw more than their limit.")
+EXCHANGE_CLOCK_SKEW_SECONDS = Gauge(
+    "gateway_exchange_clock_skew_seconds",
+    "Certain part of this machine's clock minus the exchange's; above 2 or below -2 somebody has to set a clock.",
+)
 STEERING_BOXES_SILENT = Gauge(
     "gateway_steering_boxes_silent", "Steering boxes that are lost or have not said their limit since the start."
 )

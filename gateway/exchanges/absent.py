@@ -5,6 +5,7 @@ from datetime import datetime
 from typing_extensions import override
 
 from gateway.domain.bids import Award, Nomination, Order
+from gateway.domain.clock_skew import ClockSkew
 from gateway.domain.errors import NoRoute
 from gateway.domain.timegrid import DeliveryDay
 from gateway.ports import AuctionInfo, Exchange, NominationDesk, OrderReceipt
@@ -12,6 +13,12 @@ from gateway.ports import AuctionInfo, Exchange, NominationDesk, OrderReceipt
 
 class AbsentExchange(Exchange):
     """No market: portfolios are tariff-only."""
+
+    @property
+    @override
+    def clock_skew(self) -> ClockSkew | None:
+        """Return None: nobody has a clock."""
+        return None
 
     @override
     async def auction(self, area: str, day: DeliveryDay) -> AuctionInfo | None:

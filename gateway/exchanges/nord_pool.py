@@ -16,15 +16,18 @@ from urllib.parse import quote, urlencode
 import aiohttp
 
 from gateway.domain.bids import Award, AwardedPeriod, Order
+from gateway.domain.clock_skew import ClockSkew, seen_skew
 from gateway.domain.errors import GateClosed, InvalidInput, OutcomeUnknown, PeerUnavailable, PreconditionFailed
 from gateway.domain.timegrid import DeliveryDay
 from gateway.exchanges import nord_pool_wire as wire
 from gateway.exchanges.json_wire import shown
 from gateway.exchanges.order_check import PRICE_TICK, require_open, validate_order
 from gateway.exchanges.transport import Answer, Request, Timeouts, ask, checked_url, send
+from gateway.observe import EXCHANGE_CLOCK_SKEW_SECONDS, logger
 from gateway.ports import AuctionInfo, Clock, OrderReceipt
 
 PEER = "the exchange"
+_LOG = logger("exchanges")
 _TOKEN_MARGIN_S = 60.0
 """A token is renewed this long before it ends."""
 _CLOSED_KINDS = ("gate-closed", "auction-closed", "closed-for-bidding")
@@ -98,6 +101,12 @@ class NordPoolExchange:
         self._token = ""
         self._token_ends = 0.0
         self._one_submission = asyncio.Lock()
+        self._skew: ClockSkew | None = None
+
+    @property
+    def clock_skew(self) -> ClockSkew | None:
+        """How far our clock is from the exchange's; None before its first answer."""
+        return self._skew
 
     async def auction(self, area: str, day: DeliveryDay) -> AuctionInfo | None:
         """Return the day-ahead auction of a delivery day; None when it is not announced or was cancelled.
@@ -133,7 +142,7 @@ class NordPoolExchange:
         async with self._one_submission:
             auction, _ = await self._describe(order.auction, order.bidding_zone)
             curves = validate_order(order, auction, tick=self._market.price_tick)
-            require_open(order, auction, self._clock.now())
+            require_open(order, auction, self._gate_time())
             held = await self.find_order(order)
             if held is not None:
                 return held
@@ -212,7 +221,7 @@ class NordPoolExchange:
             OutcomeUnknown: It left but no answer tells whether it took effect.
         """
         auction, _ = await self._describe(order.auction, order.bidding_zone)
-        require_open(order, auction, self._clock.now())
+        require_open(order, auction, self._gate_time())
         path = f"/curveorders/{quote(exchange_order_id, safe='')}"
         answer = await self._send("PATCH", path, wire.cancellation(order.id))
         if answer.status not in {200, 204}:
@@ -249,7 +258,9 @@ class NordPoolExchange:
             request = Request(
                 method=method, url=f"{self._base}{path}", headers=await self._headers(attempt), params=params
             )
+            sent_at = self._clock.now()
             answer = await ask(self._session, request, peer=PEER, timeouts=self._timeouts)
+            self._note_clock(answer, sent_at)
             if answer.status != 401:
                 return answer
         raise PeerUnavailable(f"{PEER} refuses our login")
@@ -259,10 +270,30 @@ class NordPoolExchange:
         for attempt in (1, 2):
             headers = {**await self._headers(attempt), "Content-Type": "application/json"}
             request = Request(method=method, url=f"{self._base}{path}", headers=headers, body=body)
+            sent_at = self._clock.now()
             answer = await send(self._session, request, peer=PEER, timeouts=self._timeouts)
+            self._note_clock(answer, sent_at)
             if answer.status != 401:
                 return answer
         raise PeerUnavailable(f"{PEER} refuses our login")
+
+    def _note_clock(self, answer: Answer, sent_at: datetime) -> None:
+        """Compare the clocks; people are told once when they come to be too far apart, and once when they are not any more."""
+        if answer.date is None:
+            return
+        newer = seen_skew(sent_at, self._clock.now(), answer.date)
+        before, self._skew = self._skew, newer if self._skew is None else self._skew.narrowed(newer)
+        EXCHANGE_CLOCK_SKEW_SECONDS.set(self._skew.certain.total_seconds())
+        was_off = before is not None and before.is_off
+        if self._skew.is_off and not was_off:
+            _LOG.error("clock_skew", peer=PEER, told=self._skew.told(PEER))
+        elif was_off and not self._skew.is_off:
+            _LOG.info("clock_skew_over", peer=PEER)
+
+    def _gate_time(self) -> datetime:
+        """Return the instant that is held against a gate: it counts by the exchange's clock when that one is ahead of ours."""
+        now = self._clock.now()
+        return now if self._skew is None else self._skew.latest(now)
 
     async def _headers(self, attempt: int) -> dict[str, str]:
         if attempt > 1 or not self._token or self._clock.monotonic() >= self._token_ends:

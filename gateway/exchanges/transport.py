@@ -13,6 +13,8 @@ outside the `except` blocks: aiohttp's exceptions carry the request with its cre
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -32,6 +34,8 @@ class Answer:
 
     status: int
     body: bytes
+    date: datetime | None = None
+    """When the peer made it by its own clock, to the second; None when it does not say."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,4 +136,13 @@ async def _exchange(session: aiohttp.ClientSession, request: Request, timeouts: 
             if size > MAX_BODY_BYTES:
                 raise aiohttp.ClientPayloadError("the answer is too long")
             parts.append(chunk)
-        return Answer(status=response.status, body=b"".join(parts))
+        return Answer(status=response.status, body=b"".join(parts), date=_date_of(response.headers.get("Date", "")))
+
+
+def _date_of(text: str) -> datetime | None:
+    """Return the instant of a `Date` header; None when it is none."""
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return date.astimezone(UTC) if date.tzinfo is not None else None

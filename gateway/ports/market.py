@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from gateway.domain.bids import Award, Nomination, Order
+from gateway.domain.clock_skew import ClockSkew
 from gateway.domain.series import CarbonSeries, PriceSeries
 from gateway.domain.timegrid import DeliveryDay
 
@@ -80,6 +81,11 @@ class OrderReceipt:
 
 class Exchange(Protocol):
     """Where orders go and awards come from."""
+
+    @property
+    def clock_skew(self) -> ClockSkew | None:
+        """How far our clock is from its clock; None while it has not said."""
+        ...
 
     async def auction(self, area: str, day: DeliveryDay) -> AuctionInfo | None:
         """Return the day-ahead auction of a delivery day; None when it is not announced.

@@ -13,6 +13,7 @@ import asyncio
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from email.utils import format_datetime
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,11 @@ def create_app(options: MarketOptions, clock: SandboxClock, seed: int) -> web.Ap
     exchange = ExchangeDoor(house, rng, options.username, options.password)
     faults = FaultSwitch()
     app = web.Application(middlewares=[faults.play, exchange.guard], client_max_size=4_000_000)
+
+    async def say_market_time(_request: web.Request, response: web.StreamResponse) -> None:
+        response.headers["Date"] = format_datetime(clock.now(), usegmt=True)
+
+    app.on_response_prepare.append(say_market_time)
     app.add_routes(faults.routes())
     app.add_routes(EntsoeDoor(recording, clock, options.token).routes())
     app.add_routes(CarbonDoor(recording.marginal_g_per_kwh, clock, options.token).routes())

@@ -46,7 +46,7 @@ async def bid_fragment(request: Request, rooms: Rooms, session: Login, day: str)
 async def gate_fragment(request: Request, rooms: Rooms, session: Login, day: str) -> Response:
     """Return the countdown to the gate, for htmx."""
     bid = await _newest_bid(rooms, session.principal, _iso(day))
-    context: dict[str, object] = {"market_time": _market_time(rooms)}
+    context: dict[str, object] = {"market_time": _market_time(rooms), "clock_alarm": rooms.submitter.clock_alarm}
     if bid is not None:
         now = rooms.clock.now()
         context["gate"] = trader_view.gate_countdown(bid.gate_closure, now)
@@ -147,6 +147,7 @@ async def _context(rooms: WebRooms, principal: Principal, day: str) -> dict[str,
     bid = await _newest_bid(rooms, principal, day)
     context: dict[str, object] = {"day": day, "portfolio": rooms.portfolio, "bid": bid, "rooms": rooms}
     context["market_time"] = _market_time(rooms)
+    context["clock_alarm"] = rooms.submitter.clock_alarm
     context["request_id"] = rooms.ids.new("page")
     context["can_plan"] = trader_view.may_plan(bid, principal)
     if bid is None:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from gateway.domain.bids import Award, AwardedPeriod, Nomination, Order
+from gateway.domain.clock_skew import ClockSkew
 from gateway.domain.errors import VoltbridgeError
 from gateway.domain.series import PriceProduct, PriceSeries, Quality
 from gateway.domain.timegrid import DeliveryDay
@@ -30,6 +31,7 @@ class ScriptedExchange:
         self.blind: list[VoltbridgeError] = []
         """Raised by `find_order` and `award`, one per call."""
         self.lot_mw = "0.1"
+        self.clock_skew: ClockSkew | None = None
         self.is_announced = True
         self.bend: Callable[[Award], Award] = lambda award: award
 

@@ -6,6 +6,7 @@ import io
 import re
 import ssl
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 import trustme
 
 from gateway.domain.bids import Bid, BidState, CurvePoint
+from gateway.domain.clock_skew import ClockSkew
 from gateway.domain.identity import Role
 from gateway.domain.limits import Limit
 from gateway.domain.topology import Node
@@ -339,3 +341,14 @@ async def test_the_live_stream_tells_topics_of_the_own_tenant_only(house: Wired,
         assert await next_event() == "bids"
         await house.scene.store.seed(TENANT, event("ours", tenant=TENANT))
         assert await next_event() == "limits"
+
+
+async def test_m29_the_trader_is_told_that_the_clock_is_off(browser: Browser, house: Wired) -> None:
+    await browser.login("tara")
+    gate = f"/trader/{house.scene.iso}/gate"
+    assert "clock-alarm" not in (await browser.get(gate, **HTML)).text
+    off = timedelta(seconds=4.5)
+    house.scene.exchange.clock_skew = ClockSkew(at_least=off, at_most=off, seen_at=house.scene.clock.now())
+    text = (await browser.get(gate, **HTML)).text
+    assert "This machine&#39;s clock is at least 4.5 s ahead of that of the exchange: set it" in text
+    assert "clock-alarm" in (await browser.get(f"/trader/{house.scene.iso}", **HTML)).text

@@ -80,6 +80,12 @@ class OrderSubmitter:
 
     # ------------------------------------------------------------ what people ask
 
+    @property
+    def clock_alarm(self) -> str:
+        """What to tell people about our clock and the exchange's; empty unless they are certainly more than 2 s apart."""
+        skew = self._exchange.clock_skew
+        return skew.told("the exchange") if skew is not None and skew.is_off else ""
+
     async def award(self, principal: Principal, portfolio: str, delivery_day: str) -> Award:
         """Return the latest award of a delivery day.
 
