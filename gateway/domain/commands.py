@@ -16,6 +16,8 @@ BoolArray = npt.NDArray[np.bool_]
 IndexArray = npt.NDArray[np.int64]
 
 _MOST_COUNTED = 100
+_LEAST_SLICED = 64
+"""Fewer positions are not worth looking at."""
 _MOST_NAMES = 4_096
 """More remembered ids of commands than this are looked through for those that nobody has any more."""
 
@@ -148,19 +150,19 @@ class CommandBook:
 
     def send(self, sent: Sent) -> None:
         """Remember a command that goes out now; the same limit again is a renewal and keeps its state while its lease runs."""
-        index = sent.index
-        has_lapsed = self.lease_until[index] <= sent.at
-        is_new = (self.limit_kw[index] != sent.limit_kw) | (self.state[index] == DispatchState.NONE) | has_lapsed
-        is_retry = _REFUSED[self.state[index]]
-        was_open = (self.acked_sequence[index] < self.sequence[index]) & np.isfinite(self._unanswered_since[index])
-        self._unanswered_since[index] = np.where(was_open, self._unanswered_since[index], sent.at)
-        self.sequence[index] = sent.sequence
-        self.limit_kw[index] = sent.limit_kw
-        self.issued_at[index] = sent.at
-        self.lease_until[index] = sent.lease_until
-        self.must_resend[index] = False
-        self.batch_code[index] = self._code_of(sent.batch)
-        fresh = index[is_new]
+        index, at = sent.index, _side_by_side(sent.index)
+        has_lapsed = self.lease_until[at] <= sent.at
+        is_new = (self.limit_kw[at] != sent.limit_kw) | (self.state[at] == DispatchState.NONE) | has_lapsed
+        is_retry = _REFUSED[self.state[at]]
+        was_open = (self.acked_sequence[at] < self.sequence[at]) & np.isfinite(self._unanswered_since[at])
+        self._unanswered_since[at] = np.where(was_open, self._unanswered_since[at], sent.at)
+        self.sequence[at] = sent.sequence
+        self.limit_kw[at] = sent.limit_kw
+        self.issued_at[at] = sent.at
+        self.lease_until[at] = sent.lease_until
+        self.must_resend[at] = False
+        self.batch_code[at] = self._code_of(sent.batch)
+        fresh = _side_by_side(index[is_new])
         self.limit_since[fresh] = sent.at
         self._over_count[fresh] = 0
         self._over_since[fresh] = np.inf
@@ -169,8 +171,9 @@ class CommandBook:
 
     def hand_over(self, index: IndexArray, sequence: int, lease_until: float) -> None:
         """Remember the sequence and lease under which coalesced commands left for the platform."""
-        self.sequence[index] = sequence
-        self.lease_until[index] = np.minimum(self.lease_until[index], lease_until)
+        at = _side_by_side(index)
+        self.sequence[at] = sequence
+        self.lease_until[at] = np.minimum(self.lease_until[at], lease_until)
 
     def resume(self, index: IndexArray, applied_sequence: int, now: float) -> None:
         """Take a reconnecting platform's word: it holds everything up to a sequence, and what is newer must be sent again.
@@ -197,11 +200,13 @@ class CommandBook:
     def accept(self, index: IndexArray, limit_kw: FloatArray, *, sequence: int, lease_until: float, now: float) -> None:
         """Take a platform's word that it holds a command; older words than the newest only extend what was accepted."""
         is_newer = self.acked_sequence[index] < sequence
-        index, limit_kw = index[is_newer], limit_kw[is_newer]
-        self.acked_sequence[index] = sequence
-        self.accepted_kw[index] = limit_kw
-        self.accepted_until[index] = lease_until
-        newest = index[(self.sequence[index] == sequence) & _WAITING[self.state[index]]]
+        if not is_newer.all():
+            index, limit_kw = index[is_newer], limit_kw[is_newer]
+        at = _side_by_side(index)
+        self.acked_sequence[at] = sequence
+        self.accepted_kw[at] = limit_kw
+        self.accepted_until[at] = lease_until
+        newest = index[(self.sequence[at] == sequence) & _WAITING[self.state[at]]]
         self._move(newest, DispatchState.ACCEPTED, now)
 
     def report(self, index: IndexArray, states: npt.NDArray[np.int8], *, sequence: int, now: float) -> None:
@@ -287,9 +292,10 @@ class CommandBook:
 
     def is_any_loose(self, index: IndexArray, now: float, rules: FollowRules) -> bool:
         """Tell whether any of some chargers refused, did not answer, draws too much or is doubted."""
-        is_open = self.sequence[index] > self.acked_sequence[index]
-        is_doubted = is_open & (now - self._unanswered_since[index] >= rules.doubt_after_s)
-        return bool((_TROUBLED[self.state[index]] | is_doubted).any())
+        at = _side_by_side(index)
+        is_open = self.sequence[at] > self.acked_sequence[at]
+        is_doubted = is_open & (now - self._unanswered_since[at] >= rules.doubt_after_s)
+        return bool((_TROUBLED[self.state[at]] | is_doubted).any())
 
     def is_doubted(self, now: float, rules: FollowRules) -> BoolArray:
         """Return whose newest command has not been acknowledged for long enough not to be believed, shape (C,)."""
@@ -364,8 +370,17 @@ class CommandBook:
 
     def _move(self, index: IndexArray, state: DispatchState, now: float) -> None:
         index = index[self.state[index] != state]
-        self.state[index] = state
-        self.state_since[index] = now
-        self.changed[index] = True
+        at = _side_by_side(index)
+        self.state[at] = state
+        self.state_since[at] = now
+        self.changed[at] = True
         for i in index.tolist() if self.reasons else ():
             self.reasons.pop(i, None)
+
+
+def _side_by_side(index: IndexArray) -> IndexArray | slice:
+    """Return positions as a slice where each follows the one before: most platforms' chargers do, and it is several times faster."""
+    count = len(index)
+    if count < _LEAST_SLICED or int(index[-1]) - int(index[0]) != count - 1 or (np.diff(index) != 1).any():
+        return index
+    return slice(int(index[0]), int(index[-1]) + 1)

@@ -10,7 +10,8 @@ One `DispatchBatch` is one message to one CSMS for many chargers; the command fo
 absolute and versioned by `sequence`, never deltas: the latest wins and redelivery is harmless.
 
 Rows for thousands of chargers are packed: a `CommandRoster` names the chargers of a CSMS once, and columns are bytes of positions in
-it (unsigned 32-bit) and of values (64-bit floats, 8-bit states), little-endian. Rows that name their chargers are read as well.
+it (unsigned 32-bit) and of values (64-bit floats, 8-bit states), little-endian. A row about everybody of its roster has values only,
+in the order of the roster. Rows that name their chargers are read as well.
 """
 
 import hashlib
@@ -99,7 +100,7 @@ class DispatchBatch:
     roster: str = ""
     """Id of the roster of a packed row; empty otherwise."""
     packed_places: bytes = b""
-    """Positions in the roster."""
+    """Positions in the roster; empty when the row is about all of them."""
     packed_limit_kw: bytes = b""
     """Upper bound per position."""
 
@@ -107,7 +108,8 @@ class DispatchBatch:
         """Reject columns of different lengths, negative or non-finite powers and a lease that is over at once."""
         if not len(self.charger_ids) == len(self.limit_kw) == len(self.fallback_kw):
             raise InvalidInput("dispatch.limit_kw", "needs one value per charger")
-        if len(self.packed_places) // _PLACE.itemsize * _POWER.itemsize != len(self.packed_limit_kw):
+        is_of_all = bool(self.roster) and not self.packed_places
+        if not is_of_all and len(self.packed_places) // _PLACE.itemsize * _POWER.itemsize != len(self.packed_limit_kw):
             raise InvalidInput("dispatch.packed_limit_kw", "needs one value per position")
         for field in ("limit_kw", "fallback_kw"):
             _check_powers(f"dispatch.{field}", np.asarray(getattr(self, field), dtype=np.float64))
@@ -121,13 +123,18 @@ class DispatchBatch:
         packed = np.frombuffer(self.packed_limit_kw, dtype=_POWER)
         return np.concatenate([np.asarray(self.limit_kw, dtype=np.float64), packed])
 
+    @property
+    def places(self) -> IndexArray:
+        """Position in the roster of each packed value."""
+        return _unpacked_places(self.packed_places, len(self.packed_limit_kw) // _POWER.itemsize)
+
     def chargers(self, rosters: Mapping[str, CommandRoster]) -> tuple[str, ...]:
         """Return the chargers in the order of `limits_kw`; an unknown roster has none.
 
         Args:
             rosters: Rosters by id.
         """
-        return (*self.charger_ids, *_named(rosters, self.roster, self.packed_places))
+        return (*self.charger_ids, *_named(rosters, self.roster, self.places))
 
     def fallbacks_kw(self, rosters: Mapping[str, CommandRoster]) -> FloatArray:
         """Return what applies per charger when the lease runs out, in the order of `chargers`."""
@@ -135,7 +142,7 @@ class DispatchBatch:
         named = np.asarray(self.fallback_kw, dtype=np.float64)
         if known is None:
             return named
-        return np.concatenate([named, np.asarray(known.fallback_kw)[unpack_places(self.packed_places)]])
+        return np.concatenate([named, np.asarray(known.fallback_kw)[self.places]])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,9 +166,14 @@ class DispatchOutcome:
     roster: str = ""
     """Id of the roster of the packed columns; empty without any."""
     packed_places: bytes = b""
-    """Positions in the roster."""
+    """Positions in the roster; empty when the row is about all of them."""
     packed_states: bytes = b""
     """`DispatchState` value per position."""
+
+    @property
+    def places(self) -> IndexArray:
+        """Position in the roster of each packed value."""
+        return _unpacked_places(self.packed_places, len(self.packed_states) // _STATE.itemsize)
 
     def chargers(self, rosters: Mapping[str, CommandRoster]) -> tuple[str, ...]:
         """Return the chargers in the order of `all_states`; of an unknown roster none are known.
@@ -169,7 +181,7 @@ class DispatchOutcome:
         Args:
             rosters: Rosters by id.
         """
-        return (*self.charger_ids, *_named(rosters, self.roster, self.packed_places))
+        return (*self.charger_ids, *_named(rosters, self.roster, self.places))
 
     @property
     def all_states(self) -> StateArray:
@@ -198,9 +210,14 @@ def pack_states(states: StateArray) -> bytes:
     return states.astype(_STATE).tobytes()
 
 
-def _named(rosters: Mapping[str, CommandRoster], roster: str, packed_places: bytes) -> tuple[str, ...]:
+def _unpacked_places(packed: bytes, count: int) -> IndexArray:
+    """Return the positions of so many values, which are those of the whole roster where none are written."""
+    return unpack_places(packed) if packed else np.arange(count)
+
+
+def _named(rosters: Mapping[str, CommandRoster], roster: str, places: IndexArray) -> tuple[str, ...]:
     known = rosters.get(roster)
-    return () if known is None else tuple(known.charger_ids[place] for place in unpack_places(packed_places).tolist())
+    return () if known is None else tuple(known.charger_ids[place] for place in places.tolist())
 
 
 def _check_powers(field: str, power_kw: FloatArray) -> None:

@@ -15,9 +15,10 @@ from gateway.domain.identity import Permission, Principal
 from gateway.ports import Clock
 from gateway.rpc import convert
 from gateway.rpc.door import Context, caller
+from gateway.rpc.limit_columns import limits_response
 from gateway.rpc.pacing import TokenBucket
 from gateway.services.follow_dispatch import ChargerStatus
-from gateway.services.plan_dispatch import DispatchLink, LinkBatch
+from gateway.services.plan_dispatch import DispatchLink
 from gateway.v1 import dispatch_service_pb2 as pb
 from gateway.v1 import dispatch_service_pb2_grpc as pb_grpc
 
@@ -138,7 +139,7 @@ class DispatchServicer(pb_grpc.DispatchServiceServicer):
     async def _send(self, writer: "_Writer", link: DispatchLink) -> None:
         while True:
             batch = await link.next()
-            await writer.write(pb.ConnectResponse(limits=_limits_message(batch)))
+            await writer.write(limits_response(batch))
 
     async def _receive(self, requests: AsyncIterator[pb.ConnectRequest], writer: "_Writer", link: DispatchLink) -> None:
         while (request := await self._next(requests)) is not None:
@@ -209,19 +210,6 @@ def _reported_states(outcome: pb.Outcome) -> npt.NDArray[np.int8]:
             raise InvalidInput(f"outcome.states[{position}]", "must be APPLIED, REJECTED or TIMED_OUT")
         states[position] = _REPORTABLE[state]
     return states
-
-
-def _limits_message(batch: LinkBatch) -> pb.Limits:
-    return pb.Limits(
-        dispatch_id=batch.dispatch_id,
-        sequence=batch.sequence,
-        resume_token=batch.resume_token,
-        charger_index=batch.charger_index.tolist(),
-        limit_power_kw=batch.limit_kw.tolist(),
-        fallback_power_kw=batch.fallback_kw.tolist(),
-        lease_expire_time=convert.timestamp(batch.lease_until),
-        cause=batch.cause,
-    )
 
 
 def _status_message(status: ChargerStatus) -> pb.ChargerDispatch:

@@ -221,17 +221,15 @@ class Follower:
         """
         book, now = self.book(tenant), self._now()
         was_loose = book.is_any_loose(sent.index, now, self.rules)
+        index, limit_kw = sent.index, sent.limit_kw
         refused = np.array(rejected, dtype=np.int64)
-        accepted = ~np.isin(sent.index, refused)
-        book.accept(
-            sent.index[accepted],
-            sent.limit_kw[accepted],
-            sequence=sent.sequence,
-            lease_until=sent.lease_until,
-            now=now,
-        )
-        states = np.full(len(refused), DispatchState.REJECTED, dtype=np.int8)
-        book.report(refused, states, sequence=sent.sequence, now=now)
+        if refused.size:
+            is_accepted = ~np.isin(index, refused)
+            index, limit_kw = index[is_accepted], limit_kw[is_accepted]
+        book.accept(index, limit_kw, sequence=sent.sequence, lease_until=sent.lease_until, now=now)
+        if refused.size:
+            states = np.full(len(refused), DispatchState.REJECTED, dtype=np.int8)
+            book.report(refused, states, sequence=sent.sequence, now=now)
         for i, reason in zip(rejected, reasons, strict=True):
             if book.state[i] == DispatchState.REJECTED:
                 book.reasons[i] = reason
@@ -361,6 +359,8 @@ class Follower:
         book, platform, first = picture.book, picture.platform_of(members), int(members[0])
         is_named = picture.is_trouble[members]
         named, fine = members[is_named].tolist(), members[~is_named]
+        roster = rosters.of(picture.view, platform)
+        is_of_all = len(fine) == len(roster.charger_ids)
         return DispatchOutcome(
             id=self._ids.new("outcome"),
             tenant=tenant,
@@ -371,8 +371,8 @@ class Follower:
             charger_ids=tuple(book.charger_ids[i] for i in named),
             states=tuple(int(book.state[i]) for i in named),
             detail=tuple(picture.likely_cause(i) for i in named),
-            roster=rosters.of(picture.view, platform).id if fine.size else "",
-            packed_places=pack_places(rosters.places[fine]),
+            roster=roster.id if fine.size else "",
+            packed_places=b"" if is_of_all else pack_places(rosters.places[fine]),
             packed_states=pack_states(book.state[fine]),
         )
 

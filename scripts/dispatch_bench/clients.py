@@ -56,6 +56,7 @@ class PlatformStream:
         self._platform = platform
         self._names = chargers_of(platform, per_platform)
         self._limit_kw = np.zeros(per_platform)
+        self._turn = asyncio.Lock()
         self.refusals = 0
 
     async def open(self) -> bool:
@@ -82,13 +83,18 @@ class PlatformStream:
             if isinstance(answer, pb.ConnectResponse) and answer.WhichOneof("payload") == "limits":
                 limits = answer.limits
                 self._limit_kw[np.array(limits.charger_index)] = np.array(limits.limit_power_kw)
-                await self._call.write(pb.ConnectRequest(ack=pb.Ack(sequence=limits.sequence)))
+                await self._say(pb.ConnectRequest(ack=pb.Ack(sequence=limits.sequence)))
 
     async def ping(self, every_s: float) -> None:
         """Show signs of life."""
         while True:
             await asyncio.sleep(every_s)
-            await self._call.write(pb.ConnectRequest(ping=pb.Ping()))
+            await self._say(pb.ConnectRequest(ping=pb.Ping()))
+
+    async def _say(self, request: pb.ConnectRequest) -> None:
+        # A call takes one message at a time: a second write meanwhile would end the stream.
+        async with self._turn:
+            await self._call.write(request)
 
     def drop(self) -> None:
         """Lose the stream."""

@@ -115,29 +115,29 @@ class AckWatch:
         follower.sent = self.sent  # type: ignore[method-assign]
         follower.acked = self.acked  # type: ignore[method-assign]
         self._open: dict[str, int] = {}
-        self._is_collecting = False
+        self._to_come = 0
         self._acks: Acks | None = None
         self.went_out_ms = 0.0
         self._due = 0.0
 
     def expect(self, due: float, count: int) -> Acks:
         """Wait for the commands to so many chargers of an event that is due at an instant."""
-        self._open, self._is_collecting, self._due = {}, True, due
+        self._open, self._to_come, self._due = {}, count, due
         self._acks = Acks(due, count)
         return self._acks
 
     def sent(self, tenant: str, sent: Sent) -> None:
-        """Note a command that goes out."""
-        if self._is_collecting:
+        """Note a command that goes out; what goes out after the last of the event belongs to the allocation that follows."""
+        if self._to_come > 0:
             self._open[sent.batch] = len(sent.index)
+            self._to_come -= len(sent.index)
             self.went_out_ms = 1e3 * (time.perf_counter() - self._due)
         self._sent(tenant, sent)
 
     def acked(self, tenant: str, sent: Sent, rejected: Sequence[int], reasons: Sequence[str]) -> None:
-        """Note an acknowledgement; what goes out after the first one belongs to the allocation that follows."""
+        """Note an acknowledgement."""
         count = self._open.pop(sent.batch, 0)
         if count and self._acks is not None:
-            self._is_collecting = False
             self._acks.take(count)
         self._acked(tenant, sent, rejected, reasons)
 

@@ -189,3 +189,38 @@ def test_changes_are_told_once() -> None:
     book = book_with(8.0)
     assert book.take_changed().tolist() == [0, 1]
     assert book.take_changed().tolist() == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_chargers_side_by_side_fare_as_those_apart(seed: int) -> None:
+    """What is read and written as a slice of the arrays ends in the same state as what is picked out of them."""
+    rng, count = np.random.default_rng(seed), 200
+    apart = np.arange(count) * 2
+    together = np.arange(count)
+    books = CommandBook(tuple(map(str, range(count)))), CommandBook(tuple(map(str, range(2 * count))))
+    for sequence in range(1, 6):
+        part = slice(*sorted(rng.choice(count + 1, 2, replace=False).tolist())) if sequence > 1 else slice(0, count)
+        kw = np.round(rng.random(count), 0)[part]
+        for book, index in zip(books, (together[part], apart[part]), strict=True):
+            at = 20.0 * sequence
+            book.send(
+                Sent(
+                    batch=f"d-{sequence}",
+                    sequence=sequence,
+                    at=at,
+                    lease_until=at + 30.0,
+                    index=index,
+                    limit_kw=kw,
+                    fallback_kw=kw,
+                )
+            )
+            book.hand_over(index, sequence, at + 25.0)
+            book.accept(
+                index[: len(kw) // 2], kw[: len(kw) // 2], sequence=sequence, lease_until=at + 25.0, now=at + 1.0
+            )
+            book.time_out(at + 15.0, FollowRules(ack_timeout_s=10.0))
+    for name, values in vars(books[0]).items():
+        if isinstance(values, np.ndarray):
+            assert np.array_equal(values, getattr(books[1], name)[apart], equal_nan=values.dtype.kind == "f"), name
+    everybody = books[0].is_any_loose(together, 500.0, RULES), books[1].is_any_loose(apart, 500.0, RULES)
+    assert everybody == (True, True)

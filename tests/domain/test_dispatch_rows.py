@@ -52,6 +52,17 @@ def test_rows_that_name_their_chargers_are_still_read() -> None:
     assert (row.chargers({}), row.limits_kw.tolist(), row.fallbacks_kw({}).tolist()) == (("x",), [5.0], [1.5])
 
 
+def test_a_row_about_everybody_of_its_roster_names_no_positions() -> None:
+    row = batch([], [4.0, 5.0, 6.0])
+    rosters = {ROSTER.id: ROSTER}
+    assert row.chargers(rosters) == ("a", "b", "c")
+    assert (row.places.tolist(), row.fallbacks_kw(rosters).tolist()) == ([0, 1, 2], [1.0, 2.0, 3.0])
+    told = DispatchOutcome(
+        id="o", tenant="t", batch="d", csms="csms", sequence=1, at=NOW, roster=ROSTER.id, packed_states=bytes([2, 3, 2])
+    )
+    assert (told.chargers(rosters), told.all_states.tolist()) == (("a", "b", "c"), [2, 3, 2])
+
+
 def test_of_an_unknown_roster_no_charger_is_known() -> None:
     assert batch([0], [1.0]).chargers({}) == ()
 

@@ -84,6 +84,18 @@ async def test_unknown_and_stale_data_are_states() -> None:
     assert flags(scene, "ch-1-1") == DataFlag.UNKNOWN
 
 
+async def test_the_same_is_seen_until_something_comes_or_grows_too_old() -> None:
+    scene = await a_scene()
+    take(scene, readings(START))
+    before, _data, i = seen(scene)
+    scene.clock.set(START + timedelta(seconds=119))
+    assert seen(scene)[0] is before
+    scene.clock.set(START + timedelta(seconds=121))
+    assert (before.power_kw[i], np.isnan(seen(scene)[0].power_kw[i])) == (3.68, True)
+    take(scene, readings(START + timedelta(seconds=121), kw=2.0))
+    assert (seen(scene)[0].power_kw[i], before.power_kw[i]) == (2.0, 3.68)
+
+
 async def test_a_register_that_goes_backwards_is_told_for_a_while() -> None:
     scene = await a_scene()
     take(scene, readings(START, kwh=100.0))

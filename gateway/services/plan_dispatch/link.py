@@ -113,7 +113,8 @@ class DispatchLink:
 
     def put(self, sent: Sent, cause: str) -> None:
         """Lay a command into the mailbox; what it holds for the same chargers is replaced."""
-        at = self._order[np.searchsorted(self._sorted, sent.index)]
+        is_all = len(sent.index) == len(self._sorted) and bool((sent.index == self._sorted).all())
+        at = self._order if is_all else self._order[np.searchsorted(self._sorted, sent.index)]
         self._pending[at] = True
         self._limit_kw[at] = sent.limit_kw
         self._fallback_kw[at] = sent.fallback_kw
@@ -142,6 +143,7 @@ class DispatchLink:
 
     def _take(self) -> LinkBatch:
         at = np.flatnonzero(self._pending)
+        in_tree = self._order[self._pending[self._order]]
         self._pending[at] = False
         batch, sequence, cause = self._newest
         sent = Sent(
@@ -150,9 +152,10 @@ class DispatchLink:
             at=0.0,
             # One lease for all: the shortest, so that nobody is promised more than was written.
             lease_until=float(self._lease_until[at].min()),
-            index=self.places[at],
-            limit_kw=self._limit_kw[at].copy(),
-            fallback_kw=self._fallback_kw[at].copy(),
+            # In the order of the tree: where chargers lie side by side all that follows is faster.
+            index=self.places[in_tree],
+            limit_kw=self._limit_kw[in_tree],
+            fallback_kw=self._fallback_kw[in_tree],
         )
         self._unanswered[sequence] = sent
         if len(self._unanswered) > _MOST_UNANSWERED:
@@ -163,8 +166,8 @@ class DispatchLink:
             sequence=sequence,
             resume_token=resume_token(self.csms, sequence),
             charger_index=at.astype(np.int32),
-            limit_kw=sent.limit_kw,
-            fallback_kw=sent.fallback_kw,
+            limit_kw=self._limit_kw[at],
+            fallback_kw=self._fallback_kw[at],
             lease_until=datetime.fromtimestamp(sent.lease_until, UTC),
             cause=cause,
         )

@@ -101,10 +101,9 @@ class Sender:
             _log.warning("commands go out from memory", tenant=self._tenant, reason=str(error))
             outgoing = self._outgoing(picture, np.minimum(setpoints_kw, picture.in_force_kw), links)
             self._unsaved.extend((out.row, out.roster) for out in outgoing)
-        if self._ports.sources.fleet(self._tenant).tree is not picture.view.tree:
-            return  # the tree changed meanwhile: the next look starts from it
-        for out in outgoing:
-            self._send(picture, out, links)
+        if self._is_of_another_tree(picture):
+            return  # it changed meanwhile: the next look starts from it
+        await self._send_all(picture, outgoing, links)
         self._churn.tell(picture.now, int(np.count_nonzero(picture.book.sequence)))
 
     def _outgoing(
@@ -153,7 +152,7 @@ class Sender:
             lease_until=picture.at + link.lease,
             cause=causes[0],
             roster=roster.id,
-            packed_places=pack_places(self._rosters.places[index]),
+            packed_places=b"" if len(index) == len(roster.charger_ids) else pack_places(self._rosters.places[index]),
             packed_limit_kw=pack_powers(limit_kw),
         )
         return _Outgoing(
@@ -195,6 +194,21 @@ class Sender:
             },
         )
         return [entry]
+
+    async def _send_all(self, picture: Picture, outgoing: list[_Outgoing], links: Mapping[str, DispatchLink]) -> None:
+        """Lay commands into the mailboxes; of a large fleet in parts, so that the first leave before the last are laid there."""
+        waiting = 0
+        for out in outgoing:
+            if waiting > self._settings.inline_charger_count:
+                waiting = 0
+                await asyncio.sleep(0)
+                if self._is_of_another_tree(picture):
+                    return
+            self._send(picture, out, links)
+            waiting += len(out.index)
+
+    def _is_of_another_tree(self, picture: Picture) -> bool:
+        return self._ports.sources.fleet(self._tenant).tree is not picture.view.tree
 
     def _send(self, picture: Picture, out: _Outgoing, links: Mapping[str, DispatchLink]) -> None:
         link = links.get(out.row.csms)
@@ -242,8 +256,9 @@ def _causes(picture: Picture, index: IndexArray) -> list[str]:
     """Return what commands follow from: limits that bind above the chargers, then schedules, then a car."""
     levels = picture.view.levels
     is_above = np.zeros(len(levels.parent) + 1, dtype=bool)
-    for node in levels.node:
-        is_above[node[index]] = True
+    is_leaf = np.zeros(len(levels.parent), dtype=bool)
+    is_leaf[levels.leaf[index]] = True
+    is_above[levels.above[:, np.flatnonzero(is_leaf)]] = True
     causes = [
         f"limit:{r.binding.id}"
         for n, r in sorted(picture.caps.resolutions.items())

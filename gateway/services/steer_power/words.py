@@ -8,7 +8,7 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
-from gateway.domain.dispatch import CommandRoster, DispatchBatch, DispatchOutcome, unpack_places
+from gateway.domain.dispatch import CommandRoster, DispatchBatch, DispatchOutcome
 from gateway.domain.steering_orders import ChargerStep, ExecutionProof, state_name
 from gateway.ports import Store
 
@@ -74,14 +74,14 @@ class WordReader:
         for row in await self._store.find(DispatchBatch, self._tenant, since=since, limit=_MOST_ROWS):
             batch = row.record
             await self._know(batch.roster)
-            wanted = self._wanted(batch.roster, batch.charger_ids, batch.packed_places)
+            wanted = self._wanted(batch.roster, batch.charger_ids, batch.places)
             limits_kw = batch.limits_kw
             commands += [(batch.issued_at, charger, float(limits_kw[i])) for i, charger in wanted]
         states: list[tuple[datetime, str, int]] = []
         for told in await self._store.find(DispatchOutcome, self._tenant, since=since, limit=_MOST_ROWS):
             outcome = told.record
             await self._know(outcome.roster)
-            wanted = self._wanted(outcome.roster, outcome.charger_ids, outcome.packed_places)
+            wanted = self._wanted(outcome.roster, outcome.charger_ids, outcome.places)
             found = outcome.all_states
             states += [(outcome.at, charger, int(found[i])) for i, charger in wanted]
         return Words(commands=commands, states=states)
@@ -96,13 +96,12 @@ class WordReader:
             self._rosters[name] = row.record
             self._is_wanted[name] = np.array([one in self._chargers for one in row.record.charger_ids], dtype=bool)
 
-    def _wanted(self, roster: str, named: tuple[str, ...], packed_places: bytes) -> Iterator[tuple[int, str]]:
+    def _wanted(self, roster: str, named: tuple[str, ...], places: npt.NDArray[np.int64]) -> Iterator[tuple[int, str]]:
         """Yield the wanted chargers of a row with their place in its columns: those that are named come first."""
         for i, charger in enumerate(named):
             if charger in self._chargers:
                 yield i, charger
         if roster in self._rosters:
-            places = unpack_places(packed_places)
             names = self._rosters[roster].charger_ids
             for j in np.flatnonzero(self._is_wanted[roster][places]).tolist():
                 yield len(named) + j, names[places[j]]

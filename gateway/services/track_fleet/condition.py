@@ -30,6 +30,8 @@ _ENERGY_KWH, _ENERGY_SHARE = 0.2, 0.1
 _FELL_S = 900.0
 """A register that went backwards is told for so long."""
 _FELL_KWH = 0.01
+_JUST_BEFORE_S = 0.001
+"""More than what sums and differences of instants are rounded by."""
 _GOALS = {DriverGoal.CHEAPEST: 0, DriverGoal.GUARANTEED: 1, DriverGoal.GREENEST: 2}
 
 
@@ -213,6 +215,11 @@ class Condition:
         is_fresh = now - self._voltage_at <= stale_after_s
         return np.where(is_fresh, self._voltage_v / np.where(self._nominal_v > 0.0, self._nominal_v, _NOMINAL_V), 1.0)
 
+    def changes_at(self, now: float, stale_after_s: float) -> float:
+        """Return when what others see next changes by itself, seconds of the clock; infinite when it does not."""
+        fell = next_end(self._fell_at, _FELL_S, now)
+        return min(fell, next_end(self._voltage_at, stale_after_s, now)) if self._knows_voltage else fell
+
     def view(self, measured_at: FloatArray, delivered_kwh: FloatArray, now: float, stale_after_s: float) -> ChargerData:
         """Return everything as others may see it.
 
@@ -278,3 +285,15 @@ class Condition:
         ):
             flags |= np.where(is_set, np.uint8(flag), np.uint8(0))
         return flags
+
+
+def next_end(since: FloatArray, lasts_s: float, now: float) -> float:
+    """Return an instant just before the first of those that last has lasted for too long; infinite when none lasts.
+
+    Args:
+        since: Instants at which they began, NaN or minus infinity for never.
+        lasts_s: How long each lasts.
+        now: Seconds of the clock.
+    """
+    lasting = np.where(now - since <= lasts_s, since, np.inf)
+    return float(lasting.min(initial=np.inf)) + lasts_s - _JUST_BEFORE_S

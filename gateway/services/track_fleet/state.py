@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +13,13 @@ from gateway.domain.fleet import FleetView, RegisterReading, TelemetryBatch
 from gateway.domain.sessions import Session, SessionState
 from gateway.domain.topology import Charger, ConnectionPoint, EnforcementClass, Node, NodeKind, SiteTree
 from gateway.domain.units import QUARTER_HOUR
-from gateway.services.track_fleet.condition import Condition
+from gateway.services.track_fleet.condition import Condition, next_end
 from gateway.services.track_fleet.other_load import OtherLoad
 from gateway.services.track_fleet.registers import RegisterBank
 from gateway.services.track_fleet.rings import PowerRing
 
 FloatArray = npt.NDArray[np.float64]
+_NumberT = TypeVar("_NumberT", bound=np.generic)
 
 STEP_S = QUARTER_HOUR.total_seconds()
 _NO_POINTS = np.zeros(0, dtype=np.int64)
@@ -33,6 +35,16 @@ class FleetRows:
     sessions: Sequence[Session]
     """Those that are plugged in."""
     readings: Sequence[RegisterReading]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """What others saw last, and for how long it stays like that unless something comes in."""
+
+    view: FleetView
+    stale_after_s: float
+    since: float
+    until: float
 
 
 class FleetState:
@@ -63,6 +75,7 @@ class FleetState:
             len(self.points), closed_until=closed_until, step_s=STEP_S, longest_gap_s=longest_gap_s
         )
         self._restore_registers(rows.readings)
+        self._seen: _Seen | None = None
         self.other = OtherLoad(len(self.points), self.point_index)
         self._points_below: dict[str, npt.NDArray[np.int64]] | None = None
 
@@ -133,6 +146,7 @@ class FleetState:
 
     def _put_one_each(self, sessions: list[Session]) -> None:
         """Take one report for each of some chargers."""
+        self._seen = None
         at = np.array([self.charger_place[session.charger] for session in sessions], dtype=np.int64)
         held = [self.session_ids[i] for i in at.tolist()]
         is_same = np.array([one == session.id for one, session in zip(held, sessions, strict=True)], dtype=bool)
@@ -175,6 +189,7 @@ class FleetState:
             batch: The measurements.
             at: Their instant, seconds.
         """
+        self._seen = None
         last_at = self.power_at[places]
         is_older = last_at >= at
         is_newer = ~is_older
@@ -216,6 +231,7 @@ class FleetState:
 
     def carry_over(self, older: "FleetState") -> None:
         """Take over the last measurements of chargers that were there before the tree changed."""
+        self._seen = None
         new = [i for i, charger_id in enumerate(self.tree.charger_ids) if charger_id in older.charger_place]
         old = [older.charger_place[self.tree.charger_ids[i]] for i in new]
         for name in ("power_kw", "power_at", "_register_now", "_register_then"):
@@ -228,7 +244,17 @@ class FleetState:
         self.other.carry_over(older.other, points)
 
     def view(self, now: float, stale_after_s: float) -> FleetView:
-        """Return the fleet as others may see it; power older than the bound is unknown."""
+        """Return the fleet as others may see it; power older than the bound is unknown.
+
+        While nothing comes in and nothing grows too old it is the same view: one look at a large fleet asks several times.
+        """
+        seen = self._seen
+        if seen is None or seen.stale_after_s != stale_after_s or not seen.since <= now < seen.until:
+            until = min(next_end(self.power_at, stale_after_s, now), self.condition.changes_at(now, stale_after_s))
+            seen = self._seen = _Seen(self._look(now, stale_after_s), stale_after_s, now, until)
+        return seen.view
+
+    def _look(self, now: float, stale_after_s: float) -> FleetView:
         is_stale = ~(now - self.power_at <= stale_after_s)
         has_session = self.session_max_kw > 0.0
         since_report = np.nan_to_num(self._register_now - self._register_then)
@@ -241,10 +267,10 @@ class FleetState:
             tree=self.tree,
             nodes=self.node_of,
             levels=self.levels,
-            power_kw=np.where(is_stale, np.nan, self.power_kw),
+            power_kw=_frozen(np.where(is_stale, np.nan, self.power_kw)),
             power_at=_frozen(self.power_at),
             max_kw=_frozen(self.max_kw),
-            min_kw=np.minimum(min_kw, self.max_kw),
+            min_kw=_frozen(np.minimum(min_kw, self.max_kw)),
             fallback_kw=_frozen(self.fallback_kw),
             lapsed_kw=_frozen(self.lapsed_kw),
             phases=self.phases,
@@ -253,10 +279,10 @@ class FleetState:
             site_index=self.site_index,
             site_class=self.site_class,
             session_ids=self.session_ids,
-            has_session=has_session,
+            has_session=_frozen(has_session),
             session_max_kw=_frozen(self.session_max_kw),
             energy_needed_kwh=_frozen(self.energy_needed_kwh),
-            delivered_kwh=delivered_kwh,
+            delivered_kwh=_frozen(delivered_kwh),
             expected_departure=_frozen(self.expected_departure),
             arrival=_frozen(self.arrival),
             data=data,
@@ -276,7 +302,7 @@ def _seconds(at: datetime | None) -> float:
     return np.nan if at is None else at.timestamp()
 
 
-def _frozen(values: FloatArray) -> FloatArray:
+def _frozen(values: npt.NDArray[_NumberT]) -> npt.NDArray[_NumberT]:
     """Return the same memory, read-only."""
     seen = values.view()
     seen.flags.writeable = False
