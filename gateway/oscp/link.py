@@ -50,13 +50,16 @@ def offered(link: OscpLink, now: datetime, *, base_url: str, sealed_token: str, 
 def confirmed(link: OscpLink, now: datetime, *, spent_sha256: str) -> OscpLink:
     """Return the link after the partner took or used the token that we offered: the one before it is dead.
 
+    What it agreed on with the token before that one, after it had registered anew, stays agreed.
+
     Args:
         link: Before.
         now: The instant.
         spent_sha256: Hash of the one-time token of the settings, which may not begin another exchange; empty keeps what is known.
     """
+    moved = _moved(link, LinkState.REGISTERED, now) if link.state is LinkState.UNREGISTERED else link
     return replace(
-        _moved(link, LinkState.REGISTERED, now),
+        moved,
         token_sha256=link.offered_sha256 or link.token_sha256,
         offered_sha256="",
         spent_sha256=spent_sha256 or link.spent_sha256,

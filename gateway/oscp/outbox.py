@@ -1,7 +1,7 @@
 """How our messages leave: from rows, in the order in which things happened, retried until taken, expired or refused.
 
 A message keeps its request id and its tokens over all tries. 5, 10 and 15 s after the first tries it is tried again, then every
-minute; an answer of 4xx other than 408 and 429 ends it. One message that waits for its next try does not hold up the others.
+minute; an answer of 4xx other than 408 and 429 ends it, and so does its time, also while we are down. One message that waits for its next try does not hold up the others.
 """
 
 import json
@@ -95,6 +95,9 @@ class Outbox:
         return bool(message.url) or bool(self._peer.link.base_url and self._peer.link.sealed_token)
 
     async def _try(self, message: OscpMessage) -> OscpMessage:
+        if message.expires_at <= self._around.clock.now():
+            # We were away until now: what it says of that time is of no use, and may be wrong by now.
+            return await self._settle(message, "not sent: its time is over", is_over=True, is_taken=False)
         try:
             answer = await self._deliver(message)
             is_over = answer.status in _OK or not _is_retried(answer.status)

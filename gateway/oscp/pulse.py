@@ -15,6 +15,8 @@ _FIRST_BEAT = timedelta(seconds=1)
 """After the handshake, so that its acknowledgement goes first."""
 _IDLE = timedelta(minutes=1)
 _AGAIN = timedelta(seconds=1)
+_LONGEST_PACE_S = 366 * 86_400.0
+"""A partner that wants our heartbeats less often gets one so often: its number may lead beyond any calendar."""
 _AGREED = frozenset({LinkState.HANDSHAKEN, LinkState.ONLINE, LinkState.OFFLINE})
 _log = logger("oscp")
 
@@ -72,7 +74,8 @@ class Heartbeats:
     async def beat_if_due(self) -> datetime:
         """Send a heartbeat when it is time for one and return when to look again."""
         clock, link = self._peer.around.clock, self._peer.link
-        pace = link.beat_every_s if link.state in _AGREED else None
+        wish = link.beat_every_s if link.state in _AGREED else None
+        pace = None if wish is None else min(wish, _LONGEST_PACE_S)
         now = clock.now()
         if pace != self._pace:
             self._pace = pace

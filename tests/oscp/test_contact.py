@@ -60,6 +60,13 @@ def test_o8_the_handshake_is_acknowledged_and_heartbeats_follow_at_the_pace_aske
     assert times(scene, "handshake_acknowledge")[0] < beats[0]
 
 
+@pytest.mark.parametrize("interval", [1e12, 9_460_800_000.0])
+def test_o8_a_partner_that_hardly_wants_heartbeats_does_not_end_what_runs_for_it(interval: float) -> None:
+    scene = live(lambda one: [(1, one.register), (5, lambda: one.handshake(interval)), (9, lambda: one.beat(60))], 300)
+    assert times(scene, "heartbeat") == [6.0]
+    assert scene.link.state is LinkState.OFFLINE
+
+
 async def test_o9_an_empty_handshake_is_taken_and_an_interval_of_zero_is_not() -> None:
     scene = await Scene().begin()
     await scene.register()

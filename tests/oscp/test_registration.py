@@ -104,6 +104,37 @@ async def test_a_second_exchange_kills_the_tokens_of_the_first() -> None:
     assert (await scene.call("heartbeat", {"offline_mode_at": "2026-11-21T10:03:00Z"}, token=old)).status == 401
 
 
+async def test_o8_a_handshake_with_the_old_token_outlives_the_change_of_tokens() -> None:
+    scene = await Scene().online()
+    old = scene.token_c
+    scene.http.answers["register"] = [None, 204]
+    assert (await scene.register(token=old)).status == 204
+    wish = {"required_behaviour": {"heartbeat_interval": 60, "measurement_configuration": []}}
+    assert (await scene.call("handshake", wish, token=old)).status == 204
+    clock = scene.clock
+    assert isinstance(clock, HandClock)
+    clock.move(seconds=5)
+    await scene.flush()
+    assert (scene.link.state, scene.link.beat_every_s) == (LinkState.HANDSHAKEN, 60.0)
+    assert (await scene.call("heartbeat", {"offline_mode_at": "2026-11-21T10:03:00Z"}, token=old)).status == 401
+    assert (await scene.beat(180)).status == 204
+    assert scene.link.state.value == "online"
+
+
+async def test_g4_what_was_to_be_said_while_we_were_away_is_not_said_after_its_time() -> None:
+    scene = await Scene().online()
+    scene.http.answers["handshake_acknowledge"] = [503]
+    await scene.handshake()
+    clock = scene.clock
+    assert isinstance(clock, HandClock)
+    clock.move(days=3)
+    later = await Scene(after=scene).begin()
+    await later.flush()
+    assert later.http.calls == []
+    left = [one for one in await later.messages() if one.outcome != "HTTP 204"]
+    assert [(one.path, one.outcome) for one in left] == [("handshake_acknowledge", "not sent: its time is over")]
+
+
 async def test_a_message_that_is_never_taken_is_given_up_and_the_link_says_so() -> None:
     scene = await Scene().begin()
     scene.http.answers["register"] = [503]
