@@ -51,8 +51,8 @@ def new_token() -> str:
 
 
 def token_hash(token: str) -> str:
-    """Return the hex SHA-256 of a token, which is what is kept of it."""
-    return hashlib.sha256(token.encode()).hexdigest()
+    """Return the hex SHA-256 of a token, which is what is kept of it; bytes of a header that are no UTF-8 do not matter."""
+    return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
 
 
 def is_token(token: str, kept_hash: str) -> bool:

@@ -126,6 +126,17 @@ async def test_o37_no_result_in_time_is_unknown_and_counts_at_the_higher_of_old_
         assert ocpi.door.standing().troubled == ()
 
 
+async def test_o37_a_result_promised_for_a_time_that_no_calendar_holds_is_waited_for_as_long_as_any() -> None:
+    async with ocpi_scene() as ocpi:
+        door = ocpi.door
+        with door.results.expect() as token:
+            waiting = asyncio.create_task(door._result(token, 10**15))
+            await asyncio.sleep(0)
+            ocpi.scene.clock.move(seconds=301)
+            verdict, result = await waiting
+        assert (verdict.reason, result) == ("no result within 300 s", None)
+
+
 async def test_o37_a_late_result_changes_nothing_and_is_acknowledged() -> None:
     async with ocpi_scene() as ocpi:
         car = await told(ocpi)

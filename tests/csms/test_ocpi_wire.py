@@ -184,3 +184,15 @@ def test_a_session_with_a_strange_field_is_read_or_names_it(field: str, value: o
     except InvalidInput as error:
         named = error.field
     assert named.startswith(field)
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00"])
+@pytest.mark.parametrize("field", ["start_date_time", "last_updated"])
+def test_an_instant_that_no_calendar_holds_in_utc_is_refused_by_name(field: str, text: str) -> None:
+    with pytest.raises(InvalidInput, match=field):
+        read_model(SessionObject, {**SESSION, field: text})
+
+
+@pytest.mark.parametrize("shown", ["\udcff\udcfe", "\ud800", "caf\u00e9"])
+def test_c1_a_header_of_bytes_that_are_no_text_is_a_wrong_token(shown: str) -> None:
+    assert not is_authorized(f"Token {shown}", token_hash("right"))

@@ -287,7 +287,8 @@ class OcpiDoor:
             return await self._result(token, reply.timeout)
 
     async def _result(self, token: str, timeout_s: int) -> tuple[Verdict, ProfileResult | None]:
-        patience = min(timedelta(seconds=timeout_s), self._settings.longest_result)
+        # Seconds are compared, not durations: a platform may say a number that no duration holds.
+        patience = timedelta(seconds=min(timeout_s, self._settings.longest_result.total_seconds()))
         result = await self.results.wait(token, self._ports.clock.now() + patience)
         if result is None:
             return unknown(f"no result within {patience.total_seconds():g} s"), None

@@ -31,7 +31,10 @@ ModelT = TypeVar("ModelT", bound=OcpiModel)
 
 def _utc(value: datetime) -> datetime:
     """OCPI times are UTC and may leave the designator out (OCPI 2.2.1, section 16.4)."""
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    try:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("must lie within the years 1 to 9999 in UTC") from error
 
 
 def _no_number(value: object) -> object:

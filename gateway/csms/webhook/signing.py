@@ -41,7 +41,7 @@ class SigningKey:
 
     def sign(self, timestamp: str, body: bytes) -> str:
         """Return the signature of a body at a time stamp."""
-        digest = hmac.new(self.secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256)
+        digest = hmac.new(self.secret.encode(), _bytes(timestamp) + b"." + body, hashlib.sha256)
         return _SCHEME + digest.hexdigest()
 
 
@@ -77,7 +77,7 @@ class Signer:
         timestamp, shown = headers.get(TIME_HEADER, ""), headers.get(SIGNATURE_HEADER, "")
         key = self._keys.get(headers.get(KEY_HEADER, ""))
         wanted = (key or self._current).sign(timestamp, body)
-        is_right = hmac.compare_digest(wanted.encode(), shown.encode())
+        is_right = hmac.compare_digest(_bytes(wanted), _bytes(shown))
         if key is None or not is_right or not self._is_recent(timestamp, now):
             raise Unauthenticated("the signature is not valid")
         is_new = shown not in self._seen
@@ -90,3 +90,8 @@ class Signer:
         if not timestamp.isascii() or not timestamp.isdigit() or len(timestamp) > _LONGEST_TIME:
             return False
         return abs(int(timestamp) - now.timestamp()) <= self._window.total_seconds()
+
+
+def _bytes(header: str) -> bytes:
+    """Return a header as bytes, also where it was no UTF-8."""
+    return header.encode(errors="surrogatepass")
