@@ -97,6 +97,9 @@ class CommandBook:
         self.acked_sequence = np.zeros(count, dtype=np.int64)
         self.accepted_kw = np.zeros(count)
         self.accepted_until = np.full(count, -np.inf)
+        self._open_kw = np.zeros(count)
+        """Largest limit sent since the newest acknowledgement: the platform may have passed on any of them."""
+        self._open_until = np.full(count, -np.inf)
         self.state = np.zeros(count, dtype=np.int8)
         self.state_since = np.full(count, -np.inf)
         self.changed = np.zeros(count, dtype=bool)
@@ -131,6 +134,7 @@ class CommandBook:
             self.issued_at,
             self.lease_until,
             self.accepted_until,
+            self._open_until,
             self.state_since,
             self.limit_since,
             self._sampled_at,
@@ -156,6 +160,7 @@ class CommandBook:
         is_retry = _REFUSED[self.state[at]]
         was_open = (self.acked_sequence[at] < self.sequence[at]) & np.isfinite(self._unanswered_since[at])
         self._unanswered_since[at] = np.where(was_open, self._unanswered_since[at], sent.at)
+        self._open(sent)
         self.sequence[at] = sent.sequence
         self.limit_kw[at] = sent.limit_kw
         self.issued_at[at] = sent.at
@@ -168,6 +173,15 @@ class CommandBook:
         self._over_since[fresh] = np.inf
         self._was_applied[fresh] = False
         self._move(index[is_new & ~is_retry], DispatchState.SENT, sent.at)
+
+    def _open(self, sent: Sent) -> None:
+        """Remember the largest limit that is not answered; renewing a smaller one does not prolong its lease."""
+        index = sent.index
+        known_kw, known_until = self._open_kw[index], self._open_until[index]
+        is_open = (self.acked_sequence[index] < self.sequence[index]) & (known_until > sent.at)
+        is_renewal = is_open & (sent.limit_kw == self.limit_kw[index]) & (sent.limit_kw < known_kw)
+        self._open_kw[index] = np.where(is_open, np.maximum(known_kw, sent.limit_kw), sent.limit_kw)
+        self._open_until[index] = np.where(is_renewal, known_until, sent.lease_until)
 
     def hand_over(self, index: IndexArray, sequence: int, lease_until: float) -> None:
         """Remember the sequence and lease under which coalesced commands left for the platform."""
@@ -191,8 +205,25 @@ class CommandBook:
 
     def forget(self, index: IndexArray) -> None:
         """Let chargers hold nothing of what they were told: they count as they do without us until a command is accepted again."""
-        for held_until in (self.lease_until, self.accepted_until):
+        for held_until in (self.lease_until, self.accepted_until, self._open_until):
             held_until[index] = -np.inf
+        self.must_resend[index] = True
+        self._unanswered_since[index] = np.inf
+        self.state[index] = DispatchState.NONE
+
+    def move(self, index: IndexArray) -> None:
+        """Let chargers begin anew at another platform, which counts on its own and knows nothing of what they were told.
+
+        Until it says what they hold, they count at the most that they may have been told before, while those leases run.
+        """
+        is_open = self.acked_sequence[index] < self.sequence[index]
+        accepted, until = self.accepted_kw[index], self.accepted_until[index]
+        self.accepted_kw[index] = np.where(is_open, np.maximum(accepted, self._open_kw[index]), accepted)
+        self.accepted_until[index] = np.where(is_open, np.maximum(until, self._open_until[index]), until)
+        for held_until in (self.lease_until, self._open_until):
+            held_until[index] = -np.inf
+        self.sequence[index] = self.acked_sequence[index] = 0
+        self.batch_code[index] = 0
         self.must_resend[index] = True
         self._unanswered_since[index] = np.inf
         self.state[index] = DispatchState.NONE
@@ -314,13 +345,15 @@ class CommandBook:
     def counted_kw(self, lapsed_kw: FloatArray, power_kw: FloatArray, now: float, rules: FollowRules) -> FloatArray:
         """Return the most that each charger may be drawing as far as can be known, shape (C,).
 
-        What is acknowledged counts as it is; what is under way counts at the larger of old and new; what was refused counts at
-        the last accepted limit while that lease runs; then the fallback. A measurement above all that counts as measured.
+        What is acknowledged counts as it is; what is under way counts at the largest of what was accepted before and all that was
+        sent since; what was refused counts at the last accepted limit while that lease runs; then the fallback. A measurement
+        above all that counts as measured.
         """
         accepted = np.where(self.accepted_until > now, self.accepted_kw, lapsed_kw)
         newest = np.where(self.lease_until > now, self.limit_kw, lapsed_kw)
         is_settled = (self.acked_sequence == self.sequence) & _SETTLED[self.state]
-        under_way = np.where(self.state == DispatchState.REJECTED, accepted, np.maximum(accepted, newest))
+        opened = np.where(self._open_until > now, np.maximum(self._open_kw, newest), newest)
+        under_way = np.where(self.state == DispatchState.REJECTED, accepted, np.maximum(accepted, opened))
         counted = np.where(is_settled, newest, under_way)
         over = power_kw > counted + rules.tolerance(counted)
         return np.where(over, power_kw, counted)

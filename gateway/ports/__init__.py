@@ -19,10 +19,11 @@ from gateway.ports.grid import (
 )
 from gateway.ports.market import AuctionInfo, CarbonSource, Exchange, NominationDesk, OrderReceipt, PriceSource
 from gateway.ports.platforms import DoorHealth, DoorStanding
-from gateway.ports.storage import Batch, Change, NotBefore, OutboxItem, Put, RecordT, Store, Stored
+from gateway.ports.storage import AtLeast, Batch, Change, NotBefore, OutboxItem, Put, RecordT, Store, Stored
 from gateway.ports.world import Clock, Ids, Worker
 
 __all__ = [
+    "AtLeast",
     "AuctionInfo",
     "Batch",
     "CarbonSource",

@@ -32,6 +32,13 @@ class NotBefore:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class AtLeast:
+    """What an indexed number must be to be found: not smaller."""
+
+    number: int
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutboxItem:
     """Something that must reach a peer exactly once in effect: written with what caused it, sent after, retried until settled.
@@ -118,7 +125,7 @@ class Store(Protocol):
         self,
         kind: type[RecordT],
         tenant: str,
-        where: Mapping[str, str | int | Sequence[str] | NotBefore] | None = None,
+        where: Mapping[str, str | int | Sequence[str] | NotBefore | AtLeast] | None = None,
         *,
         since: datetime | None = None,
         until: datetime | None = None,
@@ -130,7 +137,8 @@ class Store(Protocol):
         Args:
             kind: The record's class.
             tenant: Whose rows.
-            where: Exact matches on indexed columns; a sequence means any of, `NotBefore` a time that is not earlier or absent.
+            where: Exact matches on indexed columns; a sequence means any of, `NotBefore` a time that is not earlier or absent,
+                `AtLeast` a number that is not smaller.
             since: Time column at or after.
             until: Time column before.
             newest_first: Reverse the order.

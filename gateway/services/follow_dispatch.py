@@ -27,7 +27,7 @@ from gateway.domain.fleet import FleetView
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.rosters import Rosters
 from gateway.observe import NOT_FOLLOWING
-from gateway.ports import Batch, Clock, Ids, Put, Store
+from gateway.ports import AtLeast, Batch, Clock, Ids, Put, Store
 
 IndexArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -164,19 +164,27 @@ class Follower:
         """Rebuild a tenant's book from the commands whose leases may still run and from what became of them."""
         view = self._fleet(tenant)
         book = self.book(tenant)
-        places = {charger_id: i for i, charger_id in enumerate(view.tree.charger_ids)}
-        for csms in view.csms_ids:
+        for k, csms in enumerate(view.csms_ids):
             newest = await self._store.find(DispatchBatch, tenant, {"csms": csms}, newest_first=True, limit=1)
             if not newest:
                 continue
-            last = newest[0].record
+            # Numbers grow whatever the clock does: what was sent after it was set back is newer.
+            number = newest[0].record.sequence
+            later = await self._store.find(
+                DispatchBatch, tenant, {"csms": csms, "sequence": AtLeast(number)}, limit=_MOST_ROWS
+            )
+            last = max((row.record for row in later), key=lambda batch: batch.sequence)
             # Every charger is renewed well within one lease, so that two leases hold every command in force.
             since = last.issued_at - 2 * (last.lease_until - last.issued_at)
+            # What another platform was told about a charger that is this one's now says nothing.
+            mine = np.flatnonzero(view.csms_index == k).tolist()
+            places = {view.tree.charger_ids[i]: i for i in mine}
             rows = await self._store.find(DispatchBatch, tenant, {"csms": csms}, since=since, limit=_MOST_ROWS)
             outcomes = await self._store.find(DispatchOutcome, tenant, {"csms": csms}, since=since, limit=_MOST_ROWS)
             rosters = await self._store.find(CommandRoster, tenant, {"csms": csms}, limit=_MOST_ROWS)
             known = {row.record.id: row.record for row in rosters}
-            _replay(book, [row.record for row in rows], [row.record for row in outcomes], _Places(places, known))
+            batches = [_within_a_lease(row.record, self._clock.now()) for row in rows]
+            _replay(book, batches, [row.record for row in outcomes], _Places(places, known))
         book.trust_renewals()
         book.take_changed()
 
@@ -209,6 +217,10 @@ class Follower:
     def forgotten(self, tenant: str, index: IndexArray) -> None:
         """Take note that chargers hold nothing of what they were told: a car came or left, or the charger started anew."""
         self.book(tenant).forget(index)
+
+    def moved(self, tenant: str, index: IndexArray) -> None:
+        """Take note that chargers belong to another platform than before: its numbers and its word count from now on."""
+        self.book(tenant).move(index)
 
     def acked(self, tenant: str, sent: Sent, rejected: Sequence[int], reasons: Sequence[str]) -> None:
         """Take a platform's acknowledgement of a command.
@@ -416,16 +428,24 @@ class _Places:
 def _replay(
     book: CommandBook, batches: Sequence[DispatchBatch], outcomes: Sequence[DispatchOutcome], places: _Places
 ) -> None:
-    """Let commands and what became of them happen again in the order in which they did."""
-    order: list[tuple[datetime, int, int, DispatchBatch | DispatchOutcome]] = []
-    order += [(batch.issued_at, batch.sequence, 0, batch) for batch in batches]
-    order += [(outcome.at, outcome.sequence, 1, outcome) for outcome in outcomes]
+    """Let commands and what became of them happen again: each command, then what was written of it, whatever the clock did."""
+    order: list[tuple[int, int, datetime, DispatchBatch | DispatchOutcome]] = []
+    order += [(batch.sequence, 0, batch.issued_at, batch) for batch in batches]
+    order += [(outcome.sequence, 1, outcome.at, outcome) for outcome in outcomes]
     for _, _, _, row in sorted(order, key=lambda item: item[:3]):
         index, columns = places.known(row)
         if isinstance(row, DispatchBatch):
             book.send(_sent_again(row, index, columns, places.rosters))
         else:
             book.restore(index, row.all_states[columns], row.at.timestamp())
+
+
+def _within_a_lease(batch: DispatchBatch, now: datetime) -> DispatchBatch:
+    """Return a command whose lease ends at most one lease from now: a clock that was set back prolongs nothing."""
+    ahead = batch.issued_at - now
+    if ahead <= timedelta(0):
+        return batch
+    return replace(batch, issued_at=now, lease_until=batch.lease_until - ahead)
 
 
 def _sent_again(

@@ -10,7 +10,7 @@ from gateway.domain.errors import InvalidInput
 from gateway.domain.evidence import ChainedEntry
 from gateway.domain.identity import Account
 from gateway.domain.topology import Node
-from gateway.ports import NotBefore, OutboxItem, Stored
+from gateway.ports import AtLeast, NotBefore, OutboxItem, Stored
 from gateway.storage import codec
 from gateway.storage.ledger import AUDIT, OUTBOX, chained_entry, outbox_item
 from gateway.storage.rows import TableSpec, text
@@ -18,7 +18,7 @@ from gateway.storage.tables import spec_of
 from gateway.storage.transaction import many, one_of
 
 RecordT = TypeVar("RecordT")
-WhereValue = str | int | Sequence[str] | NotBefore
+WhereValue = str | int | Sequence[str] | NotBefore | AtLeast
 
 
 def get(connection: Connection, kind: type[RecordT], tenant: str, record_id: str) -> Stored[RecordT] | None:
@@ -122,6 +122,10 @@ def _condition(dialect: str, spec: TableSpec, name: str, value: WhereValue) -> C
         if python_type is not int:
             raise InvalidInput(field, f"must be {python_type.__name__}")
         return or_(column.is_(None), column >= codec.micros(field, value.at))
+    if isinstance(value, AtLeast):
+        if python_type is not int:
+            raise InvalidInput(field, f"must be {python_type.__name__}")
+        return column >= value.number
     if isinstance(value, int):
         if not issubclass(python_type, int):
             raise InvalidInput(field, "must be text")

@@ -191,6 +191,36 @@ def test_changes_are_told_once() -> None:
     assert book.take_changed().tolist() == []
 
 
+# ---------------------------------------------------------------- several commands without an answer
+
+
+def test_a_larger_command_between_two_smaller_ones_counts_until_something_newer_is_acknowledged() -> None:
+    book = book_with(3.0)
+    book.send(sent(10.0, 2, at=2.0))
+    book.send(sent(3.0, 3, at=3.0))
+    nothing = np.full(2, np.nan)
+    assert book.counted_kw(FALLBACK, nothing, 4.0, RULES).tolist() == [10.0, 10.0], "it may have been passed on"
+    book.accept(ALL[:1], np.array([3.0]), sequence=3, lease_until=123.0, now=5.0)
+    assert book.counted_kw(FALLBACK, nothing, 5.0, RULES).tolist() == [3.0, 10.0]
+    book.send(sent(3.0, 4, at=50.0))
+    assert book.counted_kw(FALLBACK, nothing, 122.5, RULES).tolist() == [3.0, 10.0]
+    assert book.counted_kw(FALLBACK, nothing, 123.5, RULES).tolist() == [4.0, 4.0], "a renewal does not prolong it"
+    book.forget(ALL)
+    assert book.counted_kw(FALLBACK, nothing, 6.0, RULES).tolist() == [4.0, 4.0]
+
+
+def test_a_charger_that_changes_its_platform_counts_at_the_most_it_was_told_and_starts_its_numbers_anew() -> None:
+    book = book_with(3.0, sequence=7)
+    book.send(sent(10.0, 8, at=2.0))
+    book.move(ALL[:1])
+    nothing = np.full(2, np.nan)
+    assert book.counted_kw(FALLBACK, nothing, 4.0, RULES).tolist() == [10.0, 10.0]
+    book.send(sent(5.0, 1, at=5.0))
+    assert book.counted_kw(FALLBACK, nothing, 6.0, RULES)[0] == 10.0
+    book.accept(ALL[:1], np.array([5.0]), sequence=1, lease_until=125.0, now=6.0)
+    assert book.counted_kw(FALLBACK, nothing, 6.0, RULES)[0] == 5.0
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_chargers_side_by_side_fare_as_those_apart(seed: int) -> None:
     """What is read and written as a slice of the arrays ends in the same state as what is picked out of them."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway.domain.errors import Conflict, RequestReused, StorageUnavailable
 from gateway.domain.evidence import GENESIS_HASH, ChainedEntry, chain
-from gateway.ports import Batch, Change, NotBefore, OutboxItem, Put, RecordT, Stored
+from gateway.ports import AtLeast, Batch, Change, NotBefore, OutboxItem, Put, RecordT, Stored
 
 TIME_FIELDS = {
     "Award": "received_at",
@@ -119,7 +119,7 @@ class MemoryStore:
         self,
         kind: type[RecordT],
         tenant: str,
-        where: Mapping[str, str | int | Sequence[str] | NotBefore] | None = None,
+        where: Mapping[str, str | int | Sequence[str] | NotBefore | AtLeast] | None = None,
         *,
         since: datetime | None = None,
         until: datetime | None = None,
@@ -202,9 +202,11 @@ class _Changes:
         return await self._queue.get()
 
 
-def _matches(value: Any, wanted: str | int | Sequence[str] | NotBefore) -> bool:
+def _matches(value: Any, wanted: str | int | Sequence[str] | NotBefore | AtLeast) -> bool:
     if isinstance(wanted, NotBefore):
         return value is None or bool(value >= wanted.at)
+    if isinstance(wanted, AtLeast):
+        return bool(value >= wanted.number)
     plain = value.value if isinstance(value, Enum) else value
     if isinstance(wanted, str | int):
         return bool(plain == wanted)

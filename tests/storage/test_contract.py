@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
+from gateway.domain.dispatch import DispatchBatch
 from gateway.domain.errors import Conflict, InvalidInput, RequestReused, StorageUnavailable
 from gateway.domain.evidence import canonical_json, verify_chain
 from gateway.domain.limits import Limit
 from gateway.domain.sessions import Session, SessionState
 from gateway.domain.signals import GridEvent
 from gateway.domain.timegrid import Interval
-from gateway.ports import Batch, Change, NotBefore, Put, Store
+from gateway.ports import AtLeast, Batch, Change, NotBefore, Put, Store
 from gateway.storage.rows import RECORDS
 from gateway.storage.store import SqlStore
 from tests.storage.conftest import HandClock
@@ -71,6 +72,12 @@ async def test_a_time_is_found_from_an_instant_on_or_where_there_is_none(store: 
     assert await found(T0 + timedelta(microseconds=1)) == {"open", "late", "gone"}
     assert await found(T0 + timedelta(hours=1, microseconds=1)) == {"open", "late"}
     assert await found(T0 + timedelta(days=9)) == {"open"}
+
+
+async def test_numbers_are_found_from_one_on(store: SqlStore) -> None:
+    await store.apply(put(*(dispatch(f"b-{n}", sequence=n) for n in (7, 8, 9))))
+    found = await store.find(DispatchBatch, TENANT, {"sequence": AtLeast(8)})
+    assert {row.record.id for row in found} == {"b-8", "b-9"}
 
 
 async def test_versions_grow_by_one_and_a_wrong_one_is_refused(store: SqlStore) -> None:
@@ -157,6 +164,7 @@ async def test_where_takes_one_value_or_any_of_some(store: SqlStore) -> None:
         (Session, {"charger": "x\x00"}, "where.charger"),
         (GridEvent, {"cancelled": "true"}, "where.cancelled"),
         (Session, {"charger": NotBefore(T0)}, "where.charger"),
+        (Session, {"charger": AtLeast(1)}, "where.charger"),
         (Limit, {"over_at": NotBefore(T0.replace(tzinfo=None))}, "where.over_at"),
         (str, {}, "kind"),
     ],

@@ -76,6 +76,7 @@ class Control:
         self._charger_ids: tuple[str, ...] | None = None
         self._node_place: dict[str, int] = {}
         self._charger_place: dict[str, int] = {}
+        self._platform_of: dict[str, str] = {}
         self._clock_ahead_s: float | None = None
         self._tracking = TrackingError(settings.headroom_window.total_seconds())
         self._headroom_then = (np.zeros(0), -np.inf)
@@ -237,10 +238,21 @@ class Control:
         self._charger_ids = view.tree.charger_ids
         self._node_place = {node_id: i for i, node_id in enumerate(view.tree.node_ids)}
         place = self._charger_place = {charger_id: i for i, charger_id in enumerate(view.tree.charger_ids)}
+        self._follow_moves(view)
         for link in self.links.values():
-            link.bind(place)
+            link.bind({c: place[c] for c in link.charger_ids if self._platform_of.get(c) == link.csms})
         self._calm = CalmState(len(place), self._shares(len(place)))
         self._runs = RunTimes(len(place))
+
+    def _follow_moves(self, view: FleetView) -> None:
+        """Take note of chargers that belong to another platform than before: that one knows nothing of their commands."""
+        names = [view.csms_ids[k] for k in view.csms_index.tolist()]
+        older, self._platform_of = self._platform_of, dict(zip(view.tree.charger_ids, names, strict=True))
+        moved = [
+            i for i, (charger_id, name) in enumerate(self._platform_of.items()) if older.get(charger_id, name) != name
+        ]
+        if moved:
+            self._ports.desk.moved(self.tenant, np.array(moved, dtype=np.int64))
 
     def is_connected(self, count: int) -> BoolArray:
         """Return which of so many chargers have a platform that is connected."""

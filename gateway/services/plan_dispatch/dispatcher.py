@@ -165,11 +165,13 @@ class Dispatcher:
             PermissionRefused: The caller is not a charging platform.
             InvalidInput: A charger is not the platform's or is named twice.
             ResumeTokenExpired: The token is not one of this platform's.
+            StorageUnavailable: Nothing is known of this platform and the store does not answer.
         """
         principal.require(Permission.DISPATCH_CONNECT)
         if principal.csms is None:
             raise PermissionRefused(Permission.DISPATCH_CONNECT.value)
         control = self._control(principal.tenant)
+        await control.sender.load_platform(principal.csms)
         view = self._sources.fleet(principal.tenant)
         place = control.places(view)
         _require_own(view, place, principal.csms, charger_ids)

@@ -111,8 +111,15 @@ class DispatchLink:
         """Take note that the platform said something, whatever it was."""
         self.heard_at = self._now()
 
+    def commands(self, index: IndexArray) -> BoolArray:
+        """Return which of some chargers, as positions in the tree, this stream names and can command now."""
+        if not self._sorted.size:
+            return np.zeros(len(index), dtype=bool)
+        at = np.minimum(np.searchsorted(self._sorted, index), len(self._sorted) - 1)
+        return np.asarray((self._sorted[at] == index) & self.is_reachable[self._order[at]])
+
     def put(self, sent: Sent, cause: str) -> None:
-        """Lay a command into the mailbox; what it holds for the same chargers is replaced."""
+        """Lay a command into the mailbox, for chargers of `commands` only; what it holds for them is replaced."""
         is_all = len(sent.index) == len(self._sorted) and bool((sent.index == self._sorted).all())
         at = self._order if is_all else self._order[np.searchsorted(self._sorted, sent.index)]
         self._pending[at] = True

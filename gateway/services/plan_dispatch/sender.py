@@ -14,7 +14,7 @@ from gateway.domain.errors import StorageUnavailable
 from gateway.domain.evidence import AuditEntry
 from gateway.domain.rosters import Rosters
 from gateway.observe import SETPOINT_CHANGES, SETPOINT_CHANGES_PER_HOUR, logger
-from gateway.ports import Batch, Put
+from gateway.ports import AtLeast, Batch, Put
 from gateway.services.plan_dispatch.link import DispatchLink
 from gateway.services.plan_dispatch.picture import ControlPorts, Picture
 from gateway.services.plan_dispatch.settings import DispatchSettings
@@ -27,6 +27,7 @@ _log = logger("dispatch")
 _SAME_KW = 1e-6
 _MOST_UNSAVED = 1_000
 _MOST_CAUSES = 50
+_MOST_ROWS = 100_000
 _HOUR_S = 3600.0
 _RISES, _FALLS = (SETPOINT_CHANGES.labels(direction=direction) for direction in ("up", "down"))
 
@@ -66,13 +67,22 @@ class Sender:
     async def load(self) -> None:
         """Go on from the newest sequence number of every platform."""
         for csms in self._ports.sources.fleet(self._tenant).csms_ids:
-            where = {"csms": csms}
-            newest = await self._ports.store.find(DispatchBatch, self._tenant, where, newest_first=True, limit=1)
-            if newest:
-                # Several commands may have been issued at one instant: the largest number among them counts.
-                since = newest[0].record.issued_at
-                rows = await self._ports.store.find(DispatchBatch, self._tenant, where, since=since)
-                self.know_sequence(csms, max(row.record.sequence for row in rows))
+            await self.load_platform(csms)
+
+    async def load_platform(self, csms: str) -> None:
+        """Go on from the newest sequence number of a platform that had no chargers in the tree when we started.
+
+        Raises:
+            StorageUnavailable: Nobody knows which numbers it was given.
+        """
+        if csms in self._sequences:
+            return
+        store, where = self._ports.store, {"csms": csms}
+        newest = await store.find(DispatchBatch, self._tenant, where, newest_first=True, limit=1)
+        known = max((row.record.sequence for row in newest), default=0)
+        # The clock may have been set back, and several commands may have been issued at one instant: the number counts.
+        later = await store.find(DispatchBatch, self._tenant, {**where, "sequence": AtLeast(known)}, limit=_MOST_ROWS)
+        self.know_sequence(csms, max((row.record.sequence for row in later), default=known))
 
     def sequence_of(self, csms: str) -> int:
         """Return the newest sequence of a platform."""
@@ -214,16 +224,20 @@ class Sender:
         link = links.get(out.row.csms)
         if link is None:
             return
+        # While it was written, the platform may have come back with other chargers, or lost some.
+        goes = link.commands(out.index)
         sent = Sent(
             batch=out.row.id,
             sequence=out.row.sequence,
             at=picture.now,
             lease_until=out.row.lease_until.timestamp(),
-            index=out.index,
-            limit_kw=out.limit_kw,
-            fallback_kw=out.fallback_kw,
+            index=out.index[goes],
+            limit_kw=out.limit_kw[goes],
+            fallback_kw=out.fallback_kw[goes],
         )
-        self._churn.count(picture.book.limit_kw[out.index], out.limit_kw, picture.now)
+        if not sent.index.size:
+            return
+        self._churn.count(picture.book.limit_kw[sent.index], sent.limit_kw, picture.now)
         self._ports.desk.sent(self._tenant, sent)
         link.put(sent, out.row.cause)
 

@@ -143,6 +143,10 @@ class CommandDesk(Protocol):
         """Chargers hold nothing of what they were told."""
         ...
 
+    def moved(self, tenant: str, index: IndexArray) -> None:
+        """Chargers belong to another platform than before."""
+        ...
+
     def told(self, tenant: str, index: IndexArray, states: npt.NDArray[np.int8], sequence: int) -> None:
         """A platform said what became of a command."""
         ...

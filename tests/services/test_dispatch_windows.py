@@ -1,0 +1,200 @@
+"""What may change while a command is under way: streams, platforms, clocks, and rows read back in another order."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from gateway.domain.dispatch import DispatchBatch, DispatchOutcome, DispatchState
+from gateway.domain.identity import Principal, Role
+from gateway.domain.topology import Charger
+from gateway.services.plan_dispatch import DispatchLink
+from tests.services.scene import CSMS, GRID, PLATFORM, SETTINGS, TENANT, Scene, event, message
+
+OTHER = Principal(tenant=TENANT, actor="csms-other", roles=frozenset({Role.CSMS}), csms="csms-other")
+NOBODY = np.array([], dtype=np.int32)
+
+
+async def change_platform(scene: Scene, *charger_ids: str, csms: str) -> None:
+    """Write chargers as another platform's, and follow the tree."""
+    rows = [row for row in scene.store.all(Charger, TENANT) if row.id in charger_ids]
+    await scene.store.seed(TENANT, *(replace(row, csms=csms) for row in rows))
+    await scene.services.tracker.reload(TENANT)
+
+
+def newest_sequence(scene: Scene) -> int:
+    return max(row.sequence for row in scene.store.all(DispatchBatch, TENANT))
+
+
+# ---------------------------------------------------------------- a platform that connects twice
+
+
+async def reconnect_during_a_write(charger_ids: list[str]) -> tuple[Scene, DispatchLink]:
+    """Let a platform come back with fewer chargers while a reduction for all of them is being written."""
+    scene = Scene()
+    scene._patience_s = 10.0
+    scene.services = scene._build()
+    platform = await scene.start()
+    await scene.services.signals.receive(GRID, message(event(start=scene.clock.now(), max_kw=40.0)))
+    scene.store.hang = asyncio.Event()
+    step = asyncio.create_task(scene.services.dispatcher.step(TENANT))
+    await asyncio.sleep(0.01)
+    assert not step.done(), "the write hangs"
+    link = await scene.services.dispatcher.connect(PLATFORM, charger_ids, platform.token)
+    hang, scene.store.hang = scene.store.hang, None
+    hang.set()
+    await step
+    return scene, link
+
+
+@pytest.mark.parametrize("charger_ids", [["ch-1-0"], ["ch-2-4", "ch-1-3"]])
+async def test_a_platform_that_comes_back_with_fewer_chargers_during_a_write_gets_only_theirs(
+    charger_ids: list[str],
+) -> None:
+    scene, link = await reconnect_during_a_write(charger_ids)
+    batch = await link.next()
+    told = {charger_ids[i]: kw for i, kw in zip(batch.charger_index.tolist(), batch.limit_kw.tolist(), strict=True)}
+    assert told == {charger_id: scene.limits()[charger_id] for charger_id in charger_ids}
+    assert sum(kw < 11.0 for kw in told.values()) == len(charger_ids)
+
+
+# ---------------------------------------------------------------- chargers that move between platforms
+
+
+async def test_a_charger_of_another_platform_is_commanded_anew_and_its_acknowledgement_counts() -> None:
+    scene = Scene()
+    platform = await scene.start()
+    moved = scene.services.follower.book(TENANT).charger_ids.index("ch-1-0")
+    await change_platform(scene, "ch-1-0", csms="csms-other")
+    link = await scene.services.dispatcher.connect(OTHER, ["ch-1-0"], "")
+    await scene.services.dispatcher.step(TENANT)
+    book = scene.services.follower.book(TENANT)
+    assert scene.state("ch-1-0") is DispatchState.SENT, "what the old platform accepted is not what the new one did"
+    batch = await link.next()
+    assert batch.sequence < platform.received[-1].sequence, "every platform has numbers of its own"
+    await link.ack(batch.sequence, NOBODY, [])
+    assert scene.state("ch-1-0") is DispatchState.ACCEPTED
+    assert book.acked_sequence[moved] == book.sequence[moved] == batch.sequence
+
+
+async def test_a_resume_token_of_the_new_platform_says_nothing_about_what_the_old_one_sent() -> None:
+    scene = Scene()
+    await scene.start()
+    await change_platform(scene, "ch-1-0", csms="csms-other")
+    link = await scene.services.dispatcher.connect(OTHER, ["ch-1-0"], "5000@csms-other")
+    await scene.services.dispatcher.step(TENANT)
+    assert link.has_pending
+
+
+async def test_a_charger_that_left_a_platform_keeps_its_share_reserved_while_nobody_commands_it() -> None:
+    scene = Scene()
+    await scene.start()
+    moved = scene.services.follower.book(TENANT).charger_ids.index("ch-1-0")
+    await change_platform(scene, "ch-1-0", csms="csms-other")
+    picture = scene.services.dispatcher._controls[TENANT].look()
+    assert not picture.is_connected[moved], "the stream of the old platform commands it no more"
+    assert picture.is_loose[moved]
+    assert picture.counted_kw[moved] == 11.0, "it may still hold what the old platform passed on"
+
+
+async def test_after_a_restart_rows_of_the_old_platform_do_not_speak_for_the_new_one() -> None:
+    scene = Scene()
+    platform = await scene.start()
+    await change_platform(scene, "ch-1-0", csms="csms-other")
+    platform.chargers.remove("ch-1-0")
+    await scene.restart()
+    assert scene.state("ch-1-0") is DispatchState.NONE
+    assert scene.state("ch-1-1") is not DispatchState.NONE
+
+
+# ---------------------------------------------------------------- numbers that only grow
+
+
+async def test_a_platform_without_chargers_at_our_start_goes_on_from_its_last_number() -> None:
+    scene = Scene()
+    platform = await scene.start()
+    last, all_of_them = newest_sequence(scene), tuple(platform.chargers)
+    await change_platform(scene, *all_of_them, csms="csms-other")
+    await scene.restart(keeps_stream=False)
+    await change_platform(scene, *all_of_them, csms=CSMS)
+    platform.token = ""
+    await platform.connect()
+    await scene.turn()
+    assert platform.received[-1].sequence == last + 1
+
+
+async def set_back(scene: Scene, hours: float) -> None:
+    scene.clock._now -= timedelta(hours=hours)
+
+
+async def test_numbers_grow_and_leases_stay_short_when_the_clock_was_set_back_before_a_restart() -> None:
+    scene = Scene()
+    platform = await scene.start()
+    await set_back(scene, 1.0)
+    await scene.services.signals.receive(GRID, message(event(start=scene.clock.now(), max_kw=50.0)))
+    await scene.pass_time(300)
+    last, told = newest_sequence(scene), scene.limits()
+    await scene.restart(keeps_stream=False)
+    book = scene.services.follower.book(TENANT)
+    assert scene.limits() == told, "what was sent after the clock was set back is newer"
+    lease_s = SETTINGS.lease.total_seconds()
+    assert (book.lease_until - scene.clock.now().timestamp()).max() <= lease_s
+    platform.token = ""
+    await platform.connect()
+    await scene.turn()
+    assert platform.received[-1].sequence == last + 1
+
+
+async def test_a_clock_set_back_while_we_were_away_prolongs_no_lease() -> None:
+    scene = Scene()
+    await scene.start()
+    await set_back(scene, 1.0)
+    await scene.restart(keeps_stream=False)
+    book = scene.services.follower.book(TENANT)
+    left_s = book.lease_until - scene.clock.now().timestamp()
+    assert (left_s > 0.0).all()
+    assert (left_s <= SETTINGS.lease.total_seconds()).all()
+
+
+# ---------------------------------------------------------------- rows in another order
+
+
+async def test_a_state_written_while_the_next_command_was_on_its_way_to_disk_does_not_accept_that_one() -> None:
+    scene = Scene()
+    await scene.start(cars=0)
+    await scene.restart(keeps_stream=False)
+    now = scene.clock.now()
+    first = DispatchBatch(
+        id="dispatch-a",
+        tenant=TENANT,
+        csms=CSMS,
+        sequence=1_000,
+        issued_at=now,
+        lease_until=now + timedelta(seconds=120),
+        charger_ids=("ch-1-0",),
+        limit_kw=(11.0,),
+        fallback_kw=(4.14,),
+        cause="session:s",
+    )
+    tighter = replace(first, id="dispatch-b", sequence=1_001, limit_kw=(5.0,), issued_at=now + timedelta(seconds=10))
+    outcome = DispatchOutcome(
+        id="outcome-a",
+        tenant=TENANT,
+        batch="dispatch-a",
+        csms=CSMS,
+        sequence=1_000,
+        at=now + timedelta(seconds=10.2),
+        charger_ids=("ch-1-0",),
+        states=(int(DispatchState.FOLLOWED),),
+        detail=("",),
+    )
+    await scene.store.seed(TENANT, first, tighter, outcome)
+    scene.clock.move(seconds=11)
+    await scene.restart(keeps_stream=False)
+    book = scene.services.follower.book(TENANT)
+    at = book.charger_ids.index("ch-1-0")
+    assert scene.state("ch-1-0") is DispatchState.SENT
+    picture = scene.services.dispatcher._controls[TENANT].look()
+    assert picture.counted_kw[at] == 11.0, "nobody acknowledged the tighter one"
