@@ -13,50 +13,51 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.domain.allocation.frames import Bounds, Frame, ValueT, raise_up
-from gateway.domain.allocation.levels import BoolArray, FloatArray, IntArray
+from gateway.domain.allocation.levels import BoolArray, FloatArray, IntArray, summed
 
 _MOST_ROUNDS = 100
 """Turns end by themselves; this bounds them should rounding errors keep two trees apart."""
 _SAME_LEVEL = 1e-13
 """Levels closer than this, relative to their size, are the same."""
-_SHORT_RUN = 24
-"""Runs with fewer items than this on average are summed item by item, longer ones run by run."""
 
 
 def fill(frame: Frame, bounds: Bounds, weight: FloatArray, most: FloatArray) -> FloatArray:
-    """Return what each item of a frame gets above its minimum, shape (K,).
+    """Return what everybody in a frame gets above its minimum, shape (H, R).
 
     Args:
         frame: Who charges.
-        bounds: What remains at the nodes when everybody draws its minimum; shares of the items.
-        weight: Share of each, above 0.
-        most: Most that each can use above its minimum, kW.
+        bounds: What remains at the nodes when everybody draws its minimum; shares of those who charge.
+        weight: Share of each, above 0, also for nobody; shape (H, R).
+        most: Most that each can use above its minimum, kW, 0 for nobody; shape (H, R).
     """
     # Rows that are not full when everybody takes all it may never are: who meets no full row gets all it may.
-    is_met = _meets_full_rows(frame, frame.direct(bounds.share * most), bounds.room_kw)
-    rows = np.flatnonzero(is_met.any(axis=1))
-    if not len(rows):
+    load = frame.direct(bounds.share * most)
+    rows = np.flatnonzero(np.logical_or.reduce(frame.lift(load) > bounds.room_kw, axis=1)).tolist()
+    if not rows:
         return most
-    meets = np.zeros(len(most), dtype=bool)
+    meets = np.zeros(most.shape, dtype=bool)
     for row in rows:
-        meets |= is_met[row].take(frame.run) & (bounds.share[row] > 0.0)
-    weights, mosts = weight.compress(meets), most.compress(meets)
-    slope = np.stack([bounds.share[row].compress(meets) for row in rows]) * weights
-    trees = _Trees(frame.subset(meets), slope, bounds.room_kw[rows], mosts / weights)
+        meets |= _meets_full_rows(frame, load[row], bounds.room_kw[row]) & (bounds.share[row] > 0.0)
+    meets &= most > 0.0
+    part = frame.part(meets)
+    weights = part.of(weight)
+    slope = np.empty((len(rows), *weights.shape))
+    for own, row in zip(slope, rows, strict=True):
+        np.multiply(part.of(bounds.share[row]) if part.at is not None else bounds.share[row], weights, out=own)
+    trees = _Trees(part.frame, slope, bounds.room_kw[rows], part.of(most / weight))
     for _ in range(_MOST_ROUNDS):
         moves = [trees.settle(row) for row in range(len(rows))]
         if len(rows) == 1 or not any(moves):
             break
-    power = most.copy()
-    power[meets] = np.minimum(mosts, trees.stops() * weights)
-    return power
+    stops = part.back(trees.stops())
+    return np.where(meets, np.minimum(most, stops * weight), most)
 
 
 class _Trees:
     """The rows of all bounds, who stands in them, and the level at which each row holds them.
 
-    Rows hold all items of a run alike, so levels are kept per bound and run. Items are of few kinds: a kind counts in the same
-    bounds.
+    Rows hold all places of a column alike, so levels are kept per bound and column. Those who stand there are of few kinds: a kind
+    counts in the same bounds.
     """
 
     def __init__(self, frame: Frame, slope: FloatArray, room: FloatArray, ends: FloatArray) -> None:
@@ -64,56 +65,86 @@ class _Trees:
 
         Args:
             frame: Who charges.
-            slope: What counts of each item per level, shape (B, K).
+            slope: What counts of each per level, 0 for nobody, shape (B, H, R).
             room: Room of each node, shape (B, N).
-            ends: Level at which each stops by itself, shape (K,).
+            ends: Level at which each stops by itself, 0 for nobody, shape (H, R).
         """
         self._frame, self._slope, self._room, self._ends = frame, slope, room, ends
         self._nodes = [nodes.compress(frame.count.take(nodes) > 0) for nodes in frame.levels.nodes_at]
-        self._above = [above.take(frame.run_node) for above in frame.levels.above]
-        self._up = np.where(frame.levels.parent < 0, room.shape[1], frame.levels.parent)
-        kind_of = (1 << np.arange(len(slope))) @ (slope > 0.0)
-        kinds = np.flatnonzero(np.bincount(kind_of))
-        self._rows_of = [[row for row in range(len(slope)) if kind >> row & 1] for kind in kinds.tolist()]
-        self._cell = np.searchsorted(kinds, kind_of) * len(frame.run_node) + frame.run
+        self._above = [above.take(frame.node) for above in frame.levels.above]
+        self._rows_of, self._cell = _kinds(slope)
         self._stop = np.zeros(slope.shape)
         self._load, self._theta = np.zeros(room.shape), np.full((len(room), room.shape[1] + 1), np.inf)
-        self._direct = np.zeros((len(room), len(frame.run_node)))
+        self._direct = np.zeros((len(room), len(frame.node)))
         self._met = np.full(self._direct.shape, np.inf)
+        self._heard: list[FloatArray | None] = [None] * len(room)
 
-    def stops(self, but: int = -1) -> FloatArray:
-        """Return the least level at which each item stops by itself or by any row, but those of one bound; shape (K,).
+    def stops(self) -> FloatArray:
+        """Return the least level at which everybody stops by itself or by any row, shape (H, R)."""
+        return np.minimum(self._ends, self._least(-1).ravel().take(self._cell))
 
-        What is said of items that do not count in that bound is of no use.
+    def _least(self, but: int) -> FloatArray:
+        """Return the least level at which the rows hold each kind in each column, but those of one bound; shape (kinds, R).
+
+        What is said of kinds that do not count in that bound is of no use.
         """
-        least = np.full((len(self._rows_of), len(self._frame.run_node)), np.inf)
+        least = np.full((len(self._rows_of), len(self._frame.node)), np.inf)
         for held, rows in zip(least, self._rows_of, strict=True):
             for other in rows if but < 0 or but in rows else ():
                 if other != but:
                     np.minimum(held, self._met[other], out=held)
-        return np.asarray(np.minimum(self._ends, least.ravel().take(self._cell)))
+        return least
 
     def settle(self, row: int) -> bool:
         """Solve the rows of one bound above everybody who stops elsewhere now by what the others say; return whether any are."""
-        stop = self.stops(but=row)
-        moved = stop != self._stop[row]
-        moved &= self._slope[row] > 0.0
-        if not moved.any():
+        least = self._least(row)
+        heard, self._heard[row] = self._heard[row], least
+        columns = None if heard is None else np.flatnonzero(np.logical_or.reduce(least != heard, axis=0))
+        if columns is not None:
+            if not len(columns):
+                return False
+            if 2 * len(columns) > len(self._frame.node):
+                columns = None
+        columns, load = self._restop(row, least, columns)
+        if not len(columns):
             return False
-        self._stop[row] = stop
-        load = np.bincount(self._frame.run, weights=self._slope[row] * stop, minlength=len(self._frame.run_node))
-        is_due = np.zeros(self._theta.shape[1], dtype=bool)
-        is_due[self._frame.run_node.take(self._frame.run.compress(moved))] = True
-        rise = np.zeros(self._theta.shape[1])
-        rise[self._frame.run_node] = load - self._direct[row]
-        self._direct[row] = load
+        count = self._theta.shape[1]
+        node = self._frame.node.take(columns)
+        is_due = np.zeros(count, dtype=bool)
+        is_due[node] = True
+        rise = summed(node, load - self._direct[row].take(columns), count)
+        self._direct[row, columns] = load
         met, before = self._solve(row, is_due, rise), self._met[row]
         differs = (met < before * (1.0 - _SAME_LEVEL)) | (met > before * (1.0 + _SAME_LEVEL))
         np.copyto(before, met, where=differs)
         return True
 
+    def _restop(self, row: int, least: FloatArray, columns: IntArray | None) -> tuple[IntArray, FloatArray]:
+        """Say anew where those in some columns stop; return the columns in which anybody's stop has moved, and what they count.
+
+        Args:
+            row: The bound.
+            least: What the others say, shape (kinds, R).
+            columns: Columns for which they say something else than before; None for all.
+        """
+        ends, cell, stops, slope = self._ends, self._cell, self._stop[row], self._slope[row]
+        if columns is not None:
+            ends, stops, slope = (each.take(columns, axis=1) for each in (ends, stops, slope))
+            cell = cell.take(columns, axis=1)
+        stop = least.ravel().take(cell)
+        np.minimum(ends, stop, out=stop)
+        moved = stop != stops
+        moved &= slope > 0.0
+        at = np.flatnonzero(np.logical_or.reduce(moved, axis=0))
+        if columns is None:
+            self._stop[row] = stop
+        else:
+            self._stop[row][:, columns] = stop
+        stop *= slope
+        return at if columns is None else columns.take(at), np.add.reduce(stop, axis=0).take(at)
+
     def _solve(self, row: int, is_due: BoolArray, rise: FloatArray) -> FloatArray:
-        """Solve the rows of one bound at nodes that are due and above them, bottom-up, and return what holds each run, shape (R,).
+        """Solve the rows of one bound at nodes that are due and above them, bottom-up; return what holds each column, shape (R,).
 
         Args:
             row: The bound.
@@ -121,62 +152,79 @@ class _Trees:
             rise: By how much more counts at each of them than before, shape (N + 1,); what they pass on is added.
         """
         theta, load = self._theta[row], self._load[row]
-        met = np.full(len(self._frame.run_node), np.inf)
+        met = np.full(len(self._frame.node), np.inf)
         for level, above in zip(self._nodes, self._above, strict=True):
             nodes = level.compress(is_due.take(level))
-            size, before = self._room[row].take(nodes), load.take(nodes)
-            here = before + rise.take(nodes)
-            last = theta.take(nodes)
-            load[nodes], theta[nodes] = here, np.inf
-            over = here > size
-            if over.any():
-                full = nodes.compress(over)
-                theta[full] = self._water_levels(row, full, size.compress(over), met, last.compress(over))
+            if len(nodes):
+                size, before = self._room[row].take(nodes), load.take(nodes)
+                here = before + rise.take(nodes)
+                last = theta.take(nodes)
+                load[nodes], theta[nodes] = here, np.inf
+                over = here > size
+                if np.count_nonzero(over):
+                    full = nodes.compress(over)
+                    theta[full] = self._water_levels(row, full, size.compress(over), met, last.compress(over))
+                up = self._frame.levels.up.take(nodes)
+                is_due[up] = True
+                rise += summed(up, np.minimum(here, size) - np.minimum(before, size), len(rise))
             np.minimum(met, theta.take(above), out=met)
-            up = self._up.take(nodes)
-            is_due[up] = True
-            passed = np.minimum(here, size) - np.minimum(before, size)
-            rise += np.bincount(up, weights=passed, minlength=len(rise))
         return met
 
     def _water_levels(
         self, row: int, nodes: IntArray, room: FloatArray, met: FloatArray, start: FloatArray
     ) -> FloatArray:
-        at, counts = self._frame.below(nodes)
-        ends = np.minimum(self._stop[row].take(at), met.take(self._frame.run.take(at)))
-        return water_levels(self._slope[row].take(at), ends, counts, room, start)
+        columns, counts = self._frame.below(nodes)
+        ends = np.minimum(self._stop[row].take(columns, axis=1), met.take(columns))
+        return water_levels(self._slope[row].take(columns, axis=1), ends, counts, room, start)
+
+
+def _kinds(slope: FloatArray) -> tuple[list[list[int]], IntArray]:
+    """Return the bounds in which each kind counts, and where each place's kind in its column is, row by row, shape (H, R).
+
+    Args:
+        slope: What counts of each per level, 0 for nobody, shape (B, H, R).
+    """
+    kind_of = np.zeros(slope.shape[1:], dtype=np.int64)
+    for bound, own in enumerate(slope):
+        kind_of += (own > 0.0).astype(np.int64) << bound
+    kinds = np.flatnonzero(np.bincount(kind_of.ravel(), minlength=1 << len(slope)))
+    number = np.zeros(1 << len(slope), dtype=np.int64)
+    number[kinds] = np.arange(len(kinds))
+    columns = slope.shape[2]
+    rows_of = [[row for row in range(len(slope)) if kind >> row & 1] for kind in kinds.tolist()]
+    return rows_of, (number * columns).take(kind_of) + np.arange(columns)
 
 
 def _meets_full_rows(frame: Frame, load: FloatArray, room: FloatArray) -> BoolArray:
-    """Return which runs are below a node that is full in each bound, shape (B, R).
+    """Return which columns are below a node that is full in one bound, shape (R,).
 
     Args:
-        frame: The items.
-        load: What they count at the node each hangs on, shape (B, N).
-        room: Room of each node, shape (B, N).
+        frame: Who charges.
+        load: What they count in one bound at the node each hangs on, shape (N,).
+        room: Room of each node, shape (N,).
     """
-    is_full = np.zeros((len(room), room.shape[1] + 1), dtype=bool)
-    met = np.zeros((len(room), len(frame.run_node)), dtype=bool)
-    for nodes, above in zip(frame.levels.nodes_at, frame.levels.above, strict=True):
-        here, size = load.take(nodes, axis=1), room.take(nodes, axis=1)
-        is_full[:, nodes] = here > size
-        met |= is_full.take(above.take(frame.run_node), axis=1)
-        raise_up(load, frame.levels.parent[nodes], np.minimum(here, size))
-    return met
+    is_full = np.zeros(len(room) + 1, dtype=bool)
+    for nodes in frame.levels.nodes_at:
+        here, size = load.take(nodes), room.take(nodes)
+        is_full[nodes] = here > size
+        raise_up(load, frame.levels.up.take(nodes), np.minimum(here, size))
+    for nodes in frame.levels.nodes_at[-2::-1]:
+        is_full[nodes] |= is_full.take(frame.levels.up.take(nodes))
+    return is_full.take(frame.node)
 
 
 def water_levels(
     slope: FloatArray, ends: FloatArray, counts: IntArray, room: FloatArray, start: FloatArray
 ) -> FloatArray:
-    """Return for each run of items the level at which `sum(slope * min(level, end)) = room`; every run must be over its room.
+    """Return for each run of columns the level at which `sum(slope * min(level, end)) = room`; every run must be over its room.
 
     The sum is concave in the level, so no step of Newton's overshoots, wherever it starts, and the steps end after as many as ends
     are passed in one go; each step is one sum per run, and no sum runs over two of them.
 
     Args:
-        slope: What counts of each item per level.
-        ends: Level at which each item stops by itself.
-        counts: Items of each run, at least 1.
+        slope: What counts of each per level, 0 for nobody, shape (H, n).
+        ends: Level at which each stops by itself, shape (H, n).
+        counts: Columns of each run, at least 1.
         room: Room of each run.
         start: A level that may be near, infinite where none is known.
     """
@@ -186,7 +234,7 @@ def water_levels(
     total = runs.sums(slope)
     going = np.arange(len(counts))
     step = room / total
-    if np.isfinite(start).any():
+    if np.count_nonzero(start < np.inf):
         has_stopped = ends <= runs.spread(start)
         rising = total - runs.sums(slope * has_stopped)
         near = (room - runs.sums(load * has_stopped)) / np.where(rising > 0.0, rising, np.inf)
@@ -198,31 +246,30 @@ def water_levels(
         rising = np.maximum(total - stopped_slope, np.finfo(np.float64).tiny)
         step = (room - runs.sums(load * has_stopped)) / rising
         moves = (step > theta[going] * (1.0 + 1e-15)) & (stopped_slope < total)
-        if 2 * int(moves.sum()) > len(going):
+        if 2 * int(np.count_nonzero(moves)) > len(going):
             continue
-        if not moves.any():
+        if not np.count_nonzero(moves):
             break
-        keeps = runs.spread(moves)
-        slope, ends, load = slope.compress(keeps), ends.compress(keeps), load.compress(keeps)
-        going, room, total, step, counts = going[moves], room[moves], total[moves], step[moves], counts[moves]
+        keeps = np.flatnonzero(runs.spread(moves))
+        slope, ends, load = slope.take(keeps, axis=1), ends.take(keeps, axis=1), load.take(keeps, axis=1)
+        going, room, total, step, counts = (each.compress(moves) for each in (going, room, total, step, counts))
         runs = _Runs(counts)
     return theta
 
 
 class _Runs:
-    """Items side by side in runs: sums over each and values handed to all items of each."""
+    """Columns side by side in runs: sums over each and values handed to all columns of each."""
 
     def __init__(self, counts: IntArray) -> None:
+        self._counts = counts
+        self._is_single = int(counts.sum()) == len(counts)
         self._starts = np.cumsum(counts) - counts
-        self._run = np.repeat(np.arange(len(counts)), counts)
-        self._is_short = len(self._run) < _SHORT_RUN * len(counts)
 
     def sums(self, values: FloatArray) -> FloatArray:
-        """Return the sum of each run."""
-        if self._is_short:
-            return np.bincount(self._run, weights=values, minlength=len(self._starts)).astype(np.float64, copy=False)
-        return np.asarray(np.add.reduceat(values, self._starts))
+        """Return the sum of each run, of values of shape (H, n)."""
+        columns = np.add.reduce(values, axis=0)
+        return columns if self._is_single else np.asarray(np.add.reduceat(columns, self._starts))
 
     def spread(self, per_run: npt.NDArray[ValueT]) -> npt.NDArray[ValueT]:
-        """Return for each item the value of its run."""
-        return per_run.take(self._run)
+        """Return for each column the value of its run."""
+        return per_run if self._is_single else np.repeat(per_run, self._counts)

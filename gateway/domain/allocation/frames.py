@@ -1,6 +1,8 @@
-"""Some chargers of a tree in walking order, and the bounds that hold above them: sums without sorting or searching.
+"""Some chargers of a tree in columns, and the bounds that hold above them: sums without sorting or searching.
 
-`K` chargers of the frame, `N` nodes, `B` bounds: the total first, then the phases that are bounded anywhere.
+A value per charger is a matrix of `H` places and `R` columns, 0 where nobody stands: sums run down whole columns, and what a node
+says is handed to all places of its columns at once. `N` nodes, `B` bounds: the total first, then the phases that are bounded
+anywhere.
 """
 
 from dataclasses import dataclass
@@ -9,141 +11,178 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from gateway.domain.allocation.levels import BoolArray, FloatArray, IntArray, PhaseBounds, TreeLevels
+from gateway.domain.allocation.levels import BoolArray, FloatArray, IntArray, PhaseBounds, TreeLevels, summed
 from gateway.domain.topology import PHASE_COUNT
 
 ValueT = TypeVar("ValueT", bound=np.generic)
 
-
-_FEW = 0.3
-"""Fewer items than this share of the nodes are added up each for itself."""
+_SPARSE = 3
+"""Where fewer than one place in so many is taken, those who stand there move together."""
+_SMALL = 512
+"""So few places are not worth moving anybody."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """Some chargers of a tree, those below any node side by side."""
+    """Some chargers of a tree, the columns below any node side by side."""
 
     levels: TreeLevels
-    items: IntArray
-    """Which chargers, in walking order, shape (K,)."""
+    slots: IntArray
+    """The charger at each place, `C` for nobody, shape (H, R)."""
+    node: IntArray
+    """Node that the chargers of each column hang on, shape (R,)."""
     first: IntArray
-    """First item below each node, shape (N,)."""
+    """First column at or below each node, shape (N,)."""
     count: IntArray
-    """Items below each node, shape (N,)."""
-    run_node: IntArray
-    """Nodes that items hang on, in walking order, shape (R,)."""
-    run_start: IntArray
-    """First item of each of them, shape (R,)."""
-    run: IntArray
-    """Place in `run_node` of the node that each item hangs on, shape (K,)."""
+    """Columns at or below each node, shape (N,)."""
+    is_whole: bool
+    """Whether everybody stands where the tree has its place."""
 
     @classmethod
     def of(cls, levels: TreeLevels, who: BoolArray) -> "Frame":
         """Return the frame of the chargers marked, shape (C,)."""
-        keeps = who.take(levels.walk)
-        passed = np.append(0, np.cumsum(keeps))
-        items = levels.walk.compress(keeps)
-        first = passed[levels.first]
-        leaf = levels.leaf[items]
-        starts = np.flatnonzero(np.append(True, leaf[1:] != leaf[:-1])) if len(leaf) else leaf
-        run = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(leaf))))
-        return cls(levels, items, first, passed[levels.first + levels.count] - first, leaf[starts], starts, run)
+        grid = levels.grid
+        whole = cls(levels, grid.slots, grid.node, grid.first, grid.count, True)
+        return whole.part(_padded(who, False).take(grid.slots)).frame
 
-    def subset(self, keeps: BoolArray) -> "Frame":
-        """Return the frame of the items marked, shape (K,)."""
-        passed = np.append(0, np.cumsum(keeps))
-        first = passed[self.first]
-        starts = passed[self.run_start]
-        ends = np.append(starts[1:], passed[-1])
-        lives = ends > starts
-        count = passed[self.first + self.count] - first
-        run = (np.cumsum(lives) - 1).take(self.run.compress(keeps))
-        return Frame(self.levels, self.items.compress(keeps), first, count, self.run_node[lives], starts[lives], run)
+    def part(self, keeps: BoolArray) -> "Part":
+        """Return some of those who stand in the frame, shape (H, R); nobody where nobody stands."""
+        if keeps.size > _SMALL and _SPARSE * np.count_nonzero(keeps) < keeps.size:
+            return self._moved_together(keeps)
+        nobody = len(self.levels.leaf)
+        slots = (self.slots - nobody) * keeps
+        slots += nobody
+        return Part(Frame(self.levels, slots, self.node, self.first, self.count, self.is_whole), keeps, None)
 
-    def run_count(self) -> IntArray:
-        """Return how many items hang on the node of each run, shape (R,)."""
-        return np.diff(np.append(self.run_start, len(self.items)))
+    def _moved_together(self, keeps: BoolArray) -> "Part":
+        is_used: BoolArray = np.logical_or.reduce(keeps, axis=0)
+        columns = np.flatnonzero(is_used)
+        kept = keeps.take(columns, axis=1)
+        depth = np.add.accumulate(kept, axis=0, dtype=np.int64)
+        flat = np.flatnonzero(kept)
+        row = flat // max(len(columns), 1)
+        at = np.full((max(int(depth[-1].max(initial=0)), 1), len(columns)), keeps.size, dtype=np.int64)
+        column = flat - row * len(columns)
+        at[depth.take(flat) - 1, column] = row * keeps.shape[1] + columns.take(column)
+        opened = np.concatenate([[0], np.cumsum(is_used)])
+        first = opened.take(self.first)
+        count = opened.take(self.first + self.count) - first
+        slots = _padded(self.slots.ravel(), len(self.levels.leaf)).take(at)
+        return Part(Frame(self.levels, slots, self.node.take(columns), first, count, False), keeps, at)
+
+    def is_in(self) -> BoolArray:
+        """Return at which places somebody stands, shape (H, R)."""
+        return np.asarray(self.slots < len(self.levels.leaf))
+
+    def walked(self) -> IntArray:
+        """Return the chargers of the frame in walking order, those below any node side by side."""
+        return self.slots.T[self.is_in().T]
+
+    def values(self, per_charger: npt.NDArray[ValueT], nobody: float = 0.0) -> npt.NDArray[ValueT]:
+        """Return a value per charger, shape (C,), place by place, shape (H, R)."""
+        return _padded(per_charger, nobody).take(self.slots)
+
+    def ranks(self, priority: FloatArray) -> FloatArray:
+        """Return priorities, shape (C,), place by place, shape (H, R); nobody has that of somebody in the frame."""
+        somebody = int(self.slots.min(initial=len(self.levels.leaf)))
+        return self.values(priority, float(priority[somebody]) if somebody < len(priority) else 0.0)
+
+    def chargers(self, values: FloatArray) -> FloatArray:
+        """Return values of places, shape (H, R) and 0 for nobody, for each charger, shape (C,); 0 for those not in the frame."""
+        if self.is_whole:
+            return values.ravel().take(self.levels.grid.place)
+        per_charger = np.zeros(len(self.levels.leaf) + 1)
+        per_charger[self.slots] = values
+        return per_charger[:-1]
 
     def direct(self, values: FloatArray) -> FloatArray:
-        """Add values per item, shape (B, K), at the nodes they hang on: shape (B, N)."""
-        total = np.zeros((len(values), len(self.first)))
-        for row, value in zip(total, values, strict=True):
-            row[self.run_node] = np.bincount(self.run, weights=value, minlength=len(self.run_node))
+        """Add values of places, shape (B, H, R), at the nodes they hang on: shape (B, N)."""
+        return self.at_nodes(np.add.reduce(values, axis=1))
+
+    def at_nodes(self, per_column: FloatArray) -> FloatArray:
+        """Add values of columns, shape (B, R), at the nodes they hang on: shape (B, N)."""
+        count = len(self.first)
+        if self.levels.grid.is_split:
+            return np.stack([summed(self.node, row, count) for row in per_column])
+        total = np.zeros((len(per_column), count))
+        for row, values in zip(total, per_column, strict=True):
+            row[self.node] = values
         return total
 
     def totals(self, values: FloatArray) -> FloatArray:
-        """Add values per item up the tree: shape (B, K) in, (B, N) out."""
+        """Add values of places up the tree: shape (B, H, R) in, (B, N) out."""
         return self.lift(self.direct(values))
 
     def lift(self, direct: FloatArray) -> FloatArray:
         """Add values of nodes up the tree, shape (B, N)."""
+        if self.levels.reach is not None:
+            return np.asarray(direct @ self.levels.reach)
         total = direct.copy()
         for nodes in self.levels.nodes_at[:-1]:
-            up = self.levels.parent.take(nodes)
-            for row in range(len(total)):
-                total[row] += np.bincount(up, weights=total[row].take(nodes), minlength=total.shape[1])
+            up = self.levels.up.take(nodes)
+            for row in total:
+                raise_up(row, up, row.take(nodes))
         return total
 
-    def totals_of(self, at: IntArray, values: FloatArray) -> FloatArray:
-        """Add values of some items up the tree: shape (B, n) in, (B, N) out; of few items only along the nodes above them."""
-        count = len(self.first)
-        if len(at) >= _FEW * count:
-            return self.lift(self.direct_of(at, values))
-        above = self.levels.above.take(self.levels.leaf.take(self.items.take(at)), axis=1)
-        places, times = above.ravel(), len(above)
-        return np.stack([np.bincount(places, np.tile(row, times), count + 1)[:count] for row in values])
-
-    def direct_of(self, at: IntArray, values: FloatArray) -> FloatArray:
-        """Add values of some items at the nodes they hang on: shape (B, n) in, (B, N) out."""
-        leaf, count = self.levels.leaf.take(self.items.take(at)), len(self.first)
-        return np.stack([np.bincount(leaf, weights=row, minlength=count) for row in values])
-
-    def items_of_runs(self, runs: IntArray) -> tuple[IntArray, IntArray]:
-        """Return the items of some runs, one run after the other, and how many each has."""
-        counts = self.run_count().take(runs)
-        shift = self.run_start.take(runs) - (np.cumsum(counts) - counts)
-        return np.arange(int(counts.sum())) + np.repeat(shift, counts), counts
-
-    def spread(self, per_node: FloatArray) -> FloatArray:
-        """Return for each item the value of the node it hangs on: shape (B, N) in, (B, K) out."""
-        return self.spread_runs(per_node.take(self.run_node, axis=1))
-
-    def spread_runs(self, per_run: npt.NDArray[ValueT]) -> npt.NDArray[ValueT]:
-        """Return for each item the value of its run: shape (B, R) in, (B, K) out."""
-        return per_run.take(self.run, axis=1)
-
     def below(self, nodes: IntArray) -> tuple[IntArray, IntArray]:
-        """Return the items below each of some nodes, one node after the other, and how many each has."""
-        counts = self.count[nodes]
-        shift = self.first[nodes] - (np.cumsum(counts) - counts)
+        """Return the columns below each of some nodes, one node after the other, and how many each has."""
+        counts = self.count.take(nodes)
+        shift = self.first.take(nodes) - (np.cumsum(counts) - counts)
         return np.arange(int(counts.sum())) + np.repeat(shift, counts), counts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Some of those who stand in a frame."""
+
+    frame: Frame
+    keeps: BoolArray
+    """Who of the whole, shape (H, R)."""
+    at: IntArray | None
+    """Where in the whole each place was, row by row, shape of the part; `H * R` for nobody. None where nobody has moved."""
+
+    def of(self, values: npt.NDArray[ValueT]) -> npt.NDArray[ValueT]:
+        """Return what values of the whole, shape (..., H, R), are in the part; 0 for nobody."""
+        if self.at is None:
+            return np.asarray(values * self.keeps, dtype=values.dtype)
+        rows = values.reshape(-1, self.keeps.size)
+        picked = [_padded(row, 0).take(self.at) for row in rows]
+        return np.stack(picked).reshape(*values.shape[:-2], *self.at.shape)
+
+    def back(self, values: FloatArray) -> FloatArray:
+        """Return values of the part, 0 for nobody, in the whole."""
+        if self.at is None:
+            return values
+        whole = np.zeros(self.keeps.size + 1)
+        whole[self.at] = values
+        return whole[:-1].reshape(self.keeps.shape)
+
+
+def _padded(values: npt.NDArray[ValueT], last: float) -> npt.NDArray[ValueT]:
+    """Return values with one more at the end: what nobody has."""
+    padded = np.empty(len(values) + 1, dtype=values.dtype)
+    padded[:-1] = values
+    padded[-1] = last
+    return padded
 
 
 def raise_up(total: FloatArray, up: IntArray, values: FloatArray) -> None:
-    """Add values of nodes, shape (B, n), to those of the nodes above them, in place; -1 is above a root."""
-    inside = up >= 0
-    if not inside.all():
-        up, values = up[inside], values[:, inside]
-    for row in range(len(total)):
-        total[row] += np.bincount(up, weights=values[row], minlength=total.shape[1])
+    """Add values of nodes, shape (n,), to those of the nodes above them, in place; `N` is above a root."""
+    total += summed(up, values, len(total) + 1)[:-1]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bounds:
-    """What holds at every node for the items of a frame: the total, and each phase that is bounded anywhere."""
+    """What holds at every node for the chargers of a frame: the total, and each phase that is bounded anywhere."""
 
     share: FloatArray
-    """What counts of each item's power in each bound, shape (B, K)."""
+    """What counts of each one's power in each bound, 0 for nobody, shape (B, H, R)."""
     room_kw: FloatArray
     """Most that may flow through each node, shape (B, N)."""
 
-    def only(self, keeps: BoolArray) -> "Bounds":
-        """Return the bounds for some of the items, shape (K,)."""
-        return Bounds(self.share.compress(keeps, axis=1), self.room_kw)
-
     def rows(self, marked: BoolArray) -> "Bounds":
         """Return some of the bounds, shape (B,)."""
-        return self if marked.all() else Bounds(self.share[marked], self.room_kw[marked])
+        return self if np.count_nonzero(marked) == len(marked) else Bounds(self.share[marked], self.room_kw[marked])
 
     def less(self, drawn_kw: FloatArray) -> "Bounds":
         """Return what remains when so much flows through each node in each bound already, shape (B, N); at least 0."""
@@ -170,12 +209,11 @@ class Caps:
 
     def within(self, frame: Frame) -> Bounds:
         """Return the bounds for the chargers of a frame."""
-        share = np.empty((1 + len(self.bounded), len(frame.items)))
-        share[0] = 1.0
+        share = np.empty((1 + len(self.bounded), *frame.slots.shape))
+        share[0] = frame.is_in()
         if self.phases is not None:
-            flat, place = self.phases.share.ravel(), frame.items * PHASE_COUNT
             for row, phase in enumerate(self.bounded, start=1):
-                share[row] = flat.take(place + phase)
+                share[row] = frame.values(self.phases.share[:, phase])
         return Bounds(share, self.room_kw)
 
     def less(self, drawn_kw: FloatArray) -> "Caps":

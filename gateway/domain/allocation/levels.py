@@ -13,6 +13,17 @@ BoolArray = npt.NDArray[np.bool_]
 
 TOLERANCE_KW = 1e-9
 """Two powers that differ by less are equal; a sum may exceed a cap by no more."""
+_MOST_HEIGHT = 32
+"""Chargers of one node beyond this stand in another column."""
+_COLUMN_COST = 2
+"""What a column costs beside its places, in places."""
+_MANY_CHARGERS = 10_000
+"""From so many on freed memory is kept."""
+_LARGE_BLOCK_BYTES = 31 * 1024 * 1024
+_FEW_CHARGERS = 512
+"""So few chargers stand in one column a node: padding costs less than a second column."""
+_FEW_NODES = 64
+"""Up to so many nodes one product with a dense matrix is quicker than a sum per level."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,16 +39,16 @@ class TreeLevels:
     """The nodes of each level."""
     parent: IntArray
     """Node above each node; -1 for a root."""
+    up: IntArray
+    """Node above each node; `N` for a root."""
     leaf: IntArray
     """Node that each charger hangs on."""
-    walk: IntArray
-    """The chargers in an order in which those below any node lie side by side, shape (C,)."""
-    first: IntArray
-    """Where the chargers below each node begin in `walk`, shape (N,)."""
-    count: IntArray
-    """Chargers below each node, shape (N,)."""
     above: IntArray
     """The node of each level that each node is or hangs below, deepest level first, `N` for none: shape (levels, N)."""
+    grid: "Grid"
+    """The chargers side by side in columns."""
+    reach: FloatArray | None
+    """1 where a node is or hangs below another one, shape (N, N), for sums over small trees; None for a large one."""
 
     @classmethod
     def of(cls, tree: SiteTree) -> "TreeLevels":
@@ -53,9 +64,10 @@ class TreeLevels:
             up = tree.parent[np.minimum(at, count - 1)].astype(np.int64)
             at = np.where(is_here, np.where(up < 0, count, up), at)
         parent, leaf = tree.parent.astype(np.int64), tree.charger_node.astype(np.int64)
-        first, below = _places(nodes_at, parent, np.bincount(leaf, minlength=count))
-        walk = np.argsort(first[leaf], kind="stable")
-        return cls(tuple(rows), tuple(nodes_at), parent, leaf, walk, first, below, _above(nodes_at, parent))
+        above = _above(nodes_at, parent)
+        grid = Grid.of(nodes_at, parent, leaf)
+        up = np.where(parent < 0, count, parent)
+        return cls(tuple(rows), tuple(nodes_at), parent, up, leaf, above, grid, _reach(above))
 
     def totals(self, per_charger: FloatArray) -> FloatArray:
         """Add a value per charger up the tree: shape (C,) in, (N,) out."""
@@ -76,6 +88,83 @@ class TreeLevels:
         return np.asarray(product[self.leaf])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Grid:
+    """The chargers of a tree in columns: one place below the other, those of a node in columns side by side, padded with nobody.
+
+    `H` places a column, `R` columns. Sums over a column and values handed to all of it need no search.
+    """
+
+    slots: IntArray
+    """The charger at each place, `C` for nobody, shape (H, R); columns in an order in which those below any node are neighbours."""
+    node: IntArray
+    """The node that the chargers of each column hang on, shape (R,)."""
+    first: IntArray
+    """First column at or below each node, shape (N,)."""
+    count: IntArray
+    """Columns at or below each node, shape (N,)."""
+    place: IntArray
+    """Where each charger is in `slots` row by row, shape (C,)."""
+    is_split: bool
+    """Whether some node has more than one column."""
+
+    @classmethod
+    def of(cls, nodes_at: list[IntArray], parent: IntArray, leaf: IntArray) -> "Grid":
+        """Lay out the chargers of a tree."""
+        own = np.bincount(leaf, minlength=len(parent))
+        first, below = _places(nodes_at, parent, own)
+        walk = np.argsort(first[leaf], kind="stable")
+        begins = first[leaf[walk]]
+        rank = np.arange(len(walk)) - begins
+        height = _height(own)
+        opens = rank % height == 0
+        opened = np.concatenate([[0], np.cumsum(opens)])
+        column, count = opened[1:] - 1, int(opened[-1])
+        if len(leaf) >= _MANY_CHARGERS:
+            _hold_freed_memory()
+        slots = np.full((height, count), len(leaf), dtype=np.int64)
+        slots[rank % height, column] = walk
+        place = np.empty(len(leaf), dtype=np.int64)
+        place[walk] = rank % height * count + column
+        node = leaf[walk[opens]]
+        start = opened[first]
+        return cls(slots, node, start, opened[first + below] - start, place, bool((own > height).any()))
+
+
+def _hold_freed_memory() -> None:
+    """Let the C library keep memory that is freed for the next request, where it is the one of GNU.
+
+    It gives blocks above a threshold back to the system at once, and each page of the next one has to be cleared anew: for the
+    intermediate results of large trees about half of the time. The threshold follows the largest block freed so far, up to 32 MiB
+    (mallopt(3), M_MMAP_THRESHOLD and M_TRIM_THRESHOLD). The block is never touched and costs nothing.
+    """
+    np.empty(_LARGE_BLOCK_BYTES, dtype=np.uint8)
+
+
+def _height(own: IntArray) -> int:
+    """Return how many places a column should have, at least 1, so that few are empty and columns are few.
+
+    Args:
+        own: Chargers that hang on each node, shape (N,).
+    """
+    if len(own) <= _FEW_NODES and int(own.sum()) <= _FEW_CHARGERS:
+        return max(1, int(own.max(initial=0)))
+    lengths = np.bincount(own)
+    sizes = np.arange(len(lengths))
+    volume = [(h + _COLUMN_COST) * int((lengths * -(-sizes // h)).sum()) for h in range(1, _MOST_HEIGHT + 1)]
+    return 1 + int(np.argmin(volume))
+
+
+def _reach(above: IntArray) -> FloatArray | None:
+    count = above.shape[1]
+    if count > _FEW_NODES:
+        return None
+    reach = np.zeros((count, count + 1))
+    for row in above:
+        reach[np.arange(count), row] = 1.0
+    return np.ascontiguousarray(reach[:, :count])
+
+
 def _above(nodes_at: list[IntArray], parent: IntArray) -> IntArray:
     """Return the node of each level that each node is or hangs below, shape (levels, N)."""
     count = len(parent)
@@ -85,6 +174,11 @@ def _above(nodes_at: list[IntArray], parent: IntArray) -> IntArray:
         above[level + 1 :, nodes] = above[level + 1 :, parent[nodes]]
         above[level, nodes] = nodes
     return above[:, :count]
+
+
+def summed(at: IntArray, values: FloatArray, count: int) -> FloatArray:
+    """Add values at places, shape (n,) each, and return the sum of each of so many places."""
+    return np.bincount(at, weights=values, minlength=count).astype(np.float64, copy=False)
 
 
 def _places(nodes_at: list[IntArray], parent: IntArray, own: IntArray) -> tuple[IntArray, IntArray]:

@@ -79,20 +79,22 @@ def quantise(
     if may_rise.any():
         drawing, rising = Frame.of(levels, low > 0.0), Frame.of(levels, may_rise)
         caps = Caps.of(caps_kw, phases)
-        drawn = drawing.totals(caps.within(drawing).share * low.take(drawing.items))
+        drawn = drawing.totals(caps.within(drawing).share * drawing.values(low))
         left = caps.less(drawn).within(rising)
-        rises = active_set(rising, left, gap[rising.items], _rank(lost[rising.items], priority[rising.items]))
-        on_steps = low.copy()
-        on_steps[rising.items[rises]] = high[rising.items[rises]]
+        size = left.share * rising.values(np.where(may_rise, gap, 0.0))
+        ranks = rising.ranks(_rank(lost, priority, rising.walked()))
+        rises = active_set(rising, left.room_kw, size, rising.totals(size), ranks)
+        on_steps = np.where(may_rise & (rising.chargers(rises.astype(np.float64)) > 0.0), high, low)
     if phases is None or phases.max_unbalance_kw is None:
         return on_steps
     return _balanced(levels, phases, on_steps, pilots, priority)
 
 
-def _rank(lost: FloatArray, priority: FloatArray) -> FloatArray:
-    """Return who is lifted first, higher first: who lost the larger part of a step, then by priority."""
-    rank = np.empty(len(lost))
-    rank[np.lexsort((priority, np.round(lost, 9)))] = np.arange(len(lost), dtype=np.float64)
+def _rank(lost: FloatArray, priority: FloatArray, rising: IntArray) -> FloatArray:
+    """Return who of some chargers is lifted first, higher first: who lost the larger part of a step, then by priority; shape (C,)."""
+    rank = np.zeros(len(lost))
+    order = np.lexsort((priority.take(rising), np.round(lost.take(rising), 9)))
+    rank[rising.take(order)] = np.arange(len(rising), dtype=np.float64)
     return rank
 
 

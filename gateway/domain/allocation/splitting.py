@@ -81,11 +81,12 @@ def allocate_within(
     for tier, has_aim in ((first, False), (free & ~first & ~last, True), (last, True)):
         if tier.any():
             frame = Frame.of(levels, tier)
-            power, drawn = _serve(frame, caps, demand, kept, aim if has_aim else None)
-            setpoints[frame.items] = power
+            others = np.where(tier, 0.0, kept)
+            power, drawn = _serve(frame, caps, demand, (kept, others), aim if has_aim else None)
+            setpoints += frame.chargers(power)
             caps = caps.less(drawn)
             aim = aim - drawn[0]
-            kept[frame.items] = 0.0
+            kept = others
     if phases is not None and phases.max_unbalance_kw is not None:
         return balance(levels, phases, setpoints, demand.reserved_kw, demand.min_kw, demand.priority)
     return setpoints
@@ -100,48 +101,44 @@ def _beside_reserved(levels: TreeLevels, caps: Caps, reserved_kw: FloatArray) ->
 def _drawn(levels: TreeLevels, caps: Caps, who: BoolArray, power_kw: FloatArray) -> FloatArray:
     """Return what the power of some chargers, shape (C,), counts at each node, shape (B, N)."""
     frame = Frame.of(levels, who)
-    return frame.totals(caps.within(frame).share * power_kw.take(frame.items))
+    return frame.totals(caps.within(frame).share * frame.values(power_kw))
 
 
 def _kept_minima(levels: TreeLevels, caps: Caps, aim_kw: FloatArray, demand: Demand, free: BoolArray) -> FloatArray:
     """Return the minimum of each charger that stays on whatever the others want, shape (C,); 0 for the others."""
-    kept = np.zeros(len(free))
-    if demand.must_stay is not None and (free & demand.must_stay).any():
-        frame = Frame.of(levels, free & demand.must_stay)
-        minima = demand.min_kw[frame.items]
-        room = caps.room_kw.copy()
-        room[0] = np.minimum(room[0], np.maximum(aim_kw, 0.0))
-        inner = Bounds(caps.within(frame).share, room)
-        stays = active_set(frame, inner, minima, demand.priority[frame.items])
-        kept[frame.items] = np.where(stays, minima, 0.0)
-    return kept
+    if demand.must_stay is None or not (free & demand.must_stay).any():
+        return np.zeros(len(free))
+    frame = Frame.of(levels, free & demand.must_stay)
+    minima = frame.values(demand.min_kw)
+    room = caps.room_kw.copy()
+    room[0] = np.minimum(room[0], np.maximum(aim_kw, 0.0))
+    size = caps.within(frame).share * minima
+    return frame.chargers(minima * active_set(frame, room, size, frame.totals(size), frame.ranks(demand.priority)))
 
 
 def _serve(
-    frame: Frame, caps: Caps, demand: Demand, kept_kw: FloatArray, aim_kw: FloatArray | None
+    frame: Frame, caps: Caps, demand: Demand, kept_kw: tuple[FloatArray, FloatArray], aim_kw: FloatArray | None
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the power of one tier, shape (K,), and what of it counts at each node, shape (B, N).
+    """Return the power of one tier, shape (H, R), and what of it counts at each node, shape (B, N).
 
     Args:
         frame: The tier.
         caps: What is left to it and to those that come later.
         demand: What the chargers want.
-        kept_kw: Minimum of the chargers that stay on and were not served yet, shape (C,).
+        kept_kw: Minimum of the chargers that stay on and were not served yet, and of those of them beyond the tier, (C,) each.
         aim_kw: What is left of the target, shape (N,); None: it does not hold for this tier.
     """
     inner = caps.within(frame)
-    own = kept_kw[frame.items]
+    kept, others = kept_kw
+    own = frame.values(kept)
     room = caps.room_kw
-    if (kept_kw > 0.0).any():
-        others = kept_kw.copy()
-        others[frame.items] = 0.0
+    if others.any():
         room = caps.less(_drawn(frame.levels, caps, others > 0.0, others)).room_kw
     if aim_kw is not None:
         # Must-run chargers may have used what was kept of the target for those that stay on: theirs it remains.
-        total = np.minimum(room[0], np.maximum(np.maximum(aim_kw, 0.0), frame.totals(own[None, :])[0]))
+        total = np.minimum(room[0], np.maximum(np.maximum(aim_kw, 0.0), frame.totals(own[None])[0]))
         room = np.concatenate([total[None, :], room[1:]])
-    power = _split(frame, Bounds(inner.share, room), demand, own)
-    return power, frame.totals(inner.share * power)
+    return _split(frame, Bounds(inner.share, room), demand, own)
 
 
 def clip(
@@ -182,38 +179,44 @@ def _within_caps(
     """Return the set points lowered to the caps; the same array when nothing has to change."""
     frame = Frame.of(levels, setpoints_kw > 0.0)
     bounds = caps.within(frame)
-    power = setpoints_kw.take(frame.items)
+    power = frame.values(setpoints_kw)
     drawn = frame.direct(bounds.share * power)
     over: BoolArray = np.logical_or.reduce(frame.lift(drawn) > bounds.room_kw + TOLERANCE_KW, axis=1)
-    if not over.any():
+    if not np.count_nonzero(over):
         return setpoints_kw
     bounds, drawn = bounds.rows(over), drawn[over]
-    floor = np.minimum(min_kw.take(frame.items), power)
-    least = frame.direct(bounds.share * floor)
-    active = active_set(frame, bounds, floor, priority.take(frame.items), frame.lift(least))
-    if not active.all():
-        gone = np.flatnonzero(~active)
-        share = bounds.share.take(gone, axis=1)
-        drawn = drawn - frame.direct_of(gone, share * power.take(gone))
-        least = least - frame.direct_of(gone, share * floor.take(gone))
-        power, floor = power * active, floor * active
-    lowered = np.zeros(len(setpoints_kw))
-    lowered[frame.items] = shrink_sums(frame, bounds, power, floor, (drawn, least))
-    return lowered
+    floor = np.minimum(frame.values(min_kw), power)
+    size = bounds.share * floor
+    least = frame.direct(size)
+    stays = active_set(frame, bounds.room_kw, size, frame.lift(least), frame.ranks(priority))
+    if not stays.all():
+        power, floor = power * stays, floor * stays
+        drawn, least = frame.direct(bounds.share * power), frame.direct(bounds.share * floor)
+    return frame.chargers(shrink_sums(frame, bounds, power, floor, (drawn, least)))
 
 
-def _split(frame: Frame, bounds: Bounds, demand: Demand, kept_kw: FloatArray) -> FloatArray:
-    """Return the power of the items of a frame, shape (K,); those with kept power are active before all others."""
-    minima, priority = demand.min_kw[frame.items], demand.priority[frame.items]
-    if (kept_kw > 0.0).any():
-        priority = priority + (float(priority.max() - priority.min()) + 1.0) * (kept_kw > 0.0)
-    active = active_set(frame, bounds, minima, priority)
-    charging = frame if active.all() else frame.subset(active)
-    inner = bounds if active.all() else bounds.only(active)
-    floor, at = minima[active], charging.items
-    least = charging.direct(inner.share * floor)
-    room = inner.less(charging.lift(least))
-    above = floor + fill(charging, room, demand.weight[at], demand.wanted_kw[at] - floor)
-    power = np.zeros(len(minima))
-    power[active] = shrink_sums(charging, inner, above, floor, (charging.direct(inner.share * above), least))
-    return power
+def _split(frame: Frame, bounds: Bounds, demand: Demand, kept_kw: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the power of those in a frame, shape (H, R), and what of it counts at each node, shape (B, N).
+
+    Those with kept power are active before all others.
+    """
+    minima, priority = frame.values(demand.min_kw), frame.ranks(demand.priority)
+    is_kept = kept_kw > 0.0
+    if is_kept.any():
+        priority = priority + (float(priority.max() - priority.min()) + 1.0) * is_kept
+    size = bounds.share * minima
+    least = frame.direct(size)
+    need = frame.lift(least)
+    stays = active_set(frame, bounds.room_kw, size, need, priority)
+    wanted = frame.values(demand.wanted_kw)
+    if not stays.all():
+        minima, wanted = minima * stays, wanted * stays
+        least = frame.direct(bounds.share * minima)
+        need = frame.lift(least)
+    above = minima + fill(frame, bounds.less(need), frame.values(demand.weight, 1.0), wanted - minima)
+    direct = frame.direct(bounds.share * above)
+    drawn = frame.lift(direct)
+    if not np.count_nonzero(drawn > np.maximum(bounds.room_kw, need) + TOLERANCE_KW / 2.0):
+        return above, drawn
+    power = shrink_sums(frame, bounds, above, minima, (direct, least))
+    return power, frame.totals(bounds.share * power)

@@ -80,12 +80,12 @@ def _lowered(
 ) -> FloatArray:
     counts = (bounds.share > 0.0).any(axis=0) & (setpoints_kw > 0.0)
     frame = Frame.of(levels, counts)
-    inner, power = Bounds(bounds.share.take(frame.items, axis=1), bounds.room_kw), setpoints_kw[frame.items]
-    floor = np.minimum(min_kw[frame.items], power)
-    active = active_set(frame, inner, floor, priority[frame.items])
-    lowered = setpoints_kw.copy()
-    lowered[frame.items] = shrink(frame, inner, np.where(active, power, 0.0), np.where(active, floor, 0.0))
-    return lowered
+    inner = Bounds(np.stack([frame.values(row) for row in bounds.share]), bounds.room_kw)
+    power = frame.values(setpoints_kw)
+    floor = np.minimum(frame.values(min_kw), power)
+    size = inner.share * floor
+    stays = active_set(frame, inner.room_kw, size, frame.totals(size), frame.ranks(priority))
+    return np.where(counts, frame.chargers(shrink(frame, inner, power * stays, floor * stays)), setpoints_kw)
 
 
 def _without_uneven(
