@@ -398,9 +398,19 @@ def require_day(grid: TimeGrid, day: DeliveryDay) -> None:
 
 def price_series_id(series: PriceSeries, day: DeliveryDay) -> str:
     """Return an id that is the same for the same prices and another one for a revision: `{zone}:{product}:{day}:{hash}`."""
+    return _series_id(series, day.day.isoformat())
+
+
+def series_id_of(series: PriceSeries) -> str:
+    """Return the same id as `price_series_id` where only the series is known: noon of its day tells the day in every zone."""
+    noon = series.grid.start + (series.grid.end - series.grid.start) / 2
+    return _series_id(series, noon.date().isoformat())
+
+
+def _series_id(series: PriceSeries, iso_day: str) -> str:
     content = [series.currency, series.grid, series.prices_per_mwh, series.source, series.quality, series.note]
     content += [series.runs] if series.runs else []
-    return f"{series.zone}:{series.product.value}:{day.day.isoformat()}:{content_hash(content)[:16]}"
+    return f"{series.zone}:{series.product.value}:{iso_day}:{content_hash(content)[:16]}"
 
 
 def slot_runs(

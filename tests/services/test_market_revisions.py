@@ -139,3 +139,56 @@ async def test_a_stand_in_never_stands_in_for_another_day() -> None:
     status = await some.told(None)
     assert DAY.next(-14).day.isoformat() in status.note
     assert (await some.prices()).prices_per_mwh == some.series(day=DAY.next(-14)).prices_per_mwh
+
+
+async def test_m4_a_partial_final_day_does_not_give_way_to_a_whole_estimate() -> None:
+    some = Market()
+    early = some.series(gaps=40)
+    status = await some.told(early, some.series("second", plus=7, quality=Quality.ESTIMATED))
+    assert (status.state, status.missing_count) == (DayState.COMPLETE, 0)
+    found = await some.prices()
+    assert found.prices_per_mwh[40:] == early.prices_per_mwh[40:]
+    assert [(run.count, run.source, run.quality) for run in found.runs] == [
+        (40, "second", Quality.ESTIMATED),
+        (56, "first", Quality.FINAL),
+    ]
+    assert found.quality is Quality.ESTIMATED, "a day is as good as its worst slot, and is asked for again"
+
+
+async def test_m4_what_was_final_stays_when_its_source_is_down_and_an_estimate_comes() -> None:
+    some = Market()
+    early = some.series(gaps=40)
+    await some.told(early)
+    estimate = some.series("second", plus=7, quality=Quality.ESTIMATED)
+    status = await some.told(DOWN, estimate)
+    first = await some.prices()
+    assert (status.state, first.prices_per_mwh[40:]) == (DayState.COMPLETE, early.prices_per_mwh[40:])
+    again = await some.told(DOWN, some.series("second", plus=9, quality=Quality.ESTIMATED))
+    assert (await some.prices()).id == first.id, "its final slots are not given up for estimates"
+    assert "those of second + first are kept" in again.note
+    assert (await some.known_at(some.clock.now())).id == first.id
+    whole = await some.told(some.series(), estimate)
+    assert whole.state is DayState.COMPLETE
+    assert (await some.prices()).runs == ()
+    assert (await some.prices()).source == "first"
+
+
+async def test_two_sources_that_each_have_a_part_make_a_whole_day() -> None:
+    some = Market()
+    late = some.series("second")
+    late = replace(late, prices_per_mwh=(*late.prices_per_mwh[:50], *[None] * 46))
+    status = await some.told(some.series(gaps=40), late)
+    assert status.state is DayState.COMPLETE
+    assert [(run.count, run.source) for run in (await some.prices()).runs] == [(40, "second"), (56, "first")]
+
+
+async def test_final_slots_stay_beside_what_stands_in_for_the_others() -> None:
+    some = Market()
+    await some.told(some.series(day=DAY.next(-7), plus=500), day=DAY.next(-7))
+    some.clock.set(DAY.next(-1).at(time(20)))
+    pieces = some.series(gaps=8)
+    status = await some.told(pieces)
+    found = await some.prices()
+    assert (status.state, found.quality) == (DayState.FALLBACK, Quality.SUBSTITUTED)
+    assert found.prices_per_mwh[8:] == pieces.prices_per_mwh[8:]
+    assert [(run.count, run.quality) for run in found.runs] == [(8, Quality.SUBSTITUTED), (88, Quality.FINAL)]

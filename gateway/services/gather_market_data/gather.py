@@ -24,6 +24,7 @@ from gateway.domain.evidence import AuditEntry
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.price_check import PriceComparison, compare_prices, contradiction_of
 from gateway.domain.price_doubts import AFTER_DECOUPLING
+from gateway.domain.price_merge import is_comparable, merged, sources_of
 from gateway.domain.series import (
     CarbonSeries,
     DayState,
@@ -258,7 +259,7 @@ class MarketDataGatherer:
     async def _second_opinion(self, series: PriceSeries, day: DeliveryDay) -> PriceComparison | None:
         """Return how the first other source that can be compared compares; None when none can."""
         for source in self._prices[series.zone, series.product]:
-            if source.name == series.source:
+            if source.name in sources_of(series):
                 continue
             try:
                 other = await source.fetch(series.zone, day)
@@ -297,7 +298,10 @@ class MarketDataGatherer:
     async def _fetch_prices(
         self, zone: str, product: PriceProduct, day: DeliveryDay
     ) -> tuple[PriceSeries | None, Sequence[str]]:
-        """Ask source after source until one has the whole day; return the fullest answer and what went wrong, per source."""
+        """Ask source after source until the day is whole; return what they have together and what went wrong, per source.
+
+        A later source gives the slots that an earlier one has not, or has with less worth.
+        """
         best: PriceSeries | None = None
         notes: list[str] = []
         for source in self._prices[(zone, product)]:
@@ -311,8 +315,7 @@ class MarketDataGatherer:
             except InvalidInput as error:
                 notes.append(f"{source.name} sent a document that breaks a rule: {error}")
             else:
-                if best is None or len(series.gaps) < len(best.gaps):
-                    best = series
+                best = series if best is None else _together(best, series)
                 if best.is_complete:
                     break
         for note in notes:
@@ -355,7 +358,9 @@ class MarketDataGatherer:
         state = judge_day(product, series, day, now)
         if state is DayState.FALLBACK and (series is None or series.quality is not Quality.SUBSTITUTED):
             stand_in = await self._stand_ins.of(tenant, zone, product, day)
-            series, note = (stand_in, stand_in.note) if stand_in is not None else (series, note)
+            if stand_in is not None:
+                series = stand_in if series is None else _together(series, stand_in)
+                note = series.note
         series = await as_revision(self.store, tenant, known, series)
         if state is DayState.COMPLETE and before is not None and (_came_late(before) and _is_same(before, series)):
             note = before.note
@@ -434,6 +439,13 @@ class MarketDataGatherer:
             detail={"source": series.source, "quality": series.quality.value},
         )
         await self.store.apply(Batch(tenant=tenant, puts=(Put(record=series, expected_version=0),), audit=(entry,)))
+
+
+def _together(first: PriceSeries, second: PriceSeries) -> PriceSeries:
+    """Return the better slots of both, or the fuller one where they cannot be put together."""
+    if is_comparable(first, second):
+        return merged(first, second)
+    return second if len(second.gaps) < len(first.gaps) else first
 
 
 def _came_late(status: MarketDayStatus) -> bool:

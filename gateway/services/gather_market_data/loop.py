@@ -130,7 +130,9 @@ class PublicationLoop:
         is_recent = all(status.day >= self._oldest_to_confirm(zone) for status in statuses)
         if not is_open or not is_recent:
             return None
-        return await self._due(_confirming(key), self._settings.confirm_tries, self._clock.now())
+        is_past = any(status.day < self._today(zone) for status in statuses)
+        tries = self._settings.confirm_tries_past if is_past else self._settings.confirm_tries
+        return await self._due(_confirming(key), tries, self._clock.now())
 
     async def _revision_due(
         self, key: str, product: PriceProduct, day: DeliveryDay, statuses: Sequence[MarketDayStatus]
@@ -152,9 +154,13 @@ class PublicationLoop:
         row = await self._store.get(PriceSeries, status.tenant, status.series_id)
         return row is not None and row.record.quality in _TO_BE_REPLACED
 
-    def _oldest_to_confirm(self, zone: str) -> str:
-        """Return the ISO day before which nothing is compared any more: today's."""
+    def _today(self, zone: str) -> str:
         return DeliveryDay.containing(self._clock.now(), self._settings.time_zones[zone]).day.isoformat()
+
+    def _oldest_to_confirm(self, zone: str) -> str:
+        """Return the ISO day before which nothing is compared any more: that of a week ago."""
+        today = DeliveryDay.containing(self._clock.now(), self._settings.time_zones[zone])
+        return today.next(-self._settings.confirm_days_back).day.isoformat()
 
     async def _ask_for(self, zone: str, product: PriceProduct, day: DeliveryDay) -> datetime | None:
         """Ask for prices that are missing or may be revised, or for a second opinion; return when to ask again."""

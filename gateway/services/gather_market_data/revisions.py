@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from gateway.domain.price_merge import RANK, gains, is_comparable, loses, merged, sources_of
 from gateway.domain.series import PriceSeries, Quality
 from gateway.ports import Store
 
-_RANK = {Quality.SUBSTITUTED: 0, Quality.ESTIMATED: 1, Quality.PRELIMINARY: 2, Quality.FINAL: 3}
 _AGAIN = "~"
 """Between the id of what was fetched and when it was fetched, where the same prices come back after others."""
 
@@ -22,15 +22,24 @@ def as_known(revisions: Iterable[PriceSeries], at: datetime) -> PriceSeries | No
 
 
 def better(known: PriceSeries | None, fetched: PriceSeries | None, note: str) -> tuple[PriceSeries | None, str]:
-    """Return which series the day points to: the newer one, unless it has lost values or is worth less than what is known."""
+    """Return which series the day points to: the newer one, unless it has lost values or is worth less than what is known.
+
+    Where it is better in some slots and worse in others, the better slots of both are put together.
+    """
     if fetched is None or known is None or known.quality is Quality.SUBSTITUTED:
         return (known if fetched is None else fetched), note
+    is_same_kind = is_comparable(known, fetched)
+    if is_same_kind and not loses(known, fetched):
+        return fetched, note
+    is_poorer = is_same_kind and not gains(known, fetched)
+    if is_same_kind and not is_poorer and fetched.source != known.source:
+        return merged(known, fetched), note
     lost, won = len(fetched.gaps) - len(known.gaps), worth(fetched) - worth(known)
     if lost > 0 and fetched.source == known.source:
         return known, _joined(
             note, f"{fetched.source} withdrew values that it had published; the fuller series is kept"
         )
-    if lost > 0 or (lost == 0 and won < 0):
+    if is_poorer or lost > 0 or (lost == 0 and won < 0):
         kept = f"{fetched.source} has only {fetched.quality.value} prices with {len(fetched.gaps)} gaps"
         return known, _joined(note, f"{kept}; those of {known.source} are kept")
     return fetched, note
@@ -48,10 +57,11 @@ def chosen(
         order: Names of the sources, the preferred one first: what one of them has said is not given up for what a later one says
             that is neither fuller nor worth more.
     """
-    if known is not None and fetched is not None and {known.source, fetched.source} <= set(order):
-        is_later = order.index(known.source) < order.index(fetched.source)
-        is_more = len(fetched.gaps) < len(known.gaps) or worth(fetched) > worth(known)
-        if is_later and not is_more:
+    if known is None or fetched is None:
+        return better(known, fetched, note)
+    if {*sources_of(known), *sources_of(fetched)} <= set(order) and is_comparable(known, fetched):
+        is_later = _last(known, order) < _last(fetched, order)
+        if is_later and not gains(known, fetched):
             return known, note
     return better(known, fetched, note)
 
@@ -70,7 +80,12 @@ async def as_revision(
 
 def worth(series: PriceSeries) -> int:
     """Return how far the values of a series may be trusted: more is better."""
-    return _RANK[series.quality]
+    return RANK[series.quality]
+
+
+def _last(series: PriceSeries, order: Sequence[str]) -> int:
+    """Return how late in the order the least preferred source of a series is."""
+    return max(order.index(source) for source in sources_of(series))
 
 
 def says_the_same(one: PriceSeries, other: PriceSeries) -> bool:

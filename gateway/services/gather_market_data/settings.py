@@ -31,5 +31,9 @@ class GatherSettings:
     confirm_poll: timedelta = timedelta(minutes=30)
     """How often a second source is asked whether it says the same."""
     confirm_tries: int = 6
+    confirm_days_back: int = 7
+    """Past days that no second source has said anything about yet are compared too, as many as this."""
+    confirm_tries_past: int = 2
+    """So often at most for each of them."""
     spacing: timedelta = timedelta(seconds=1)
     """Pause between two requests."""
