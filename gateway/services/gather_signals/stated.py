@@ -1,7 +1,10 @@
 """Limits that authorities state directly, made durable with what they replace and with the rows of the room that brings them."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
+from functools import partial
 
 from gateway.domain.authorities import AuthorityStanding, StatedRules, protocol_of, require_plausible
 from gateway.domain.errors import Conflict, InvalidInput
@@ -10,6 +13,7 @@ from gateway.domain.limits import Direction, Limit
 from gateway.ports import Batch, Put, StatedLimits
 from gateway.services.gather_signals.contacts import Contacts
 from gateway.services.gather_signals.manual import request_hash
+from gateway.services.gather_signals.pacing import EVERY, beside, in_turns
 from gateway.services.gather_signals.replacing import rows_after
 from gateway.services.gather_signals.scribe import Scribe, is_over
 
@@ -36,8 +40,10 @@ class StatedWords:
         principal.require(Permission.SIGNAL_RECEIVE)
         if protocol_of(stated.authority) in _OTHER_DOORS:
             raise InvalidInput("authority", f"{stated.authority} has a door of its own")
-        for limit in stated.limits:
+        for number, limit in enumerate(stated.limits, 1):
             self._check(principal, stated.authority, limit)
+            if number % EVERY == 0:
+                await asyncio.sleep(0)
         tenant = principal.tenant
         ledger, lock = self._scribe.ledger(tenant), self._scribe.lock(tenant)
         if lock.locked():
@@ -47,19 +53,18 @@ class StatedWords:
         async with lock:
             now = self._scribe.clock.now()
             ledger.prune(now)
-            new = [replace(limit, known_at=now) for limit in stated.limits]
             known = (
                 ledger.of_authority(stated.authority)[1]
                 if stated.withdrawn
-                else ledger.touching(stated.authority, (limit.node for limit in new))
+                else ledger.touching(stated.authority, (limit.node for limit in stated.limits))
             )
-            rows = rows_after(known, new, stated.withdrawn, now)
+            new, rows = await beside(len(known) + len(stated.limits), partial(_said, stated, known, now))
             standing = self._contacts.after(tenant, stated.authority, new, now)
             own = (stated.raw, standing, *rows)
             batch = Batch(
                 tenant=tenant,
-                puts=(*stated.puts, *(Put(record=record) for record in own if record is not None)),
-                audit=(*stated.audit, *self._scribe.entries.of_limits(principal, rows)),
+                puts=(*stated.puts, *await in_turns(Put(record=record) for record in own if record is not None)),
+                audit=(*stated.audit, *await in_turns(self._scribe.entries.of_limits(principal, rows))),
             )
             try:
                 await self._scribe.write(batch, [], rows)
@@ -114,3 +119,9 @@ class StatedWords:
         require_plausible("limit.max_kw", limit.max_kw, rating_kw, collar)
         for phase_kw in limit.phase_max_kw or ():
             require_plausible("limit.phase_max_kw", 0.0 if phase_kw is None else phase_kw, rating_kw, collar)
+
+
+def _said(stated: StatedLimits, known: Sequence[Limit], now: datetime) -> tuple[list[Limit], list[Limit]]:
+    """Return what an authority says now, and the rows to write for it."""
+    new = [replace(limit, known_at=now) for limit in stated.limits]
+    return new, rows_after(known, new, stated.withdrawn, now)
