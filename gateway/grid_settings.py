@@ -26,6 +26,7 @@ ONLY_20B = (
     "device_classes",
     "push",
     "later_word",
+    "on_shortfall",
     "cancel_at_stop",
     "signature",
     "fingerprints",
@@ -159,6 +160,9 @@ class VtnSettings(Section):
     """Where a 2.0b VTN may push to; without it we only poll."""
     later_word: Literal["created-event", "opt"] = "created-event"
     """How a 2.0b VTN is told that a person has changed our answer: by another oadrCreatedEvent, or by EiOpt."""
+    on_shortfall: Literal["status", "opt-out"] = "status"
+    """How a 2.0b VTN is told that chargers cannot keep what an event asks for: by the status reports that it asks for, or beside them
+    by EiOpt (optOut, notParticipating) for the event. The first leaves the event agreed; a 3.x VTN reads ERROR in its reports."""
     cancel_at_stop: bool = False
     """Cancel our registration when the gateway stops; otherwise it is taken up at the next start."""
     lost_after: Seconds = 14_400.0

@@ -37,7 +37,7 @@ from gateway.openadr.v20b.noted import NotedTransport
 from gateway.openadr.v20b.push_server import PushServer
 from gateway.openadr.v20b.push_settings import PushSettings
 from gateway.openadr.v20b.rereading import Rereader
-from gateway.openadr.v20b.settings import LaterWord, ReportPoint, SigningFiles, VenSettings
+from gateway.openadr.v20b.settings import LaterWord, ReportPoint, ShortfallWord, SigningFiles, VenSettings
 from gateway.openadr.v20b.transport import HttpTransport
 from gateway.openadr.v20b.ven import Ven
 from gateway.ports import (
@@ -307,6 +307,7 @@ def ven_settings_of(settings: VtnSettings) -> VenSettings:
         tell_within=poll,
         push=_push_of(settings),
         later_word=LaterWord(settings.later_word),
+        on_shortfall=ShortfallWord(settings.on_shortfall),
         cancel_at_stop=settings.cancel_at_stop,
         lost_after=seconds(settings.lost_after),
         first_backoff=poll,

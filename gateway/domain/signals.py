@@ -385,3 +385,5 @@ class ResourceStatus:
     """Most that may ever be drawn."""
     floor_kw: float = 0.0
     """Least that running sessions need now."""
+    is_short: bool = False
+    """Whether a limit of a grid partner at the node or below it cannot be kept now, although all that can be lowered was."""

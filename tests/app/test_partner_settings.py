@@ -74,6 +74,7 @@ VALUES: dict[str, str] = {
     "device_classes": '["EVSE"]',
     "push": '{ port = 0, public_url = "https://ven.example:8443" }',
     "later_word": '"opt"',
+    "on_shortfall": '"opt-out"',
     "cancel_at_stop": "true",
     "signature": '"off"',
     "fingerprints": f'["{PIN}"]',

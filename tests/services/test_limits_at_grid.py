@@ -7,7 +7,7 @@ import pytest
 
 from gateway.domain.compliance import ComplianceShortfall
 from gateway.services.track_fleet.other_load import OtherLoad
-from tests.services.scene import GRID, TENANT, Platform, Scene
+from tests.services.scene import GRID, OPERATOR, TENANT, Platform, Scene
 from tests.services.test_stated_limits import limit, said
 
 BOX = "lpc:box"
@@ -139,3 +139,21 @@ async def test_other_load_beside_chargers_that_obey_makes_what_is_expected_large
     [told] = scene.store.all(ComplianceShortfall, TENANT)
     drawn = sum(platform.power(name) for name in scene.limits() if name.startswith("ch-1"))
     assert told.expected_kw == pytest.approx(drawn + 12.0, rel=0.15)
+
+
+async def test_a_status_says_that_a_limit_at_the_node_or_below_it_is_not_kept() -> None:
+    scene, platform = await limited()
+    await platform.disconnect()
+    await scene.services.signals.state_limits(
+        GRID, said(limit("l2", 5.0, 0, None, authority="lpc:other"), authority="lpc:other")
+    )
+    await scene.pass_time(20)
+    open_at = {one.node for one in scene.store.all(ComplianceShortfall, TENANT) if one.is_open}
+    assert open_at == {"site-1"}
+    assert [
+        (await scene.services.dispatcher.status(OPERATOR, name)).is_short for name in ("site-1", "vpp", "site-2")
+    ] == [
+        True,
+        True,
+        False,
+    ]

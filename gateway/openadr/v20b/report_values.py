@@ -64,11 +64,17 @@ def _value(point: DataPoint, grid: TimeGrid, index: int, readings: Sequence[Usag
 
 
 def status_value(point: DataPoint, status: ResourceStatus, start: datetime, duration: timedelta) -> ReportInterval:
-    """Return how a resource is as a value; one that nobody knows about is offline, and its quality says so."""
+    """Return how a resource is as a value; one that nobody knows about is offline, and its quality says so.
+
+    Where a limit cannot be kept, the present capacity is what is drawn instead, not what was ordered.
+    """
     rating = status.rating_kw
     capacity = None
     if rating > 0.0:
-        low, current = status.floor_kw / rating, status.limit_kw / rating
+        held_kw = status.limit_kw
+        if status.is_short:
+            held_kw = max(status.limit_kw, rating if status.power_kw is None else status.power_kw)
+        low, current = status.floor_kw / rating, held_kw / rating
         capacity = ControlRange(current=current, low=min(low, current), high=_FULL_LOAD, normal=_FULL_LOAD)
     quality = _OVERRIDDEN if status.is_overridden else _GOOD
     return ReportInterval(
@@ -88,5 +94,5 @@ def status_value(point: DataPoint, status: ResourceStatus, start: datetime, dura
 
 
 def status_mark(status: ResourceStatus) -> str:
-    """Return what counts as a change of a status: reachable, overridden, the limit, and the rating; not the power drawn."""
-    return f"{status.is_online} {status.is_overridden} {status.limit_kw:.3f} {status.rating_kw:.3f}"
+    """Return what counts as a change of a status: reachable, overridden, the limit and whether it is kept, the rating; not the power."""
+    return f"{status.is_online} {status.is_overridden} {status.is_short} {status.limit_kw:.3f} {status.rating_kw:.3f}"

@@ -33,6 +33,15 @@ class LaterWord(StrEnum):
     """An `oadrCreateOpt` with the event's id, for VTNs with the EiOpt service."""
 
 
+class ShortfallWord(StrEnum):
+    """How a VTN learns that chargers cannot keep what one of its events asks for, before its meters show it."""
+
+    STATUS = "status"
+    """By the status reports that it asks for: their present capacity is what is drawn."""
+    OPT_OUT = "opt-out"
+    """Beside them by an `oadrCreateOpt` (optOut, notParticipating) with the event's id, which is withdrawn when all is kept again."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportPoint:
     """One node that we offer to report: its power, its energy and how its chargers are."""
@@ -108,6 +117,8 @@ class VenSettings:
     """How long a word that somebody decides (an opt, a leave) waits at most before the VTN is told."""
     later_word: LaterWord = LaterWord.CREATED_EVENT
     """How the VTN is told that a person has changed our answer to an event."""
+    on_shortfall: ShortfallWord = ShortfallWord.STATUS
+    """How the VTN is told that what an event asks for cannot be kept; our limits stay in force whatever it is told."""
     cancel_at_stop: bool = False
     """Cancel our registration when the gateway stops; otherwise it lives on and is taken up at the next start."""
     clock_skew: timedelta = timedelta(seconds=30)

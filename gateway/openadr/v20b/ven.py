@@ -34,6 +34,7 @@ from gateway.openadr.v20b.registration import EndedBy, Registrar, Wish
 from gateway.openadr.v20b.rejection import MessageRejected
 from gateway.openadr.v20b.reports import ReportEngine
 from gateway.openadr.v20b.settings import VenSettings
+from gateway.openadr.v20b.shortfalls import ShortfallTeller
 from gateway.openadr.v20b.surroundings import Surroundings
 from gateway.openadr.v20b.transport import HttpTransport, Transport
 from gateway.openadr.v20b.wire import CancelPartyRegistration, Incoming, OadrResponse, Poll, RequestReregistration
@@ -113,6 +114,7 @@ class Ven:
         self._events = EventExchange(self._around, self._conversation)
         self._reports = ReportEngine(self._around, self._conversation)
         self._opts = OptExchange(self._around, self._conversation)
+        self._shortfalls = ShortfallTeller(self._around)
         self._wake = WakeUp(clock)
         self._reports.on_made = self._wake.ring
         self._reports.is_wanted = lambda: self._state not in {VenState.CANCELLED, VenState.LEFT}
@@ -331,6 +333,7 @@ class Ven:
         if self._state is VenState.REGISTERED and (is_poll_due or now >= self._next_tell):
             self._next_tell = now + self._settings.tell_within
             await self._events.tell_changed_opts()
+            await self._shortfalls.look()
             await self._opts.tell_unsettled()
         if is_poll_due or not self._is_polling:
             self._failures = 0

@@ -150,7 +150,7 @@ def _sums(series: Sequence[Sequence[UsageReading]]) -> Sequence[UsageReading]:
 
 
 def _together(found: Sequence[ResourceStatus | None]) -> ResourceStatus | None:
-    """Return several resources as one: reachable when all are, overridden when one is."""
+    """Return several resources as one: reachable when all are, overridden or short when one is."""
     known = [status for status in found if status is not None]
     if not known or len(known) < len(found):
         return None
@@ -164,6 +164,7 @@ def _together(found: Sequence[ResourceStatus | None]) -> ResourceStatus | None:
         limit_kw=math.fsum(status.limit_kw for status in known),
         rating_kw=math.fsum(status.rating_kw for status in known),
         floor_kw=math.fsum(status.floor_kw for status in known),
+        is_short=any(status.is_short for status in known),
     )
 
 

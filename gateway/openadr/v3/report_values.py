@@ -96,10 +96,13 @@ def _quality(mean: UsageReading | None) -> str:
 
 
 def _state(status: ResourceStatus) -> str | None:
-    """Return the operating state; None when nobody knows whether the chargers can be reached, or what they draw."""
+    """Return the operating state; None when nobody knows whether the chargers can be reached, or what they draw.
+
+    Chargers that cannot keep a limit are not `CURTAILED` as ordered: that is an error before the meter shows it.
+    """
     if status.is_online is None:
         return None
-    if not status.is_online:
+    if not status.is_online or status.is_short:
         return "ERROR"
     is_curtailed = status.limit_kw < status.rating_kw
     if status.power_kw is None:
@@ -113,7 +116,7 @@ def _state(status: ResourceStatus) -> str | None:
 def _operation(status: ResourceStatus) -> str | None:
     if status.is_online is None:
         return None
-    return "NORMAL" if status.is_online else "ERROR"
+    return "NORMAL" if status.is_online and not status.is_short else "ERROR"
 
 
 def _less(status: ResourceStatus) -> float | None:

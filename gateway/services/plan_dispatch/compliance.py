@@ -73,6 +73,11 @@ class ComplianceWatch:
         rows = await self._ports.store.find(ComplianceShortfall, self._tenant, {"is_open": 1})
         self._open = {row.record.limit_ids[0]: row.record for row in rows}
 
+    @property
+    def nodes(self) -> frozenset[str]:
+        """Nodes where a limit cannot be kept now."""
+        return frozenset(one.node for one in self._open.values())
+
     async def watch(self, picture: Picture) -> None:
         """Raise what is new, tell again what has grown, settle what is over; what cannot be written now is written later."""
         found = {one.limit.id: one for one in self._findings(picture)}

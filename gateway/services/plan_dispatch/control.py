@@ -84,7 +84,7 @@ class Control:
         self._delays = Delays(
             tenant=tenant, store=ports.store, clock=ports.clock, ids=ports.ids, rules=settings.random_delay
         )
-        self._compliance = ComplianceWatch(
+        self.compliance = ComplianceWatch(
             tenant=tenant,
             ports=ports,
             store_patience_s=settings.store_patience_s,
@@ -99,7 +99,7 @@ class Control:
         await self.sender.load()
         await self.load_schedules()
         await self._delays.load()
-        await self._compliance.load()
+        await self.compliance.load()
 
     async def load_schedules(self) -> None:
         """Read the schedules of yesterday, today and tomorrow."""
@@ -124,8 +124,9 @@ class Control:
         target = await self._ahead(picture, await self._allocate(picture))
         latest = self.look() if self._is_big(picture) else picture
         if latest.view.tree is picture.view.tree:
-            await self.sender.issue(latest, self._calmed(latest, target), self.links)
-            await self._compliance.watch(latest)
+            calmed = self._calmed(latest, target)
+            await self.sender.issue(latest, calmed, self.links, is_tighter=partial(self._is_tighter, latest))
+            await self.compliance.watch(latest)
         return self._next_look(latest)
 
     async def _breathe(self, picture: Picture, real_seconds: float = 0.0) -> None:
@@ -141,19 +142,9 @@ class Control:
         self._follow_clock(now)
         desk.measured(self.tenant)
         book, seconds = desk.book(self.tenant), now.timestamp()
-        orders = Orders(
-            limits=with_limit(sources.limits(self.tenant), supposed),
-            lost=sources.lost(self.tenant),
-            schedules=self.schedules,
-            steady=sources.steady(self.tenant),
-            other_kw=partial(sources.other_kw, self.tenant),
-        )
+        orders = self._orders(supposed)
         settings = self._settings
-        margins = Margins(
-            headroom=self._headroom(view, book, seconds),
-            guaranteed_min_kw=settings.guaranteed_min_kw,
-            lead=settings.lead,
-        )
+        margins = self._margins(self._headroom(view, book, seconds))
         wants, own_change = within_charger_limits(
             read_wants(view, self._departures.of(view, now), settings.believed_energy_kwh, seconds),
             view,
@@ -172,7 +163,8 @@ class Control:
             soon = seconds + (settings.tick + settings.lead).total_seconds()
             loose_kw = np.maximum(counted, book.counted_kw(view.lapsed_kw, view.power_kw, soon, desk.rules))
             # Where nobody enforces a lease, nothing is counted on as soon as nobody is there to command.
-            loose_kw = np.where(is_connected | (view.lapsed_kw < view.max_kw), loose_kw, view.max_kw)
+            is_counted_on = is_connected | (view.lapsed_kw < view.max_kw)
+            loose_kw = np.where(is_counted_on, loose_kw, np.maximum(loose_kw, view.max_kw))
         # A car may come to a charger that nobody hears of: out of reach, an empty one counts as well.
         counted = np.where(is_loose, loose_kw, np.where(is_present, counted, 0.0))
         return Picture(
@@ -189,6 +181,30 @@ class Control:
             extra_kw=np.where(is_loose, np.maximum(counted - in_force, 0.0), 0.0),
             priority=priority_of(wants.laxity, self._turns(view, in_force, seconds)),
         )
+
+    def _orders(self, supposed: Limit | None = None) -> Orders:
+        sources = self._ports.sources
+        return Orders(
+            limits=with_limit(sources.limits(self.tenant), supposed),
+            lost=sources.lost(self.tenant),
+            schedules=self.schedules,
+            steady=sources.steady(self.tenant),
+            other_kw=partial(sources.other_kw, self.tenant),
+        )
+
+    def _margins(self, headroom: FloatArray) -> Margins:
+        settings = self._settings
+        return Margins(headroom=headroom, guaranteed_min_kw=settings.guaranteed_min_kw, lead=settings.lead)
+
+    def _is_tighter(self, picture: Picture) -> bool:
+        """Tell whether less may flow anywhere than a picture says: what was ordered while its set points were worked out."""
+        view, (headroom, _) = picture.view, self._headroom_then
+        if self._ports.sources.fleet(self.tenant).tree is not view.tree:
+            return True
+        caps = read_caps(view, self._orders(), self._margins(headroom), self._node_place, self._ports.clock.now())
+        then = picture.caps
+        fell = (caps.cap_kw < then.cap_kw - _SAME_KW).any() or (caps.phase_cap_kw < then.phase_cap_kw - _SAME_KW).any()
+        return bool(fell)
 
     def _turns(self, view: FleetView, in_force_kw: FloatArray, now: float) -> FloatArray:
         """Return what priority each charger gains by its turn, and by not waking up after a pause, shape (C,)."""
@@ -347,13 +363,15 @@ class Control:
         grace = self._settings.arrival_grace.total_seconds()
         has_just_arrived = view.has_session & (now - np.nan_to_num(view.arrival, nan=-np.inf) <= grace)
         is_relaxed = self._relaxed(picture)
+        # What a charger's own limit takes is a reduction like any other.
+        is_cut = wants.wanted_kw < np.minimum(picture.in_force_kw, floor_to_quantum(view.session_max_kw))
         marks = Marks(
-            urgent=(wants.wanted_kw <= 0.0) | view.levels.is_below(self._is_over_schedule(picture, target)),
+            urgent=is_cut | (wants.wanted_kw <= 0.0) | view.levels.is_below(self._is_over_schedule(picture, target)),
             prompt=(has_just_arrived & (picture.in_force_kw <= 0.0)) | (self._is_planned(picture) & ~is_relaxed),
             restoring=is_relaxed & ~wants.must_run,
         )
         current = picture.in_force_kw
-        is_own = (has_just_arrived & (current <= 0.0)) | (wants.wanted_kw <= 0.0)
+        is_own = (has_just_arrived & (current <= 0.0)) | (wants.wanted_kw <= 0.0) | is_cut
         held = self._delays.held(view, self.schedules, self._ports.sources.limits(self.tenant), picture.at)
         target = np.where(held & ~is_own, current, target)
         rules = self._settings.calm
@@ -435,10 +453,11 @@ class Control:
         return len(picture.in_force_kw) > self._settings.inline_charger_count
 
     def _next_look(self, picture: Picture) -> datetime:
-        """Return when to look again: after a tick, before a limit changes, and when a command begins to be doubted."""
-        times = [picture.at + self._settings.tick]
-        if picture.caps.next_change is not None:
-            times.append(max(picture.caps.next_change - self._settings.lead, picture.at + timedelta(milliseconds=1)))
+        """Return when to look again: after a tick, the lead before a limit changes and then, and when a command is doubted."""
+        at, lead = picture.at, self._settings.lead
+        times = [at + self._settings.tick]
+        # Within the lead of a change its limits count already, and nothing new is to be seen before it.
+        times += [change - lead if change - lead > at else change for change in picture.caps.changes if change > at]
         doubt = picture.book.next_doubt(picture.now, self._ports.desk.rules)
         if doubt is not None:
             times.append(picture.at + timedelta(seconds=doubt - picture.now))

@@ -262,6 +262,7 @@ class Dispatcher:
             lost=self._sources.lost(principal.tenant),
             steady=self._sources.steady(principal.tenant),
             is_connected=control.is_connected(len(view.max_kw)),
+            short_nodes=control.compliance.nodes,
         )
         return read_status(facts, node, self._clock.now())
 

@@ -30,6 +30,8 @@ class StatusFacts:
     """Authorities that say a limit for every instant, by node."""
     is_connected: BoolArray
     """Chargers whose platform is connected, shape (C,)."""
+    short_nodes: frozenset[str] = frozenset()
+    """Nodes where a limit cannot be kept now."""
 
 
 def read_status(facts: StatusFacts, node_id: str, at: datetime) -> ResourceStatus:
@@ -51,6 +53,7 @@ def read_status(facts: StatusFacts, node_id: str, at: datetime) -> ResourceStatu
         limit_kw=tightest.kw,
         rating_kw=min(view.nodes[name].max_import_kw for name in _with_those_above(view, node_id)),
         floor_kw=min(floor_kw, tightest.kw),
+        is_short=any(node_id in _with_those_above(view, name) for name in facts.short_nodes if name in view.nodes),
     )
 
 

@@ -297,6 +297,18 @@ def test_a_status_says_where_the_controls_stand() -> None:
     assert status_value(STATUS, resource(is_overridden=True), NOW, MINUTE).quality == "Quality Good - Local Override"
 
 
+@pytest.mark.parametrize(
+    ("power_kw", "share"), [(55.0, 0.55), (10.0, 0.4), (None, 1.0)], ids=["more", "less", "unknown"]
+)
+def test_where_a_limit_is_not_kept_the_capacity_is_what_is_drawn(power_kw: float | None, share: float) -> None:
+    value = status_value(STATUS, resource(is_short=True, power_kw=power_kw), NOW, MINUTE).value
+    assert isinstance(value, LoadStatus)
+    assert value.capacity is not None
+    assert value.capacity.current == share
+    assert value.set_point is not None
+    assert value.set_point.current == 40.0, "what was ordered stays what was ordered"
+
+
 def test_a_node_without_a_rating_has_no_share_of_it() -> None:
     value = status_value(STATUS, resource(rating_kw=0.0, limit_kw=0.0), NOW, MINUTE).value
     assert isinstance(value, LoadStatus)
@@ -321,8 +333,9 @@ def test_an_unknown_status_is_never_online() -> None:
         ({"is_overridden": True}, True),
         ({"limit_kw": 39.0}, True),
         ({"rating_kw": 90.0}, True),
+        ({"is_short": True}, True),
     ],
-    ids=["power", "floor", "time", "unknown", "offline", "overridden", "limit", "rating"],
+    ids=["power", "floor", "time", "unknown", "offline", "overridden", "limit", "rating", "not-kept"],
 )
 def test_what_counts_as_a_change(changes: dict[str, Any], is_change: bool) -> None:
     assert (status_mark(resource(**changes)) != status_mark(resource())) is is_change

@@ -31,6 +31,7 @@ class DeskOfStatus:
     limit_kw: float = 100.0
     is_online: bool | None = True
     is_overridden: bool = False
+    is_short: bool = False
     offline_nodes: set[str] = field(default_factory=set)
 
     async def status(self, principal: Principal, node: str) -> ResourceStatus:
@@ -42,6 +43,7 @@ class DeskOfStatus:
             limit_kw=self.limit_kw,
             rating_kw=150.0,
             floor_kw=10.0,
+            is_short=self.is_short,
         )
 
 

@@ -219,8 +219,9 @@ def test_a_simple_level_is_reported_where_we_follow_it() -> None:
         ({"limit_kw": 150.0, "power_kw": None}, "NORMAL"),
         ({"power_kw": None}, None),
         ({"is_online": None}, None),
+        ({"is_short": True}, "ERROR"),
     ],
-    ids=["error", "opted-out", "running", "idle", "idle-curtailed", "normal", "power-unknown", "unknown"],
+    ids=["error", "opted-out", "running", "idle", "idle-curtailed", "normal", "power-unknown", "unknown", "not-kept"],
 )
 def test_the_operating_state_says_what_is_known(change: dict[str, Any], state: str | None) -> None:
     async def scenario(bench: ReportBench) -> None:
