@@ -21,7 +21,7 @@ from gateway.domain.price_doubts import UsedDay, named_doubts
 from gateway.domain.residuals import in_force
 from gateway.domain.series import DayState, MarketDayStatus, PriceProduct, PriceSeries, market_day_id
 from gateway.domain.sessions import Session
-from gateway.domain.settlement import LEAST_COVERAGE, MeteredPeriod
+from gateway.domain.settlement import LEAST_COVERAGE, MeteredPeriod, Settlement
 from gateway.domain.timegrid import DeliveryDay, Interval, TimeGrid
 from gateway.domain.topology import Charger, ConnectionPoint, Node, Portfolio
 from gateway.domain.units import KW_PER_MW, QUARTER_HOUR
@@ -46,6 +46,8 @@ class SettleSettings:
     """After the end of the delivery day: so long missing readings are waited for, then the position stands in."""
     days_back: int = 3
     """Past days that are looked at when settling without being asked."""
+    remake_back: int = 60
+    """Past days whose settlement is made again when its prices were revised, or when another source says otherwise of them."""
     sweep: timedelta = timedelta(minutes=5)
     deadline_s: float = 30.0
     """Real seconds for the model of uncontrolled charging."""
@@ -121,6 +123,31 @@ class ImbalancePrices:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PriceBasis:
+    """The prices that a settlement is made from, as they are known now."""
+
+    imbalance: ImbalancePrices
+    """In the award's currency."""
+    series: tuple[str, ...]
+    """Ids of the price series."""
+    doubts: tuple[str, ...]
+    """What is doubtful about them."""
+    conversions: tuple[str, ...]
+    """Which were converted, and by which rate."""
+
+    def why_other(self, settlement: Settlement) -> str:
+        """Return why a settlement was made from something else than is known now; empty when it was not."""
+        made_from = {cause.removeprefix("series:") for cause in settlement.causes if cause.startswith("series:")}
+        if made_from != set(self.series):
+            return f"prices were revised: made from {_listed(made_from)}, known now {_listed(self.series)}"
+        if settlement.price_doubts != self.doubts:
+            return f"what is doubtful about its prices is another thing now: {'; '.join(self.doubts) or 'nothing'}"
+        if settlement.conversions != self.conversions:
+            return f"exchange rates were revised: {'; '.join(self.conversions) or 'none is needed'}"
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DayFacts:
     """Everything a delivery day of a portfolio is settled from."""
 
@@ -131,18 +158,13 @@ class DayFacts:
     nominations: tuple[Nomination, ...]
     day_ahead: tuple[Decimal, ...]
     """Per delivery period, what the award cost."""
-    imbalance: ImbalancePrices
+    basis: PriceBasis
+    """The prices behind it."""
     meters: Meters
     late_limits: tuple[Limit, ...]
     """That came after the gate and applied on the day."""
     not_followed: Mapping[tuple[str, int], tuple[str, ...]]
     """Dispatches that were not followed, by connection point and delivery period."""
-    series: tuple[str, ...]
-    """Ids of the price series behind it."""
-    price_doubts: tuple[str, ...]
-    """What is doubtful about them."""
-    conversions: tuple[str, ...]
-    """Which of them were converted to the award's currency, and by which rate."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -225,12 +247,7 @@ class FactReader:
         grid = day.grid()
         rows = await self._store.find(Nomination, tenant, {"award": award.id}, limit=ALL)
         nominations = tuple(sorted((row.record for row in rows), key=lambda one: one.connection_point))
-        imbalance = await self.imbalance(tenant, portfolio.record.bidding_zone, day)
-        conversion = await self._conversion(tenant, imbalance.currency, award.currency, day)
-        if conversion is not None:
-            imbalance = imbalance.converted(conversion)
-        zone = portfolio.record.bidding_zone
-        day_ahead = await self._published(tenant, zone, day_ahead_product(zone), day)
+        basis = await self.price_basis(tenant, portfolio.record.bidding_zone, day, award.currency)
         return DayFacts(
             portfolio=portfolio.record,
             grid=grid,
@@ -238,12 +255,33 @@ class FactReader:
             plan=plan,
             nominations=nominations,
             day_ahead=award_prices(award, grid),
-            imbalance=imbalance,
+            basis=basis,
             meters={one.connection_point: await self.meters(tenant, one.connection_point, grid) for one in nominations},
             late_limits=await self._late_limits(tenant, plan, day.interval),
             not_followed=await self._not_followed(tenant, grid, sites),
-            series=(*(() if day_ahead is None else (price_series_of(day_ahead).id,)), *imbalance.series),
-            price_doubts=named_doubts((*(() if day_ahead is None else (day_ahead,)), *imbalance.days)),
+        )
+
+    async def price_basis(self, tenant: str, zone: str, day: DeliveryDay, currency: str) -> PriceBasis:
+        """Return the prices that a delivery day is settled from, as they are known now.
+
+        Args:
+            tenant: Whose rows.
+            zone: Bidding zone.
+            day: The delivery day.
+            currency: ISO 4217 code of the award.
+
+        Raises:
+            PreconditionFailed: The imbalance prices of the day are not complete yet.
+            RateMissing: They are in another currency, and no rate is known.
+        """
+        imbalance = await self.imbalance(tenant, zone, day)
+        conversion = await self._conversion(tenant, imbalance.currency, currency, day)
+        day_ahead = await self._published(tenant, zone, day_ahead_product(zone), day)
+        days = (*(() if day_ahead is None else (day_ahead,)), *imbalance.days)
+        return PriceBasis(
+            imbalance=imbalance if conversion is None else imbalance.converted(conversion),
+            series=tuple(dict.fromkeys(price_series_of(one).id for one in days)),
+            doubts=named_doubts(days),
             conversions=() if conversion is None else (f"imbalance prices {conversion.told()}",),
         )
 
@@ -461,6 +499,10 @@ def per_period(series: PriceSeries, grid: TimeGrid) -> tuple[Decimal, ...]:
     if len(known) != grid.count:
         raise PreconditionFailed(f"series {series.id} has {len(known)} of {grid.count} prices")
     return tuple(known)
+
+
+def _listed(ids: Iterable[str]) -> str:
+    return ", ".join(sorted(ids)) or "none"
 
 
 def _other_kwh(meter: MeteredPeriod | None) -> float:

@@ -48,6 +48,8 @@ class Settler:
         self._settings = settings
         self._reader = FactReader(store)
         self._residuals = ResidualFinder(store, clock, ids, self._reader)
+        self._looked_back_at: dict[str, datetime] = {}
+        """When older settlements were held against today's prices, by tenant."""
 
     # ------------------------------------------------------------ what people ask
 
@@ -147,7 +149,7 @@ class Settler:
                 position_mwh=line.position_mwh,
                 metered_mwh=line.position_mwh if line.metered_mwh is None else line.metered_mwh,
                 day_ahead_price_per_mwh=facts.day_ahead[index],
-                imbalance_price_per_mwh=facts.imbalance.of(
+                imbalance_price_per_mwh=facts.basis.imbalance.of(
                     index, Decimal(0) if line.imbalance_mwh is None else line.imbalance_mwh
                 ),
                 day_ahead_cash=line.day_ahead_cash,
@@ -169,8 +171,8 @@ class Settler:
             uncontrolled_cash=Decimal(0) if day.uncontrolled_cash is None else day.uncontrolled_cash,
             settled_at=self._clock.now(),
             causes=links_of(facts, nomination, evidence, causes),
-            price_doubts=facts.price_doubts,
-            conversions=facts.conversions,
+            price_doubts=facts.basis.doubts,
+            conversions=facts.basis.conversions,
         )
 
     async def _keep(self, principal: Principal, facts: DayFacts, settlement: Settlement) -> Settlement:
@@ -178,6 +180,9 @@ class Settler:
         row = await self._store.get(Settlement, principal.tenant, settlement.id)
         if row is not None and dataclasses.replace(row.record, settled_at=settlement.settled_at) == settlement:
             return row.record
+        reason = ""
+        if row is not None:
+            reason = facts.basis.why_other(row.record) or "readings, limits or dispatches were added or revised"
         entry = AuditEntry(
             id=self._ids.new("audit"),
             tenant=principal.tenant,
@@ -186,13 +191,14 @@ class Settler:
             action="settlement.make" if row is None else "settlement.revise",
             object_kind="settlement",
             object_id=settlement.id,
-            causes=(f"award:{facts.award.id}", *(f"series:{series}" for series in facts.series)),
+            causes=(f"award:{facts.award.id}", *(f"series:{series}" for series in facts.basis.series)),
             detail={
                 "day_ahead_cash": str(settlement.day_ahead_cash),
                 "imbalance_cash": str(settlement.imbalance_cash),
                 "currency": settlement.currency,
                 "price_doubts": "; ".join(settlement.price_doubts),
                 "conversions": "; ".join(settlement.conversions),
+                **({"reason": reason} if reason else {}),
             },
         )
         put = Put(record=settlement, expected_version=0 if row is None else row.version)
@@ -215,8 +221,21 @@ class Settler:
             for row in await self._store.find(Portfolio, tenant):
                 for day in self._days_to_settle(row.record):
                     await self._settle_once(row.record, day)
+            await self._remake_older(tenant)
         except (Conflict, Unavailable, TimeoutError) as error:
             _LOG.warning("settling_waits", tenant=tenant, reason=str(error))
+
+    async def _remake_older(self, tenant: str) -> None:
+        """Settle older days again whose prices are others now; looked at once in every sweep, because they seldom are."""
+        now = self._clock.now()
+        last = self._looked_back_at.get(tenant)
+        if last is not None and now < last + self._settings.sweep:
+            return
+        self._looked_back_at[tenant] = now
+        for row in await self._store.find(Portfolio, tenant):
+            today = DeliveryDay.containing(now, row.record.time_zone)
+            for back in range(self._settings.days_back + 1, self._settings.remake_back + 1):
+                await self._settle_once(row.record, today.next(-back).day.isoformat(), only_again=True)
 
     def _days_to_settle(self, portfolio: Portfolio) -> list[str]:
         now = self._clock.now()
@@ -225,9 +244,12 @@ class Settler:
         ready = [day for day in days if now >= day.next().interval.start + self._settings.settle_after]
         return [day.day.isoformat() for day in ready]
 
-    async def _settle_once(self, portfolio: Portfolio, iso_day: str) -> None:
+    async def _settle_once(self, portfolio: Portfolio, iso_day: str, *, only_again: bool = False) -> None:
+        """Settle a day unless it is settled from what is known now; `only_again` leaves out days that never were."""
         where = {"portfolio": portfolio.id, "delivery_day": iso_day}
         settled_before = await self._store.find(Settlement, portfolio.tenant, where, limit=1)
+        if not settled_before and only_again:
+            return
         if settled_before and await self._is_current(settled_before[0].record, portfolio, iso_day):
             return
         try:
@@ -242,13 +264,19 @@ class Settler:
         _LOG.info("settled", portfolio=portfolio.id, day=iso_day, count=len(settled), cash=str(total))
 
     async def _is_current(self, settlement: Settlement, portfolio: Portfolio, iso_day: str) -> bool:
-        """Tell whether a settlement was made from the imbalance prices that count now: they are revised until they are final."""
+        """Tell whether a settlement was made from the prices that count now, and from what is known of them.
+
+        Imbalance prices are revised until they are final, day-ahead prices sometimes; a second source may contradict either.
+        """
         day = DeliveryDay(day=datetime.fromisoformat(iso_day).date(), zone=portfolio.time_zone)
         try:
-            prices = await self._reader.imbalance(portfolio.tenant, portfolio.bidding_zone, day)
+            basis = await self._reader.price_basis(portfolio.tenant, portfolio.bidding_zone, day, settlement.currency)
         except PreconditionFailed:
             return True
-        return {f"series:{one}" for one in prices.series} <= set(settlement.causes)
+        why = basis.why_other(settlement)
+        if why:
+            _LOG.info("settlement_out_of_date", settlement=settlement.id, reason=why)
+        return not why
 
 
 def settled_day(facts: DayFacts, nomination: Nomination, uncontrolled_kwh: FloatArray) -> SettledDay:
@@ -269,7 +297,7 @@ def settled_day(facts: DayFacts, nomination: Nomination, uncontrolled_kwh: Float
                 position_mw=bought_mw,
                 day_ahead_price_per_mwh=facts.day_ahead[index],
                 metered_kwh=metered_kwh,
-                imbalance_price_per_mwh=facts.imbalance.of(index, deviation),
+                imbalance_price_per_mwh=facts.basis.imbalance.of(index, deviation),
                 uncontrolled_kwh=exact_kwh(float(uncontrolled_kwh[index]) + other),
             )
         )
@@ -315,7 +343,7 @@ def links_of(
     return (
         f"nomination:{nomination.id}",
         f"award:{facts.award.id}",
-        *(f"series:{series}" for series in facts.series),
+        *(f"series:{series}" for series in facts.basis.series),
         *list(between)[:_MOST_CAUSES],
         *readings,
     )
