@@ -114,6 +114,22 @@ async def fetch_day(settings: Settings, zone: str, product: PriceProduct, day: d
         return await _gatherer(settings, store, clock, sources).refresh(zone, product, wanted)
 
 
+async def confirm_day(settings: Settings, zone: str, product: PriceProduct, day: date) -> str:
+    """Ask another source about a day of any age that is complete, and keep what it says beside the day's prices.
+
+    Returns:
+        What it says; empty when the day is not complete, or no other source can be compared.
+
+    Raises:
+        InvalidInput: The zone is not one of the settings.
+        NotFound: No source is configured for the zone and product.
+    """
+    wanted, clock = day_of(settings, zone, day), clock_of(settings)
+    async with SqlStore.open(settings.store.url, clock) as store, _sources(settings, store, clock) as sources:
+        _of(sources, zone, product)
+        return await _gatherer(settings, store, clock, sources).confirm(zone, product, wanted)
+
+
 async def ask_all(settings: Settings, zone: str, product: PriceProduct, day: date) -> tuple[SourceAnswer, ...]:
     """Ask every configured source for a delivery day, in their order; nothing is kept.
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from gateway.app.market_doctor import findings
-from gateway.app.market_import import ask_all, fetch_day, import_prices
+from gateway.app.market_import import ask_all, confirm_day, fetch_day, import_prices
 from gateway.app.offline_market import day_of, file_reports, prices_of, tariff_lines, told
 from gateway.app.offline_rates import answers_in_currency, in_currency
 from gateway.app.price_export import export_prices
@@ -187,10 +187,14 @@ def compare(
     product: Product = "",
     currency: Currency = "",
     config: Config = None,
+    *,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep what a second source says beside the day's prices.")
+    ] = False,
 ) -> None:
     """Ask every configured source for a day and name every period in which two differ by more than a cent.
 
-    Nothing is kept. Exit code 1 when sources differ, or when fewer than two have prices.
+    Nothing is kept, unless asked for: then plans, bids and settlements of the day say it too, and the gateway must not run. Exit code 1 when sources differ, or when fewer than two have prices.
     """
     settings = load_settings(config)
     zone = zone or _own_zone(settings)
@@ -207,6 +211,9 @@ def compare(
         typer.echo(result if isinstance(result, str) else result.told())
         for one in () if isinstance(result, str) else result.differences:
             typer.echo(f"  {one.start:%Y-%m-%d %H:%M}Z  {one.price_per_mwh:>10} {one.other_per_mwh:>10}")
+    if keep:
+        said = asyncio.run(confirm_day(settings, zone, _product(product, zone), _day(day)))
+        typer.echo(f"kept: {said}" if said else "nothing is kept: the day is not complete, or nobody can be compared")
     if not results or any(isinstance(one, str) or not one.agrees for one in results):
         raise typer.Exit(1)
 

@@ -15,12 +15,13 @@ from typer.testing import CliRunner, Result
 from gateway.app.market_import import ask_all, fetch_day
 from gateway.cli.commands import app
 from gateway.domain.errors import InvalidInput, NotFound
-from gateway.domain.series import DayState, PriceProduct, Quality
+from gateway.domain.series import DayState, MarketDayStatus, PriceProduct, Quality
 from gateway.domain.timegrid import DeliveryDay
 from gateway.market_data.price_file import FileTerms, PriceFile
 from gateway.market_data.table_file import Table
 from gateway.services.gather_market_data import SourceAnswer, compared
 from gateway.settings import load_settings
+from gateway.storage.store import SqlStore
 from tests.app.test_offline_market import series
 from tests.fakes.clock import HandClock
 from tests.fakes.scripted_peer import scripted_peer
@@ -200,6 +201,34 @@ async def test_fetch_and_compare_ask_the_configured_sources(tmp_path: Path) -> N
     assert [(one.price_per_mwh, one.other_per_mwh) for one in result.differences] == [
         (Decimal("29.0"), Decimal("29.02"))
     ]
+
+
+async def test_m20_what_a_second_source_says_of_a_past_day_is_kept_when_asked_for(tmp_path: Path) -> None:
+    day = date(2025, 10, 15)
+    delivery = DeliveryDay(day=day, zone=ZONE)
+    stamps = [1000 * int(start.timestamp()) for start in delivery.grid().starts()]
+    index = {"timestamps": [stamps[0]]}
+    chunk = {"series": [[stamp, 20.0 + number] for number, stamp in enumerate(stamps)]}
+    async with scripted_peer() as one, scripted_peer() as two:
+        one.reply(energy_charts(delivery, plus=0.02), content_type="application/json")
+        for body in [index, chunk] * 3:
+            two.reply(json.dumps(body).encode(), content_type="application/json")
+        feeds = f'{{name = "energy-charts", url = "{one.url}"}}, {{name = "smard", url = "{two.url}"}}'
+        config = write_config(tmp_path, f"feeds = [{feeds}]\n")
+
+        def compare(*arguments: str) -> Result:
+            return CliRunner().invoke(app, ["market", "compare", str(day), *arguments, "--config", str(config)])
+
+        nothing = await asyncio.to_thread(compare, "--keep")
+        assert "nothing is kept: the day is not complete" in nothing.output
+        settings = load_settings(config)
+        await fetch_day(settings, "DE_LU", SDAC, day)
+        said = await asyncio.to_thread(compare, "--keep")
+    assert said.exit_code == 1
+    assert "kept: smard differs from energy-charts in 1 of 96 periods" in said.output
+    async with SqlStore.open(settings.store.url, HandClock(), read_only=True) as store:
+        [row] = await store.find(MarketDayStatus, "demo")
+    assert "smard differs from energy-charts" in row.record.cross_check
 
 
 def test_m20_what_differs_by_a_cent_agrees_and_by_two_does_not() -> None:

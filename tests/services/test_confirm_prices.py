@@ -2,8 +2,10 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import time, timedelta
 from decimal import Decimal
+
+import pytest
 
 from gateway.domain.errors import InvalidInput, PeerUnavailable
 from gateway.domain.series import DayState, MarketDayStatus, PriceProduct, PriceSeries, Quality, market_day_id
@@ -128,6 +130,29 @@ async def test_the_loop_asks_every_half_hour_and_stops_after_an_answer() -> None
     # Once to have them, once three hours later, because a publisher may revise them.
     assert [day for _, day in some.sources[0].asked].count(DAY.day.isoformat()) == 2
     assert (await some.status()).cross_check == "confirmed by source-1 in 96 periods"
+
+
+@pytest.mark.parametrize(("days_later", "is_said"), [(1, True), (7, True), (8, False)])
+async def test_m20_days_of_the_last_week_get_the_opinion_they_never_had(days_later: int, *, is_said: bool) -> None:
+    some = Comparing()
+    some.gatherer.settings = replace(some.gatherer.settings, history_days=10)
+    some.answer(0, some.series())
+    await some.gatherer.refresh("BE", SDAC, DAY)
+    some.answer(1, some.series(1, plus="3"))
+    some.clock.set(DAY.next(days_later).at(time(0)))
+    await run_for(some, 0.5)
+    assert ("differs from source-0 in 1 of 96 periods" in (await some.status()).cross_check) is is_said
+
+
+async def test_a_past_day_that_nobody_has_an_opinion_on_is_asked_for_twice() -> None:
+    some = Comparing()
+    some.gatherer.settings = replace(some.gatherer.settings, history_days=3)
+    some.answer(0, some.series())
+    await some.gatherer.refresh("BE", SDAC, DAY)
+    some.answer(1, None)
+    some.clock.set(DAY.next(2).at(time(0)))
+    await run_for(some, 4)
+    assert [day for _, day in some.sources[1].asked].count(DAY.day.isoformat()) == 2
 
 
 async def test_the_loop_gives_up_after_six_times() -> None:
