@@ -11,6 +11,8 @@ from gateway.ocpp.readings import fold
 from gateway.ocpp.settings import ConnectorSettings, StationSettings
 from gateway.ocpp.words import Abilities, Measured, Plug, Reading
 
+_VOLTAGE_RANGE = (0.8, 1.2)
+"""Measured voltage outside this share of the nominal one is not believed: too low a voltage makes too large a current."""
 _VOLTAGE_STEP_V = 2.0
 """Measured voltage is rounded up to it: limits in amperes are not rewritten for every volt, and never too large."""
 _DRAWS_A = 1.0
@@ -77,13 +79,21 @@ class Connector:
         return wired if self.transaction is None else min(wired, self.transaction.phases)
 
     def supply(self) -> Supply:
-        """Return how it is fed, with measured voltage where known."""
+        """Return how it is fed, with measured voltage where known and possible."""
+        return self._fed(self.phases())
+
+    def wired_supply(self) -> Supply:
+        """Return how it is fed whichever car comes next."""
+        return self._fed(_ALL_PHASES if self.facts is None else self.facts.phases)
+
+    def _fed(self, phases: int) -> Supply:
         measured_v = self.measured.voltage_v
-        voltage_v = self._station.nominal_voltage_v
-        if measured_v is not None:
+        nominal_v = voltage_v = self._station.nominal_voltage_v
+        least, most = _VOLTAGE_RANGE
+        if measured_v is not None and least * nominal_v <= measured_v <= most * nominal_v:
             voltage_v = math.ceil(measured_v / _VOLTAGE_STEP_V) * _VOLTAGE_STEP_V
         return Supply(
-            phases=self.phases(),
+            phases=phases,
             voltage_v=voltage_v,
             is_dc=self._station.is_dc,
             min_power_kw=self.facts.min_power_kw if self.facts is not None and self._station.is_dc else 0.0,
@@ -99,6 +109,7 @@ class Connector:
         return Means(
             connector=self.id,
             supply=supply,
+            wired=self.wired_supply(),
             abilities=abilities,
             unit=unit,
             carrier=self._station.carrier,

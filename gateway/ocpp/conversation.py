@@ -139,7 +139,7 @@ class Conversation:
     async def _take(self, frame: str | bytes) -> None:
         try:
             message = unpack(frame)
-        except (OCPPError, RecursionError) as error:
+        except (OCPPError, RecursionError, ValueError) as error:  # a number of 5,000 digits is a ValueError
             _LOG.warning("a frame that is no OCPP message was dropped (%s)", type(error).__name__)
             return
         if isinstance(message, Call):
@@ -160,6 +160,6 @@ class Conversation:
             code = error.code if self.version != "1.6" else _CODES_OF_16.get(error.code, error.code)
             _LOG.warning("%s was refused: %s", call.action, code)
             return CallError(call.unique_id, code, "")
-        except (VoltbridgeError, ValueError, OSError) as error:
+        except (VoltbridgeError, ValueError, OverflowError, OSError) as error:
             _LOG.warning("%s could not be taken in: %s", call.action, type(error).__name__)
             return CallError(call.unique_id, "InternalError", "")

@@ -3,6 +3,7 @@
 An EVSE is what the rest of the CSMS calls a connector. `idToken` is answered and dropped.
 """
 
+import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from typing_extensions import override
 
 from gateway.domain.charging_profiles import RateUnit
+from gateway.domain.errors import InvalidInput
 from gateway.ocpp.conversation import CallRefused, Conversation, Handler, NoAnswer, Payload
 from gateway.ocpp.dialect_16 import MEASURANDS, ask, whole
 from gateway.ocpp.profile_wire import profile_2, read_composite, read_periods
@@ -227,17 +229,25 @@ class Dialect2(Dialect):
 
 
 def _blocks(schedule: Mapping[str, Any], now: datetime) -> list[AnnouncedBlock]:
-    """Return a schedule's periods as blocks; without a start it begins now, without a duration it goes on."""
+    """Return a schedule's periods as blocks; without a start it begins now, without a duration it goes on.
+
+    A negative limit asks the car to feed in: as a bound on what is drawn it is 0.
+
+    Raises:
+        InvalidInput: A limit is not a finite number.
+    """
     text = schedule.get("startSchedule")
     start = now if text is None else read_instant("startSchedule", text)
     duration = schedule.get("duration")
     end = None if duration is None else start + timedelta(seconds=int(duration))
     periods = read_periods(schedule)
+    if not all(math.isfinite(period.limit) for period in periods):
+        raise InvalidInput("chargingSchedulePeriod.limit", "must be a finite number")
     starts = [start + timedelta(seconds=period.start_s) for period in periods]
     ends = [*starts[1:], end]
     unit = RateUnit(schedule["chargingRateUnit"])
     return [
-        AnnouncedBlock(start=begin, end=finish, unit=unit, limit=period.limit)
+        AnnouncedBlock(start=begin, end=finish, unit=unit, limit=max(period.limit, 0.0))
         for period, begin, finish in zip(periods, starts, ends, strict=True)
         if finish is None or finish > begin
     ]

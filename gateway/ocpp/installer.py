@@ -66,10 +66,13 @@ class Installer:
         self._transaction: str | None = None
         self._young: str | None = None
         self._held: dict[Slot, _Held] = {}
+        self._planned: frozenset[Slot] = frozenset()
+        """Slots that the newest command needs: what lies in others runs out and is not written again."""
 
     def renewal_at(self, lease_until: datetime) -> datetime | None:
         """Return when a lease in the charger that ends before the command's must be written again; None when none must."""
-        ends = [held.until for held in self._held.values() if held.until is not None and held.until < lease_until]
+        needed = [held.until for slot, held in self._held.items() if slot in self._planned]
+        ends = [until for until in needed if until is not None and until < lease_until]
         if not ends:
             return None
         # Less than the share of the lease is left from the instant t where end - t = share * (lease_until - t).
@@ -100,7 +103,9 @@ class Installer:
     async def _go(self, command: Command, transaction: str | None) -> _Refusal | None:
         self._forget_other_transactions(transaction)
         changed = False
-        for wanted in plan(self.means, command, transaction, self._clock.now()):
+        slots = plan(self.means, command, transaction, self._clock.now())
+        self._planned = frozenset(wanted.slot for wanted in slots)
+        for wanted in slots:
             if self._is_there(wanted):
                 continue
             is_new_value = wanted.slot.is_live and not self._is_renewal(wanted)

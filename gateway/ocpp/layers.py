@@ -79,6 +79,9 @@ class Means:
 
     connector: int
     supply: Supply
+    """How the car that charges is fed."""
+    wired: Supply | None = None
+    """How whichever car comes next may be fed; None is as `supply`."""
     abilities: Abilities
     unit: RateUnit
     carrier: str = "transaction"
@@ -163,7 +166,10 @@ class _Draft:
     now: datetime
 
     def profile(self, slot: Slot) -> Profile | None:
-        limit, fallback = self._in_unit(self.command.limit_kw), self._in_unit(self.command.fallback_kw)
+        # A fallback without a transaction outlives the car: a single-phase one's current would be three times too much after it.
+        supply = self.means.supply if slot.purpose is Purpose.TRANSACTION else self.means.wired or self.means.supply
+        limit = self.means.supply.limit(self.command.limit_kw, self.means.unit)
+        fallback = supply.limit(self.command.fallback_kw, self.means.unit)
         left_s = math.floor((self.command.lease_until - self.now).total_seconds())
         is_needless = slot is Slot.DEFAULT_LIVE and not self.means.is_lone(slot) and limit >= fallback
         if is_needless:
@@ -179,6 +185,7 @@ class _Draft:
     def _of(self, slot: Slot, periods: tuple[Period, ...], duration_s: int | None) -> Profile:
         means = self.means
         is_leased = duration_s is not None
+        is_bound_to_car = slot.purpose is Purpose.TRANSACTION
         # Alone it takes the place of the fallback, which it then replaces in one step.
         place = slot.fallback if slot.is_live and means.is_lone(slot) else slot
         return Profile(
@@ -189,12 +196,9 @@ class _Draft:
             transaction=self.transaction if slot.purpose is Purpose.TRANSACTION else None,
             unit=means.unit,
             periods=periods,
-            phases=means.phases,
+            phases=means.phases if means.wired is None or slot.is_live or is_bound_to_car else None,
             start=self.now.replace(microsecond=0),
             duration_s=duration_s,
             valid_to=None if duration_s is None else self.now + timedelta(seconds=duration_s),
             max_offline_s=duration_s if is_leased and means.abilities.has_max_offline else None,
         )
-
-    def _in_unit(self, power_kw: float) -> float:
-        return self.means.supply.limit(power_kw, self.means.unit)

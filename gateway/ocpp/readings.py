@@ -19,6 +19,10 @@ _PHASES = {"L1": 0, "L2": 1, "L3": 2, "L1-N": 0, "L2-N": 1, "L3-N": 2}
 _LINE_TO_LINE = frozenset({"L1-L2", "L2-L3", "L3-L1"})
 _SUMS = frozenset({None, "N"})
 _PER_KILO = 1000.0
+_STRAY_SHARE = 0.5
+"""A voltage under this share of the largest one is not that of a connected phase."""
+_LARGEST = 1e12
+"""In W, Wh, A or V: what is larger was not measured, and no column of floats holds it."""
 _LEAST_GAP_S = 1.0
 """Two registers must be this far apart for their difference to say a power."""
 
@@ -63,9 +67,11 @@ def read_samples(at: datetime, samples: Sequence[Mapping[str, Any]]) -> Reading:
                 energy_kwh = value / _PER_KILO
             case "Power.Active.Import":
                 powers.take(phase, value / _PER_KILO)
-            case "Current.Import":
+            case "Current.Import" if (
+                value >= 0.0
+            ):  # with a sign it says a direction, and nobody knows by which convention
                 currents.take(phase, value)
-            case "Voltage":
+            case "Voltage" if value >= 0.0:
                 voltages.take(phase, value / math.sqrt(3.0) if phase in _LINE_TO_LINE else value)
             case _:
                 pass
@@ -100,9 +106,9 @@ class _Phased:
         return self._whole if self._whole is not None else (sum(known) if known else None)
 
     def mean(self) -> float | None:
-        """Return the mean of what was seen above 0: a phase that is not connected reads 0."""
-        positive = [value for value in self._seen if value > 0.0]
-        return sum(positive) / len(positive) if positive else None
+        """Return the mean of what was seen, without phases that are not connected: those read 0, or a few volts that stray in."""
+        live = [value for value in self._seen if value > 0.0 and value > _STRAY_SHARE * max(self._seen)]
+        return sum(live) / len(live) if live else None
 
 
 def _value(sample: Mapping[str, Any]) -> float | None:
@@ -113,9 +119,10 @@ def _value(sample: Mapping[str, Any]) -> float | None:
         value = float(sample["value"]) * 10.0 ** int(unit_of_measure.get("multiplier") or 0)
     except (ValueError, OverflowError):
         return None
-    if not math.isfinite(value) or sample.get("format") == "SignedData":
-        return None
-    return value * _PER_KILO if unit.startswith("k") else value
+    if unit.startswith("k"):
+        value *= _PER_KILO
+    is_possible = math.isfinite(value) and abs(value) <= _LARGEST and sample.get("format") != "SignedData"
+    return value if is_possible else None
 
 
 def fold(known: Measured, reading: Reading) -> None:

@@ -10,6 +10,7 @@ import math
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime, timedelta
 
+import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.client import Gateway
@@ -26,6 +27,13 @@ _LOG = logging.getLogger(__name__)
 CALL_REAL_SECONDS = 15.0
 _PAGE_SIZE = 1000
 _ALL_PHASES = 3
+_Block = tuple[datetime, datetime | None, float]
+_MOST_BLOCKS = 1_000
+"""What the gateway takes of one source at a time."""
+_ABOUT_CONTENT = frozenset(
+    {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.PERMISSION_DENIED}
+)
+"""Refusals of one thing that was said, which say nothing of others."""
 
 
 class ReportUplink:
@@ -101,31 +109,49 @@ class ReportUplink:
             await self._news.wait()
             self._news.clear()
             try:
-                for station in self._stations:
-                    await self._tell_sessions(gateway, station)
-                    await self._tell_notices(gateway, station)
+                await self._tell_all(gateway)
             except BaseException:
                 self._news.set()
                 raise
+
+    async def _tell_all(self, gateway: Gateway) -> None:
+        refusals = [refusal for station in self._stations for refusal in await self._tell(gateway, station)]
+        if refusals:
+            raise refusals[0]
+
+    async def _tell(self, gateway: Gateway, station: Station) -> list[grpc.aio.AioRpcError]:
+        """Tell what one station has to say and return what the gateway refused: that holds up nothing else."""
+        refusals = []
+        for tell in (self._tell_sessions, self._tell_notices):
+            try:
+                await tell(gateway, station)
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in _ABOUT_CONTENT:
+                    raise
+                refusals.append(error)
+        return refusals
 
     async def _tell_sessions(self, gateway: Gateway, station: Station) -> None:
         running = [(c.charger, c.transaction) for c in station.connectors.values() if c.transaction is not None]
         told = [(charger, t) for charger, t in (*running, *station.record.ended) if not t.is_told]
         known = [(charger, t) for charger, t in told if charger in self._record.chargers]
-        if not known:
-            return
-        sessions = [self._session(charger, transaction) for charger, transaction in known]
-        for _, transaction in known:
-            transaction.is_told = True  # a change while the call is under way makes it false again
+        for charger, transaction in known:
+            await self._tell_session(gateway, charger, transaction)
+        if known:
+            station.record.ended = [entry for entry in station.record.ended if not entry[1].is_told]
+            await station.keep()
+
+    async def _tell_session(self, gateway: Gateway, charger: str, transaction: TransactionRecord) -> None:
+        sessions = [self._session(charger, transaction)]
+        transaction.is_told = True  # a change while the call is under way makes it false again
         request = pb.ReportSessionsRequest(request_id=_request_id(sessions), sessions=sessions)
         try:
             await gateway.fleet.ReportSessions(request, timeout=CALL_REAL_SECONDS)
-        except BaseException:
-            for _, transaction in known:
+        except BaseException as error:
+            if not _is_senseless(error):
                 transaction.is_told = False
-            raise
-        station.record.ended = [entry for entry in station.record.ended if not entry[1].is_told]
-        await station.keep()
+                raise
+            _LOG.error("the gateway refuses session %s of %s for good: %s", transaction.session, charger, _said(error))
 
     def _session(self, charger: str, transaction: TransactionRecord) -> pb.Session:
         facts = self._record.chargers[charger]
@@ -145,7 +171,14 @@ class ReportUplink:
     async def _tell_notices(self, gateway: Gateway, station: Station) -> None:
         while station.record.notices:
             notice = station.record.notices[0]
-            await gateway.fleet.ReportChargerLimits(_notice_request(notice), timeout=CALL_REAL_SECONDS)
+            try:
+                await gateway.fleet.ReportChargerLimits(_notice_request(notice), timeout=CALL_REAL_SECONDS)
+            except grpc.aio.AioRpcError as error:
+                if not _is_senseless(error):
+                    raise
+                _LOG.error(
+                    "the gateway refuses what %s says of %s for good: %s", notice.source, notice.charger, _said(error)
+                )
             station.record.notices.remove(notice)
             await station.keep()
 
@@ -204,6 +237,15 @@ class ReportUplink:
         return any(s.is_connected for s in self._stations if connector in s.connectors.values())
 
 
+def _is_senseless(error: BaseException) -> bool:
+    """Tell whether the gateway would refuse the same words again, whenever they are said."""
+    return isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def _said(error: BaseException) -> str:
+    return str(error.details()) if isinstance(error, grpc.aio.AioRpcError) else type(error).__name__
+
+
 def _or_nan(values: Iterable[float | None]) -> list[float]:
     return [math.nan if value is None else value for value in values]
 
@@ -228,11 +270,21 @@ def _notice_request(notice: NoticeRecord) -> pb.ReportChargerLimitsRequest:
         is_grid_critical=notice.is_grid_critical,
         is_cleared=notice.is_cleared,
     )
-    for start, end, max_kw in notice.blocks:
+    for start, end, max_kw in _fewer(notice.blocks):
         block = request.blocks.add(start_time=_timestamp(start), max_power_kw=max_kw)
         if end is not None:
             block.expire_time.CopyFrom(_timestamp(end))
     return request
+
+
+def _fewer(blocks: Sequence[_Block]) -> list[_Block]:
+    """Return as many blocks as the gateway takes: the later ones become one that allows no more than any of them."""
+    if len(blocks) <= _MOST_BLOCKS:
+        return list(blocks)
+    near, far = list(blocks[: _MOST_BLOCKS - 1]), blocks[_MOST_BLOCKS - 1 :]
+    ends = [end for _, end, _ in far]
+    latest = None if None in ends else max(end for end in ends if end is not None)
+    return [*near, (min(start for start, _, _ in far), latest, min(kw for _, _, kw in far))]
 
 
 def _timestamp(instant: datetime) -> Timestamp:

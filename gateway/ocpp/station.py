@@ -323,7 +323,8 @@ class Station(StationEvents):
             if trial.answer is not None:
                 self._tell_answer(connector, command, trial, trial.answer)
             return
-        installer.means = replace(installer.means, supply=connector.supply(), phases=connector.bounded_phases())
+        supply, wired = connector.supply(), connector.wired_supply()
+        installer.means = replace(installer.means, supply=supply, wired=wired, phases=connector.bounded_phases())
         running = connector.transaction
         try:
             answer = await installer.settle(command, None if running is None else running.number)
