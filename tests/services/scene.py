@@ -216,6 +216,7 @@ class Scene:
             tenants=[TENANT],
             sources=SignalSources(
                 find_node=tracker.find_node,
+                find_charger=tracker.find_charger,
                 decide=lambda e, limits, now: decider.decide_now(e, limits, now),  # noqa: PLW0108  # the decider comes later
                 baseline_kw=lambda tenant, node, at: self.baseline_kw(tenant, node, at),  # noqa: PLW0108  # tests change it
                 expected_kw=lambda tenant, node, grid: self.expected_kw(tenant, node, grid),  # noqa: PLW0108

@@ -9,9 +9,10 @@ import pytest
 
 from gateway.domain.dispatch import DispatchBatch, DispatchOutcome, DispatchState
 from gateway.domain.identity import Principal, Role
-from gateway.domain.topology import Charger
+from gateway.domain.topology import Charger, EnforcementClass
+from gateway.ports import Batch
 from gateway.services.plan_dispatch import DispatchLink
-from tests.services.scene import CSMS, GRID, PLATFORM, SETTINGS, TENANT, Scene, event, message
+from tests.services.scene import CSMS, GRID, OPERATOR, PLATFORM, SETTINGS, TENANT, Scene, event, message, tree
 
 OTHER = Principal(tenant=TENANT, actor="csms-other", roles=frozenset({Role.CSMS}), csms="csms-other")
 NOBODY = np.array([], dtype=np.int32)
@@ -58,6 +59,45 @@ async def test_a_platform_that_comes_back_with_fewer_chargers_during_a_write_get
     told = {charger_ids[i]: kw for i, kw in zip(batch.charger_index.tolist(), batch.limit_kw.tolist(), strict=True)}
     assert told == {charger_id: scene.limits()[charger_id] for charger_id in charger_ids}
     assert sum(kw < 11.0 for kw in told.values()) == len(charger_ids)
+
+
+# ---------------------------------------------------------------- an order that comes while something is written
+
+
+async def test_no_increase_leaves_after_an_order_that_came_while_it_was_written() -> None:
+    scene = Scene()
+    scene._patience_s = 10.0
+    scene.services = scene._build()
+    platform = await scene.start()
+    begin = scene.clock.now()
+    await scene.services.signals.receive(GRID, message(event(start=begin, max_kw=60.0, minutes=5)))
+    await scene.pass_time(360)
+    assert platform.total() <= 57.0
+    apply, gate = scene.store.apply, asyncio.Event()
+
+    async def slowly(batch: Batch) -> None:
+        if any(isinstance(put.record, DispatchBatch) and put.record.limits_kw.max() > 6.0 for put in batch.puts):
+            await gate.wait()
+        await apply(batch)
+
+    scene.store.apply = slowly  # type: ignore[method-assign]
+    for _ in range(100):
+        scene.clock.move(seconds=5)
+        platform.measure()
+        step = asyncio.create_task(scene.services.dispatcher.step(TENANT))
+        await asyncio.sleep(0.01)
+        if not step.done():
+            break
+        await platform.read()
+    scene.store.apply = apply  # type: ignore[method-assign]
+    again = event("e2", start=scene.clock.now(), max_kw=60.0)
+    await scene.services.signals.receive(GRID, message(again, raw_id="raw-2"))
+    gate.set()
+    await step
+    await platform.read()
+    assert platform.total() <= 60.0, "it was known when the increase could leave"
+    await scene.pass_time(30)
+    assert platform.total() <= 57.0
 
 
 # ---------------------------------------------------------------- chargers that move between platforms
@@ -198,3 +238,50 @@ async def test_a_state_written_while_the_next_command_was_on_its_way_to_disk_doe
     assert scene.state("ch-1-0") is DispatchState.SENT
     picture = scene.services.dispatcher._controls[TENANT].look()
     assert picture.counted_kw[at] == 11.0, "nobody acknowledged the tighter one"
+
+
+# ---------------------------------------------------------------- what binds at one charger, and when to look
+
+
+async def test_a_limit_at_one_charger_reduces_it_at_once() -> None:
+    scene = Scene()
+    platform = await scene.start()
+    assert scene.limits()["ch-1-0"] == 11.0
+    hour = timedelta(hours=1)
+    await scene.services.signals.set_manual_limit(
+        OPERATOR, node_id="ch-1-0", max_kw=5.0, start=None, end=scene.clock.now() + hour, reason="hot", request_id="m"
+    )
+    await scene.services.dispatcher.step(TENANT)
+    await platform.read()
+    assert platform.power("ch-1-0") == 5.0
+    assert platform.power("ch-1-1") == 11.0
+
+
+async def test_within_the_lead_of_a_change_the_loop_rests_until_the_change_and_looks_ahead_of_the_next() -> None:
+    scene = Scene(settings=replace(SETTINGS, lead=timedelta(seconds=10), tick=timedelta(seconds=60)))
+    await scene.start()
+    now = scene.clock.now()
+    first = event("e1", start=now + timedelta(seconds=8), max_kw=60.0)
+    second = event("e2", start=now + timedelta(seconds=14), max_kw=50.0)
+    await scene.services.signals.receive(GRID, message(first, second))
+    await scene.services.dispatcher.step(TENANT)
+    looks = []
+    for _ in range(4):
+        scene.clock.set(scene.services.dispatcher.next_look(TENANT))
+        looks.append((scene.clock.now() - now).total_seconds())
+        await scene.services.dispatcher.step(TENANT)
+    assert looks[:3] == [4.0, 5.0, 8.0], "the lead before the second, then doubts, then the change itself"
+
+
+async def test_a_charger_out_of_reach_that_draws_more_than_its_rating_counts_as_it_draws() -> None:
+    scene = Scene()
+    rows = [replace(row, enforcement=EnforcementClass.C) if isinstance(row, Charger) else row for row in tree()]
+    platform = await scene.start(rows=rows)
+    await platform.disconnect()
+    platform.disobeys.add("ch-1-0")
+    platform.cars["ch-1-0"] = 14.0
+    await scene.pass_time(30)
+    picture = scene.services.dispatcher._controls[TENANT].look()
+    at = picture.view.tree.charger_ids.index("ch-1-0")
+    assert picture.counted_kw[at] == 14.0
+    assert picture.counted_kw[at + 1] == 11.0

@@ -37,8 +37,8 @@ class Caps:
     """By node index, where anything but the rating has a say."""
     schedules: Mapping[int, Schedule]
     """By node index, those that are followed now."""
-    next_change: datetime | None
-    """When a limit or a slot of a schedule next begins or ends."""
+    changes: tuple[datetime, ...]
+    """When limits and slots of schedules next begin or end: at every node up to the first one that is beyond the lead."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +81,7 @@ def read_caps(view: FleetView, orders: Orders, margins: Margins, place: Mapping[
     cap = view.tree.rating_kw * (1.0 - margins.headroom)
     phase_cap = fuses_kw(view.tree) * (_voltage_factor(view) * (1.0 - margins.headroom))[:, None]
     resolutions = {}
+    changes: list[datetime] = []
     for node_id in sorted({*orders.limits, *orders.lost, *orders.steady}):
         i = place.get(node_id)
         if i is not None:
@@ -88,6 +89,7 @@ def read_caps(view: FleetView, orders: Orders, margins: Margins, place: Mapping[
                 _resolved(view.nodes[node_id], orders, at) for at in (now, *_borders(orders, node_id, now, margins))
             ]
             resolutions[i] = found[0]
+            changes += [r.until for r in found if r.until is not None]
             is_at_grid = any(limit.is_at_grid for r in found for limit in r.applying)
             other_kw = orders.other_kw(node_id) if is_at_grid else 0.0
             cap[i] = min(margins.usable_kw(i, r, other_kw) for r in found)
@@ -97,7 +99,6 @@ def read_caps(view: FleetView, orders: Orders, margins: Margins, place: Mapping[
     for i, resolution in resolutions.items():
         if resolution.optimum_kw is not None:
             target[i] = min(target[i], resolution.optimum_kw)
-    changes = [r.until for r in resolutions.values() if r.until is not None]
     changes += [_slot_end(schedule, now) for schedule in followed.values()]
     changes += [s.start for s in orders.schedules if s.start > now]
     return Caps(
@@ -106,15 +107,13 @@ def read_caps(view: FleetView, orders: Orders, margins: Margins, place: Mapping[
         target_kw=target,
         resolutions=resolutions,
         schedules=followed,
-        next_change=min(changes, default=None),
+        changes=tuple(changes),
     )
 
 
 def changing_by(caps: Caps, change: datetime | None) -> Caps:
     """Return the caps with one more instant at which something changes; None: there is none."""
-    if change is None or (caps.next_change is not None and caps.next_change <= change):
-        return caps
-    return replace(caps, next_change=change)
+    return caps if change is None else replace(caps, changes=(*caps.changes, change))
 
 
 def with_limit(limits: Mapping[str, Sequence[Limit]], supposed: Limit | None) -> Mapping[str, Sequence[Limit]]:

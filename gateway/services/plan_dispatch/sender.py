@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -92,7 +92,14 @@ class Sender:
         """Never give out this sequence or a smaller one again."""
         self._sequences[csms] = max(self.sequence_of(csms), sequence)
 
-    async def issue(self, picture: Picture, setpoints_kw: FloatArray, links: Mapping[str, DispatchLink]) -> None:
+    async def issue(
+        self,
+        picture: Picture,
+        setpoints_kw: FloatArray,
+        links: Mapping[str, DispatchLink],
+        *,
+        is_tighter: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Write what changed or must be renewed, then lay it into the mailboxes.
 
         When the store fails, increases are left out and the rest goes out from memory; it is written once the store is back.
@@ -101,6 +108,7 @@ class Sender:
             picture: What is the case.
             setpoints_kw: Where the set points shall be, shape (C,).
             links: Open streams by platform.
+            is_tighter: Tells whether less is allowed than in the picture by now: then no increase leaves, whatever was written.
         """
         outgoing = self._outgoing(picture, setpoints_kw, links)
         if not outgoing and not self._unsaved:
@@ -113,6 +121,9 @@ class Sender:
             self._unsaved.extend((out.row, out.roster) for out in outgoing)
         if self._is_of_another_tree(picture):
             return  # it changed meanwhile: the next look starts from it
+        kept = [_without_rises(picture, out) for out in outgoing]
+        if any(len(one.index) < len(out.index) for one, out in zip(kept, outgoing, strict=True)) and is_tighter():
+            outgoing = kept
         await self._send_all(picture, outgoing, links)
         self._churn.tell(picture.now, int(np.count_nonzero(picture.book.sequence)))
 
@@ -240,6 +251,14 @@ class Sender:
         self._churn.count(picture.book.limit_kw[sent.index], sent.limit_kw, picture.now)
         self._ports.desk.sent(self._tenant, sent)
         link.put(sent, out.row.cause)
+
+
+def _without_rises(picture: Picture, out: _Outgoing) -> _Outgoing:
+    """Return a command without the chargers whose set point would rise."""
+    stays = out.limit_kw <= picture.in_force_kw[out.index] + _SAME_KW
+    if stays.all():
+        return out
+    return replace(out, index=out.index[stays], limit_kw=out.limit_kw[stays], fallback_kw=out.fallback_kw[stays])
 
 
 class Churn:
