@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from gateway.domain.price_check import TOLERANCE_PER_MWH
-from gateway.domain.series import CarbonSeries, PriceSeries
+from gateway.domain.series import CarbonBasis, CarbonScope, CarbonSeries, PriceSeries
 from gateway.domain.timegrid import DeliveryDay
 from gateway.services.gather_market_data import PriceHistory, SourceAnswer
 from gateway.web.trader_view import local_label
@@ -236,12 +236,18 @@ def _slot_origins(series: PriceSeries) -> dict[datetime, str]:
 def _carbon_origin(series: CarbonSeries, time_zone: str) -> str:
     zone = ZoneInfo(time_zone)
     issued = "" if series.issued_at is None else f", forecast of {_instant(series.issued_at, zone)}"
-    measure = f"{series.kind.value}, {series.basis.value}, {series.scope.value}"
+    measure = ", ".join((series.kind.value, *_stated(series)))
     note = f" ({series.note})" if series.note else ""
     return (
         f"carbon {measure}, {series.quality.value}, {series.source}{issued}, "
         f"fetched {_instant(series.fetched_at, zone)}{note}"
     )
+
+
+def _stated(series: CarbonSeries) -> tuple[str, str]:
+    """Return basis and scope, or that the source does not state them."""
+    basis = "basis not stated" if series.basis is CarbonBasis.UNSTATED else series.basis.value
+    return basis, "scope not stated" if series.scope is CarbonScope.UNSTATED else series.scope.value
 
 
 def _instant(instant: datetime, zone: ZoneInfo) -> str:

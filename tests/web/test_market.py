@@ -128,7 +128,7 @@ async def test_where_values_come_from_is_told(browser: Browser, house: Wired) ->
     columns = (await browser.get(f"/market/{DAY.day}/series")).json
     for word in (SDAC.value, "preliminary", "15 min", series.source, "fetched", "shifted"):
         assert word in columns["price_origin"]
-    for word in ("average", "unstated", "estimated", "a source"):
+    for word in ("average", "basis not stated", "scope not stated", "estimated", "a source"):
         assert word in columns["carbon_origin"]
 
 

@@ -92,13 +92,21 @@ async function draw(element) {
   element.dataset.drawn = "true";
 }
 
+// Time and values at an index in words, so that they are read aloud, too.
+function valuesAt(chart, at) {
+  const [time, ...lines] = chart.series;
+  const values = lines.map((one, index) => [one.label, chart.data[index + 1]]).filter(([, column]) => column.length);
+  const words = values.map(([label, column]) => `${label} ${column[at] ?? "gap"}`);
+  return `${time.value(chart, chart.data[0][at])}: ${words.join(", ")}`;
+}
+
 // Where the values come from, below the chart while somebody points at it.
 function tellOrigin(element) {
   const place = element.parentElement.querySelector("[data-origin]");
   if (place && element.chart && element.chart.cursor.idx !== null && element.origins.length) {
     const at = element.chart.cursor.idx;
     const told = element.origins.map((origin) => (Array.isArray(origin) ? origin[at] : origin));
-    place.textContent = told.filter(Boolean).join(" · ");
+    place.textContent = [valuesAt(element.chart, at), ...told].filter(Boolean).join(" · ");
   }
 }
 

@@ -30,6 +30,16 @@ function originAt(head, moment) {
   return head.origins[low];
 }
 
+const DAY = 86400;
+
+// Moments below the axis, as coarse as what lies between two of them, the same order of day, month and year everywhere.
+function yearsAxis(colour, localOf) {
+  const [year, month, day, clock] = ["{YYYY}", "{MMM} {YYYY}", "{DD} {MMM}", "{DD} {MMM} {HH}:{mm}"].map((text) => uPlot.fmtDate(text));
+  const of = (step) => (step >= 360 * DAY ? year : step >= 28 * DAY ? month : step >= DAY ? day : clock);
+  const values = (_, moments, __, ___, step) => moments.map((moment) => of(step)(localOf(moment)));
+  return { ...axis(colour, "x", BOTTOM), space: 90, values };
+}
+
 async function drawHistory(element) {
   const known = await readHistory(element.dataset.history);
   if (known === null || known.head.count === 0) return;
@@ -46,13 +56,13 @@ async function drawHistory(element) {
     const index = chart.cursor.idx;
     if (index === null || index === undefined) return;
     const [, source, quality, minutes, note] = originAt(head, data[0][index]);
-    place.textContent = `${head.product}, ${quality}, ${minutes} min, ${source}${note ? ` (${note})` : ""}`;
+    place.textContent = `${valuesAt(chart, index)} · ${head.product}, ${quality}, ${minutes} min, ${source}${note ? ` (${note})` : ""}`;
   };
   const options = {
     width: element.clientWidth,
     height: height(element),
     series: [{ label: "Time", value: (_, moment) => (moment === null ? "" : stamp(localOf(moment))) }, line(label, colour.accent, { width: 1, paths, scale: "price" })],
-    axes: [axis(colour, "x", BOTTOM), axis(colour, "price", LEFT, label)],
+    axes: [yearsAxis(colour, localOf), axis(colour, "price", LEFT, label)],
     scales: { x: { time: true } },
     tzDate: localOf,
     cursor: { drag: { x: true, y: false } },
