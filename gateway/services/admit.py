@@ -8,12 +8,13 @@ import asyncio
 import hashlib
 import hmac
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from gateway.domain.errors import InvalidInput, Overloaded, Unauthenticated
+from gateway.domain.errors import InvalidInput, Overloaded, StorageUnavailable, Unauthenticated
 from gateway.domain.evidence import AuditEntry, content_hash
 from gateway.domain.identity import Account, Permission, Principal, Role
 from gateway.ports import Batch, Clock, Ids, Put, Store
@@ -25,6 +26,7 @@ _TRIES = 5
 _TRIES_WINDOW_S = 60.0
 _MOST_NAMES = 10_000
 _HASHES_AT_ONCE = 2
+_MOST_ACCOUNTS = 100_000
 _REFUSED = "unknown name or wrong password"
 
 
@@ -60,6 +62,8 @@ class Admission:
         self._clock = clock
         self._ids = ids
         self._tenants = tuple(tenants)
+        self._by_token = _AccountFinder(store, self._tenants, "token_sha256")
+        self._by_certificate = _AccountFinder(store, self._tenants, "certificate_uri")
         self._tries: dict[tuple[str, str], deque[float]] = {}
         self._hashing = asyncio.Semaphore(_HASHES_AT_ONCE)
 
@@ -70,7 +74,7 @@ class Admission:
             Unauthenticated: No enabled account has it.
         """
         wanted = hash_token(token)
-        account = await self._find({"token_sha256": wanted})
+        account = await self._by_token.find(wanted)
         if account is None or not hmac.compare_digest(account.token_sha256 or "", wanted):
             raise Unauthenticated("unknown token")
         return account.principal()
@@ -81,7 +85,7 @@ class Admission:
         Raises:
             Unauthenticated: No enabled account has it.
         """
-        account = await self._find({"certificate_uri": uri}) if uri else None
+        account = await self._by_certificate.find(uri) if uri and uri.isprintable() else None
         if account is None:
             raise Unauthenticated("unknown certificate")
         return account.principal()
@@ -149,13 +153,6 @@ class Admission:
         )
         return account
 
-    async def _find(self, where: Mapping[str, str]) -> Account | None:
-        for tenant in self._tenants:
-            for row in await self._store.find(Account, tenant, where, limit=2):
-                if row.record.enabled:
-                    return row.record
-        return None
-
     async def _account_of(self, tenant: str, actor: str) -> Account | None:
         if tenant not in self._tenants:
             return None
@@ -173,6 +170,72 @@ class Admission:
         while tries and tries[0] <= horizon:
             tries.popleft()
         return tries
+
+
+@dataclass(slots=True, eq=False)
+class _Round:
+    """Callers that are looked up together."""
+
+    wanted: set[str] = field(default_factory=set)
+    is_led: bool = False
+    """One of them has begun to ask for all."""
+    is_over: asyncio.Event = field(default_factory=asyncio.Event)
+    found: dict[str, Account] | None = None
+    failure: StorageUnavailable | None = None
+
+
+class _AccountFinder:
+    """Looks enabled accounts up by one column, always in the store, so that who was disabled is out at once.
+
+    When thousands come back together, whoever asks while a look-up runs is looked up with all who asked meanwhile.
+    """
+
+    def __init__(self, store: Store, tenants: Sequence[str], column: str) -> None:
+        self._store = store
+        self._tenants = tenants
+        self._column = column
+        self._next = _Round()
+        self._turn = asyncio.Lock()
+
+    async def find(self, value: str) -> Account | None:
+        """Return the account with a value in the column; None when no enabled one has it.
+
+        Raises:
+            StorageUnavailable: The store does not answer.
+        """
+        while True:
+            mine = self._next
+            mine.wanted.add(value)
+            if mine.is_led:
+                await mine.is_over.wait()
+            else:
+                await self._lead(mine)
+            if mine.failure is not None:
+                raise StorageUnavailable(str(mine.failure)) from mine.failure
+            if mine.found is not None:
+                return mine.found.get(value)
+            # Who asked for all went away before the answer came: ask again.
+
+    async def _lead(self, mine: _Round) -> None:
+        mine.is_led = True
+        try:
+            async with self._turn:
+                self._next = _Round()
+                mine.found = await self._ask(sorted(mine.wanted))
+        except StorageUnavailable as error:
+            mine.failure = error
+        finally:
+            if self._next is mine:
+                self._next = _Round()
+            mine.is_over.set()
+
+    async def _ask(self, wanted: Sequence[str]) -> dict[str, Account]:
+        found: dict[str, Account] = {}
+        for tenant in self._tenants:
+            rows = await self._store.find(Account, tenant, {self._column: wanted}, limit=_MOST_ACCOUNTS)
+            for account in (row.record for row in rows if row.record.enabled):
+                found.setdefault(getattr(account, self._column), account)
+        return found
 
 
 def _is_password(password: str, known_hash: str) -> bool:

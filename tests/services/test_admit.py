@@ -2,10 +2,20 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from typing_extensions import override
 
-from gateway.domain.errors import Conflict, InvalidInput, Overloaded, PermissionRefused, RequestReused, Unauthenticated
+from gateway.domain.errors import (
+    Conflict,
+    InvalidInput,
+    Overloaded,
+    PermissionRefused,
+    RequestReused,
+    StorageUnavailable,
+    Unauthenticated,
+)
 from gateway.domain.identity import Account, Principal, Role, system_principal
 from gateway.services import admit
 from gateway.services.admit import Admission, hash_password, hash_token
@@ -180,3 +190,77 @@ def test_passwords_have_a_length() -> None:
         with pytest.raises(InvalidInput, match="password"):
             hash_password(password)
     assert ADA_HASH.startswith("$argon2id$")
+
+
+# ---------------------------------------------------------------- many at once
+
+
+class SlowStore(MemoryStore):
+    """Counts look-ups, and answers when it is let."""
+
+    def __init__(self, clock: HandClock) -> None:
+        super().__init__(clock)
+        self.asked: list[object] = []
+        self.may_answer = asyncio.Event()
+
+    @override
+    async def find(self, kind: Any, tenant: str, where: Any = None, **more: Any) -> Any:
+        self.asked.append(where)
+        await self.may_answer.wait()
+        if self.is_down:
+            raise StorageUnavailable("the disk is gone")
+        return await super().find(kind, tenant, where, **more)
+
+
+async def many_programs(count: int) -> tuple[Admission, SlowStore]:
+    clock = HandClock()
+    store = SlowStore(clock)
+    for k in range(count):
+        box = replace(BOX, id=f"box-{k}", actor=f"csms-{k}", token_sha256=hash_token(f"token-{k}"))
+        await store.seed("t", replace(box, certificate_uri=None, enabled=k != 3))
+    return Admission(store=store, clock=clock, ids=CountingIds(), tenants=["t"]), store
+
+
+async def test_programs_that_come_together_are_looked_up_together_and_each_gets_its_own_answer() -> None:
+    admission, store = await many_programs(20)
+    async with asyncio.TaskGroup() as tasks:
+        callers = [tasks.create_task(tried(admission, f"token-{k}")) for k in range(25)]
+        await asyncio.sleep(0)
+        store.may_answer.set()
+    known = [f"csms-{k}" for k in range(20)]
+    known[3] = "unknown token"
+    assert [caller.result() for caller in callers] == [*known, *["unknown token"] * 5]
+    assert len(store.asked) == 2, "the first alone, then all who came meanwhile"
+
+
+async def test_callers_are_not_lost_when_the_one_who_asks_for_all_goes_away() -> None:
+    admission, store = await many_programs(3)
+    async with asyncio.TaskGroup() as tasks:
+        callers = [tasks.create_task(tried(admission, f"token-{k}")) for k in range(3)]
+        await asyncio.sleep(0)
+        callers[0].cancel()
+        callers[1].cancel()
+        await asyncio.sleep(0)
+        store.may_answer.set()
+    assert callers[2].result() == "csms-2"
+
+
+async def test_when_the_store_is_gone_everybody_is_told() -> None:
+    admission, store = await many_programs(3)
+    async with asyncio.TaskGroup() as tasks:
+        callers = [tasks.create_task(tried(admission, f"token-{k}")) for k in range(3)]
+        await asyncio.sleep(0)
+        store.is_down = True
+        store.may_answer.set()
+    assert [caller.result() for caller in callers] == ["no store"] * 3
+    store.is_down = False
+    assert await tried(admission, "token-2") == "csms-2"
+
+
+async def tried(admission: Admission, token: str) -> str:
+    try:
+        return (await admission.by_token(token)).actor
+    except Unauthenticated as error:
+        return str(error)
+    except StorageUnavailable:
+        return "no store"

@@ -273,8 +273,8 @@ class Control:
     def is_connected(self, count: int) -> BoolArray:
         """Return which of so many chargers have a platform that is connected."""
         is_connected = np.zeros(count, dtype=bool)
-        for link in self.links.values():
-            is_connected[link.places[(link.places >= 0) & link.is_reachable]] = True
+        if self.links:
+            is_connected[np.concatenate([link.reached for link in self.links.values()])] = True
         return is_connected
 
     def within_caps(self, picture: Picture) -> FloatArray:

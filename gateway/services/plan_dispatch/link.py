@@ -88,6 +88,8 @@ class DispatchLink:
         self._sorted: IndexArray = np.zeros(0, dtype=np.int64)
         self.is_reachable: BoolArray = np.ones(count, dtype=bool)
         """Chargers that the platform can command now; the others count as without a platform."""
+        self.reached: IndexArray = np.zeros(0, dtype=np.int64)
+        """Where those are in the tree."""
         self.away_since = np.full(count, np.nan)
         """Since when the others cannot be commanded, in seconds since 1970-01-01 UTC; NaN for those that can."""
         self._pending = np.zeros(count, dtype=bool)
@@ -106,6 +108,10 @@ class DispatchLink:
         self._sorted = self.places[self._order]
         self._pending &= self.places >= 0
         self._unanswered.clear()
+        self._follow_reach()
+
+    def _follow_reach(self) -> None:
+        self.reached = self.places[(self.places >= 0) & self.is_reachable]
 
     def hear(self) -> None:
         """Take note that the platform said something, whatever it was."""
@@ -237,6 +243,7 @@ class DispatchLink:
         gone = index[self.is_reachable[index]]
         self.away_since[index if is_reachable else gone] = np.nan if is_reachable else self._now().timestamp()
         self.is_reachable[index] = is_reachable
+        self._follow_reach()
         self._pending[index] &= is_reachable
         places = self.places[index]
         if not self._is_superseded:

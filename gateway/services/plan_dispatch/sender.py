@@ -28,6 +28,8 @@ _SAME_KW = 1e-6
 _MOST_UNSAVED = 1_000
 _MOST_CAUSES = 50
 _MOST_ROWS = 100_000
+_PATIENCE_PER_ROW_S = 0.001
+"""Real seconds that a write may take longer for each further row."""
 _HOUR_S = 3600.0
 _RISES, _FALLS = (SETPOINT_CHANGES.labels(direction=direction) for direction in ("up", "down"))
 
@@ -135,11 +137,13 @@ class Sender:
         index = np.flatnonzero(self._must_go(picture, setpoints_kw))
         platform = view.csms_index[index]
         order = np.argsort(platform, kind="stable")
-        ends = np.cumsum(np.bincount(platform, minlength=len(view.csms_ids)))
+        counts = np.bincount(platform, minlength=len(view.csms_ids))
+        ends, index = np.cumsum(counts), index[order]
+        parts = [(k, index[ends[k] - counts[k] : ends[k]]) for k in np.flatnonzero(counts).tolist()]
         return [
             self._next(picture, links[view.csms_ids[k]], k, mine, setpoints_kw[mine])
-            for k, mine in enumerate(np.split(index[order], ends[:-1]))
-            if mine.size and view.csms_ids[k] in links
+            for k, mine in parts
+            if view.csms_ids[k] in links
         ]
 
     def _must_go(self, picture: Picture, setpoints_kw: FloatArray) -> BoolArray:
@@ -186,7 +190,8 @@ class Sender:
         puts = (*(Put(record=roster) for roster in rosters), *(Put(record=row) for row, _ in commands))
         audit = tuple(entry for out in outgoing for entry in self._entries(picture, out))
         try:
-            async with asyncio.timeout(self._settings.store_patience_s):
+            # When thousands of platforms come back at once, their rows take their time: written twice they take twice as long.
+            async with asyncio.timeout(self._settings.store_patience_s + _PATIENCE_PER_ROW_S * (len(puts) - 1)):
                 await self._ports.store.apply(Batch(tenant=self._tenant, puts=puts, audit=audit))
         except TimeoutError as error:
             raise StorageUnavailable("the store does not answer") from error
