@@ -42,6 +42,7 @@ from gateway.domain.topology import Portfolio
 from gateway.exchanges.absent import AbsentBrp, AbsentExchange
 from gateway.grid_settings import VtnSettings
 from gateway.ids import RandomIds, SeededIds
+from gateway.market_data.entsoe import READER_MEMORY_BYTES
 from gateway.observe import configure_logs, logger
 from gateway.openadr.health import PartnerBook
 from gateway.openadr.journal import ExchangeJournal
@@ -308,7 +309,7 @@ async def _world(settings: Settings, store: Store, clock: Clock, ids: Ids, http:
     system: dict[str, tuple[SystemSource, ...]] = {}
     if market is not None:
         bans = SourceBans(store=store, clock=clock, ids=ids, tenant=settings.tenants[0])
-        door = entsoe_endpoint(market, http, clock, worker, bans)
+        door = entsoe_endpoint(market, http, clock, ProcessWorker(memory_bytes=READER_MEMORY_BYTES), bans)
         prices = price_sources(market, door, http, clock, bans)
         carbon = carbon_sources(market, door, http, clock)
         system = system_sources(market, door)

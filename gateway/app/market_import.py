@@ -15,6 +15,7 @@ from gateway.domain.errors import NotFound
 from gateway.domain.series import MarketDayStatus, PriceProduct, PriceSeries, market_day_id, missing_slots
 from gateway.domain.timegrid import DeliveryDay
 from gateway.ids import RandomIds
+from gateway.market_data.entsoe import READER_MEMORY_BYTES
 from gateway.market_data.price_file import FileTerms, PriceFile
 from gateway.market_data.table_file import read_table
 from gateway.ports import Clock, PriceSource, Store
@@ -159,7 +160,7 @@ async def _sources(
     async with aiohttp.ClientSession() as http:
         if settings.market is not None:
             bans = SourceBans(store=store, clock=clock, ids=RandomIds(), tenant=settings.tenants[0])
-            door = entsoe_endpoint(settings.market, http, clock, ProcessWorker(), bans)
+            door = entsoe_endpoint(settings.market, http, clock, ProcessWorker(memory_bytes=READER_MEMORY_BYTES), bans)
             yield price_sources(settings.market, door, http, clock, bans)
         elif settings.tariff is not None:
             yield tariff_prices(settings.tariff, clock)

@@ -1,7 +1,7 @@
 """Prices from the ENTSO-E Transparency Platform: day-ahead (A44) and imbalance (A85).
 
 One request per delivery day, no paging: a day of one zone is far below the platform's 100 series, and paging is where clients
-hang on servers that ignore the offset. The token goes out as the documented query parameter and comes back nowhere: not in
+hang on servers that ignore the offset. Why this is not entsoe-py's raw client is said in `areas.py`. The token goes out as the documented query parameter and comes back nowhere: not in
 errors, not in logs. Source: Transparency Platform RESTful API, implementation guide (documentType, in_Domain, periodStart).
 """
 
@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 
 import aiohttp
 
-from gateway.domain.errors import InvalidInput, PeerUnavailable
+from gateway.domain.errors import InvalidInput, PeerUnavailable, Unavailable
 from gateway.domain.series import PriceProduct, PriceSeries, Quality, slot_runs
 from gateway.domain.timegrid import DeliveryDay, TimeGrid
 from gateway.market_data.areas import area_code
@@ -46,6 +46,8 @@ _WORKER_FROM_BYTES = 250_000
 _ZIP_RATIO = 25
 """Price documents shrink to about a twenty-fifth."""
 _WORKER_DEADLINE_S = 30.0
+READER_MEMORY_BYTES = 200_000_000
+"""What reading one document may take in a worker process: the largest that the other caps let through takes about a third."""
 
 _T = TypeVar("_T")
 
@@ -147,6 +149,12 @@ class EntsoeEndpoint:
             return cast("_T", await self._worker.run(reader, body, area, deadline_s=_WORKER_DEADLINE_S))
         except TimeoutError:
             refusal = InvalidInput("document", f"takes more than {_WORKER_DEADLINE_S:g} s to read")
+        except PeerUnavailable:
+            raise
+        except Unavailable:
+            refusal = InvalidInput("document", "ends the process that reads it")
+        except MemoryError:
+            refusal = InvalidInput("document", "needs more memory to read than a worker may take")
         except InvalidInput as error:
             refusal = type(error)(error.field, error.problem.replace(self._account.token, "***"))
         # Raised out here, so that no chained exception brings the token back.

@@ -17,6 +17,7 @@ def read_tree(document: bytes, *, peer: str = "ENTSO-E") -> etree._Element:
     """Return the root element of an XML document; `peer` is who sent it.
 
     Raises:
+        MemoryError: It does not fit into the memory that this process may take.
         PeerUnavailable: It is a web page, which the platform sends with status 200 during maintenance, or empty.
         InvalidInput: It is not well-formed XML in UTF-8, declares a document type, or is over a cap.
     """
@@ -39,6 +40,8 @@ def read_tree(document: bytes, *, peer: str = "ENTSO-E") -> etree._Element:
     try:
         return etree.fromstring(document, parser)
     except etree.XMLSyntaxError as error:
+        if getattr(error, "code", None) == etree.ErrorTypes.ERR_NO_MEMORY:
+            raise MemoryError("an XML document does not fit into the memory there is") from error
         line = error.position[0] if error.position else 0
         problem = f"is not well-formed XML (line {line})"
     raise InvalidInput("document", problem)

@@ -50,6 +50,7 @@ class Worker(Protocol):
 
         Raises:
             TimeoutError: The deadline passed; the process is gone.
+            MemoryError: The function needed more memory than workers may take.
             Exception: Whatever the function raised.
         """
         ...

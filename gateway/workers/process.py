@@ -14,6 +14,7 @@ import anyio
 import anyio.to_process
 
 from gateway.domain.errors import Unavailable
+from gateway.workers.memory import bounded_memory
 
 _OUTPUT = 1
 """File descriptor of standard output, over which a worker process answers."""
@@ -22,9 +23,15 @@ _OUTPUT = 1
 class ProcessWorker:
     """Runs module-level functions in killable processes, at most so many at a time."""
 
-    def __init__(self, *, process_count: int = 1) -> None:
-        """Take how many processes may run at once; further calls wait, and their deadline starts when they run."""
+    def __init__(self, *, process_count: int = 1, memory_bytes: int | None = None) -> None:
+        """Take the bounds.
+
+        Args:
+            process_count: How many processes may run at once; further calls wait, and their deadline starts when they run.
+            memory_bytes: How much memory one call may take beyond what its process has; None for as much as there is.
+        """
         self._process_count = process_count
+        self._memory_bytes = memory_bytes
         self._places: anyio.CapacityLimiter | None = None
 
     async def run(self, function: Callable[..., Any], *args: Any, deadline_s: float) -> Any:  # noqa: ANN401  # the port's
@@ -37,7 +44,8 @@ class ProcessWorker:
 
         Raises:
             TimeoutError: The deadline passed; the process is gone.
-            Unavailable: The process died by itself (out of memory, crash of a solver).
+            MemoryError: The call needed more memory than allowed; nothing of it is left.
+            Unavailable: The process died by itself (crash of a solver, killed by the system).
             Exception: Whatever the function raised.
         """
         if self._places is None:
@@ -46,17 +54,30 @@ class ProcessWorker:
             try:
                 with anyio.fail_after(deadline_s):
                     return await anyio.to_process.run_sync(
-                        _run_quietly, function, args, cancellable=True, limiter=anyio.CapacityLimiter(1)
+                        _run_quietly,
+                        function,
+                        args,
+                        self._memory_bytes,
+                        cancellable=True,
+                        limiter=anyio.CapacityLimiter(1),
                     )
             except anyio.BrokenWorkerProcess as error:
                 name = getattr(function, "__qualname__", "function")
                 raise Unavailable(f"the worker process of {name} ended unexpectedly") from error
 
 
-def _run_quietly(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:  # noqa: ANN401  # whatever it returns
-    """Run a function while nothing it prints can get between the worker and its parent."""
+def _run_quietly(function: Callable[..., Any], args: tuple[Any, ...], memory_bytes: int | None) -> Any:  # noqa: ANN401  # whatever it returns
+    """Run a function inside its memory, while nothing it prints can get between the worker and its parent."""
     with _output_to_nowhere():
-        return function(*args)
+        try:
+            with bounded_memory(memory_bytes):
+                return function(*args)
+        except MemoryError:
+            is_too_big = True
+    if is_too_big:
+        # A new exception: the first one holds frames, and with them the memory that was too much.
+        raise MemoryError(f"more than {memory_bytes} bytes are needed")
+    return None
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gateway.domain.errors import InvalidInput, PeerUnavailable, VoltbridgeError
+from gateway.domain.errors import InvalidInput, PeerUnavailable, Unavailable, VoltbridgeError
 from gateway.domain.series import PriceProduct, Quality
 from gateway.domain.timegrid import DeliveryDay
 from gateway.market_data.entsoe import EntsoeAccount, EntsoeEndpoint, EntsoeImbalanceSource, EntsoePriceSource
@@ -49,6 +49,16 @@ class InlineWorker:
     async def run(self, function: Any, *args: Any, deadline_s: float) -> Any:
         self.ran.append(function.__name__)
         return function(*args)
+
+
+class FailingWorker:
+    """A worker that fails in one way."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    async def run(self, function: Any, *args: Any, deadline_s: float) -> Any:
+        raise self.error
 
 
 class StuckWorker:
@@ -379,6 +389,25 @@ async def test_a_document_that_takes_too_long_is_refused(
     peer.reply(WHOLE + b" " * 250_000)
     with pytest.raises(InvalidInput, match="to read"):
         await source.fetch("BE", DAY)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "said"),
+    [
+        (MemoryError(), InvalidInput, "document: needs more memory"),
+        (Unavailable("the worker process ended"), InvalidInput, "document: ends the process"),
+        (PeerUnavailable("a web page"), PeerUnavailable, "a web page"),
+    ],
+)
+async def test_a_document_that_breaks_its_reader_is_refused_and_the_next_one_read(
+    endpoint: Endpoint, rules: MarketRules, peer: ScriptedPeer, error: Exception, raised: type[Exception], said: str
+) -> None:
+    source = EntsoePriceSource(endpoint=endpoint(worker=FailingWorker(error)), rules=rules)
+    peer.reply(WHOLE + b" " * 250_000)
+    peer.reply(WHOLE)
+    with pytest.raises(raised, match=said):
+        await source.fetch("BE", DAY)
+    assert await source.fetch("BE", DAY) is not None
 
 
 async def test_imbalance_prices_come_out_of_their_archive(imbalance: EntsoeImbalanceSource, peer: ScriptedPeer) -> None:

@@ -49,3 +49,9 @@ def span(seconds: float) -> tuple[float, float]:
     begin = time.monotonic()
     time.sleep(seconds)
     return begin, time.monotonic()
+
+
+def take(count: int) -> int:
+    """Allocate so many bytes and touch them."""
+    taken = bytearray(count)
+    return len(taken)
