@@ -274,6 +274,8 @@ class Delivery:
                 if verdict.is_applied:
                     await _say(link, order, DispatchState.APPLIED)
             case Word.REJECTED | Word.LATER:
+                if verdict.shown_kw is not None:
+                    link.show(here, np.array([verdict.shown_kw]))
                 link.settle(order.sequence, _NOBODY, here, (verdict.reason,))
             case Word.UNKNOWN:
                 # Not as rejected: an increase may have taken effect, so that the higher of old and new counts.

@@ -44,6 +44,8 @@ class Verdict:
     """Kept for the next order to the charger (`CsmsCommand.handle`)."""
     is_applied: bool = False
     """Whether the charger was asked and shows the limit."""
+    shown_kw: float | None = None
+    """What the charger was asked and shows instead, in kW; None where it shows nothing."""
 
     @property
     def outcome(self) -> CommandOutcome:
@@ -56,9 +58,9 @@ def accepted(*, handle: str = "", is_applied: bool = False) -> Verdict:
     return Verdict(word=Word.ACCEPTED, handle=handle, is_applied=is_applied)
 
 
-def rejected(reason: str, *, handle: str = "") -> Verdict:
-    """Return the verdict that an order did not take effect."""
-    return Verdict(word=Word.REJECTED, reason=reason, handle=handle)
+def rejected(reason: str, *, handle: str = "", shown_kw: float | None = None) -> Verdict:
+    """Return the verdict that an order did not take effect, and what the charger shows instead."""
+    return Verdict(word=Word.REJECTED, reason=reason, handle=handle, shown_kw=shown_kw)
 
 
 def unknown(reason: str, *, handle: str = "") -> Verdict:

@@ -100,6 +100,8 @@ class CommandBook:
         self._open_kw = np.zeros(count)
         """Largest limit sent since the newest acknowledgement: the platform may have passed on any of them."""
         self._open_until = np.full(count, -np.inf)
+        self.shown_kw = np.full(count, np.nan)
+        """What chargers themselves said that they allow although they were sent less, until they follow; NaN for all others."""
         self.state = np.zeros(count, dtype=np.int8)
         self.state_since = np.full(count, -np.inf)
         self.changed = np.zeros(count, dtype=bool)
@@ -207,9 +209,15 @@ class CommandBook:
         """Let chargers hold nothing of what they were told: they count as they do without us until a command is accepted again."""
         for held_until in (self.lease_until, self.accepted_until, self._open_until):
             held_until[index] = -np.inf
+        self.shown_kw[index] = np.nan
         self.must_resend[index] = True
         self._unanswered_since[index] = np.inf
         self.state[index] = DispatchState.NONE
+
+    def show(self, index: IndexArray, kw: FloatArray) -> None:
+        """Take what chargers themselves say that they allow although they were sent less; NaN where they say nothing."""
+        says = ~np.isnan(kw)
+        self.shown_kw[index[says]] = kw[says]
 
     def move(self, index: IndexArray) -> None:
         """Let chargers begin anew at another platform, which counts on its own and knows nothing of what they were told.
@@ -254,6 +262,7 @@ class CommandBook:
         """Set states as they were written down, after a restart; what was settled had been accepted."""
         self.state[index] = states
         self.state_since[index] = at
+        self.shown_kw[index[states == DispatchState.FOLLOWED]] = np.nan
         settled = index[_SETTLED[states]]
         self.acked_sequence[settled] = self.sequence[settled]
         self.accepted_kw[settled] = self.limit_kw[settled]
@@ -319,18 +328,21 @@ class CommandBook:
         takes_less = power_kw < limit - tolerance
         self._under_since[index] = np.where(takes_less, np.minimum(self._under_since[index], power_at), np.inf)
         under = index[~over]
-        self._move(under[_UNPROVEN[self.state[under]]], DispatchState.FOLLOWED, now)
+        followed = under[_UNPROVEN[self.state[under]]]
+        self.shown_kw[followed] = np.nan
+        self._move(followed, DispatchState.FOLLOWED, now)
 
     def is_any_loose(self, index: IndexArray, now: float, rules: FollowRules) -> bool:
         """Tell whether any of some chargers refused, did not answer, draws too much or is doubted."""
         at = _side_by_side(index)
         is_open = self.sequence[at] > self.acked_sequence[at]
         is_doubted = is_open & (now - self._unanswered_since[at] >= rules.doubt_after_s)
-        return bool((_TROUBLED[self.state[at]] | is_doubted).any())
+        return bool((_TROUBLED[self.state[at]] | is_doubted | ~np.isnan(self.shown_kw[at])).any())
 
     def is_doubted(self, now: float, rules: FollowRules) -> BoolArray:
-        """Return whose newest command has not been acknowledged for long enough not to be believed, shape (C,)."""
-        return (self.sequence > self.acked_sequence) & (now - self._unanswered_since >= rules.doubt_after_s)
+        """Return who is not believed, shape (C,): long without an acknowledgement, or it showed more than it was sent."""
+        is_late = (self.sequence > self.acked_sequence) & (now - self._unanswered_since >= rules.doubt_after_s)
+        return np.asarray(is_late | ~np.isnan(self.shown_kw))
 
     def next_doubt(self, now: float, rules: FollowRules) -> float | None:
         """Return when the next unacknowledged command will be doubted; None when none will."""
@@ -346,15 +358,15 @@ class CommandBook:
         """Return the most that each charger may be drawing as far as can be known, shape (C,).
 
         What is acknowledged counts as it is; what is under way counts at the largest of what was accepted before and all that was
-        sent since; what was refused counts at the last accepted limit while that lease runs; then the fallback. A measurement
-        above all that counts as measured.
+        sent since; what was refused counts at the last accepted limit while that lease runs; then the fallback. What a charger
+        shows beyond that counts until it follows, a measurement above all that as measured.
         """
         accepted = np.where(self.accepted_until > now, self.accepted_kw, lapsed_kw)
         newest = np.where(self.lease_until > now, self.limit_kw, lapsed_kw)
         is_settled = (self.acked_sequence == self.sequence) & _SETTLED[self.state]
         opened = np.where(self._open_until > now, np.maximum(self._open_kw, newest), newest)
         under_way = np.where(self.state == DispatchState.REJECTED, accepted, np.maximum(accepted, opened))
-        counted = np.where(is_settled, newest, under_way)
+        counted = np.fmax(np.where(is_settled, newest, under_way), self.shown_kw)
         over = power_kw > counted + rules.tolerance(counted)
         return np.where(over, power_kw, counted)
 

@@ -169,6 +169,8 @@ class DispatchOutcome:
     """Positions in the roster; empty when the row is about all of them."""
     packed_states: bytes = b""
     """`DispatchState` value per position."""
+    shown_kw: tuple[float | None, ...] = ()
+    """What each of `charger_ids` itself said that it allows although it was sent less, in kW; None where it said nothing."""
 
     @property
     def places(self) -> IndexArray:
@@ -188,6 +190,14 @@ class DispatchOutcome:
         """`DispatchState` value per charger, whichever form the row has."""
         packed = np.frombuffer(self.packed_states, dtype=_STATE)
         return np.concatenate([np.asarray(self.states, dtype=np.int8), packed])
+
+    @property
+    def all_shown_kw(self) -> FloatArray:
+        """What each charger of `all_states` showed, in kW; NaN where it showed nothing."""
+        count = len(self.all_states)
+        shown = np.full(count, np.nan)
+        shown[: len(self.shown_kw)] = [np.nan if kw is None else kw for kw in self.shown_kw]
+        return shown
 
 
 def pack_places(places: IndexArray) -> bytes:

@@ -7,6 +7,7 @@ ends by itself, in the charger and here.
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -207,6 +208,7 @@ class DispatchUplink:
             sequence=pending.sequence,
             rejected_index=[self._index[charger] for charger in refused],
             reject_reasons=[answer.reason for answer in refused.values()],
+            shown_power_kw=_shown_kw(list(refused.values())),
         )
         self._outgoing.put_nowait(pb.ConnectRequest(ack=ack))
         told = {c: a for c, a in pending.answers.items() if a.is_accepted or a.verdict is Verdict.NO_ANSWER}
@@ -223,6 +225,13 @@ class DispatchUplink:
                 states=[_STATES[answer.verdict] for answer in answers.values()],
             )
             self._outgoing.put_nowait(pb.ConnectRequest(outcome=outcome))
+
+
+def _shown_kw(answers: Sequence[Answer]) -> list[float]:
+    """Return what chargers show beyond what they were given, one value each; nothing when none shows anything."""
+    if all(answer.shown_kw is None for answer in answers):
+        return []
+    return [math.nan if answer.shown_kw is None else answer.shown_kw for answer in answers]
 
 
 def _shortest(value: float) -> float:

@@ -228,7 +228,8 @@ class Installer:
             return None
         del self._held[slot]
         reason = f"accepted, but its composite schedule allows {binding:g} {composite.unit.value}"
-        return _Refusal(slot=slot, answer=Answer(verdict=Verdict.REJECTED, reason=reason))
+        shown_kw = means.supply.power_kw(binding, composite.unit)
+        return _Refusal(slot=slot, answer=Answer(verdict=Verdict.REJECTED, reason=reason, shown_kw=shown_kw))
 
 
 def _essence(profile: Profile) -> tuple[object, ...]:

@@ -81,6 +81,8 @@ class Answer:
 
     verdict: Verdict
     reason: str = ""
+    shown_kw: float | None = None
+    """What its composite schedule allows although it was given less, in kW; None where it shows nothing."""
 
     @property
     def is_accepted(self) -> bool:

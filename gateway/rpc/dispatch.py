@@ -147,6 +147,8 @@ class DispatchServicer(pb_grpc.DispatchServiceServicer):
             match request.WhichOneof("payload"):
                 case "ack":
                     ack = request.ack
+                    if ack.shown_power_kw:
+                        link.show(_index(ack.rejected_index), np.asarray(ack.shown_power_kw, dtype=np.float64))
                     await link.ack(ack.sequence, _index(ack.rejected_index), tuple(ack.reject_reasons))
                 case "outcome":
                     states = _reported_states(request.outcome)

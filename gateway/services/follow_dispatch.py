@@ -31,6 +31,7 @@ from gateway.ports import AtLeast, Batch, Clock, Ids, Put, Store
 
 IndexArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
 
 _MOST_ROWS = 100_000
 _MOST_PENDING = 1_000
@@ -248,6 +249,16 @@ class Follower:
         for tell in self.on_news if was_loose else ():
             tell(tenant)
 
+    def shown(self, tenant: str, index: IndexArray, kw: FloatArray) -> None:
+        """Take what chargers themselves say that they allow although they were sent less: so much counts until they follow.
+
+        Args:
+            tenant: Whose chargers.
+            index: Which, as positions in the tree.
+            kw: What they show, at most counted at what they can draw; NaN where they show nothing.
+        """
+        self.book(tenant).show(index, np.minimum(kw, self._fleet(tenant).max_kw[index]))
+
     def told(self, tenant: str, index: IndexArray, states: npt.NDArray[np.int8], sequence: int) -> None:
         """Take what a platform says became of a command at its chargers."""
         self.book(tenant).report(index, states, sequence=sequence, now=self._now())
@@ -383,6 +394,7 @@ class Follower:
             charger_ids=tuple(book.charger_ids[i] for i in named),
             states=tuple(int(book.state[i]) for i in named),
             detail=tuple(picture.likely_cause(i) for i in named),
+            shown_kw=tuple(None if np.isnan(book.shown_kw[i]) else float(book.shown_kw[i]) for i in named),
             roster=roster.id if fine.size else "",
             packed_places=b"" if is_of_all else pack_places(rosters.places[fine]),
             packed_states=pack_states(book.state[fine]),
@@ -438,6 +450,7 @@ def _replay(
             book.send(_sent_again(row, index, columns, places.rosters))
         else:
             book.restore(index, row.all_states[columns], row.at.timestamp())
+            book.show(index, row.all_shown_kw[columns])
 
 
 def _within_a_lease(batch: DispatchBatch, now: datetime) -> DispatchBatch:

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gateway/v1/dispatch_service.proto\x12\ngateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\x01\n\x0e\x43onnectRequest\x12\"\n\x05hello\x18\x01 \x01(\x0b\x32\x11.gateway.v1.HelloH\x00\x12\x1e\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x0f.gateway.v1.AckH\x00\x12&\n\x07outcome\x18\x03 \x01(\x0b\x32\x13.gateway.v1.OutcomeH\x00\x12 \n\x04ping\x18\x04 \x01(\x0b\x32\x10.gateway.v1.PingH\x00\x42\t\n\x07payload\"\x8c\x01\n\x0f\x43onnectResponse\x12&\n\x07welcome\x18\x01 \x01(\x0b\x32\x13.gateway.v1.WelcomeH\x00\x12$\n\x06limits\x18\x02 \x01(\x0b\x32\x12.gateway.v1.LimitsH\x00\x12 \n\x04pong\x18\x03 \x01(\x0b\x32\x10.gateway.v1.PongH\x00\x42\t\n\x07payload\"2\n\x05Hello\x12\x13\n\x0b\x63harger_ids\x18\x01 \x03(\t\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\"\x87\x01\n\x07Welcome\x12\x15\n\rlease_seconds\x18\x01 \x01(\x01\x12\x19\n\x11heartbeat_seconds\x18\x02 \x01(\x01\x12\x18\n\x10resumed_sequence\x18\x03 \x01(\x03\x12\x30\n\x0cgateway_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd5\x01\n\x06Limits\x12\x13\n\x0b\x64ispatch_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x14\n\x0cresume_token\x18\x03 \x01(\t\x12\x15\n\rcharger_index\x18\x04 \x03(\x05\x12\x16\n\x0elimit_power_kw\x18\x05 \x03(\x02\x12\x19\n\x11\x66\x61llback_power_kw\x18\x06 \x03(\x02\x12\x35\n\x11lease_expire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x63\x61use\x18\x08 \x01(\t\"G\n\x03\x41\x63k\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x16\n\x0erejected_index\x18\x02 \x03(\x05\x12\x16\n\x0ereject_reasons\x18\x03 \x03(\t\"]\n\x07Outcome\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x15\n\rcharger_index\x18\x02 \x03(\x05\x12)\n\x06states\x18\x03 \x03(\x0e\x32\x19.gateway.v1.DispatchState\"\x06\n\x04Ping\"8\n\x04Pong\x12\x30\n\x0cgateway_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"7\n\x19ListDispatchStatesRequest\x12\x1a\n\x12only_not_following\x18\x01 \x01(\x08\"K\n\x1aListDispatchStatesResponse\x12-\n\x08\x63hargers\x18\x01 \x03(\x0b\x32\x1b.gateway.v1.ChargerDispatch\"\xf8\x01\n\x0f\x43hargerDispatch\x12\x12\n\ncharger_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64ispatch_id\x18\x02 \x01(\t\x12(\n\x05state\x18\x03 \x01(\x0e\x32\x19.gateway.v1.DispatchState\x12\x16\n\x0elimit_power_kw\x18\x04 \x01(\x01\x12\x1e\n\x11measured_power_kw\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12.\n\nsince_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0clikely_cause\x18\x07 \x01(\tB\x14\n\x12_measured_power_kw*\xfb\x01\n\rDispatchState\x12\x1e\n\x1a\x44ISPATCH_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44ISPATCH_STATE_SENT\x10\x01\x12\x1b\n\x17\x44ISPATCH_STATE_ACCEPTED\x10\x02\x12\x1a\n\x16\x44ISPATCH_STATE_APPLIED\x10\x03\x12\x1b\n\x17\x44ISPATCH_STATE_FOLLOWED\x10\x04\x12\x1b\n\x17\x44ISPATCH_STATE_REJECTED\x10\x05\x12\x1c\n\x18\x44ISPATCH_STATE_TIMED_OUT\x10\x06\x12 \n\x1c\x44ISPATCH_STATE_NOT_FOLLOWING\x10\x07\x32\xbe\x01\n\x0f\x44ispatchService\x12\x46\n\x07\x43onnect\x12\x1a.gateway.v1.ConnectRequest\x1a\x1b.gateway.v1.ConnectResponse(\x01\x30\x01\x12\x63\n\x12ListDispatchStates\x12%.gateway.v1.ListDispatchStatesRequest\x1a&.gateway.v1.ListDispatchStatesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gateway/v1/dispatch_service.proto\x12\ngateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\x01\n\x0e\x43onnectRequest\x12\"\n\x05hello\x18\x01 \x01(\x0b\x32\x11.gateway.v1.HelloH\x00\x12\x1e\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x0f.gateway.v1.AckH\x00\x12&\n\x07outcome\x18\x03 \x01(\x0b\x32\x13.gateway.v1.OutcomeH\x00\x12 \n\x04ping\x18\x04 \x01(\x0b\x32\x10.gateway.v1.PingH\x00\x42\t\n\x07payload\"\x8c\x01\n\x0f\x43onnectResponse\x12&\n\x07welcome\x18\x01 \x01(\x0b\x32\x13.gateway.v1.WelcomeH\x00\x12$\n\x06limits\x18\x02 \x01(\x0b\x32\x12.gateway.v1.LimitsH\x00\x12 \n\x04pong\x18\x03 \x01(\x0b\x32\x10.gateway.v1.PongH\x00\x42\t\n\x07payload\"2\n\x05Hello\x12\x13\n\x0b\x63harger_ids\x18\x01 \x03(\t\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\"\x87\x01\n\x07Welcome\x12\x15\n\rlease_seconds\x18\x01 \x01(\x01\x12\x19\n\x11heartbeat_seconds\x18\x02 \x01(\x01\x12\x18\n\x10resumed_sequence\x18\x03 \x01(\x03\x12\x30\n\x0cgateway_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd5\x01\n\x06Limits\x12\x13\n\x0b\x64ispatch_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x14\n\x0cresume_token\x18\x03 \x01(\t\x12\x15\n\rcharger_index\x18\x04 \x03(\x05\x12\x16\n\x0elimit_power_kw\x18\x05 \x03(\x02\x12\x19\n\x11\x66\x61llback_power_kw\x18\x06 \x03(\x02\x12\x35\n\x11lease_expire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x63\x61use\x18\x08 \x01(\t\"_\n\x03\x41\x63k\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x16\n\x0erejected_index\x18\x02 \x03(\x05\x12\x16\n\x0ereject_reasons\x18\x03 \x03(\t\x12\x16\n\x0eshown_power_kw\x18\x04 \x03(\x02\"]\n\x07Outcome\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x15\n\rcharger_index\x18\x02 \x03(\x05\x12)\n\x06states\x18\x03 \x03(\x0e\x32\x19.gateway.v1.DispatchState\"\x06\n\x04Ping\"8\n\x04Pong\x12\x30\n\x0cgateway_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"7\n\x19ListDispatchStatesRequest\x12\x1a\n\x12only_not_following\x18\x01 \x01(\x08\"K\n\x1aListDispatchStatesResponse\x12-\n\x08\x63hargers\x18\x01 \x03(\x0b\x32\x1b.gateway.v1.ChargerDispatch\"\xf8\x01\n\x0f\x43hargerDispatch\x12\x12\n\ncharger_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64ispatch_id\x18\x02 \x01(\t\x12(\n\x05state\x18\x03 \x01(\x0e\x32\x19.gateway.v1.DispatchState\x12\x16\n\x0elimit_power_kw\x18\x04 \x01(\x01\x12\x1e\n\x11measured_power_kw\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12.\n\nsince_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0clikely_cause\x18\x07 \x01(\tB\x14\n\x12_measured_power_kw*\xfb\x01\n\rDispatchState\x12\x1e\n\x1a\x44ISPATCH_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44ISPATCH_STATE_SENT\x10\x01\x12\x1b\n\x17\x44ISPATCH_STATE_ACCEPTED\x10\x02\x12\x1a\n\x16\x44ISPATCH_STATE_APPLIED\x10\x03\x12\x1b\n\x17\x44ISPATCH_STATE_FOLLOWED\x10\x04\x12\x1b\n\x17\x44ISPATCH_STATE_REJECTED\x10\x05\x12\x1c\n\x18\x44ISPATCH_STATE_TIMED_OUT\x10\x06\x12 \n\x1c\x44ISPATCH_STATE_NOT_FOLLOWING\x10\x07\x32\xbe\x01\n\x0f\x44ispatchService\x12\x46\n\x07\x43onnect\x12\x1a.gateway.v1.ConnectRequest\x1a\x1b.gateway.v1.ConnectResponse(\x01\x30\x01\x12\x63\n\x12ListDispatchStates\x12%.gateway.v1.ListDispatchStatesRequest\x1a&.gateway.v1.ListDispatchStatesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gateway.v1.dispatch_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DISPATCHSTATE']._serialized_start=1423
-  _globals['_DISPATCHSTATE']._serialized_end=1674
+  _globals['_DISPATCHSTATE']._serialized_start=1447
+  _globals['_DISPATCHSTATE']._serialized_end=1698
   _globals['_CONNECTREQUEST']._serialized_start=83
   _globals['_CONNECTREQUEST']._serialized_end=252
   _globals['_CONNECTRESPONSE']._serialized_start=255
@@ -45,19 +45,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LIMITS']._serialized_start=588
   _globals['_LIMITS']._serialized_end=801
   _globals['_ACK']._serialized_start=803
-  _globals['_ACK']._serialized_end=874
-  _globals['_OUTCOME']._serialized_start=876
-  _globals['_OUTCOME']._serialized_end=969
-  _globals['_PING']._serialized_start=971
-  _globals['_PING']._serialized_end=977
-  _globals['_PONG']._serialized_start=979
-  _globals['_PONG']._serialized_end=1035
-  _globals['_LISTDISPATCHSTATESREQUEST']._serialized_start=1037
-  _globals['_LISTDISPATCHSTATESREQUEST']._serialized_end=1092
-  _globals['_LISTDISPATCHSTATESRESPONSE']._serialized_start=1094
-  _globals['_LISTDISPATCHSTATESRESPONSE']._serialized_end=1169
-  _globals['_CHARGERDISPATCH']._serialized_start=1172
-  _globals['_CHARGERDISPATCH']._serialized_end=1420
-  _globals['_DISPATCHSERVICE']._serialized_start=1677
-  _globals['_DISPATCHSERVICE']._serialized_end=1867
+  _globals['_ACK']._serialized_end=898
+  _globals['_OUTCOME']._serialized_start=900
+  _globals['_OUTCOME']._serialized_end=993
+  _globals['_PING']._serialized_start=995
+  _globals['_PING']._serialized_end=1001
+  _globals['_PONG']._serialized_start=1003
+  _globals['_PONG']._serialized_end=1059
+  _globals['_LISTDISPATCHSTATESREQUEST']._serialized_start=1061
+  _globals['_LISTDISPATCHSTATESREQUEST']._serialized_end=1116
+  _globals['_LISTDISPATCHSTATESRESPONSE']._serialized_start=1118
+  _globals['_LISTDISPATCHSTATESRESPONSE']._serialized_end=1193
+  _globals['_CHARGERDISPATCH']._serialized_start=1196
+  _globals['_CHARGERDISPATCH']._serialized_end=1444
+  _globals['_DISPATCHSERVICE']._serialized_start=1701
+  _globals['_DISPATCHSERVICE']._serialized_end=1891
 # @@protoc_insertion_point(module_scope)

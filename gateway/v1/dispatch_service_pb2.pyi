@@ -277,6 +277,7 @@ class Ack(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     REJECTED_INDEX_FIELD_NUMBER: _builtins.int
     REJECT_REASONS_FIELD_NUMBER: _builtins.int
+    SHOWN_POWER_KW_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Sequence that is answered."""
     @_builtins.property
@@ -287,16 +288,23 @@ class Ack(_message.Message):
     def reject_reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """One reason per refused position."""
 
+    @_builtins.property
+    def shown_power_kw(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """What the charger itself says that it allows, in kW, per refused position, or empty; NaN where it says nothing. A charger that took
+        a limit and shows more than it was sent counts at what it shows until it is measured to follow.
+        """
+
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
         rejected_index: _abc.Iterable[_builtins.int] | None = ...,
         reject_reasons: _abc.Iterable[_builtins.str] | None = ...,
+        shown_power_kw: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reject_reasons", b"reject_reasons", "rejected_index", b"rejected_index", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reject_reasons", b"reject_reasons", "rejected_index", b"rejected_index", "sequence", b"sequence", "shown_power_kw", b"shown_power_kw"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -34,6 +34,9 @@ class FakeLink:
     said: list[tuple[int, int, str]] = field(default_factory=list)
     """Sequence, position, word."""
 
+    def show(self, index: Any, shown_kw: Any) -> None:
+        self.said += [(0, int(i), f"shows {kw:g} kW") for i, kw in zip(index, shown_kw, strict=True)]
+
     async def next(self) -> LinkBatch:
         return await self.batches.get()
 
@@ -216,3 +219,10 @@ async def test_a_callback_is_waited_for_in_market_time_and_counts_once() -> None
     assert not callbacks.take(other, "late")
     assert not callbacks.is_open(token)
     assert len(callbacks) == 0
+
+
+async def test_what_a_charger_shows_is_told_before_it_is_said_to_refuse() -> None:
+    async with bench() as made:
+        made.carrier.verdicts = [rejected("accepted, but shows more", shown_kw=11.0)]
+        await made.send(1, a=4.0)
+        assert made.link.said == [(0, 0, "shows 11 kW"), (1, 0, "accepted, but shows more")]

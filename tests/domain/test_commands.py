@@ -254,3 +254,69 @@ def test_chargers_side_by_side_fare_as_those_apart(seed: int) -> None:
             assert np.array_equal(values, getattr(books[1], name)[apart], equal_nan=values.dtype.kind == "f"), name
     everybody = books[0].is_any_loose(together, 500.0, RULES), books[1].is_any_loose(apart, 500.0, RULES)
     assert everybody == (True, True)
+
+
+def shown_more() -> CommandBook:
+    """A charger that took 4 kW and shows that it allows 11."""
+    fresh = CommandBook(("a", "b"))
+    both = np.array([0, 1])
+    for sequence, kw in ((1, 8.0), (2, 4.0)):
+        fresh.send(
+            Sent(
+                batch=f"d{sequence}",
+                sequence=sequence,
+                at=10.0 * sequence,
+                lease_until=200.0,
+                index=both,
+                limit_kw=np.full(2, kw),
+                fallback_kw=np.zeros(2),
+            )
+        )
+        if sequence == 1:
+            fresh.accept(both, np.full(2, kw), sequence=1, lease_until=200.0, now=11.0)
+    fresh.show(both, np.array([11.0, np.nan]))
+    refused = np.full(2, DispatchState.REJECTED, dtype=np.int8)
+    fresh.report(both, refused, sequence=2, now=21.0)
+    return fresh
+
+
+def counted(some: CommandBook, now: float) -> list[float]:
+    return [float(kw) for kw in some.counted_kw(np.zeros(2), np.full(2, np.nan), now, FollowRules())]
+
+
+def test_what_a_charger_shows_beyond_what_it_was_sent_counts_until_it_follows() -> None:
+    book = shown_more()
+    both, rules = np.array([0, 1]), FollowRules()
+    assert counted(book, 22.0) == [11.0, 8.0], "without a word of its own the last accepted limit counts"
+    assert counted(book, 500.0) == [11.0, 0.0], "no lease ends what the charger said itself"
+    again = Sent(
+        batch="d3",
+        sequence=3,
+        at=30.0,
+        lease_until=300.0,
+        index=both,
+        limit_kw=np.full(2, 4.0),
+        fallback_kw=np.zeros(2),
+    )
+    book.send(again)
+    book.accept(both, again.limit_kw, sequence=3, lease_until=300.0, now=31.0)
+    assert counted(book, 32.0) == [11.0, 4.0], "accepting is not following"
+    assert book.is_doubted(32.0, rules).tolist() == [True, False]
+    assert book.is_any_loose(both, 32.0, rules)
+    book.observe(np.full(2, 3.9), np.full(2, 60.0), 60.0, rules)
+    assert book.state.tolist() == [DispatchState.FOLLOWED] * 2
+    assert counted(book, 61.0) == [4.0, 4.0]
+    assert book.is_doubted(61.0, rules).tolist() == [False, False]
+
+
+def test_what_a_charger_showed_goes_with_what_it_was_told() -> None:
+    book = shown_more()
+    book.forget(np.array([0]))
+    assert counted(book, 22.0) == [0.0, 8.0]
+
+
+def test_what_a_charger_showed_is_restored_and_ends_where_it_was_seen_to_follow() -> None:
+    book, both = shown_more(), np.array([0, 1])
+    book.show(both, np.array([11.0, 7.0]))
+    book.restore(both, np.array([DispatchState.REJECTED, DispatchState.FOLLOWED], dtype=np.int8), 40.0)
+    assert np.isnan(book.shown_kw).tolist() == [False, True]

@@ -40,7 +40,9 @@ async def test_o30_the_fallback_is_in_before_the_limit_and_the_limit_ends_by_its
             ("TxProfile", 1, number),
         ]
         live = world.pushed[-1]
-        assert 0 < live.schedule["duration"] <= 900
+        began_at = datetime.fromisoformat(live.schedule["startSchedule"])
+        ends_at = began_at + timedelta(seconds=live.schedule["duration"])
+        assert timedelta(seconds=895) <= ends_at - world.clock.now() <= timedelta(seconds=900)
         assert live.schedule["chargingRateUnit"] == "A"
         given = datetime.fromisoformat(live.wire["validTo"]) - world.clock.now()
         assert timedelta(seconds=895) <= given <= timedelta(seconds=900)
@@ -180,6 +182,17 @@ async def test_g8_a_refusal_is_followed_by_another_way(
         assert world.charger.limit_a() == pytest.approx(limit_a, abs=0.1)
         world.clock.move(seconds=901)
         assert world.charger.limit_a() <= 6.0 + 1e-6
+
+
+async def test_what_a_charger_shows_beyond_what_it_took_is_told_to_the_gateway(tmp_path: Path) -> None:
+    async with scene(tmp_path, quirk="ignores_ampere", unit="A").running() as world:
+        await world.plug()
+        sequence = await world.command(4.83)
+        [answer] = [answer for _, number, answer in world.answers.settled_commands if number == sequence]
+        assert answer.verdict is Verdict.REJECTED
+        assert "its composite schedule allows" in answer.reason
+        assert answer.shown_kw is not None
+        assert answer.shown_kw > 4.83
 
 
 async def test_o36_what_may_not_be_overwritten_is_replaced_without_an_instant_without_a_limit(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The stream to a charging platform over a real connection."""
 
 import asyncio
+import math
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -9,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 
 from gateway.client import connect
 from gateway.domain.dispatch import DispatchState
+from gateway.services.follow_dispatch import Follower
 from gateway.v1 import dispatch_service_pb2 as pb
 from gateway.v1 import fleet_service_pb2, signals_service_pb2
 from tests.fakes.wired import TENANT, Wired, token_of, wired
@@ -112,6 +115,34 @@ async def test_hello_welcome_limits_ack_outcome_ping(running: Wired, call: Calle
     assert "Faulted" in answer.chargers[0].likely_cause
 
 
+async def test_what_a_charger_shows_beyond_its_limit_counts_and_survives_a_restart(
+    running: Wired, call: Caller
+) -> None:
+    await plug_cars(running, call)
+    async with connected(call, running) as (stream, _):
+        limits = await limits_of(stream)
+        ack = pb.Ack(
+            sequence=limits.sequence,
+            rejected_index=[1, 2],
+            reject_reasons=["its composite schedule allows more", "Faulted"],
+            shown_power_kw=[500.0, math.nan],
+        )
+        await stream.write(pb.ConnectRequest(ack=ack))
+        await settle(running, DispatchState.REJECTED, running.chargers[1])
+    follower = running.services.follower
+    view, book = running.services.fleet.view(TENANT), follower.book(TENANT)
+    at = [view.tree.charger_ids.index(name) for name in running.chargers]
+    assert book.shown_kw[at[1]] == view.max_kw[at[1]], "at most what it can draw"
+    assert np.isnan(book.shown_kw[[at[0], at[2]]]).all()
+    await follower.flush()
+    fresh = Follower(
+        store=running.scene.store, clock=running.scene.clock, ids=running.scene.ids, fleet=running.services.fleet.view
+    )
+    await fresh.load(TENANT)
+    assert fresh.book(TENANT).shown_kw[at[1]] == view.max_kw[at[1]]
+    assert np.isnan(fresh.book(TENANT).shown_kw[at[2]])
+
+
 async def test_a_limit_reaches_the_stream(running: Wired, call: Caller) -> None:
     await plug_cars(running, call)
     async with connected(call, running) as (stream, _), call("olga") as operator:
@@ -158,6 +189,14 @@ async def test_a_client_that_ends_before_hello_is_told(call: Caller) -> None:
         (pb.ConnectRequest(ack=pb.Ack(sequence=10**9)), "ack.sequence"),
         (pb.ConnectRequest(ack=pb.Ack(rejected_index=[3], reject_reasons=["x"])), "ack.rejected_index"),
         (pb.ConnectRequest(ack=pb.Ack(rejected_index=[0])), "ack.reject_reasons"),
+        (
+            pb.ConnectRequest(ack=pb.Ack(rejected_index=[0], reject_reasons=["x"], shown_power_kw=[1.0, 2.0])),
+            "ack.shown_power_kw",
+        ),
+        (
+            pb.ConnectRequest(ack=pb.Ack(rejected_index=[0], reject_reasons=["x"], shown_power_kw=[-1.0])),
+            "ack.shown_power_kw",
+        ),
         (pb.ConnectRequest(outcome=pb.Outcome(charger_index=[0])), "outcome.states"),
         (
             pb.ConnectRequest(outcome=pb.Outcome(charger_index=[0], states=[pb.DISPATCH_STATE_FOLLOWED])),
@@ -168,7 +207,18 @@ async def test_a_client_that_ends_before_hello_is_told(call: Caller) -> None:
             "outcome.charger_index",
         ),
     ],
-    ids=["hello", "nothing", "unsent", "outside", "no reason", "no state", "wrong state", "below"],
+    ids=[
+        "hello",
+        "nothing",
+        "unsent",
+        "outside",
+        "no reason",
+        "many shown",
+        "shown below 0",
+        "no state",
+        "wrong state",
+        "below",
+    ],
 )
 async def test_a_wrong_message_ends_the_stream_and_names_the_field(
     house: Wired, call: Caller, message: pb.ConnectRequest, field: str

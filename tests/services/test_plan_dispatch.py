@@ -252,6 +252,28 @@ async def test_a_refusing_platform_keeps_its_share_and_is_asked_again() -> None:
     assert scene.state("ch-1-0") is DispatchState.FOLLOWED
 
 
+async def test_a_charger_that_shows_more_than_it_was_sent_counts_at_that_until_it_follows() -> None:
+    scene = Scene()
+    platform = await scene.start()
+    await scene.services.signals.receive(GRID, message(event(start=scene.clock.now(), max_kw=60.0)))
+    await scene.pass_time(60)
+    assert scene.limits()["ch-1-0"] < 6.0
+    platform.rejects.add("ch-1-0")
+    await scene.services.signals.receive(GRID, message(event("e2", start=scene.clock.now(), max_kw=50.0)))
+    await scene.pass_time(10)
+    assert scene.state("ch-1-0") is DispatchState.REJECTED
+    assert platform.link is not None
+    platform.link.show(np.array([platform.chargers.index("ch-1-0")], dtype=np.int32), np.array([22.0]))
+    await scene.pass_time(10)
+    others = sum(kw for name, kw in scene.limits().items() if name != "ch-1-0")
+    assert others <= 47.5 - 11.0 + 0.01, "it may draw all that it can although it draws less now"
+    platform.rejects.clear()
+    await scene.pass_time(60)
+    assert scene.state("ch-1-0") is DispatchState.FOLLOWED
+    assert np.isnan(scene.services.follower.book(TENANT).shown_kw).all()
+    assert sum(scene.limits().values()) > 40.0
+
+
 async def test_a_mute_platform_times_out_and_nothing_is_raised_meanwhile() -> None:
     scene = Scene()
     platform = await scene.start()

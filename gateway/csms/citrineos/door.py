@@ -240,7 +240,7 @@ class CitrineDoor:
         if shown_kw is not None and shown_kw > order.limit_kw + _TOLERANCE_KW:
             # It may have lost everything, the fallback too: that is installed again with the next order.
             lost = replace(known, fallback_until=0.0)
-            return rejected("accepted, but the composite schedule shows more", handle=lost.handle())
+            return rejected("accepted, but the composite schedule shows more", handle=lost.handle(), shown_kw=shown_kw)
         return accepted(handle=known.handle(), is_applied=shown_kw is not None)
 
     async def _set(self, charger: str, profile: Profile) -> None:

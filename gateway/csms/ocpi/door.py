@@ -257,7 +257,7 @@ class OcpiDoor:
             return accepted()
         shown_kw = limit_at(result.profile, self._ports.clock.now(), supply)
         if shown_kw is None or shown_kw > order.limit_kw + _TOLERANCE_KW:
-            return rejected("accepted, but the active profile shows more")
+            return rejected("accepted, but the active profile shows more", shown_kw=shown_kw)
         return accepted(is_applied=True)
 
     async def _exchange(

@@ -233,6 +233,25 @@ class DispatchLink:
         refused = [(i, why) for i, why in zip(self.places[rejected].tolist(), reasons, strict=True) if i >= 0]
         self._desk.acked(self.tenant, part, [i for i, _ in refused], [why for _, why in refused])
 
+    def show(self, index: PositionArray, shown_kw: FloatArray) -> None:
+        """Take what chargers themselves say that they allow although they were sent less; tell before they are said to refuse.
+
+        Args:
+            index: Positions.
+            shown_kw: What each shows, in kW; NaN where it shows nothing.
+
+        Raises:
+            InvalidInput: A position is outside the list, a value is missing or below 0.
+        """
+        self._check_positions("show.charger_index", index)
+        if len(shown_kw) != len(index):
+            raise InvalidInput("ack.shown_power_kw", "needs one value per rejected_index")
+        if (shown_kw < 0.0).any():
+            raise InvalidInput("ack.shown_power_kw", "must be at least 0")
+        places = self.places[index]
+        if not self._is_superseded:
+            self._desk.shown(self.tenant, places[places >= 0], shown_kw[places >= 0])
+
     def reach(self, index: PositionArray, *, is_reachable: bool) -> None:
         """Say which chargers can be commanded from now on; what they were told before they hold no more.
 

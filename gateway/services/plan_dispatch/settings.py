@@ -147,6 +147,10 @@ class CommandDesk(Protocol):
         """Chargers belong to another platform than before."""
         ...
 
+    def shown(self, tenant: str, index: IndexArray, kw: FloatArray) -> None:
+        """Chargers say themselves that they allow more than they were sent."""
+        ...
+
     def told(self, tenant: str, index: IndexArray, states: npt.NDArray[np.int8], sequence: int) -> None:
         """A platform said what became of a command."""
         ...
