@@ -89,6 +89,7 @@ def position_message(settlement: Settlement) -> pb.Position:
         imbalance_cash=str(settlement.imbalance_cash),
         uncontrolled_cash=str(settlement.uncontrolled_cash),
         price_doubts=settlement.price_doubts,
+        conversions=settlement.conversions,
         periods=[
             pb.SettledPeriod(
                 start_time=convert.timestamp(period.start),

@@ -1097,6 +1097,7 @@ class Position(_message.Message):
     UNCONTROLLED_CASH_FIELD_NUMBER: _builtins.int
     PERIODS_FIELD_NUMBER: _builtins.int
     PRICE_DOUBTS_FIELD_NUMBER: _builtins.int
+    CONVERSIONS_FIELD_NUMBER: _builtins.int
     connection_point_id: _builtins.str
     """Connection point."""
     currency_code: _builtins.str
@@ -1115,6 +1116,10 @@ class Position(_message.Message):
     def price_doubts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What is doubtful about the prices, for example "imbalance: preliminary prices"; empty when nothing is."""
 
+    @_builtins.property
+    def conversions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Which prices were published in another currency, and by which rate of which day and source they were converted."""
+
     def __init__(
         self,
         *,
@@ -1125,10 +1130,11 @@ class Position(_message.Message):
         uncontrolled_cash: _builtins.str = ...,
         periods: _abc.Iterable[Global___SettledPeriod] | None = ...,
         price_doubts: _abc.Iterable[_builtins.str] | None = ...,
+        conversions: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection_point_id", b"connection_point_id", "currency_code", b"currency_code", "day_ahead_cash", b"day_ahead_cash", "imbalance_cash", b"imbalance_cash", "periods", b"periods", "price_doubts", b"price_doubts", "uncontrolled_cash", b"uncontrolled_cash"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection_point_id", b"connection_point_id", "conversions", b"conversions", "currency_code", b"currency_code", "day_ahead_cash", b"day_ahead_cash", "imbalance_cash", b"imbalance_cash", "periods", b"periods", "price_doubts", b"price_doubts", "uncontrolled_cash", b"uncontrolled_cash"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

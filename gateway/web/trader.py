@@ -170,7 +170,10 @@ async def _context(rooms: WebRooms, principal: Principal, day: str) -> dict[str,
         "nominations": trader_view.nomination_counts(nominations),
         "residuals": residuals,
         "exposure": trader_view.exposure(residuals).quantize(Decimal("0.01")),
-        "money": trader_view.money_line(await rooms.settler.positions(principal, day)),
+        "money": trader_view.money_line(
+            # Another portfolio's money may be in another currency.
+            [one for one in await rooms.settler.positions(principal, day) if one.portfolio == bid.portfolio]
+        ),
     }
 
 

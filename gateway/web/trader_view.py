@@ -90,6 +90,8 @@ class MoneyLine:
     currency: str
     price_doubts: tuple[str, ...]
     """What is doubtful about the prices behind it."""
+    conversions: tuple[str, ...]
+    """Which of them were converted from another currency, and by which rate."""
 
     @property
     def total(self) -> Decimal:
@@ -237,6 +239,7 @@ def money_line(settlements: Sequence[Settlement]) -> MoneyLine | None:
         uncontrolled=sum((row.uncontrolled_cash for row in settlements), Decimal(0)),
         currency=settlements[0].currency,
         price_doubts=tuple(dict.fromkeys(doubt for row in settlements for doubt in row.price_doubts)),
+        conversions=tuple(dict.fromkeys(one for row in settlements for one in row.conversions)),
     )
 
 

@@ -10,6 +10,8 @@ from gateway.domain.errors import RateMissing
 from gateway.domain.exchange_rates import ExchangeRate
 from gateway.domain.series import MarketDayStatus, PriceProduct, PriceSeries, market_day_id
 from gateway.ports import Batch, Put
+from gateway.rpc.bid_messages import position_message
+from gateway.web.trader_view import money_line
 from tests.services.market_scene import DAY, TENANT, MarketScene, prices_of
 from tests.services.test_two_imbalance_prices import delivered, published, settled
 
@@ -54,6 +56,11 @@ async def test_m11_a_settlement_converts_by_the_stated_rate_and_says_so() -> Non
         for period, price in zip(settlement.periods, pounds, strict=True):
             assert price is not None
             assert period.imbalance_price_per_mwh == price / Decimal("0.8")
+    made = await settled(scene)
+    line = money_line(made)
+    assert line is not None
+    assert line.conversions == (LABEL,)
+    assert list(position_message(made[0]).conversions) == [LABEL]
     entries = [one.entry for one in await scene.store.audit_entries() if one.entry.action == "settlement.make"]
     assert {entry.detail["conversions"] for entry in entries} == {LABEL}
 
