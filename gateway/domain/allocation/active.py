@@ -10,6 +10,8 @@ from gateway.domain.allocation.levels import TOLERANCE_KW, BoolArray, FloatArray
 _KEY_BITS = 62
 _PRIORITY_BITS = 40
 """Priorities closer together than this resolves of their whole span are equal."""
+_MANY = 3
+"""Where more than one column in so many is touched, all are added up again."""
 _REPAIR_ROUNDS = 8
 """With different minima or bounds per phase: how often chargers that were left out are offered what remains."""
 
@@ -102,79 +104,112 @@ def _kept(frame: Frame, bounds: Iterable[tuple[FloatArray, FloatArray, FloatArra
     """
     stays = np.ones(frame.slots.shape, dtype=bool)
     nodes_at = [nodes.compress(frame.count.take(nodes) > 0) for nodes in frame.levels.nodes_at]
-    dropped: list[tuple[IntArray, BoolArray]] = []
+    is_touched = np.zeros(len(frame.node), dtype=bool)
     for room, size, need in bounds:
-        caps = room + TOLERANCE_KW
-        load = need - _gone(frame, size, dropped) if dropped else need
-        gone_at: FloatArray | None = None
-        for nodes in nodes_at:
-            here = load.take(nodes) if gone_at is None else load.take(nodes) - gone_at.take(nodes)
-            is_full = here > caps.take(nodes)
-            if np.count_nonzero(is_full):
-                full = nodes.compress(is_full)
-                gone_at = np.zeros(len(room) + 1) if gone_at is None else gone_at
-                columns, drops, lost = _beyond(frame, full, (size, caps), stays, behind)
-                stays[:, columns] &= ~drops
-                dropped.append((columns, drops))
-                gone_at[full] += lost
-            if gone_at is not None:
-                gone_at += summed(frame.levels.up.take(nodes), gone_at.take(nodes), len(gone_at))
+        left, load = _without(frame, size, need, stays, np.flatnonzero(is_touched))
+        for columns in _drop(frame, nodes_at, (left, load, room + TOLERANCE_KW), behind):
+            is_touched[columns] = True
+            stays[:, columns] &= (left.take(columns, axis=1) > 0.0) | (size.take(columns, axis=1) <= 0.0)
     return stays
 
 
-def _gone(frame: Frame, size: FloatArray, dropped: list[tuple[IntArray, BoolArray]]) -> FloatArray:
-    """Return what the sizes of those in some columns who were dropped count at each node, shape (N,)."""
-    columns = np.concatenate([at for at, _drops in dropped])
-    lost = np.concatenate([np.add.reduce(size.take(at, axis=1) * drops, axis=0) for at, drops in dropped])
-    return np.asarray(frame.lift(summed(frame.node.take(columns), lost, len(frame.first))[None])[0])
-
-
-def _beyond(
-    frame: Frame, full: IntArray, bound: tuple[FloatArray, FloatArray], stays: BoolArray, behind: IntArray
-) -> tuple[IntArray, BoolArray, FloatArray]:
-    """Return columns below full nodes of one level, who stands there and does not fit, and what they count for each node.
+def _without(
+    frame: Frame, size: FloatArray, need: FloatArray, stays: BoolArray, touched: IntArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return the sizes of those who stay, 0 for the others, shape (H, R), and what they count at each node, shape (N,).
 
     Args:
         frame: Who may charge.
-        full: The nodes.
-        bound: Size of each in one bound and what may flow through each node, shape (H, R) and (N,).
-        stays: Who was not dropped before, shape (H, R).
+        size: Size of each in one bound, shape (H, R).
+        need: What all sizes count at each node, shape (N,).
+        stays: Who stays, shape (H, R).
+        touched: Columns in which somebody does not.
+    """
+    if not len(touched):
+        return size.copy(), need
+    left = size * stays
+    if _MANY * len(touched) > len(frame.node):
+        return left, np.asarray(frame.totals(left[None])[0])
+    gone = size.take(touched, axis=1) - left.take(touched, axis=1)
+    return left, np.asarray(need - frame.lift(frame.direct_of(touched, gone[None]))[0])
+
+
+def _drop(
+    frame: Frame, nodes_at: list[IntArray], bound: tuple[FloatArray, FloatArray, FloatArray], behind: IntArray
+) -> list[IntArray]:
+    """Drop the lowest priorities of the full nodes of one bound, deepest nodes first; return the columns below full nodes by level.
+
+    Args:
+        frame: Who may charge.
+        nodes_at: Nodes of each level with anybody at or below them, deepest first.
+        bound: Size of each, where 0 is put for those who are dropped, shape (H, R); what the sizes count at each node and how much
+            may, shape (N,) each.
+        behind: Lowest first, shape (H, R).
+    """
+    size, load, caps = bound
+    touched: list[IntArray] = []
+    gone: FloatArray | None = None
+    for nodes in nodes_at:
+        here = load.take(nodes) if gone is None else load.take(nodes) - gone.take(nodes)
+        is_full = here > caps.take(nodes)
+        if np.count_nonzero(is_full):
+            full = nodes.compress(is_full)
+            gone = np.zeros(len(caps) + 1) if gone is None else gone
+            columns, lost = _lost(frame, full, (size, caps.take(full)), behind)
+            gone[full] += lost
+            touched.append(columns)
+        if gone is not None:
+            gone += summed(frame.levels.up.take(nodes), gone.take(nodes), len(gone))
+    return touched
+
+
+def _lost(
+    frame: Frame, full: IntArray, bound: tuple[FloatArray, FloatArray], behind: IntArray
+) -> tuple[IntArray, FloatArray]:
+    """Return the columns below full nodes of one level, and what those count who do not fit there; put 0 for their sizes.
+
+    Args:
+        frame: Who may charge.
+        full: The nodes, shape (n,).
+        bound: Size of each, 0 for who does not count, changed in place, shape (H, R); what may flow through each node, shape (n,).
         behind: Lowest first, shape (H, R).
     """
     size, caps = bound
     columns, counts = frame.below(full)
-    sizes = size.take(columns, axis=1) * stays.take(columns, axis=1)
-    ranks, room = behind.take(columns, axis=1), caps.take(full)
+    sizes, ranks = size.take(columns, axis=1), behind.take(columns, axis=1)
+    before = np.add.reduce(sizes, axis=0)
     if len(columns) == len(full):
-        drops = _beyond_columns(sizes, ranks, room)
-        lost = np.add.reduce(sizes * drops, axis=0)
+        fitting = _fitting_columns(sizes, ranks, caps)
+        lost = before - np.add.reduce(fitting, axis=0)
     else:
         run = np.repeat(np.arange(len(full)), counts)
-        drops = _beyond_runs(run, sizes, ranks, room)
-        lost = summed(run, np.add.reduce(sizes * drops, axis=0), len(full))
-    return columns, drops, lost
+        fitting = _fitting_runs(run, sizes, ranks, caps)
+        lost = summed(run, before - np.add.reduce(fitting, axis=0), len(full))
+    size[:, columns] = fitting
+    return columns, lost
 
 
-def _beyond_columns(size: FloatArray, behind: IntArray, caps: FloatArray) -> BoolArray:
-    """Return who does not fit where each column has a cap of its own, shape (H, n): in order, and who does not fit is skipped."""
+def _fitting_columns(size: FloatArray, behind: IntArray, caps: FloatArray) -> FloatArray:
+    """Return the sizes of those who fit where each column has a cap of its own, shape (H, n), 0 for the others.
+
+    They are taken in order, and who does not fit is skipped.
+    """
     height, count = size.shape
     bits = height.bit_length()
     order = np.sort((behind << bits) + np.arange(height)[:, None], axis=0) & ((1 << bits) - 1)
     flat = order * count + np.arange(count)
     in_order = size.ravel().take(flat)
-    beyond = np.empty(size.shape, dtype=bool)
     used = np.zeros(count)
-    for own, misfits in zip(in_order, beyond, strict=True):
-        np.greater(used + own, caps, out=misfits)
-        used += own * ~misfits
-    beyond &= in_order > 0.0
-    drops = np.empty(size.size, dtype=bool)
-    drops[flat] = beyond
-    return drops.reshape(size.shape)
+    for own in in_order:
+        np.multiply(own, used + own <= caps, out=own)
+        used += own
+    fitting = np.empty(size.size)
+    fitting[flat] = in_order
+    return fitting.reshape(size.shape)
 
 
-def _beyond_runs(run: IntArray, size: FloatArray, behind: IntArray, caps: FloatArray) -> BoolArray:
-    """Return who does not fit where a run of columns has one cap, shape (H, n).
+def _fitting_runs(run: IntArray, size: FloatArray, behind: IntArray, caps: FloatArray) -> FloatArray:
+    """Return the sizes of those who fit where a run of columns has one cap, shape (H, n), 0 for the others.
 
     Args:
         run: Which cap holds for each column, ascending, shape (n,).
@@ -190,9 +225,9 @@ def _beyond_runs(run: IntArray, size: FloatArray, behind: IntArray, caps: FloatA
     order = _by_run_and_priority(runs, behind.ravel().take(flat))
     flat, runs = flat.take(order), runs.take(order)
     keeps = _greedy_runs(runs, size.ravel().take(flat), caps)
-    drops = np.zeros(size.size, dtype=bool)
-    drops[flat.compress(~keeps)] = True
-    return drops.reshape(size.shape)
+    fitting = size.copy()
+    fitting.ravel()[flat.compress(~keeps)] = 0.0
+    return fitting
 
 
 def _greedy_runs(run: IntArray, size_kw: FloatArray, caps: FloatArray) -> BoolArray:

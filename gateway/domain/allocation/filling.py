@@ -17,6 +17,7 @@ from gateway.domain.allocation.levels import BoolArray, FloatArray, IntArray, su
 
 _MOST_ROUNDS = 100
 """Turns end by themselves; this bounds them should rounding errors keep two trees apart."""
+_TINY = float(np.finfo(np.float64).tiny)
 _SAME_LEVEL = 1e-13
 """Levels closer than this, relative to their size, are the same."""
 
@@ -31,7 +32,7 @@ def fill(frame: Frame, bounds: Bounds, weight: FloatArray, most: FloatArray) -> 
         most: Most that each can use above its minimum, kW, 0 for nobody; shape (H, R).
     """
     # Rows that are not full when everybody takes all it may never are: who meets no full row gets all it may.
-    load = frame.direct(bounds.share * most)
+    load = frame.drawn(bounds.share, most)
     rows = np.flatnonzero(np.logical_or.reduce(frame.lift(load) > bounds.room_kw, axis=1)).tolist()
     if not rows:
         return most
@@ -166,7 +167,7 @@ class _Trees:
                     theta[full] = self._water_levels(row, full, size.compress(over), met, last.compress(over))
                 up = self._frame.levels.up.take(nodes)
                 is_due[up] = True
-                rise += summed(up, np.minimum(here, size) - np.minimum(before, size), len(rise))
+                raise_up(rise, up, np.minimum(here, size) - np.minimum(before, size))
             np.minimum(met, theta.take(above), out=met)
         return met
 
@@ -204,10 +205,12 @@ def _meets_full_rows(frame: Frame, load: FloatArray, room: FloatArray) -> BoolAr
         room: Room of each node, shape (N,).
     """
     is_full = np.zeros(len(room) + 1, dtype=bool)
-    for nodes in frame.levels.nodes_at:
+    for nodes, parents, number in frame.levels.climb:
         here, size = load.take(nodes), room.take(nodes)
         is_full[nodes] = here > size
-        raise_up(load, frame.levels.up.take(nodes), np.minimum(here, size))
+        load[parents] += summed(number, np.minimum(here, size), len(parents))
+    roots = frame.levels.nodes_at[-1]
+    is_full[roots] = load.take(roots) > room.take(roots)
     for nodes in frame.levels.nodes_at[-2::-1]:
         is_full[nodes] |= is_full.take(frame.levels.up.take(nodes))
     return is_full.take(frame.node)
@@ -233,7 +236,7 @@ def water_levels(
     load = slope * ends
     total = runs.sums(slope)
     going = np.arange(len(counts))
-    step = room / total
+    step, scratch = room / total, np.empty(slope.shape)
     if np.count_nonzero(start < np.inf):
         has_stopped = ends <= runs.spread(start)
         rising = total - runs.sums(slope * has_stopped)
@@ -242,9 +245,9 @@ def water_levels(
     while True:
         theta[going] = np.maximum(theta[going], step)
         has_stopped = ends <= runs.spread(theta[going])
-        stopped_slope = runs.sums(slope * has_stopped)
-        rising = np.maximum(total - stopped_slope, np.finfo(np.float64).tiny)
-        step = (room - runs.sums(load * has_stopped)) / rising
+        stopped_slope = runs.sums(np.multiply(slope, has_stopped, out=scratch))
+        rising = np.maximum(total - stopped_slope, _TINY)
+        step = (room - runs.sums(np.multiply(load, has_stopped, out=scratch))) / rising
         moves = (step > theta[going] * (1.0 + 1e-15)) & (stopped_slope < total)
         if 2 * int(np.count_nonzero(moves)) > len(going):
             continue
@@ -253,7 +256,7 @@ def water_levels(
         keeps = np.flatnonzero(runs.spread(moves))
         slope, ends, load = slope.take(keeps, axis=1), ends.take(keeps, axis=1), load.take(keeps, axis=1)
         going, room, total, step, counts = (each.compress(moves) for each in (going, room, total, step, counts))
-        runs = _Runs(counts)
+        runs, scratch = _Runs(counts), np.empty(slope.shape)
     return theta
 
 

@@ -18,6 +18,8 @@ ValueT = TypeVar("ValueT", bound=np.generic)
 
 _SPARSE = 3
 """Where fewer than one place in so many is taken, those who stand there move together."""
+_FEW = 8
+"""Values for fewer than one node in so many are added one by one."""
 _SMALL = 512
 """So few places are not worth moving anybody."""
 
@@ -95,9 +97,24 @@ class Frame:
         per_charger[self.slots] = values
         return per_charger[:-1]
 
+    def direct_of(self, columns: IntArray, values: FloatArray) -> FloatArray:
+        """Add values of some columns, shape (B, H, n), at the nodes they hang on: shape (B, N)."""
+        node, count = self.node.take(columns), len(self.first)
+        return np.stack([summed(node, row, count) for row in np.add.reduce(values, axis=1)])
+
     def direct(self, values: FloatArray) -> FloatArray:
         """Add values of places, shape (B, H, R), at the nodes they hang on: shape (B, N)."""
         return self.at_nodes(np.add.reduce(values, axis=1))
+
+    def drawn(self, share: FloatArray, power_kw: FloatArray) -> FloatArray:
+        """Add what counts of the power of each place, shape (H, R), by its shares, (B, H, R), at the nodes: shape (B, N)."""
+        if power_kw.size <= _SMALL:
+            return self.direct(share * power_kw)
+        # One bound after the other: what a small memory near the processor holds need not come from afar.
+        per_column, product = np.empty((len(share), power_kw.shape[1])), np.empty(power_kw.shape)
+        for own, total in zip(share, per_column, strict=True):
+            np.add.reduce(np.multiply(own, power_kw, out=product), axis=0, out=total)
+        return self.at_nodes(per_column)
 
     def at_nodes(self, per_column: FloatArray) -> FloatArray:
         """Add values of columns, shape (B, R), at the nodes they hang on: shape (B, N)."""
@@ -118,10 +135,9 @@ class Frame:
         if self.levels.reach is not None:
             return np.asarray(direct @ self.levels.reach)
         total = direct.copy()
-        for nodes in self.levels.nodes_at[:-1]:
-            up = self.levels.up.take(nodes)
+        for nodes, parents, number in self.levels.climb:
             for row in total:
-                raise_up(row, up, row.take(nodes))
+                row[parents] += summed(number, row.take(nodes), len(parents))
         return total
 
     def below(self, nodes: IntArray) -> tuple[IntArray, IntArray]:
@@ -145,9 +161,8 @@ class Part:
         """Return what values of the whole, shape (..., H, R), are in the part; 0 for nobody."""
         if self.at is None:
             return np.asarray(values * self.keeps, dtype=values.dtype)
-        rows = values.reshape(-1, self.keeps.size)
-        picked = [_padded(row, 0).take(self.at) for row in rows]
-        return np.stack(picked).reshape(*values.shape[:-2], *self.at.shape)
+        picked = values.reshape(*values.shape[:-2], self.keeps.size).take(self.at, axis=-1, mode="clip")
+        return np.asarray(picked * (self.at < self.keeps.size), dtype=values.dtype)
 
     def back(self, values: FloatArray) -> FloatArray:
         """Return values of the part, 0 for nobody, in the whole."""
@@ -167,8 +182,11 @@ def _padded(values: npt.NDArray[ValueT], last: float) -> npt.NDArray[ValueT]:
 
 
 def raise_up(total: FloatArray, up: IntArray, values: FloatArray) -> None:
-    """Add values of nodes, shape (n,), to those of the nodes above them, in place; `N` is above a root."""
-    total += summed(up, values, len(total) + 1)[:-1]
+    """Add values of nodes, shape (n,), at the nodes above them, in place."""
+    if _FEW * len(up) < len(total):
+        np.add.at(total, up, values)
+    else:
+        total += summed(up, values, len(total))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -213,7 +231,7 @@ class Caps:
         share[0] = frame.is_in()
         if self.phases is not None:
             for row, phase in enumerate(self.bounded, start=1):
-                share[row] = frame.values(self.phases.share[:, phase])
+                _padded(self.phases.share[:, phase], 0.0).take(frame.slots, out=share[row], mode="clip")
         return Bounds(share, self.room_kw)
 
     def less(self, drawn_kw: FloatArray) -> "Caps":

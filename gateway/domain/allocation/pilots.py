@@ -79,7 +79,7 @@ def quantise(
     if may_rise.any():
         drawing, rising = Frame.of(levels, low > 0.0), Frame.of(levels, may_rise)
         caps = Caps.of(caps_kw, phases)
-        drawn = drawing.totals(caps.within(drawing).share * drawing.values(low))
+        drawn = drawing.lift(drawing.drawn(caps.within(drawing).share, drawing.values(low)))
         left = caps.less(drawn).within(rising)
         size = left.share * rising.values(np.where(may_rise, gap, 0.0))
         ranks = rising.ranks(_rank(lost, priority, rising.walked()))

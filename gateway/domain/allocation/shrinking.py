@@ -1,9 +1,14 @@
 """What is above a floor comes down in proportion until every node is within every bound."""
 
+from itertools import zip_longest
+
 import numpy as np
 
-from gateway.domain.allocation.frames import Bounds, Frame, raise_up
-from gateway.domain.allocation.levels import TOLERANCE_KW, FloatArray, TreeLevels
+from gateway.domain.allocation.frames import Bounds, Frame
+from gateway.domain.allocation.levels import TOLERANCE_KW, FloatArray, TreeLevels, summed
+
+_BELOW_SHARES = 2.0**-40
+"""Less than any share above 0; a power of two, so that scaling by it is exact."""
 
 
 def shrink(frame: Frame, bounds: Bounds, power_kw: FloatArray, floor_kw: FloatArray) -> FloatArray:
@@ -17,8 +22,8 @@ def shrink(frame: Frame, bounds: Bounds, power_kw: FloatArray, floor_kw: FloatAr
         power_kw: Power of each, 0 for nobody, shape (H, R).
         floor_kw: What stays of it, shape (H, R).
     """
-    floor = frame.direct(bounds.share * floor_kw)
-    return shrink_sums(frame, bounds, power_kw, floor_kw, (frame.direct(bounds.share * power_kw), floor))
+    direct = frame.drawn(bounds.share, power_kw), frame.drawn(bounds.share, floor_kw)
+    return shrink_sums(frame, bounds, power_kw, floor_kw, direct)
 
 
 def shrink_sums(
@@ -32,13 +37,15 @@ def shrink_sums(
     for row, share in enumerate(bounds.share):
         factor = _factors(frame.levels, load[row], room[row])
         if factor is not None:
-            lower = (1.0 - factor).take(frame.node) * (share > 0.0)
+            # Scaled below every share the lesser of both is 0 for who does not count there, and says how far to come down else.
+            lower = np.minimum(share, ((1.0 - factor) * _BELOW_SHARES).take(frame.node))
             lowers = lower if lowers is None else np.maximum(lowers, lower, out=lowers)
     if lowers is None:
         return power_kw
-    lowers *= power_kw - floor_kw
+    lowers *= (power_kw - floor_kw) * (1.0 / _BELOW_SHARES)
     # Who is not lowered at all keeps its power to the last bit.
-    return np.maximum(power_kw - lowers, floor_kw)
+    np.subtract(power_kw, lowers, out=lowers)
+    return np.maximum(lowers, floor_kw, out=lowers)
 
 
 def _factors(levels: TreeLevels, load: FloatArray, room: FloatArray) -> FloatArray | None:
@@ -49,16 +56,18 @@ def _factors(levels: TreeLevels, load: FloatArray, room: FloatArray) -> FloatArr
         load: What is above the floor of those that hang on each node, shape (N,); what each node lets through is added in place.
         room: What may flow through each node above the floor, shape (N,).
     """
-    factor: FloatArray | None = None
-    for nodes in levels.nodes_at:
+    factor = np.ones(len(room))
+    is_over = False
+    for nodes, climb in zip_longest(levels.nodes_at, levels.climb):
         here, size = load.take(nodes), room.take(nodes)
-        is_full = here > size + TOLERANCE_KW / 2.0
-        if is_full.any():
-            factor = np.ones(len(room)) if factor is None else factor
-            full = np.flatnonzero(is_full)
+        full = np.flatnonzero(here > size + TOLERANCE_KW / 2.0)
+        if len(full):
+            is_over = True
             factor[nodes.take(full)] = size.take(full) / here.take(full)
-        raise_up(load, levels.up.take(nodes), np.minimum(here, size))
-    if factor is None:
+        if climb is not None:
+            _nodes, parents, number = climb
+            load[parents] += summed(number, np.minimum(here, size), len(parents))
+    if not is_over:
         return None
     for nodes in levels.nodes_at[-2::-1]:
         factor[nodes] *= factor.take(levels.parent.take(nodes))

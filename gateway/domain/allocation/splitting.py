@@ -101,7 +101,7 @@ def _beside_reserved(levels: TreeLevels, caps: Caps, reserved_kw: FloatArray) ->
 def _drawn(levels: TreeLevels, caps: Caps, who: BoolArray, power_kw: FloatArray) -> FloatArray:
     """Return what the power of some chargers, shape (C,), counts at each node, shape (B, N)."""
     frame = Frame.of(levels, who)
-    return frame.totals(caps.within(frame).share * frame.values(power_kw))
+    return frame.lift(frame.drawn(caps.within(frame).share, frame.values(power_kw)))
 
 
 def _kept_minima(levels: TreeLevels, caps: Caps, aim_kw: FloatArray, demand: Demand, free: BoolArray) -> FloatArray:
@@ -180,7 +180,7 @@ def _within_caps(
     frame = Frame.of(levels, setpoints_kw > 0.0)
     bounds = caps.within(frame)
     power = frame.values(setpoints_kw)
-    drawn = frame.direct(bounds.share * power)
+    drawn = frame.drawn(bounds.share, power)
     over: BoolArray = np.logical_or.reduce(frame.lift(drawn) > bounds.room_kw + TOLERANCE_KW, axis=1)
     if not np.count_nonzero(over):
         return setpoints_kw
@@ -189,9 +189,16 @@ def _within_caps(
     size = bounds.share * floor
     least = frame.direct(size)
     stays = active_set(frame, bounds.room_kw, size, frame.lift(least), frame.ranks(priority))
-    if not stays.all():
+    is_touched = ~np.logical_and.reduce(stays, axis=0)
+    touched = np.flatnonzero(is_touched)
+    if 3 * len(touched) > len(is_touched):
         power, floor = power * stays, floor * stays
-        drawn, least = frame.direct(bounds.share * power), frame.direct(bounds.share * floor)
+        drawn, least = frame.drawn(bounds.share, power), frame.drawn(bounds.share, floor)
+    elif len(touched):
+        share, gone = bounds.share.take(touched, axis=2), ~stays.take(touched, axis=1)
+        drawn = drawn - frame.direct_of(touched, share * (power.take(touched, axis=1) * gone))
+        least = least - frame.direct_of(touched, share * (floor.take(touched, axis=1) * gone))
+        power, floor = power * stays, floor * stays
     return frame.chargers(shrink_sums(frame, bounds, power, floor, (drawn, least)))
 
 
@@ -211,12 +218,12 @@ def _split(frame: Frame, bounds: Bounds, demand: Demand, kept_kw: FloatArray) ->
     wanted = frame.values(demand.wanted_kw)
     if not stays.all():
         minima, wanted = minima * stays, wanted * stays
-        least = frame.direct(bounds.share * minima)
+        least = frame.drawn(bounds.share, minima)
         need = frame.lift(least)
     above = minima + fill(frame, bounds.less(need), frame.values(demand.weight, 1.0), wanted - minima)
-    direct = frame.direct(bounds.share * above)
+    direct = frame.drawn(bounds.share, above)
     drawn = frame.lift(direct)
     if not np.count_nonzero(drawn > np.maximum(bounds.room_kw, need) + TOLERANCE_KW / 2.0):
         return above, drawn
     power = shrink_sums(frame, bounds, above, minima, (direct, least))
-    return power, frame.totals(bounds.share * power)
+    return power, frame.lift(frame.drawn(bounds.share, power))
