@@ -12,6 +12,7 @@ import heapq
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 
 import numpy as np
@@ -22,6 +23,11 @@ from gateway.domain.units import MIN_CHARGING_CURRENT_A
 
 FloatArray = npt.NDArray[np.float64]
 
+BACKDATED = timedelta(minutes=5)
+"""How long before now absolute schedules begin; their ends stay where they are.
+
+A station whose clock is behind ours would otherwise have no limit at all until its clock has come to the start.
+"""
 TENTH = 0.1
 """Step of limits in OCPP and OCPI, in amperes or watts."""
 _NOISE_STEPS = 1e-6

@@ -11,7 +11,8 @@ carrier `transaction`                                carrier `station` (one conn
 to be written into the charger for a place without a car.
 
 A lease ends in the charger: by the end of the schedule and of the profile's validity, or, where it takes no second layer, by a
-second period that is the fallback. When it has ended and no newer command came, the live profile becomes the fallback for good.
+second period that is the fallback. Schedules begin in the past, so that a charger whose clock is a little behind has no instant
+without a limit. When a lease has ended and no newer command came, the live profile becomes the fallback for good.
 """
 
 import math
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from gateway.domain.charging_profiles import Period, RateUnit, Supply, compress_periods
+from gateway.domain.charging_profiles import BACKDATED, Period, RateUnit, Supply, compress_periods
 from gateway.ocpp.words import WHOLE_STATION, Abilities, Profile, Purpose
 
 FALLBACK_STACK = 0
@@ -29,6 +30,7 @@ _LAYERS_NEED = 3
 """Profiles that a transaction needs: the default fallback, its own fallback and the limit."""
 _ID_STEP = 10
 _PERIODS_OF_LEASE = 2
+_LEAD_S = int(BACKDATED.total_seconds())
 
 
 class Slot(StrEnum):
@@ -177,9 +179,9 @@ class _Draft:
         if not slot.is_live or left_s <= 0 or limit == fallback:
             return self._of(slot, (Period(start_s=0, limit=fallback),), None)
         if self.means.ends_by_period(slot):
-            periods = (Period(start_s=0, limit=limit), Period(start_s=left_s, limit=fallback))
+            periods = (Period(start_s=0, limit=limit), Period(start_s=_LEAD_S + left_s, limit=fallback))
             most = self.means.abilities.max_periods
-            return self._of(slot, compress_periods(periods, _PERIODS_OF_LEASE * left_s, most), None)
+            return self._of(slot, compress_periods(periods, _LEAD_S + _PERIODS_OF_LEASE * left_s, most), None)
         return self._of(slot, (Period(start_s=0, limit=limit),), left_s)
 
     def _of(self, slot: Slot, periods: tuple[Period, ...], duration_s: int | None) -> Profile:
@@ -197,8 +199,8 @@ class _Draft:
             unit=means.unit,
             periods=periods,
             phases=means.phases if means.wired is None or slot.is_live or is_bound_to_car else None,
-            start=self.now.replace(microsecond=0),
-            duration_s=duration_s,
+            start=self.now.replace(microsecond=0) - BACKDATED,
+            duration_s=None if duration_s is None else _LEAD_S + duration_s,
             valid_to=None if duration_s is None else self.now + timedelta(seconds=duration_s),
             max_offline_s=duration_s if is_leased and means.abilities.has_max_offline else None,
         )

@@ -40,6 +40,23 @@ class Answers:
         return [answer.verdict for _, number, answer in self.settled_commands if number == sequence]
 
 
+class Skewed:
+    """A clock that goes as another one does and says something else."""
+
+    def __init__(self, true: Any, by: timedelta) -> None:
+        self._true, self._by = true, by
+
+    def now(self) -> datetime:
+        found: datetime = self._true.now()
+        return found + self._by
+
+    async def sleep_until(self, when: datetime) -> None:
+        await self._true.sleep_until(when - self._by)
+
+    async def sleep(self, duration: timedelta) -> None:
+        await self._true.sleep(duration)
+
+
 async def until(condition: Callable[[], Any], what: str = "it", looks: int = 400) -> None:
     """Let sockets work until something is the case."""
     for _ in range(looks):

@@ -132,8 +132,8 @@ def test_the_words_of_both_families() -> None:
         "transactionId": 7,
         "validTo": "2026-11-21T10:15:00.000Z",
         "chargingSchedule": {
-            "startSchedule": "2026-11-21T10:00:00.000Z",
-            "duration": 900,
+            "startSchedule": "2026-11-21T09:55:00.000Z",
+            "duration": 1200,
             "chargingRateUnit": "A",
             "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 15.9}],
         },

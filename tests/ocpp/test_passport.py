@@ -5,7 +5,9 @@ import csv
 import io
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,14 +19,22 @@ from gateway.ocpp.passport.run import take_passport, write_passport
 from gateway.sandbox.charge_point import ChargePoint, ChargerModel
 from gateway.sandbox.charge_point_car import CarModel
 from gateway.sandbox.charge_point_profiles import Quirks
+from gateway.sandbox.charge_point_wire import Sample
 from tests.fakes.clock import HandClock
-from tests.ocpp.csms_scene import csms_settings
+from tests.ocpp.csms_scene import Skewed, csms_settings
 
 STEP_S = 2.0
 
 
-async def passport_of(folder: Path, model: ChargerModel, *, with_car: bool = True) -> Passport:
-    """Test a charger while the clock runs as fast as the sockets let it."""
+async def passport_of(
+    folder: Path,
+    model: ChargerModel,
+    *,
+    with_car: bool = True,
+    kind: type[ChargePoint] = ChargePoint,
+    ahead: timedelta = timedelta(0),
+) -> Passport:
+    """Test a charger, whose clock may be ahead, while the clock runs as fast as the sockets let it."""
     clock, ports = HandClock(), asyncio.Queue[int]()
     settings = csms_settings(folder)
 
@@ -36,7 +46,7 @@ async def passport_of(folder: Path, model: ChargerModel, *, with_car: bool = Tru
             clock.move(seconds=STEP_S)
 
     async def live(port: int) -> None:
-        charger = ChargePoint(f"ws://127.0.0.1:{port}/CP-1", model, clock)
+        charger = kind(f"ws://127.0.0.1:{port}/CP-1", model, Skewed(clock, ahead))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(charger.run())
             if with_car:
@@ -107,6 +117,40 @@ async def test_a_charger_that_follows_nothing_is_of_class_c(tmp_path: Path) -> N
 async def test_the_car_that_needs_more_than_six_amperes_is_measured(tmp_path: Path) -> None:
     passport = await passport_of(tmp_path, model(least_a=7.0))
     assert passport.findings.number("least_current") == pytest.approx(7.0)
+
+
+class Full(ChargePoint):
+    """A charger whose car is full as soon as a lease is tried."""
+
+    is_full = False
+
+    def _set_profile(self, payload: dict[str, Any]) -> dict[str, Any] | None:
+        self.is_full = self.is_full or "duration" in payload["csChargingProfiles"]["chargingSchedule"]
+        return super()._set_profile(payload)
+
+    def sample(self, evse: int) -> Sample:
+        found = super().sample(evse)
+        return Sample(found.at, (0.0, 0.0, 0.0), found.voltage_v, found.energy_wh) if self.is_full else found
+
+
+async def test_a_car_that_is_full_proves_no_end_of_a_lease(tmp_path: Path) -> None:
+    passport = await passport_of(tmp_path, model("ignores_expiry"), kind=Full)
+    assert passport.findings.all["lease_ends_by_duration"].value is None
+    assert passport.findings.all["lease_ends_by_duration"].note == "the car drew nothing after the lease"
+    assert passport.judgement.enforcement is EnforcementClass.B, as_markdown(passport)
+
+
+@pytest.mark.parametrize("seconds", [-40.0, 25.0])
+async def test_how_soon_a_charger_follows_does_not_depend_on_what_its_clock_says(
+    tmp_path: Path, seconds: float
+) -> None:
+    passport = await passport_of(tmp_path, model(), ahead=timedelta(seconds=seconds))
+    response_s, behind_s = passport.findings.number("response"), passport.findings.number("clock_behind")
+    assert response_s is not None
+    assert behind_s is not None
+    assert 0.0 < response_s <= 15.0, "as of the same charger with a right clock"
+    assert -seconds <= behind_s <= -seconds + 15.0
+    assert passport.judgement.enforcement is EnforcementClass.A, as_markdown(passport)
 
 
 async def test_without_a_car_it_says_what_could_not_be_measured(tmp_path: Path) -> None:

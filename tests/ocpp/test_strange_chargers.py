@@ -23,9 +23,10 @@ from gateway.ocpp.report_uplink import ReportUplink
 from gateway.ocpp.settings import CsmsSettings, StationSettings
 from gateway.ocpp.station import Station
 from gateway.ocpp.words import Abilities, AnnouncedBlock, LimitNotice
-from gateway.sandbox.charge_point import ChargerModel
+from gateway.sandbox.charge_point import ChargePoint, ChargerModel
 from tests.fakes.clock import HandClock
-from tests.ocpp.csms_scene import FACTS, QUICK, Answers, CsmsScene, csms_settings, until
+from tests.ocpp import csms_scene
+from tests.ocpp.csms_scene import FACTS, QUICK, Answers, CsmsScene, Skewed, csms_settings, until
 
 NOW = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
 _PHASES = ("L1-N", "L2-N", "L3-N")
@@ -120,6 +121,32 @@ async def test_c3_a_lease_that_a_car_has_made_needless_is_not_looked_at_every_se
         assert held is not None
         renewal = installer.renewal_at(held.lease_until)
         assert renewal is None or renewal > scene.clock.now() + timedelta(seconds=60)
+
+
+# ------------------------------------------------------------------ what their clocks say
+
+
+@pytest.mark.parametrize("seconds", [-120.0, -20.0, 20.0])
+@pytest.mark.parametrize("expiry", ["duration", "period"])
+async def test_o30_a_charger_whose_clock_is_wrong_is_at_no_instant_without_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, expiry: str
+) -> None:
+    def wrong(url: str, model: ChargerModel, clock: Any) -> ChargePoint:
+        return ChargePoint(url, model, Skewed(clock, timedelta(seconds=seconds)))
+
+    monkeypatch.setattr(csms_scene, "ChargePoint", wrong)
+    scene = CsmsScene(csms_settings(tmp_path, expiry=expiry), ChargerModel())
+    async with scene.running():
+        assert scene.charger.limit_a() == 6.0
+        await scene.plug()
+        await scene.command(11.0)
+        assert scene.charger.limit_a() == 15.9
+        await scene.command(0.0)
+        assert scene.charger.limit_a() == 0.0
+        await scene.later(seconds=5)
+        assert scene.charger.limit_a() == 0.0
+        await scene.later(seconds=895 - min(seconds, 0.0))
+        assert scene.charger.limit_a() == 6.0, "the lease ends, by the charger's own clock"
 
 
 # ------------------------------------------------------------------ what they announce

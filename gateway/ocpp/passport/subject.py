@@ -43,6 +43,8 @@ class Subject(StationEvents):
         self.running: str | None = None
         self.dialect: Dialect | None = None
         self.readings: list[Reading] = []
+        self._came_at: list[datetime] = []
+        """When each reading came, by our clock: what is compared with what we did."""
         self.boots = 0
         self._clock = clock
         self._settings = settings
@@ -97,6 +99,7 @@ class Subject(StationEvents):
         for reading in readings:
             fold(self._measured, reading)
             self.readings.append(reading)
+            self._came_at.append(self._clock.now())
         self._news.set()
 
     # ------------------------------------------------------------------ what trials ask
@@ -161,20 +164,29 @@ class Subject(StationEvents):
         return True
 
     async def seen(self, fits: Callable[[float], bool], within_s: float) -> float | None:
-        """Return after how many seconds a measured current first fits; None when none does within the time."""
+        """Return after how many seconds a current that fits was first told; None when none is within the time.
+
+        By our clock: how long the charger takes may not depend on what its own clock says.
+        """
         since = self._clock.now()
         found: list[datetime] = []
 
         def has_fitting() -> bool:
-            for reading in self.readings:
-                current = self.current_a(reading) if reading.at > since else None
+            for reading, came_at in zip(self.readings, self._came_at, strict=True):
+                current = self.current_a(reading) if came_at > since else None
                 if current is not None and fits(current):
-                    found.append(reading.at)
+                    found.append(came_at)
                     return True
             return False
 
         is_seen = await self.until(has_fitting, within_s)
         return (found[0] - since).total_seconds() if is_seen else None
+
+    @property
+    def behind(self) -> timedelta:
+        """How far the charger's clock is behind ours, as far as its quickest message tells; negative when it is ahead."""
+        ages = (came_at - reading.at for reading, came_at in zip(self.readings, self._came_at, strict=True))
+        return min(ages, default=timedelta(0))
 
     def speaker(self) -> Dialect:
         """Return the open connection.

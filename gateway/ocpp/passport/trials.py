@@ -15,9 +15,9 @@ A charger that does not answer a trial is not judged by it: the finding stays em
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from gateway.domain.charging_profiles import Period, RateUnit
+from gateway.domain.charging_profiles import BACKDATED, Period, RateUnit
 from gateway.ocpp.passport.findings import Findings
 from gateway.ocpp.passport.subject import Subject
 from gateway.ocpp.surroundings import Clock
@@ -41,6 +41,7 @@ _LEASE_PATIENCE_S = 60.0
 _RETURN_S = 120.0
 _METER_INTERVAL_S = 5
 _OFTEN_S = 15.0
+_LEAD_S = int(BACKDATED.total_seconds())
 _LONE_STACK, _UPPER_STACK = 0, 1
 
 
@@ -75,6 +76,9 @@ async def run_trials(bench: Bench, say: Callable[[str], None]) -> None:
     for name, step in steps:
         say(name)
         await step()
+    findings.add(
+        "clock_behind", subject.behind.total_seconds(), "s", "its clock against ours, with the way of a message"
+    )
     findings.add("voltage", subject.measured_voltage_v, "V", "line to neutral, the newest")
     await trials.tidy()
 
@@ -128,7 +132,10 @@ class Trials:
             if not answer.is_accepted or note:
                 self._findings.add(names[unit], value=False if not note else None, note=note or answer.reason)
                 continue
-            took_s = await self._subject.seen(lambda current, most=limit_a: current <= most + _SLACK_A, _FOLLOW_S)  # type: ignore[misc]
+            took_s = await self._subject.seen(
+                lambda current, most=limit_a: _DRAWS_A <= current <= most + _SLACK_A,  # type: ignore[misc]
+                _FOLLOW_S,
+            )
             self._findings.add(names[unit], value=took_s is not None, note=f"limit {limit_a:g} A")
             if took_s is not None and self._findings.number("response") is None:
                 self._findings.add("response", took_s, "s", "from the limit to the first measurement within it")
@@ -189,10 +196,13 @@ class Trials:
         if not answer.is_accepted:
             self._findings.add(name, value=False, note=answer.reason)
             return
-        await self._rest(_LEASE_S + _LEASE_PATIENCE_S)
-        current = self._newest_current()
-        if current is None:
-            self._findings.add(name, None, note="nothing was measured after the lease")
+        await self._rest(_LEASE_S)
+        count = len(self._subject.readings)
+        await self._rest(_LEASE_PATIENCE_S)
+        current = self._newest_current() if len(self._subject.readings) > count else None
+        if current is None or current < _DRAWS_A:
+            why = "nothing was measured after the lease" if current is None else "the car drew nothing after the lease"
+            self._findings.add(name, None, note=why)
             return
         is_kept = current <= _FALLBACK_A + _SLACK_A
         note = f"{current:.1f} A after a lease of {_LEASE_S} s at {_SECOND_A:g} A over a fallback of {_FALLBACK_A:g} A"
@@ -221,11 +231,15 @@ class Trials:
             self._findings.add("lease_ends_offline", None, note="nothing was measured after it came back")
             return
         current = max(self._after(count, settled))
+        if current < _DRAWS_A:
+            self._findings.add("lease_ends_offline", None, note="the car drew nothing when it came back")
+            return
         note = f"{current:.1f} A when it came back, before anything was sent"
         self._findings.add("lease_ends_offline", value=current <= _FALLBACK_A + _SLACK_A, note=note)
 
-    def _after(self, count: int, instant: object) -> list[float]:
-        later = (r for r in self._subject.readings[count:] if r.at >= instant)  # type: ignore[operator]
+    def _after(self, count: int, instant: datetime) -> list[float]:
+        behind = self._subject.behind  # what was measured offline has the charger's own time only
+        later = (r for r in self._subject.readings[count:] if r.at + behind >= instant)
         return [current for current in map(self._subject.current_a, later) if current is not None]
 
     async def tidy(self) -> None:
@@ -262,11 +276,11 @@ class Trials:
     async def _put_lease(self, *, by_period: bool) -> Answer:
         profile = self._profile(_SECOND_A, Purpose.TRANSACTION, _LIVE_ID, _UPPER_STACK)
         if by_period:
-            ending = Period(start_s=_LEASE_S, limit=self._limit(_FALLBACK_A))
+            ending = Period(start_s=_LEAD_S + _LEASE_S, limit=self._limit(_FALLBACK_A))
             profile = replace(profile, periods=(*profile.periods, ending))
         else:
-            valid_to = profile.start + timedelta(seconds=_LEASE_S)
-            profile = replace(profile, duration_s=_LEASE_S, valid_to=valid_to)
+            valid_to = profile.start + timedelta(seconds=_LEAD_S + _LEASE_S)
+            profile = replace(profile, duration_s=_LEAD_S + _LEASE_S, valid_to=valid_to)
         if self._abilities.has_max_offline:
             profile = replace(profile, max_offline_s=_LEASE_S)
         return await self._subject.speaker().set_profile(profile)
@@ -291,7 +305,7 @@ class Trials:
             transaction=self._subject.running if purpose is Purpose.TRANSACTION else None,
             unit=self._unit,
             periods=(Period(start_s=0, limit=self._limit(limit_a)),),
-            start=self._bench.clock.now().replace(microsecond=0),
+            start=self._bench.clock.now().replace(microsecond=0) - BACKDATED,
         )
 
     def _limit(self, limit_a: float) -> float:
