@@ -24,6 +24,9 @@ from gateway.v1 import (
     steering_service_pb2_grpc,
 )
 
+_COMES_BACK = (("grpc.initial_reconnect_backoff_ms", 500), ("grpc.max_reconnect_backoff_ms", 5_000))
+"""gRPC by itself would wait up to two minutes after a long outage, and chargers would stay at their fallback meanwhile."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gateway:
@@ -51,9 +54,9 @@ async def connect(
     """
     interceptors: list[Any] = [kind(token) for kind in _BEARERS] if token else []
     if credentials is None:
-        channel = grpc.aio.insecure_channel(address, interceptors=interceptors)
+        channel = grpc.aio.insecure_channel(address, options=_COMES_BACK, interceptors=interceptors)
     else:
-        channel = grpc.aio.secure_channel(address, credentials, interceptors=interceptors)
+        channel = grpc.aio.secure_channel(address, credentials, options=_COMES_BACK, interceptors=interceptors)
     async with channel:
         yield Gateway(
             fleet=fleet_service_pb2_grpc.FleetServiceStub(channel),

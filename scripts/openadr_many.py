@@ -49,10 +49,10 @@ async def measure_many(folder: Path, vtn_count: int, seconds: float) -> Cost:
         async with gateway(run_folder, utilities) as served:
             await _registered(http, door, vtn_count)
             await asyncio.sleep(SETTLE_S)
-            began, cpu, before = time.monotonic(), _cpu_s(served.pid), await _polls(http, door, vtn_count)
+            began, cpu, before = time.monotonic(), cpu_s(served.pid), await _polls(http, door, vtn_count)
             await asyncio.sleep(seconds)
             polls = await _polls(http, door, vtn_count) - before
-            elapsed, spent = time.monotonic() - began, _cpu_s(served.pid) - cpu
+            elapsed, spent = time.monotonic() - began, cpu_s(served.pid) - cpu
             return Cost(
                 vtn_count=vtn_count,
                 rss_kb=_rss_kb(served.pid),
@@ -74,7 +74,7 @@ async def scripted_utility(http: aiohttp.ClientSession, door: str, name: str) ->
     return Utility(name=name, table=table, publish=publish)
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
     """Return the CPU time of a process so far (Linux)."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,22 +1,22 @@
 """A charging platform that says when limits reach it: one line for each Limits message, with the machine's monotonic clock.
 
-`python -m scripts.openadr_platform ADDRESS TOKEN_FILE CHARGER...`; every charger has a car that would take all it is given. The lines
-are JSON: `{"at": seconds, "kw": {charger: limit}}`. The clock is the same for all processes of a machine.
+`python -m scripts.openadr_platform ADDRESS TOKEN_FILE CHARGER... [--clock FILE] [--energy-kwh KWH]`; every charger has a car that
+would take all it is given. The lines are JSON: `{"at": seconds, "kw": {charger: limit}}`. The clock is the same for all processes of a machine.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
-import sys
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
 
 from gateway.client import Gateway, connect
+from gateway.clock import FileClock, SystemClock
 from gateway.v1 import dispatch_service_pb2 as dispatch
 from gateway.v1 import fleet_service_pb2 as fleet
 
@@ -34,10 +34,16 @@ class Platform:
     Args:
         gateway: Stubs with the platform's token.
         charger_ids: All chargers.
+        clock: Tells when measurements are made and cars arrived.
+        energy_kwh: What each car needs within twelve hours.
     """
 
-    def __init__(self, gateway: Gateway, charger_ids: list[str]) -> None:
+    def __init__(
+        self, gateway: Gateway, charger_ids: list[str], clock: FileClock | SystemClock, energy_kwh: float = ENERGY_KWH
+    ) -> None:
         self._gateway = gateway
+        self._clock = clock
+        self._energy_kwh = energy_kwh
         self._charger_ids = charger_ids
         self._limit_kw = dict.fromkeys(charger_ids, 0.0)
         self._acks: asyncio.Queue[dispatch.ConnectRequest] = asyncio.Queue()
@@ -50,14 +56,14 @@ class Platform:
             tasks.create_task(self._obey())
 
     def _sessions(self) -> fleet.ReportSessionsRequest:
-        arrival = int(time.time()) - 60
+        arrival = int(self._clock.now().timestamp()) - 60
         request = fleet.ReportSessionsRequest(request_id=f"bench-{arrival}")
         for charger in self._charger_ids:
             session = request.sessions.add(
                 id=f"session-{arrival}-{charger}", charger_id=charger, max_power_kw=MAX_KW, phase_count=3
             )
             session.arrival_time.seconds = arrival
-            session.energy_needed_kwh = ENERGY_KWH
+            session.energy_needed_kwh = self._energy_kwh
             session.expected_departure_time.seconds = arrival + 12 * 3600
         return request
 
@@ -68,7 +74,7 @@ class Platform:
     async def _batches(self) -> AsyncIterator[fleet.StreamTelemetryRequest]:
         started, is_first = time.monotonic(), True
         while True:
-            now = datetime.now(UTC)
+            now = self._clock.now()
             hours = (time.monotonic() - started) / 3600.0
             batch = fleet.StreamTelemetryRequest(
                 charger_ids=self._charger_ids if is_first else [],
@@ -104,18 +110,26 @@ class Platform:
             yield request
 
 
-async def main(address: str, token: str, *charger_ids: str) -> None:
+async def main(given: argparse.Namespace) -> None:
     """Run until killed.
 
     Raises:
         SystemExit: The gateway refuses or is gone.
     """
+    token = given.token_file.read_text(encoding="utf-8").strip()
+    clock = SystemClock() if given.clock is None else FileClock(given.clock)
     try:
-        async with connect(address, token=token) as gateway:
-            await Platform(gateway, list(charger_ids)).run()
+        async with connect(given.address, token=token) as gateway:
+            await Platform(gateway, given.chargers, clock, given.energy_kwh).run()
     except* grpc.aio.AioRpcError as group:
         raise SystemExit(f"the gateway is gone: {group.exceptions[0]}") from group
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], Path(sys.argv[2]).read_text(encoding="utf-8").strip(), *sys.argv[3:]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("address")
+    parser.add_argument("token_file", type=Path)
+    parser.add_argument("chargers", nargs="+")
+    parser.add_argument("--clock", type=Path)
+    parser.add_argument("--energy-kwh", type=float, default=ENERGY_KWH)
+    asyncio.run(main(parser.parse_args()))

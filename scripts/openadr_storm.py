@@ -115,9 +115,9 @@ def _answered(created: Mapping[str, Any], fetched: Mapping[str, Any], lag_s: flo
     )
 
 
-def limits(prefix: str, count: int) -> list[dict[str, Any]]:
-    """Return so many events to come, one limit each, an hour apart."""
-    first = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+def limits(prefix: str, count: int, now: datetime | None = None) -> list[dict[str, Any]]:
+    """Return so many events to come, one limit each, an hour apart; None for `now` is real time."""
+    first = (datetime.now(UTC) if now is None else now).replace(microsecond=0) + timedelta(hours=1)
     unit = {"kind": "power", "units": "W", "scale": "k"}
     return [
         {
