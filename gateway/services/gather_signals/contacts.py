@@ -117,7 +117,8 @@ class Contacts:
             raise
         if standing is not None:
             self.commit(standing)
-        if not is_lost:
+        if not is_lost and not self._said[tenant][authority]:
+            # Who was lost again while this was written stays lost.
             self._lost[tenant].discard(authority)
             self._scribe.notify(tenant)
 

@@ -144,6 +144,9 @@ class SignalGatherer:
             ]
             batch = Batch(tenant=tenant, puts=tuple(Put(record=r) for r in puts), audit=tuple(audit))
             await self.scribe.write(batch, changed, limits)
+            if received.complete:
+                self._ledger(tenant).release(received.raw.authority)
+                self.scribe.notify(tenant)
             self._publisher.commit(published)
             if standing is not None:
                 self._contacts.commit(standing)

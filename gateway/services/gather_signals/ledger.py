@@ -11,6 +11,8 @@ KEPT_AFTER_END = timedelta(days=1)
 """What is over is remembered so long: as far as people look back."""
 _PRUNED_EVERY = timedelta(minutes=15)
 _NEVER = datetime.min.replace(tzinfo=UTC)
+OF_EVENT = "event:"
+"""Before the id of the event in the cause of a limit."""
 UNSAVED = " (not on disk yet)"
 """Behind the name of an authority: its unsaved limits bind beside its others and never in their place."""
 
@@ -64,19 +66,19 @@ class LimitLedger:
     def commit(self, events: Iterable[GridEvent], limits: Iterable[Limit]) -> None:
         """Take over what is on disk now.
 
-        It supersedes what was held of an authority that sends events, and what was held at the same nodes of one that states limits:
-        a word about one node says nothing about another.
+        It supersedes what was held of the same events, and what was held at the same nodes of an authority that states limits: a
+        word about one event or node says nothing about another.
         """
         events, limits = list(events), list(limits)
         self.events |= {event.id: event for event in events}
         for limit in limits:
             self._keep(limit)
-        spoken = {f"{event.authority}{UNSAVED}" for event in events}
-        places = {(f"{limit.authority}{UNSAVED}", limit.node) for limit in limits}
-        self._let_go(x for x in self._unsaved.values() if x.authority in spoken or (x.authority, x.node) in places)
+        spoken = {f"{OF_EVENT}{event.id}" for event in events}
+        places = {(f"{x.authority}{UNSAVED}", x.node) for x in limits if not x.cause.startswith(OF_EVENT)}
+        self._let_go(x for x in self._unsaved.values() if x.cause in spoken or (x.authority, x.node) in places)
 
     def release(self, authority: str) -> None:
-        """Let go of what could not be written of an authority that has no say any more."""
+        """Let go of what could not be written of an authority that has no say any more, or has just said everything anew."""
         self._let_go(x for x in self._unsaved.values() if x.authority == f"{authority}{UNSAVED}")
 
     def let_go(self, limit_ids: Iterable[str]) -> None:

@@ -118,7 +118,11 @@ class ManualOrders:
     async def _replayed(self, principal: Principal, request_id: str, content_id: str) -> Limit | None:
         known = await self._scribe.store.replay(principal.tenant, request_id, content_id)
         row = None if known is None else await self._scribe.store.get(Limit, principal.tenant, known)
-        return None if row is None else row.record
+        if row is None:
+            return None
+        # Whoever asked first may have gone before it acted.
+        self._scribe.catch_up(row.record)
+        return row.record
 
 
 def require_finite(max_kw: float) -> None:

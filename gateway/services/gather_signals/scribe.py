@@ -151,6 +151,15 @@ class Scribe:
         ledger.commit(events, limits)
         self.notify(batch.tenant)
 
+    def catch_up(self, limit: Limit) -> None:
+        """Let a limit act that is on disk although nobody waited for it to get there."""
+        ledger, now = self.ledger(limit.tenant), self.clock.now()
+        held = ledger.limits.get(limit.id)
+        is_news = not is_over(limit, now) if held is None else is_over(limit, now) and not is_over(held, now)
+        if is_news:
+            ledger.commit([], [limit])
+            self.notify(limit.tenant)
+
     async def apply(self, batch: Batch) -> None:
         """Write a batch within the patience, which grows with its rows.
 

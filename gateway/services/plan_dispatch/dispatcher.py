@@ -8,14 +8,14 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from gateway.domain.dispatch import DispatchState
-from gateway.domain.errors import InvalidInput, NotFound, PermissionRefused
+from gateway.domain.errors import InvalidInput, NotFound, PermissionRefused, StorageUnavailable
 from gateway.domain.fleet import FleetView
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.limits import Limit, resolve
 from gateway.domain.signals import ResourceStatus
 from gateway.domain.simulation import SimulatedLimit
 from gateway.domain.timegrid import Interval, TimeGrid
-from gateway.observe import DISPATCH_SECONDS
+from gateway.observe import DISPATCH_SECONDS, logger
 from gateway.ports import Clock, Ids, Store
 from gateway.services.plan_dispatch.control import Control
 from gateway.services.plan_dispatch.link import DispatchLink, LinkOrigin, read_resume_token
@@ -26,6 +26,8 @@ from gateway.services.plan_dispatch.simulation import FloatArray, LimitSimulator
 from gateway.services.plan_dispatch.status import StatusFacts, read_status
 from gateway.services.plan_dispatch.streams import StreamState, read_streams
 from gateway.services.plan_dispatch.wants import promised_power_kw
+
+_log = logger("dispatch")
 
 _MANY_STREAMS = 50
 """Fewer open streams are served one by one, at once."""
@@ -146,8 +148,19 @@ class Dispatcher:
         async with self._store.changes() as changes:
             async for change in changes:
                 if change.kind == "Schedule" and change.tenant in self._controls:
-                    await self._controls[change.tenant].load_schedules()
-                    self.wake(change.tenant)
+                    await self._read_schedules(change.tenant)
+
+    async def _read_schedules(self, tenant: str) -> None:
+        """Read schedules until the store answers: limits are kept meanwhile, and the schedules that are known are followed."""
+        while True:
+            try:
+                await self._controls[tenant].load_schedules()
+            except StorageUnavailable as error:
+                _log.warning("schedules are read again", tenant=tenant, reason=str(error))
+                await self._clock.sleep(self._settings.tick)
+            else:
+                self.wake(tenant)
+                return
 
     async def connect(
         self, principal: Principal, charger_ids: Sequence[str], resume_token: str, *, lease: timedelta | None = None

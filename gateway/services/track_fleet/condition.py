@@ -197,6 +197,12 @@ class Condition:
 
     # ---------------------------------------------------------------- what others see
 
+    def shift(self, seconds: float) -> None:
+        """Move every instant with a clock that was set by so many seconds."""
+        for instants in (self._fell_at, self._voltage_at, self._window_from):
+            np.add(instants, seconds, out=instants)
+        self._judge_at += seconds
+
     def carry_over(self, older: "Condition", new: list[int], old: list[int]) -> None:
         """Take over what was measured of chargers that were there before the tree changed."""
         for name in ("_flags", "_fell_at", "_voltage_v", "_voltage_at", "_measured_phases", "_charge", "_charge_then"):

@@ -42,6 +42,11 @@ class OtherLoad:
         for name in ("_kw", "_at", "_worst_kw"):
             getattr(self, name)[new] = getattr(older, name)[old]
 
+    def shift(self, seconds: float) -> None:
+        """Move every instant with a clock that was set by so many seconds."""
+        self._since += seconds
+        self._at += seconds
+
     def remember(self, points: IndexArray, kw: FloatArray) -> None:
         """Take note of what was seen before our start: until the first window is over the most of it counts, never as generation.
 

@@ -61,6 +61,10 @@ class RegisterBank:
         self._base[index] = kwh
         self._read_at[index] = np.where(np.isnan(kwh), np.nan, at)
 
+    def shift(self, seconds: float) -> None:
+        """Move the instants of the last readings with a clock that was set by so many seconds; closed periods stay closed."""
+        self._read_at += seconds
+
     def take(self, index: IndexArray, kwh: FloatArray, at: float, *, may_fall: bool = False) -> None:
         """Take readings of one instant; readings older than the last of a meter are ignored.
 

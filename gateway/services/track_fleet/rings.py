@@ -37,6 +37,10 @@ class PowerRing:
         self._next = (self._next + 1) % len(self._times)
         self._newest = at
 
+    def shift(self, seconds: float) -> None:
+        """Take the next sample as if the newest one had been taken by the new clock; what is kept keeps its instant."""
+        self._newest += seconds
+
     def since(self, node_index: int, since: float) -> tuple[FloatArray, FloatArray]:
         """Return instants and power in kW of the samples from an instant on, oldest first; NaN power is unknown."""
         order = np.roll(np.arange(len(self._times)), -self._next)

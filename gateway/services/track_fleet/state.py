@@ -229,6 +229,13 @@ class FleetState:
             return total
         return np.where(self.levels.totals(is_known.astype(np.float64)) > 0, total, np.nan)
 
+    def shift(self, seconds: float) -> None:
+        """Move the instants of everything measured with a clock that was set by so many seconds."""
+        self._seen = None
+        self.power_at += seconds
+        for keeper in (self.condition, self.ring, self.other, self.charger_bank, self.meter_bank):
+            keeper.shift(seconds)
+
     def carry_over(self, older: "FleetState") -> None:
         """Take over the last measurements of chargers that were there before the tree changed."""
         self._seen = None

@@ -31,6 +31,8 @@ _REMEMBERED = timedelta(days=1)
 """At a start, the most that flowed beside the chargers within so long counts until it is measured again."""
 _LEAST_COVERAGE = 0.9
 """A period of which less was read says nothing about it."""
+_CLOCK_STEP_S = 1.0
+"""A clock that runs by more than this behind elapsed time has been set back."""
 _TREE_KINDS = frozenset({"Node", "Charger", "ConnectionPoint"})
 
 
@@ -80,6 +82,10 @@ class FleetTracker:
         self._states: dict[str, FleetState] = {}
         self._maps: dict[tuple[str, str | None, int, int], _StreamMap] = {}
         self._pending: deque[Batch] = deque(maxlen=_MOST_PENDING)
+        self._late: list[tuple[str, list[Session]]] = []
+        """By reload under way: reports of sessions that came while rows were read."""
+        self._ahead_s: float | None = None
+        """Seconds by which the clock was ahead of elapsed time at the last look."""
         self._changed_trees: set[str] = set()
         self._tree_changed = asyncio.Event()
         self.on_change: list[Callable[[str], None]] = []
@@ -108,7 +114,12 @@ class FleetTracker:
 
     async def reload(self, tenant: str) -> None:
         """Build one tenant's fleet again, after its tree changed; measurements are kept."""
-        rows = await self._rows(tenant)
+        late: list[Session] = []
+        self._late.append((tenant, late))
+        try:
+            rows = await self._rows(tenant)
+        finally:
+            self._late = [one for one in self._late if one[1] is not late]
         older = self._states.get(tenant)
         state = FleetState(
             rows,
@@ -118,6 +129,7 @@ class FleetTracker:
         )
         if older is not None:
             state.carry_over(older)
+        state.put_sessions(late)
         self._states[tenant] = state
         self._maps = {key: value for key, value in self._maps.items() if key[0] != tenant}
         for callback in self.on_change:
@@ -150,6 +162,7 @@ class FleetTracker:
             NotFound: The tenant is not tracked.
         """
         stale_after_s = self._settings.stale_after.total_seconds()
+        self._follow_clock()
         return self._state(tenant).view(self._clock.now().timestamp(), stale_after_s)
 
     def charger_ids(self, tenant: str) -> tuple[str, ...]:
@@ -218,6 +231,9 @@ class FleetTracker:
         request_hash = content_hash([is_history, tuple(sessions)])
         known = await self._store.replay(principal.tenant, request_id, request_hash)
         if known is not None:
+            if not is_history:
+                # Whoever reported first may have gone before it was taken in.
+                self._take_sessions(principal.tenant, await self._as_written(principal.tenant, sessions))
             return int(known)
         entry = AuditEntry(
             id=self._ids.new("audit"),
@@ -262,9 +278,17 @@ class FleetTracker:
         principal.require(Permission.TELEMETRY_WRITE)
         return await self._histories.keep(principal, self._state(principal.tenant), history, request_id=request_id)
 
+    async def _as_written(self, tenant: str, sessions: Sequence[Session]) -> list[Session]:
+        """Return what is on disk of some sessions: newer reports than these may be."""
+        rows = [await self._store.get(Session, tenant, session.id) for session in sessions]
+        return [row.record for row in rows if row is not None]
+
     def _take_sessions(self, tenant: str, sessions: Sequence[Session]) -> None:
         state = self._states[tenant]
         state.put_sessions(sessions)
+        for name, late in self._late:
+            if name == tenant:
+                late.extend(sessions)
         for callback in self.on_change:
             callback(tenant)
 
@@ -276,6 +300,7 @@ class FleetTracker:
         """
         principal.require(Permission.TELEMETRY_WRITE)
         state = self._state(principal.tenant)
+        self._follow_clock()
         if batch.measure_time > self._clock.now() + self._settings.most_future:
             raise InvalidInput("measure_time", "lies in the future")
         at = batch.measure_time.timestamp()
@@ -289,6 +314,19 @@ class FleetTracker:
             state.ring.add(at, state.node_power_kw(self._clock.now().timestamp(), stale_after_s))
         for callback in self.on_measurement:
             callback(principal.tenant)
+
+    def _follow_clock(self) -> None:
+        """Move what was measured along when the clock was set back: else it would count as the newest until it is that time again.
+
+        Set forward, it is old, and what comes next is newer.
+        """
+        ahead_s = self._clock.now().timestamp() - self._clock.monotonic()
+        step_s = 0.0 if self._ahead_s is None else ahead_s - self._ahead_s
+        if self._ahead_s is None or abs(step_s) > _CLOCK_STEP_S:
+            self._ahead_s = ahead_s
+        if step_s < -_CLOCK_STEP_S:
+            for state in self._states.values():
+                state.shift(step_s)
 
     def _stream_map(self, principal: Principal, batch: TelemetryBatch, state: FleetState) -> "_StreamMap":
         # The map keeps the tuples alive, so that their ids stay theirs.
@@ -368,7 +406,12 @@ class FleetTracker:
             await self._tree_changed.wait()
             self._tree_changed.clear()
             while self._changed_trees:
-                await self.reload(self._changed_trees.pop())
+                tenant = self._changed_trees.pop()
+                try:
+                    await self.reload(tenant)
+                except StorageUnavailable:
+                    self._changed_trees.add(tenant)
+                    await self._clock.sleep(self._settings.retry_after)
 
     def _state(self, tenant: str) -> FleetState:
         try:
