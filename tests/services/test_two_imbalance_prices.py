@@ -12,7 +12,7 @@ from gateway.domain.errors import PreconditionFailed
 from gateway.domain.series import PriceProduct, PriceSeries
 from gateway.domain.settlement import Settlement
 from gateway.services.gather_market_data import GatherSettings, MarketDataGatherer
-from gateway.services.settle_delivery.facts import ImbalancePrices
+from gateway.services.settle_delivery.prices import ImbalancePrices
 from tests.fakes.market import ScriptedSource, price_series
 from tests.services.market_scene import DAY, PORTFOLIO, SYSTEM, TENANT, ZONE, MarketScene, prices_of
 

@@ -270,7 +270,7 @@ class Settler:
         """
         day = DeliveryDay(day=datetime.fromisoformat(iso_day).date(), zone=portfolio.time_zone)
         try:
-            basis = await self._reader.price_basis(portfolio.tenant, portfolio.bidding_zone, day, settlement.currency)
+            basis = await self._reader.prices.basis(portfolio.tenant, portfolio.bidding_zone, day, settlement.currency)
         except PreconditionFailed:
             return True
         why = basis.why_other(settlement)

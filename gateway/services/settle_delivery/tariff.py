@@ -19,7 +19,8 @@ from gateway.domain.timegrid import DeliveryDay, TimeGrid
 from gateway.domain.topology import ConnectionPoint, Node, Portfolio, Route
 from gateway.domain.used_inputs import known_carbon, published_prices
 from gateway.ports import Store
-from gateway.services.settle_delivery.facts import ALL, FactReader, Meters, per_period
+from gateway.services.settle_delivery.facts import ALL, FactReader, Meters
+from gateway.services.settle_delivery.prices import per_period
 
 _DIGITS = 6
 _G_PER_KG = 1000.0
@@ -56,7 +57,7 @@ async def read_tariff_facts(
         raise PreconditionFailed(f"{portfolio_id} trades: its days are settled, see its positions")
     day = DeliveryDay(day=date.fromisoformat(delivery_day), zone=portfolio.time_zone)
     grid = day.grid()
-    prices = await reader.complete_series(tenant, portfolio.bidding_zone, PriceProduct.TARIFF_ENERGY, day)
+    prices = await reader.prices.complete_series(tenant, portfolio.bidding_zone, PriceProduct.TARIFF_ENERGY, day)
     points = await _points_of(store, tenant, portfolio_id)
     where = {"zone": portfolio.bidding_zone}
     carbon = await store.find(CarbonSeries, tenant, where, since=grid.start, until=grid.end)
