@@ -111,6 +111,11 @@ class Services:
         await self.dispatcher.load()
 
 
+def _price_histories(world: World, tenants: tuple[str, ...]) -> PriceHistories:
+    at_once = [(tenant, *key) for tenant in tenants for key in world.prices]
+    return PriceHistories(store=world.store, clock=world.clock, at_once=at_once)
+
+
 def wire_services(settings: Settings, world: World) -> Services:
     """Return all services of a deployment."""
     store, clock, ids, tenants = world.store, world.clock, world.ids, settings.tenants
@@ -138,9 +143,7 @@ def wire_services(settings: Settings, world: World) -> Services:
         price_opinions=SourceOpinions(world.prices, clock),
         currencies=Currencies(store=store, clock=clock, ids=ids),
         contradictions=Contradictions(store=store, clock=clock, ids=ids),
-        price_histories=PriceHistories(
-            store=store, clock=clock, at_once=[(tenant, *key) for tenant in tenants for key in world.prices]
-        ),
+        price_histories=_price_histories(world, tenants),
         planner=BidPlanner(
             store=store,
             clock=clock,

@@ -42,6 +42,7 @@ from gateway.domain.series import (
 from gateway.domain.timegrid import DeliveryDay, zone_of
 from gateway.observe import logger
 from gateway.ports import Batch, CarbonSource, Clock, Ids, PriceSource, Put, Store, Stored
+from gateway.services.gather_market_data.opinions import require_asked
 from gateway.services.gather_market_data.revisions import as_known, as_revision, chosen
 from gateway.services.gather_market_data.settings import GatherSettings
 from gateway.services.gather_market_data.stand_in import StandIns
@@ -309,7 +310,7 @@ class MarketDataGatherer:
                 series = await source.fetch(zone, day)
                 if series is None:
                     continue
-                _require_asked(series, zone, product, day)
+                require_asked(series, zone, product, day)
             except PeerUnavailable as error:
                 notes.append(f"{source.name} does not answer: {error}")
             except InvalidInput as error:
@@ -455,12 +456,3 @@ def _came_late(status: MarketDayStatus) -> bool:
 def _is_same(status: MarketDayStatus, series: PriceSeries | None) -> bool:
     """Tell whether a status still points to the same prices, so that what another source said of them holds."""
     return series is not None and status.series_id == series.id
-
-
-def _require_asked(series: PriceSeries, zone: str, product: PriceProduct, day: DeliveryDay) -> None:
-    """Check that a source answered what it was asked."""
-    if series.zone != zone:
-        raise InvalidInput("series.zone", f"is not {zone}")
-    if series.product is not product:
-        raise InvalidInput("series.product", f"is not {product.value}; two auctions never mix")
-    require_day(series.grid, day)

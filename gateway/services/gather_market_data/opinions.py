@@ -8,7 +8,7 @@ from datetime import timedelta
 from gateway.domain.errors import InvalidInput, NotFound, PeerUnavailable
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.price_check import PriceComparison, compare_prices
-from gateway.domain.series import PriceProduct, PriceSeries, market_day_id
+from gateway.domain.series import PriceProduct, PriceSeries, market_day_id, require_day
 from gateway.domain.timegrid import DeliveryDay
 from gateway.ports import Clock, PriceSource
 
@@ -24,6 +24,19 @@ class SourceAnswer:
     series: PriceSeries | None
     problem: str
     """Why there is no series; empty when there is one."""
+
+
+def require_asked(series: PriceSeries, zone: str, product: PriceProduct, day: DeliveryDay) -> None:
+    """Check that a source answered what it was asked.
+
+    Raises:
+        InvalidInput: Another zone, product or day.
+    """
+    if series.zone != zone:
+        raise InvalidInput("series.zone", f"is not {zone}")
+    if series.product is not product:
+        raise InvalidInput("series.product", f"is not {product.value}; two auctions never mix")
+    require_day(series.grid, day)
 
 
 async def ask_sources(sources: Iterable[PriceSource], zone: str, day: DeliveryDay) -> tuple[SourceAnswer, ...]:

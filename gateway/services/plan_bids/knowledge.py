@@ -1,13 +1,12 @@
 """Reads what is known at an instant about a portfolio: its tree, its sessions, its prices, its limits. Nothing later goes in."""
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 
 import numpy as np
 
-from bidding.arrays import FloatArray, IntArray
+from bidding.arrays import FloatArray
 from bidding.forecasts.prices import PastPrices
 from bidding.forecasts.sessions import SessionHistory
 from bidding.optimum.decomposition import SearchLimits
@@ -29,16 +28,15 @@ from gateway.domain.timegrid import DeliveryDay, TimeGrid, zone_of
 from gateway.domain.topology import Charger, ConnectionPoint, Node, Portfolio, Route
 from gateway.domain.units import QUARTER_HOUR
 from gateway.domain.used_inputs import UsedInput, known_carbon, published_prices, site_layers
-from gateway.ports import Store, Stored
+from gateway.ports import Store
 from gateway.services.plan_bids.carbon import CarbonShift, carbon_shift
 from gateway.services.plan_bids.currencies import in_own_currency, require_own_currency
+from gateway.services.plan_bids.session_columns import CHUNK, SessionColumns, ended_into
 from gateway.services.plan_bids.settings import PlanSettings
 from gateway.services.plan_bids.site_costs import demand_of, layer_shift
 
 ALL = 1_000_000
 """A limit for reads of whole tables: more rows than any portfolio has."""
-_CHUNK = 2_000
-"""Rows turned into columns before the loop gets its turn."""
 _READ_SPAN = timedelta(hours=6)
 _TRUSTED_COVERAGE = 0.9
 _SOONER_PER_MWH_AND_HOUR = 0.05
@@ -81,46 +79,6 @@ class Knowledge:
     """Market days from the past that forecasts look at to the delivery day, oldest first; what nobody expects yet is left out."""
     used: tuple[UsedInput, ...] = ()
     """Published prices of the delivery day, carbon and tariff that went in, with their quality."""
-
-
-class _Columns:
-    """Sessions on their way into arrays, a chunk at a time, so that no step takes long however many there are."""
-
-    _NAMES = ("arrival_s", "departure_s", "power_kw", "needed_kwh", "delivered_kwh", "point", "is_told")
-
-    def __init__(self) -> None:
-        self._rows: list[tuple[float, ...]] = []
-        self._chunks: list[FloatArray] = []
-
-    def add(self, session: Session, departure: datetime | None, point: int, delivered_kwh: float) -> None:
-        """Append one session."""
-        self._rows.append(
-            (
-                session.arrival.timestamp(),
-                np.nan if departure is None else departure.timestamp(),
-                session.max_power_kw,
-                np.nan if session.energy_needed_kwh is None else session.energy_needed_kwh,
-                delivered_kwh,
-                point,
-                session.expected_departure is not None,
-            )
-        )
-
-    async def seal(self) -> None:
-        """Turn what was appended into an array and give the loop its turn."""
-        if self._rows:
-            self._chunks.append(np.array(self._rows))
-            self._rows = []
-        await asyncio.sleep(0)
-
-    def column(self, name: str) -> FloatArray:
-        """Return a column of all sealed chunks; instants are seconds since 1970-01-01 UTC, NaN is unknown."""
-        at = self._NAMES.index(name)
-        return np.concatenate([np.zeros(0), *(chunk[:, at] for chunk in self._chunks)])
-
-    def integers(self, name: str) -> IntArray:
-        """Return a column as whole numbers."""
-        return self.column(name).astype(np.int64)
 
 
 class KnowledgeReader:
@@ -195,11 +153,7 @@ class KnowledgeReader:
         carbon = await carbon_shift(
             self._store, tenant, scope.portfolio.bidding_zone, grid, self._settings.carbon_eur_per_tonne
         )
-        shift = None if carbon is None else carbon.eur_per_mwh
-        if scope.portfolio.route is Route.TARIFF_ONLY:
-            shift = sooner_is_better(grid) + (0.0 if shift is None else shift)
-        elif self._settings.site_tariff is not None:
-            shift = self._layers(self._settings.site_tariff, grid, scope.portfolio) + (0.0 if shift is None else shift)
+        shift = self._shift(scope.portfolio, grid, carbon)
         demands = await self._demands(tenant, scope, day, now)
         caps = site_caps_kw(
             scope.nodes,
@@ -249,13 +203,13 @@ class KnowledgeReader:
         """Return the sessions that ended before now, as far back as forecasts may look."""
         today = DeliveryDay.containing(now, scope.portfolio.time_zone)
         since = today.next(-self._settings.history_days).interval.start
-        columns, first = _Columns(), None
+        columns, first = SessionColumns(), None
         start = since
         while start < now:
             end = min(start + _READ_SPAN, now)
             rows = await self._store.find(Session, tenant, since=start, until=end, limit=ALL)
             first = rows[0].record.arrival if rows and first is None else first
-            await _ended_into(columns, rows, scope, now)
+            await ended_into(columns, rows, scope.point_of_charger, now)
             start = end
         older = await self._store.find(Session, tenant, until=since, limit=1)
         return SessionHistory(
@@ -272,9 +226,9 @@ class KnowledgeReader:
         where = {"state": SessionState.PLUGGED_IN.value}
         rows = await self._store.find(Session, tenant, where, until=now, limit=ALL)
         live = self._delivered(tenant)
-        columns = _Columns()
-        for begin in range(0, len(rows), _CHUNK):
-            for row in rows[begin : begin + _CHUNK]:
+        columns = SessionColumns()
+        for begin in range(0, len(rows), CHUNK):
+            for row in rows[begin : begin + CHUNK]:
                 session = row.record
                 point = scope.point_of_charger.get(session.charger)
                 if point is not None:
@@ -347,6 +301,15 @@ class KnowledgeReader:
             )
             loads.append(mean_other_load_kw([row.record for row in rows], grid, scope.portfolio.time_zone))
         return loads
+
+    def _shift(self, portfolio: Portfolio, grid: TimeGrid, carbon: CarbonShift | None) -> FloatArray | None:
+        """Return what is added to the price of each slot: what carbon is worth, and the layers of the site's tariff."""
+        shift = None if carbon is None else carbon.eur_per_mwh
+        if portfolio.route is Route.TARIFF_ONLY:
+            return sooner_is_better(grid) + (0.0 if shift is None else shift)
+        if self._settings.site_tariff is not None:
+            return self._layers(self._settings.site_tariff, grid, portfolio) + (0.0 if shift is None else shift)
+        return shift
 
     def _layers(self, tariff: SiteTariff, grid: TimeGrid, portfolio: Portfolio) -> FloatArray:
         """Return what the layers of the site's tariff cost per slot; a plan that does not know them is not made."""
@@ -459,19 +422,6 @@ def _points_of_chargers(
         if above is not None:
             point_of_node[node.id] = index_of_site[above]
     return {charger.id: point_of_node[charger.parent] for charger in chargers if charger.parent in point_of_node}
-
-
-async def _ended_into(columns: _Columns, rows: Sequence[Stored[Session]], scope: Scope, now: datetime) -> None:
-    """Append the sessions that have ended, a chunk at a time."""
-    for begin in range(0, len(rows), _CHUNK):
-        for row in rows[begin : begin + _CHUNK]:
-            session = row.record
-            left = session.departure
-            point = scope.point_of_charger.get(session.charger)
-            if left is None or point is None or left > now or int(left.timestamp()) <= int(session.arrival.timestamp()):
-                continue
-            columns.add(session, left, point, session.delivered_kwh)
-        await columns.seal()
 
 
 def _first_whole_day(first: datetime | None, today: DeliveryDay, since: datetime) -> datetime:

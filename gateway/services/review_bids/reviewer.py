@@ -6,15 +6,13 @@ without an order, or an order without an approval, cannot exist.
 """
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from gateway.domain.bid_checks import PRICE_DATA_CHECK, check_bid, require_passed, terms_of
+from gateway.domain.bid_checks import require_passed
 from gateway.domain.bids import (
-    ORDERED_STATES,
     Bid,
-    BidCheck,
     BidPeriod,
     BidState,
     CheckOutcome,
@@ -32,13 +30,14 @@ from gateway.domain.errors import (
     SelfApproval,
 )
 from gateway.domain.evidence import AuditEntry, content_hash, require_request_id
-from gateway.domain.identity import Account, Permission, Principal, system_principal
+from gateway.domain.identity import Permission, Principal, system_principal
 from gateway.domain.positions import order_of
-from gateway.domain.price_doubts import UsedDay, doubts_about, require_word, waits_for_word
-from gateway.domain.series import MarketDayStatus, PriceSeries
-from gateway.domain.topology import ConnectionPoint, Portfolio
+from gateway.domain.price_doubts import waits_for_word
+from gateway.domain.series import MarketDayStatus
+from gateway.domain.topology import Portfolio
 from gateway.observe import logger
 from gateway.ports import Batch, Clock, Ids, OutboxItem, Put, Store, Stored
+from gateway.services.review_bids.facts import BidFacts, is_news, price_data
 
 ORDER_TOPIC = "order"
 GATE_TOPIC = "bid-gate"
@@ -67,6 +66,7 @@ class BidReviewer:
         self._store = store
         self._clock = clock
         self._ids = ids
+        self._facts = BidFacts(store)
 
     async def get(self, principal: Principal, bid_id: str) -> Bid:
         """Return one bid.
@@ -111,9 +111,9 @@ class BidReviewer:
             bid = row.record
             bid.require_transition(BidState.PROPOSED)
             _require_unchanged(bid, content_hash)
-            checks = await self._checked(bid, now)
+            checks = await self._facts.checked(bid, now)
             require_passed(checks)
-            await self._require_word(bid)
+            await self._facts.require_word(bid)
             after = dataclasses.replace(
                 bid, state=BidState.PROPOSED, checks=checks, proposed_by=principal.actor, proposed_at=now
             )
@@ -149,11 +149,11 @@ class BidReviewer:
                 raise SelfApproval("another person than who drafted and proposed the bid must approve it")
             bid.require_transition(BidState.APPROVED)
             _require_unchanged(bid, content_hash)
-            await self._require_proposer(bid)
-            checks = await self._checked(bid, now)
+            await self._facts.require_proposer(bid)
+            checks = await self._facts.checked(bid, now)
             require_passed(checks)
-            await self._require_word(bid)
-            if _is_news(bid.checks, checks):
+            await self._facts.require_word(bid)
+            if is_news(bid.checks, checks):
                 return self._shown_again(row, dataclasses.replace(bid, checks=checks), request_id)
             after = dataclasses.replace(
                 bid, state=BidState.APPROVED, checks=checks, approved_by=principal.actor, approved_at=now
@@ -285,35 +285,6 @@ class BidReviewer:
             raise NotFound("bid", bid_id)
         return row
 
-    async def _checked(self, bid: Bid, now: datetime) -> tuple[BidCheck, ...]:
-        """Run the pre-trade checks against the rows as they are now."""
-        plan = await self._store.get(PlanRun, bid.tenant, bid.plan)
-        portfolio = await self._store.get(Portfolio, bid.tenant, bid.portfolio)
-        if plan is None:
-            raise NotFound("plan", bid.plan)
-        if portfolio is None:
-            raise NotFound("portfolio", bid.portfolio)
-        points: list[ConnectionPoint] = []
-        for site in plan.record.sites:
-            row = await self._store.get(ConnectionPoint, bid.tenant, site.connection_point)
-            if row is None:
-                raise NotFound("connection-point", site.connection_point)
-            points.append(row.record)
-        doubts = await self._price_doubts(plan.record)
-        return check_bid(bid.periods, terms_of(bid, plan.record, portfolio.record, points, doubts), now)
-
-    async def _price_doubts(self, plan: PlanRun) -> tuple[str, ...]:
-        """Return what is doubtful now about the prices behind a plan: another source may have spoken since it was made."""
-        days = await self._price_days(plan)
-        found = [await self._store.get(PriceSeries, plan.tenant, day.series_id or "") for day in days]
-        series = [None if row is None else row.record for row in found]
-        return doubts_about([UsedDay(status=day, series=own) for day, own in zip(days, series, strict=True)])
-
-    async def _price_days(self, plan: PlanRun) -> list[MarketDayStatus]:
-        """Return the market days behind a plan as they are now."""
-        rows = [await self._store.get(MarketDayStatus, plan.tenant, key) for key in plan.price_days]
-        return [row.record for row in rows if row is not None]
-
     async def contradicted_days(self, principal: Principal, plan_id: str) -> list[MarketDayStatus]:
         """Return the days behind a plan whose prices are contradicted while nobody has acknowledged it: no bid of it leaves.
 
@@ -325,38 +296,24 @@ class BidReviewer:
         plan = await self._store.get(PlanRun, principal.tenant, plan_id)
         if plan is None:
             raise NotFound("plan", plan_id)
-        return [status for status in await self._price_days(plan.record) if waits_for_word(status)]
-
-    async def _require_word(self, bid: Bid) -> None:
-        """Refuse while a contradiction between the sources of the prices behind a bid waits for a person's word."""
-        plan = await self._store.get(PlanRun, bid.tenant, bid.plan)
-        require_word([] if plan is None else await self._price_days(plan.record))
+        return [status for status in await self._facts.price_days(plan.record) if waits_for_word(status)]
 
     def _shown_again(self, row: Stored[Bid], bid: Bid, request_id: str) -> _Step:
         """Return the step that only writes what is doubtful now, so that whoever looks next sees it."""
         entry = dataclasses.replace(
             self._entry(system_principal(bid.tenant, "bids"), bid, "bid.recheck", request_id, (f"plan:{bid.plan}",)),
-            detail={"price_data": _price_data(bid.checks).message},
+            detail={"price_data": price_data(bid.checks).message},
         )
         refusal = PreconditionFailed(
             "what is doubtful about the prices behind the bid has changed: look at its checks again"
         )
         return _Step(bid=bid, puts=(Put(record=bid, expected_version=row.version),), audit=(entry,), refusal=refusal)
 
-    async def _require_proposer(self, bid: Bid) -> None:
-        """Count the proposal only if who made it may still make it."""
-        if bid.proposed_by is None:
-            raise PreconditionFailed("nobody has proposed the bid")
-        rows = await self._store.find(Account, bid.tenant, {"actor": bid.proposed_by})
-        accounts = [row.record for row in rows if row.record.enabled]
-        if not any(account.principal().may(Permission.BID_PROPOSE) for account in accounts):
-            raise PreconditionFailed(f"{bid.proposed_by} may not propose any more; let somebody else propose the bid")
-
     async def _ordered(self, principal: Principal, row: Stored[Bid], bid: Bid, request_id: str) -> _Step:
         portfolio = await self._store.get(Portfolio, bid.tenant, bid.portfolio)
         if portfolio is None:
             raise NotFound("portfolio", bid.portfolio)
-        await self._require_only(bid)
+        await self._facts.require_only(bid)
         now = self._clock.now()
         order = order_of(bid, portfolio.record.exchange_portfolio, now)
         moved = self._moved(principal, row, bid, "bid.approve", request_id)
@@ -391,14 +348,6 @@ class BidReviewer:
             audit=(*moved.audit, entry),
             outbox=(item,),
         )
-
-    async def _require_only(self, bid: Bid) -> None:
-        """Refuse a second order of a portfolio in one auction: it would be bought twice."""
-        rows = await self._store.find(Bid, bid.tenant, {"portfolio": bid.portfolio, "delivery_day": bid.delivery_day})
-        for row in rows:
-            other = row.record
-            if other.id != bid.id and other.auction == bid.auction and other.state in ORDERED_STATES:
-                raise PreconditionFailed(f"version {other.version} of this bid is {other.state.value} already")
 
     async def _without_order(self, step: _Step, now: datetime) -> _Step:
         rows = await self._store.find(Order, step.bid.tenant, {"bid": step.bid.id})
@@ -448,7 +397,7 @@ class BidReviewer:
             approved_at=None,
             reason="",
         )
-        checks = await self._checked(draft, now)
+        checks = await self._facts.checked(draft, now)
         is_valid = all(check.outcome is not CheckOutcome.FAILED for check in checks)
         return dataclasses.replace(
             draft,
@@ -476,18 +425,6 @@ class BidReviewer:
             detail={"state": bid.state.value, "content_hash": bid.content_hash, "reason": bid.reason},
             request_id=request_id,
         )
-
-
-def _price_data(checks: Iterable[BidCheck]) -> BidCheck:
-    """Return the check of what is doubtful about the prices."""
-    return next(check for check in checks if check.name == PRICE_DATA_CHECK)
-
-
-def _is_news(seen: Sequence[BidCheck], now: Sequence[BidCheck]) -> bool:
-    """Tell whether something is doubtful about the prices that the checks on the bid do not say."""
-    shown = {check.message for check in seen if check.name == PRICE_DATA_CHECK}
-    found = _price_data(now)
-    return found.outcome is not CheckOutcome.PASSED and found.message not in shown
 
 
 def _require_unchanged(bid: Bid, seen_hash: str) -> None:
