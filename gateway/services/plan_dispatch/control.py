@@ -21,6 +21,7 @@ from gateway.services.plan_dispatch.charger_limits import within_charger_limits
 from gateway.services.plan_dispatch.compliance import ComplianceWatch
 from gateway.services.plan_dispatch.delays import Delays
 from gateway.services.plan_dispatch.exact import CarsNow, ExactPlans, by_plan
+from gateway.services.plan_dispatch.greener import CarbonForecast, GreenWaits
 from gateway.services.plan_dispatch.link import DispatchLink
 from gateway.services.plan_dispatch.phases import phase_bounds, phases_beside, pilots_of
 from gateway.services.plan_dispatch.picture import ControlPorts, Picture
@@ -92,12 +93,15 @@ class Control:
         )
         self._runs = RunTimes(0)
         self._exact = ExactPlans()
+        self._carbon = CarbonForecast(ports.store, tenant, settings.carbon_zone)
+        self._green = GreenWaits(self._carbon)
 
     async def load(self) -> None:
         """Go on from rows: commands in force, sequence numbers, schedules."""
         await self._ports.desk.load(self.tenant)
         await self.sender.load()
         await self.load_schedules()
+        await self.load_carbon()
         await self._delays.load()
         await self.compliance.load()
 
@@ -107,6 +111,10 @@ class Control:
         around = timedelta(days=2)
         rows = await self._ports.store.find(Schedule, self.tenant, since=now - around, until=now + around)
         self.schedules = tuple(row.record for row in rows)
+
+    async def load_carbon(self) -> None:
+        """Read the carbon forecast by which cars wait whose driver asked for low carbon."""
+        await self._carbon.load(self._ports.clock.now().timestamp())
 
     # ---------------------------------------------------------------- one step
 
@@ -308,8 +316,10 @@ class Control:
         view, wants = picture.view, picture.wants
         planned = await self._planned_kw(picture)
         weight, priority = by_plan(planned, wants.min_kw, weight_of(wants.laxity), picture.priority)
+        is_planned = self._is_planned(picture)
+        waits = self._green.of(view, wants, is_planned, picture.now)
         demand = Demand(
-            wanted_kw=wants.wanted_kw,
+            wanted_kw=np.where(waits, 0.0, wants.wanted_kw),
             min_kw=wants.min_kw,
             priority=priority,
             weight=weight,
@@ -317,7 +327,7 @@ class Control:
             reserved_kw=np.where(picture.is_loose, picture.counted_kw, 0.0),
             comes_last=self._idle.of(view, self._takes_nothing(picture), wants.must_run, picture.now),
             must_stay=self._runs.must_stay(self._run_rules, picture.now),
-            must_rest=self._runs.must_rest(self._run_rules, picture.now) & ~self._is_planned(picture),
+            must_rest=self._runs.must_rest(self._run_rules, picture.now) & ~is_planned,
         )
         aim = self._aim(picture)
         if self._is_big(picture):

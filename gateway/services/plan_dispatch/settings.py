@@ -53,6 +53,8 @@ class DispatchSettings:
     """The same for a car that must run now to get what its driver was promised."""
     believed_energy_kwh: float = 15.0
     """Energy a car is believed to need when the driver said nothing."""
+    carbon_zone: str = ""
+    """Zone whose carbon forecast says when cars whose driver asked for low carbon wait; empty: they do not."""
     store_patience_s: float = 0.5
     """Real seconds after which a write that hangs counts as failed, so that a reduction can go out from memory."""
     inline_charger_count: int = 5_000

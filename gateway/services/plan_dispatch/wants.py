@@ -25,7 +25,7 @@ QUANTUM_KW = 0.01
 _ENOUGH_KWH = 0.05
 _SLOT_S = QUARTER_HOUR.total_seconds()
 _MOST_LAXITY = 96.0
-_TAPER_SHARE = 0.25
+TAPER_SHARE = 0.25
 """Of the time at full rate: so much longer may a car take that slows down near full."""
 
 
@@ -123,7 +123,7 @@ def read_wants(view: FleetView, leaves_at: FloatArray, believed_energy_kwh: floa
         must_run=wants
         & (
             is_boosted
-            | (is_promised & (left_kwh > _ENOUGH_KWH) & (is_guaranteed | (laxity < 1.0 + _TAPER_SHARE * slots_needed)))
+            | (is_promised & (left_kwh > _ENOUGH_KWH) & (is_guaranteed | (laxity < 1.0 + TAPER_SHARE * slots_needed)))
         ),
     )
 
