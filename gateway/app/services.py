@@ -407,6 +407,7 @@ def _dispatch_settings(settings: Settings) -> DispatchSettings:
         calm=CalmRules(stability_s=times.stability, restore_spread_s=times.restore_spread),
         retry_after=seconds(max(30.0, times.lease / 3.0)),
         random_delay=delay_rules(settings),
+        carbon_zone="" if settings.price_zone is None else settings.price_zone.zone,
     )
 
 
