@@ -137,3 +137,13 @@ async def test_a_zone_can_do_without_the_platform() -> None:
             price_sources(asks, None, session, HandClock())
         german = CarbonFeedSettings(name="energy-charts", country="de")
         assert carbon_feed("DE_LU", german, session, HandClock()).name == "energy-charts-co2eq"
+
+
+async def test_swiss_sources_are_all_of_the_swiss_auction() -> None:
+    async with aiohttp.ClientSession() as session:
+        endpoint = EntsoeEndpoint(account=PLATFORM, session=session, clock=HandClock())
+        swiss = market("CH", *(FeedSettings.model_validate({"name": name}) for name in ("energy-charts", "smard")))
+        made = price_sources(swiss, endpoint, session, HandClock())
+    names = {product: [source.name for source in sources] for (_, product), sources in made.items()}
+    assert names[PriceProduct.DAY_AHEAD_LOCAL] == ["entsoe", "energy-charts", "smard"]
+    assert PriceProduct.DAY_AHEAD_SDAC not in names

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.errors import InvalidInput
+from gateway.domain.market_time_units import day_ahead_product
 from gateway.domain.series import PriceProduct
+from gateway.market_data.areas import AREA_CODES
 from gateway.market_data.market_rules import MarketRules, contract_of, load_market_rules
 
 SHIPPED = Path(__file__).resolve().parents[2] / "config" / "market_rules.toml"
@@ -118,3 +120,16 @@ def test_no_other_scheme_of_imbalance_is_known(tmp_path: Path) -> None:
     path.write_text('[zone_defaults]\ncurrencies = ["EUR"]\nimbalance = "triple"\n[zone_defaults.sequences]\n')
     with pytest.raises(InvalidInput, match="single or dual"):
         load_market_rules(path)
+
+
+def test_a_zone_outside_the_coupling_has_the_auction_of_its_own(rules: MarketRules, config: Path) -> None:
+    """Switzerland and Great Britain by the file, all others by the table of who is coupled: the two never disagree."""
+    shipped = load_market_rules(config / "market_rules.toml")
+    for zone in AREA_CODES:
+        sequences, own = shipped.zone(zone).sequences, day_ahead_product(zone)
+        assert own in sequences, zone
+        other = {PriceProduct.DAY_AHEAD_SDAC, PriceProduct.DAY_AHEAD_LOCAL} - {own}
+        assert not other & set(sequences), zone
+    assert shipped.zone("CH").sequences == {PriceProduct.DAY_AHEAD_LOCAL: ("none", "1")}
+    assert shipped.zone("RS").zone == "RS"
+    assert rules.zone("BE").sequences[PriceProduct.DAY_AHEAD_SDAC]
