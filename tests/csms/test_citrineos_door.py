@@ -3,15 +3,17 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
 import pytest
 
 from gateway.csms.citrineos.door import CitrineDoor, CitrineSettings, Installed
-from gateway.csms.citrineos.messages import Station
+from gateway.csms.citrineos.messages import Profile, Purpose, Station, set_request
 from gateway.csms.listening import DoorListener, ListenSettings, path_of
+from gateway.csms.orders import Order, Word
+from gateway.domain.charging_profiles import Supply
 from gateway.domain.dispatch import DispatchState
 from gateway.domain.doors import CommandOutcome, CsmsCommand
 from gateway.domain.topology import EnforcementClass
@@ -97,6 +99,45 @@ async def citrine_scene(**settings: Any) -> AsyncIterator[CitrineScene]:
         async with running(listener.run, door.run):
             await until(lambda: listener.port is not None and door.standing().charger_count == 4, "the link")
             yield CitrineScene(scene, door, stub, callbacks)
+
+
+@pytest.mark.parametrize("version", ["2.0.1", "1.6"])
+def test_o30_a_station_whose_clock_is_behind_has_its_limit_at_once_and_the_lease_ends_when_it_should(
+    version: str,
+) -> None:
+    now = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
+    profile = Profile(purpose=Purpose.DEFAULT, level=2, limit_kw=11.0, start=now, end=now + LEASE)
+    request = set_request(version, Station(identifier="CP", evse=1), profile, Supply())
+    content = request.get("chargingProfile") or request["csChargingProfiles"]
+    schedule = content["chargingSchedule"][0] if version == "2.0.1" else content["chargingSchedule"]
+    begins = datetime.fromisoformat(schedule["startSchedule"])
+    assert begins == now - timedelta(minutes=5)
+    assert begins + timedelta(seconds=schedule["duration"]) == now + LEASE
+    assert content["validTo"] == "2026-11-21T10:15:00Z"
+
+
+async def test_o35_half_an_order_is_unknown_and_never_counts_as_refused() -> None:
+    async with citrine_scene(ocpp="1.6", read_back=False) as citrine:
+        await citrine.is_in(DispatchState.ACCEPTED)
+        await citrine.plug("ch-1-0")  # under an id that is no number, as 1.6 has it
+        order = Order(
+            position=0,
+            charger="ch-1-0",
+            sequence=99,
+            limit_kw=11.0,
+            fallback_kw=0.0,
+            lease_until=citrine.scene.clock.now() + LEASE,
+            cause="test",
+        )
+        before = len(citrine.sets())
+        row = next(one for one in citrine.scene.store.all(CsmsCommand, TENANT) if one.charger == "ch-1-0")
+        verdict = await citrine.door.carry(order, row.handle)
+        assert len(citrine.sets()) == before + 1, "the limit is in for the next car, not for this one"
+        assert (verdict.word, verdict.reason) == (
+            Word.UNKNOWN,
+            "session.id: must be the transaction's number in OCPP 1.6",
+        )
+        assert verdict.handle == row.handle
 
 
 @pytest.mark.parametrize("version", ["2.0.1", "1.6"])

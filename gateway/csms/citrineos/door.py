@@ -208,9 +208,10 @@ class CitrineDoor:
                 await self._set(order.charger, replace(profile, purpose=Purpose.TRANSACTION, transaction=transaction))
             if known.level:
                 await self._clear_older(order.charger, known, is_shadowed=known.level < level)
-        except _Stop as stop:
+        except (_Stop, InvalidInput) as error:
             # Half of it is installed: whether the old or the new limit rules, only the higher of both is certain.
-            raise _Stop(unknown(stop.verdict.reason)) from stop
+            reason = error.verdict.reason if isinstance(error, _Stop) else str(error)
+            raise _Stop(unknown(reason)) from error
         return replace(known, level=level, transaction=transaction or "")
 
     async def _clear_older(self, charger: str, known: Installed, *, is_shadowed: bool) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from gateway.domain.charging_profiles import RateUnit, Supply
+from gateway.domain.charging_profiles import BACKDATED, RateUnit, Supply
 from gateway.domain.errors import InvalidInput
 
 Document = dict[str, Any]
@@ -85,13 +85,13 @@ def _set_16(station: Station, profile: Profile, supply: Supply) -> Document:
 
 
 def _schedule(profile: Profile, supply: Supply) -> Document:
-    unit = supply.best_unit
+    unit, start = supply.best_unit, profile.start - BACKDATED
     period: Document = {"startPeriod": 0, "limit": supply.limit(profile.limit_kw, unit)}
     if not supply.is_dc:
         period["numberPhases"] = supply.phases
     return {
-        "startSchedule": _text(profile.start),
-        "duration": int((profile.end - profile.start).total_seconds()),
+        "startSchedule": _text(start),
+        "duration": int((profile.end - start).total_seconds()),
         "chargingRateUnit": unit.value,
         "chargingSchedulePeriod": [period],
     }
