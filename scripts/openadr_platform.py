@@ -57,7 +57,7 @@ class Platform:
 
     def _sessions(self) -> fleet.ReportSessionsRequest:
         arrival = int(self._clock.now().timestamp()) - 60
-        request = fleet.ReportSessionsRequest(request_id=f"bench-{arrival}")
+        request = fleet.ReportSessionsRequest(request_id=f"bench-{arrival}-{self._charger_ids[0]}")
         for charger in self._charger_ids:
             session = request.sessions.add(
                 id=f"session-{arrival}-{charger}", charger_id=charger, max_power_kw=MAX_KW, phase_count=3
@@ -97,7 +97,11 @@ class Platform:
             found = dict(zip(names, limits.limit_power_kw, strict=True))
             self._limit_kw |= found
             await self._acks.put(dispatch.ConnectRequest(ack=dispatch.Ack(sequence=limits.sequence)))
-            print(json.dumps({"at": at, "kw": found}), flush=True)
+            self._took(at, found)
+
+    def _took(self, at: float, limits: dict[str, float]) -> None:
+        """Say which limits came, and when by the machine's clock in seconds."""
+        print(json.dumps({"at": at, "kw": limits}), flush=True)
 
     async def _requests(self) -> AsyncIterator[dispatch.ConnectRequest]:
         yield dispatch.ConnectRequest(hello=dispatch.Hello(charger_ids=self._charger_ids))

@@ -95,10 +95,15 @@ class Storm:
 
     async def lag_s(self) -> float:
         """Return how late the gateway's loop was at worst within the last seconds."""
-        async with self.http.get(f"{self.page}/metrics", raise_for_status=True) as answer:
-            lines = (await answer.text()).splitlines()
-        [line] = [line for line in lines if line.startswith("gateway_loop_lag_worst_seconds ")]
-        return float(line.split()[1])
+        return await loop_lag_s(self.http, self.page)
+
+
+async def loop_lag_s(http: aiohttp.ClientSession, page: str) -> float:
+    """Return how late a gateway's loop was at worst within the last five to ten seconds, in seconds."""
+    async with http.get(f"{page}/metrics", raise_for_status=True) as answer:
+        lines = (await answer.text()).splitlines()
+    [line] = [line for line in lines if line.startswith("gateway_loop_lag_worst_seconds ")]
+    return float(line.split()[1])
 
 
 def _answered(created: Mapping[str, Any], fetched: Mapping[str, Any], lag_s: float) -> Answered:

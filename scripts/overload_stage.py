@@ -43,7 +43,7 @@ from gateway.domain.timegrid import DeliveryDay
 from gateway.v1 import bidding_service_pb2 as bidding
 from scripts.openadr_many import scripted_utility
 from scripts.openadr_stage import LOOK_S, POLL_S, ROOT, Arrivals, program
-from scripts.openadr_storm import limits
+from scripts.openadr_storm import limits, loop_lag_s
 
 CALM, LOUD = "calm", "loud"
 """Capacity providers: one that reduces, one that states forecasts of very many blocks for another node."""
@@ -56,7 +56,8 @@ SITE_KW = 440.0
 ENERGY_KWH = 240.0
 """What each of its cars needs: so much that it charges now, whatever the prices."""
 FLOOD = "flood"
-CALL_S = 60.0
+CALL_S = 300.0
+"""For a plan, on a machine that has much else to do."""
 STARTS_WITHIN_S = 180.0
 SLOW_BYTE_S = 1.0
 _HEARTBEAT_S, _PROMISE_S = 10.0, 120.0
@@ -113,10 +114,7 @@ class Stage:
 
     async def lag_s(self) -> float:
         """Return how late the gateway's loop was at worst within the last five to ten seconds."""
-        async with self.http.get(f"{self.page}/metrics", raise_for_status=True) as answer:
-            lines = (await answer.text()).splitlines()
-        [line] = [line for line in lines if line.startswith("gateway_loop_lag_worst_seconds ")]
-        return float(line.split()[1])
+        return await loop_lag_s(self.http, self.page)
 
     # ---------------------------------------------------------------- what goes on beside it
 
