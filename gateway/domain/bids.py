@@ -11,6 +11,7 @@ DRAFT -> VALIDATED -> PROPOSED -> APPROVED -> SUBMITTING -> SUBMITTED -> AWARDED
 Volumes are positive when bought, in MW over a delivery period; prices per MWh. Both are exact decimals.
 """
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -324,6 +325,11 @@ class Schedule:
     cause: str
     """`award:{id}` or `plan:{id}`."""
     made_at: datetime
+
+    def __post_init__(self) -> None:
+        """Reject powers that are not finite: what is not known is no schedule, and no pause either."""
+        if not all(math.isfinite(kw) for kw in self.power_kw):
+            raise InvalidInput("schedule.power_kw", "must be finite numbers")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -110,6 +110,8 @@ class CommandBook:
         self.reasons: dict[int, str] = {}
         self.limit_since = np.full(count, -np.inf)
         self._sampled_at = np.full(count, -np.inf)
+        self._overdrawn_kw = np.full(count, np.nan)
+        """What those who draw too much were measured at last, until they are measured to follow; NaN for all others."""
         self._over_count = np.zeros(count, dtype=np.int8)
         self._over_since = np.full(count, np.inf)
         self._under_since = np.full(count, np.inf)
@@ -274,6 +276,14 @@ class CommandBook:
         self.acked_sequence[index] = self.sequence[index]
         self.accepted_until[index] = self.lease_until[index]
 
+    def suspect(self, most_kw: FloatArray) -> None:
+        """Let who was written down as drawing too much count at the most that it can, until it is measured.
+
+        Args:
+            most_kw: What each can draw, shape (C,).
+        """
+        self._overdrawn_kw = np.where(self.state == DispatchState.NOT_FOLLOWING, most_kw, np.nan)
+
     def time_out(self, now: float, rules: FollowRules) -> None:
         """Give up waiting for acknowledgements that are overdue; sending again does not start the wait anew."""
         is_late = (self.sequence > self.acked_sequence) & (now - self._unanswered_since >= rules.ack_timeout_s)
@@ -303,6 +313,8 @@ class CommandBook:
         is_over_long = (self._over_count >= rules.samples) | (now - self._over_since >= rules.not_following_after_s)
         not_following = np.flatnonzero(is_over_long & _WATCHED[self.state])
         self._move(not_following, DispatchState.NOT_FOLLOWING, now)
+        draws_too_much = np.flatnonzero((self.state == DispatchState.NOT_FOLLOWING) & ~np.isnan(power_kw))
+        self._overdrawn_kw[draws_too_much] = power_kw[draws_too_much]
         was_tapering, self._is_tapering = self._is_tapering, now - self._under_since >= rules.taper_after_s
         return bool(not_following.size) or bool((self._is_tapering & ~was_tapering).any())
 
@@ -328,6 +340,7 @@ class CommandBook:
         takes_less = power_kw < limit - tolerance
         self._under_since[index] = np.where(takes_less, np.minimum(self._under_since[index], power_at), np.inf)
         under = index[~over]
+        self._overdrawn_kw[under] = np.nan
         followed = under[_UNPROVEN[self.state[under]]]
         self.shown_kw[followed] = np.nan
         self._move(followed, DispatchState.FOLLOWED, now)
@@ -342,7 +355,7 @@ class CommandBook:
     def is_doubted(self, now: float, rules: FollowRules) -> BoolArray:
         """Return who is not believed, shape (C,): long without an acknowledgement, or it showed more than it was sent."""
         is_late = (self.sequence > self.acked_sequence) & (now - self._unanswered_since >= rules.doubt_after_s)
-        return np.asarray(is_late | ~np.isnan(self.shown_kw))
+        return np.asarray(is_late | ~np.isnan(self.shown_kw) | ~np.isnan(self._overdrawn_kw))
 
     def next_doubt(self, now: float, rules: FollowRules) -> float | None:
         """Return when the next unacknowledged command will be doubted; None when none will."""
@@ -367,6 +380,8 @@ class CommandBook:
         opened = np.where(self._open_until > now, np.maximum(self._open_kw, newest), newest)
         under_way = np.where(self.state == DispatchState.REJECTED, accepted, np.maximum(accepted, opened))
         counted = np.fmax(np.where(is_settled, newest, under_way), self.shown_kw)
+        # Who drew too much and is silent now goes on doing so.
+        counted = np.fmax(counted, np.where(np.isnan(power_kw), self._overdrawn_kw, np.nan))
         over = power_kw > counted + rules.tolerance(counted)
         return np.where(over, power_kw, counted)
 

@@ -16,6 +16,7 @@ from gateway.domain.bids import (
     BidPeriod,
     BidState,
     CurvePoint,
+    Schedule,
     bid_content_hash,
     energy_mwh,
 )
@@ -139,3 +140,20 @@ def test_the_hash_covers_all_that_decides_what_is_bought_for_whom() -> None:
     first = bid_content_hash(**plain)  # type: ignore[arg-type]
     others = {bid_content_hash(**(plain | {key: value})) for key, value in changes.items()}  # type: ignore[arg-type]
     assert len(others | {first}) == len(changes) + 1
+
+
+@pytest.mark.parametrize("unknown", [float("nan"), float("inf")])
+def test_a_schedule_says_what_to_draw_and_unknown_is_neither_zero_nor_anything(unknown: float) -> None:
+    with pytest.raises(InvalidInput, match="power_kw"):
+        Schedule(
+            id="site-1:2025-10-15",
+            tenant="t",
+            node="site-1",
+            connection_point="541448820000000015",
+            delivery_day="2025-10-15",
+            start=T0,
+            step_minutes=15,
+            power_kw=(1.0, unknown),
+            cause="award:a1",
+            made_at=T0,
+        )

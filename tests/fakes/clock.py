@@ -49,6 +49,17 @@ class HandClock:
         self.set(self._now + timedelta(**duration))
 
 
+class SetClock(HandClock):
+    """A hand-moved clock that can be set; elapsed time goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ahead = timedelta(0)
+
+    def now(self) -> datetime:
+        return super().now() + self.ahead
+
+
 class VirtualClock:
     """Follows the loop's time; with an `async_solipsism` loop a day passes in no time."""
 

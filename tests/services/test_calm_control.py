@@ -447,3 +447,21 @@ async def test_g12_a_charger_with_a_new_name_is_another_one_and_its_old_name_mov
     await link.ack(last, np.array([platform.chargers.index("ch-1-0")], dtype=np.int32), ["gone"])
     await scene.services.dispatcher.step(TENANT)
     assert {name: kw for name, kw in scene.limits().items() if name in others} == others
+
+
+async def test_o41_one_measurement_is_not_two_because_somebody_elsewhere_was_measured() -> None:
+    scene = Scene()
+    platform = await scene.start()
+    await scene.services.signals.state_limits(GRID, stated(scene, 30.0, node="c-1"))
+    await scene.pass_time(60)
+    one_side = {charger for charger in platform.chargers if charger.startswith("ch-1")}
+    platform.disobeys |= one_side
+    await scene.pass_time(5)
+    platform.disobeys.clear()
+    platform.unmeasured |= one_side
+    await scene.pass_time(15)
+    assert shortfalls(scene) == []
+    platform.disobeys |= one_side
+    platform.unmeasured.clear()
+    await scene.pass_time(10)
+    assert [one.node for one in shortfalls(scene)] == ["c-1"]

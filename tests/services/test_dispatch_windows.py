@@ -12,6 +12,7 @@ from gateway.domain.identity import Principal, Role
 from gateway.domain.topology import Charger, EnforcementClass
 from gateway.ports import Batch
 from gateway.services.plan_dispatch import DispatchLink
+from tests.fakes.clock import SetClock
 from tests.services.scene import CSMS, GRID, OPERATOR, PLATFORM, SETTINGS, TENANT, Scene, event, message, tree
 
 OTHER = Principal(tenant=TENANT, actor="csms-other", roles=frozenset({Role.CSMS}), csms="csms-other")
@@ -81,14 +82,14 @@ async def test_no_increase_leaves_after_an_order_that_came_while_it_was_written(
         await apply(batch)
 
     scene.store.apply = slowly  # type: ignore[method-assign]
-    for _ in range(100):
+    step = None
+    while step is None or step.done():
+        if step is not None:
+            await platform.read()
         scene.clock.move(seconds=5)
         platform.measure()
         step = asyncio.create_task(scene.services.dispatcher.step(TENANT))
         await asyncio.sleep(0.01)
-        if not step.done():
-            break
-        await platform.read()
     scene.store.apply = apply  # type: ignore[method-assign]
     again = event("e2", start=scene.clock.now(), max_kw=60.0)
     await scene.services.signals.receive(GRID, message(again, raw_id="raw-2"))
@@ -285,3 +286,73 @@ async def test_a_charger_out_of_reach_that_draws_more_than_its_rating_counts_as_
     at = picture.view.tree.charger_ids.index("ch-1-0")
     assert picture.counted_kw[at] == 14.0
     assert picture.counted_kw[at + 1] == 11.0
+
+
+# ---------------------------------------------------------------- who drew too much and says nothing any more
+
+
+async def overdrawing() -> Scene:
+    """Return a scene in which one car draws 11 kW, whatever it is told, below a circuit of 30 kW."""
+    scene = Scene()
+    platform = await scene.start()
+    end = scene.clock.now() + timedelta(hours=2)
+    await scene.services.signals.set_manual_limit(
+        OPERATOR, node_id="c-1", max_kw=30.0, start=None, end=end, reason="fuse", request_id="m1"
+    )
+    platform.disobeys.add("ch-1-0")
+    await scene.pass_time(120)
+    assert scene.state("ch-1-0") is DispatchState.NOT_FOLLOWING
+    platform.unmeasured.add("ch-1-0")
+    return scene
+
+
+def counted(scene: Scene, charger_id: str) -> float:
+    picture = scene.services.dispatcher._controls[TENANT].look()
+    return float(picture.counted_kw[picture.view.tree.charger_ids.index(charger_id)])
+
+
+async def test_a_charger_that_drew_too_much_and_falls_silent_keeps_its_share_reserved() -> None:
+    scene = await overdrawing()
+    platform = scene.platform
+    assert platform is not None
+    for _ in range(12):
+        await scene.pass_time(60)
+        assert platform.total("ch-1") <= 30.0
+    assert counted(scene, "ch-1-0") == 11.0
+    platform.unmeasured.clear()
+    platform.disobeys.clear()
+    await scene.pass_time(60)
+    assert scene.state("ch-1-0") is DispatchState.FOLLOWED
+    assert counted(scene, "ch-1-0") < 11.0
+
+
+async def test_after_a_restart_a_charger_that_drew_too_much_counts_at_its_rating_until_it_is_measured() -> None:
+    scene = await overdrawing()
+    await scene.restart()
+    assert counted(scene, "ch-1-0") == 11.0
+    assert counted(scene, "ch-1-1") < 11.0
+    await scene.pass_time(300)
+    assert scene.platform is not None
+    assert scene.platform.total("ch-1") <= 30.0
+
+
+async def test_a_lease_in_the_mailbox_is_as_long_as_before_when_the_clock_is_set_back() -> None:
+    scene = Scene()
+    scene.clock = clock = SetClock()
+    scene.store._clock = clock
+    scene.services = scene._build()
+    platform = await scene.start()
+    await scene.services.signals.receive(GRID, message(event(start=clock.now(), max_kw=50.0)))
+    await scene.services.dispatcher.step(TENANT)
+    link = platform.link
+    assert link is not None
+    waiting = await link.next()
+    await scene.services.signals.receive(GRID, message(event("e2", start=clock.now(), max_kw=40.0), raw_id="raw-2"))
+    await scene.services.dispatcher.step(TENANT)
+    clock.ahead = -timedelta(hours=1)
+    scene.services.dispatcher._controls[TENANT].look()
+    batch = await link.next()
+    assert batch.lease_until - clock.now() <= SETTINGS.lease
+    await link.ack(waiting.sequence, NOBODY, [])
+    book = scene.services.follower.book(TENANT)
+    assert (book.accepted_until - clock.now().timestamp()).max() <= SETTINGS.lease.total_seconds()

@@ -1,7 +1,7 @@
 """What may change while the fleet is read or written: cars that come meanwhile, clocks, stores that do not answer."""
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from gateway.domain.errors import StorageUnavailable
 from gateway.domain.fleet import RegisterReading
 from gateway.domain.topology import Node
 from gateway.ports import Batch
-from tests.fakes.clock import HandClock
+from tests.fakes.clock import SetClock
 from tests.services.scene import PLATFORM, TENANT, Scene, session
 
 
@@ -61,17 +61,6 @@ async def test_a_report_whose_sender_gave_up_while_it_was_written_counts_when_it
     scene.store.apply = apply  # type: ignore[method-assign]
     assert await plug_in(scene, "ch-1-0", "r1") == 1
     assert cars(scene) == ["ch-1-0"]
-
-
-class SetClock(HandClock):
-    """A hand-moved clock that can be set; elapsed time goes on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ahead = timedelta(0)
-
-    def now(self) -> datetime:
-        return super().now() + self.ahead
 
 
 async def with_a_clock_set_back() -> Scene:

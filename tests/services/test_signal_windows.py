@@ -109,3 +109,14 @@ async def test_an_order_whose_sender_gave_up_while_it_was_written_acts_when_it_i
     assert scene.services.signals.limits_by_node(TENANT).get("c-1", []) in ([], [withdrawn]), (
         "a repetition opens nothing"
     )
+
+
+async def test_a_reduction_whose_sender_gave_up_while_it_was_written_acts_from_memory() -> None:
+    scene = with_patience()
+    await scene.start(cars=0)
+    scene.store.hang = asyncio.Event()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(
+            scene.services.signals.receive(GRID, message(event(start=scene.clock.now(), max_kw=30.0))), 0.02
+        )
+    assert at_vpp(scene) == [30.0]

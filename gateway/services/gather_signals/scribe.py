@@ -136,7 +136,7 @@ class Scribe:
         return end
 
     async def write(self, batch: Batch, events: Iterable[GridEvent], limits: Sequence[Limit]) -> None:
-        """Write, then let the limits act; when the store fails, reductions act from memory and the error goes on.
+        """Write, then let the limits act; when that fails or is given up, reductions act from memory and the error goes on.
 
         Raises:
             StorageUnavailable: Nothing was kept.
@@ -144,7 +144,8 @@ class Scribe:
         ledger = self.ledger(batch.tenant)
         try:
             await self.apply(batch)
-        except StorageUnavailable:
+        except (StorageUnavailable, asyncio.CancelledError):
+            # Nobody waits for the answer any more, or nobody can give one: it may be on disk.
             ledger.hold(limits)
             self.notify(batch.tenant)
             raise

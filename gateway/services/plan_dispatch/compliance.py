@@ -15,6 +15,7 @@ import numpy.typing as npt
 from gateway.domain.compliance import ComplianceShortfall
 from gateway.domain.errors import StorageUnavailable
 from gateway.domain.evidence import AuditEntry
+from gateway.domain.fleet import FleetView
 from gateway.domain.limits import Limit
 from gateway.observe import logger
 from gateway.ports import Batch, Put
@@ -119,12 +120,12 @@ class ComplianceWatch:
         fixed, power = totals(fixed_kw), picture.view.node_power_kw()
         unknown = totals(np.where(np.isnan(picture.view.power_kw), fixed_kw, 0.0))
         measured = np.nan_to_num(power) + unknown
-        newest = float(np.max(np.nan_to_num(picture.view.power_at, nan=-np.inf), initial=-np.inf))
+        newest = _newest_below(picture.view)
         found = []
         for i, limit in bound:
             beside_kw = self._ports.sources.other_kw(self._tenant, limit.node) if limit.is_at_grid else 0.0
             allowed_kw = self._allowed_kw(limit, beside_kw)
-            is_over = self._is_measured_over(picture, limit, (float(measured[i]), allowed_kw), newest)
+            is_over = self._is_measured_over(picture, limit, (float(measured[i]), allowed_kw), float(newest[i]))
             if fixed[i] > allowed_kw + _TRIFLE_KW or is_over:
                 drawn = max(float(fixed[i]), float(measured[i]) if is_over else 0.0)
                 found.append(_finding(picture, i, limit, max(drawn + beside_kw, 0.0), fixed_kw))
@@ -141,8 +142,9 @@ class ComplianceWatch:
     ) -> bool:
         """Tell whether two measurements in a row, taken after the limit had settled, were above it by more than 5 %."""
         count, seen_at = self._over.get(limit.id, (0, -np.inf))
-        began = max(limit.interval.start, limit.known_at).timestamp()
-        if newest_at <= seen_at or picture.now < began + _SETTLE_S:
+        # A clock that was set back makes nothing wait that has begun.
+        began = max(one for one in (limit.interval.start, limit.known_at) if one <= picture.at).timestamp()
+        if newest_at == seen_at or picture.now < began + _SETTLE_S:
             return count >= _SAMPLES
         measured_kw, allowed_kw = measured_and_allowed_kw
         is_over = measured_kw > allowed_kw * (1.0 + _MEASURED_SHARE) + _TRIFLE_KW
@@ -174,6 +176,15 @@ class ComplianceWatch:
             causes=tuple(f"limit:{limit_id}" for limit_id in row.limit_ids),
             detail={"node": row.node, "limit_kw": f"{row.limit_kw:.2f}", "expected_kw": f"{row.expected_kw:.2f}"},
         )
+
+
+def _newest_below(view: FleetView) -> FloatArray:
+    """Return when the newest measurement below each node was taken, seconds, shape (N,); minus infinity where there is none."""
+    newest = np.full(len(view.tree.node_ids), -np.inf)
+    np.maximum.at(newest, view.levels.leaf, np.nan_to_num(view.power_at, nan=-np.inf))
+    for nodes in view.levels.nodes_at[:-1]:
+        np.maximum.at(newest, view.levels.parent[nodes], newest[nodes])
+    return newest
 
 
 def _finding(picture: Picture, node: int, limit: Limit, expected_kw: float, fixed_kw: FloatArray) -> _Finding:

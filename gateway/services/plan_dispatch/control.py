@@ -248,8 +248,11 @@ class Control:
             self._clock_ahead_s = ahead_s
         if abs(step_s) > _CLOCK_STEP_S:
             _log.warning("the clock was set", tenant=self.tenant, seconds=round(step_s, 3))
-            for keeper in (self._ports.desk.book(self.tenant), self._calm, self._relief, self._runs, self._delays):
+            book = self._ports.desk.book(self.tenant)
+            for keeper in (book, self._calm, self._relief, self._runs, self._delays, self._idle):
                 keeper.shift(step_s)
+            for link in self.links.values():
+                link.shift(step_s)
 
     def places(self, view: FleetView) -> Mapping[str, int]:
         """Return the position of every charger of a view's tree; worked out once for a tree, not for every stream."""

@@ -113,6 +113,13 @@ class DispatchLink:
     def _follow_reach(self) -> None:
         self.reached = self.places[(self.places >= 0) & self.is_reachable]
 
+    def shift(self, seconds: float) -> None:
+        """Move the leases of what waits in the mailbox, or for an answer, with a clock that was set by so many seconds."""
+        self._lease_until += seconds
+        self.away_since += seconds
+        for sequence, sent in self._unanswered.items():
+            self._unanswered[sequence] = replace(sent, lease_until=sent.lease_until + seconds)
+
     def hear(self) -> None:
         """Take note that the platform said something, whatever it was."""
         self.heard_at = self._now()

@@ -51,6 +51,10 @@ class IdleCars:
         self._arrival = np.zeros(0)
         self._since = np.zeros(0)
 
+    def shift(self, seconds: float) -> None:
+        """Move every instant with a clock that was set by so many seconds."""
+        self._since += seconds
+
     def of(self, view: FleetView, takes_nothing: BoolArray, must_run: BoolArray, now: float) -> BoolArray:
         """Return which cars come last now, shape (C,).
 
