@@ -29,6 +29,7 @@ from gateway.ocpp.words import (
     LimitNotice,
     Plug,
     Reading,
+    Stage,
     StationEvents,
     TransactionNews,
     Verdict,
@@ -36,6 +37,7 @@ from gateway.ocpp.words import (
 
 _LOG = logging.getLogger(__name__)
 _MOST_DOUBLINGS = 10
+_MOST_OVER = 64
 _SOON = timedelta(seconds=1)
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -104,6 +106,8 @@ class Station(StationEvents):
         self._journal = journal
         self._report = report
         self._link: _Link | None = None
+        self._over = {ended.number: ended.ended_at or ended.started_at for _, ended in self.record.ended}
+        """When the transactions ended that ended last, by number."""
         self._trials = {number: _Trial() for number in self.connectors}
 
     @property
@@ -201,6 +205,8 @@ class Station(StationEvents):
     @override
     async def transaction(self, news: TransactionNews) -> None:
         known = self._find(news.transaction) or self._connector(news.connector)
+        if self._is_over(news):
+            return
         is_news = known.transaction is None or known.transaction.number != news.transaction
         if is_news:
             self._end(known, news.at)
@@ -262,6 +268,16 @@ class Station(StationEvents):
             return next(iter(self.connectors.values()))
         raise _UnknownConnector(f"{self.settings.identity} has no connector {number} in the settings")
 
+    def _is_over(self, news: TransactionNews) -> bool:
+        """Tell whether a word is about a transaction that has ended: it was under way then, or the charger was offline.
+
+        A charger that counts anew says that a transaction of an old number has started since.
+        """
+        ended_at = self._over.get(news.transaction)
+        if ended_at is None or self._find(news.transaction) is not None:
+            return False
+        return news.stage is not Stage.STARTED or news.at <= ended_at
+
     def _find(self, transaction: str) -> Connector | None:
         running = (c for c in self.connectors.values() if c.transaction is not None)
         return next((c for c in running if c.transaction is not None and c.transaction.number == transaction), None)
@@ -270,6 +286,10 @@ class Station(StationEvents):
         ended = connector.end(at)
         if ended is not None:
             self.record.ended.append((connector.charger, ended))
+            self._over.pop(ended.number, None)
+            self._over[ended.number] = at
+            while len(self._over) > _MOST_OVER:
+                del self._over[next(iter(self._over))]
         return ended
 
     async def _tell(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +23,7 @@ from gateway.ocpp.readings import read_samples
 from gateway.ocpp.report_uplink import ReportUplink
 from gateway.ocpp.settings import CsmsSettings, StationSettings
 from gateway.ocpp.station import Station
-from gateway.ocpp.words import Abilities, AnnouncedBlock, LimitNotice
+from gateway.ocpp.words import Abilities, AnnouncedBlock, LimitNotice, Reading, Stage, TransactionNews
 from gateway.sandbox.charge_point import ChargePoint, ChargerModel
 from tests.fakes.clock import HandClock
 from tests.ocpp import csms_scene
@@ -303,3 +304,46 @@ async def test_o39_more_blocks_than_the_gateway_takes_become_fewer_that_allow_no
     await until(lambda: fleet.limits, "the limit is told")
     telling.cancel()
     assert fleet.limits == [("ch-1", 1_000)]
+
+
+# ------------------------------------------------------------------ what comes too late
+
+
+def number_at(guest: Station) -> str | None:
+    running = guest.connectors[1].transaction
+    return None if running is None else running.number
+
+
+@pytest.mark.parametrize("stage", [Stage.UPDATED, Stage.STARTED])
+async def test_g4_a_word_about_a_transaction_that_is_over_begins_no_other(tmp_path: Path, stage: Stage) -> None:
+    guest = station(csms_settings(tmp_path), HandClock())
+    number = str(await guest.begin_transaction(1, NOW, 0.0))
+    await guest.end_transaction(number, NOW + timedelta(minutes=5), ())
+    late = TransactionNews(
+        connector=1,
+        transaction=number,
+        stage=stage,
+        at=NOW + timedelta(minutes=4),
+        readings=(Reading(at=NOW + timedelta(minutes=4), power_kw=5.0, energy_kwh=1.0),),
+    )
+    await guest.transaction(late)
+    assert number_at(guest) is None
+    assert len(guest.record.ended) == 1
+    await guest.transaction(replace(late, transaction="4711"))
+    assert number_at(guest) == "4711", "one that began elsewhere is taken up"
+
+
+async def test_a_charger_that_counts_anew_is_believed_that_a_transaction_of_an_old_number_has_started(
+    tmp_path: Path,
+) -> None:
+    guest = station(csms_settings(tmp_path), HandClock())
+    began = TransactionNews(connector=1, transaction="1", stage=Stage.STARTED, at=NOW)
+    await guest.transaction(began)
+    await guest.end_transaction("1", NOW + timedelta(minutes=5), ())
+    later = NOW + timedelta(hours=1)
+    await guest.transaction(replace(began, at=later))
+    running = guest.connectors[1].transaction
+    assert running is not None
+    assert running.started_at == later
+    await guest.transaction(replace(began, stage=Stage.UPDATED, at=later))
+    assert guest.connectors[1].transaction is running
