@@ -37,11 +37,11 @@ class Following:
         if self.following == self.count:
             return "its charger follows" if self.count == 1 else f"all {self.count} chargers follow"
         parts = [f"{self.following} of {_chargers(self.count)} {_verb(self.following, 'follows', 'follow')}"]
-        if self.troubled:
+        if self.troubled > 0:
             parts.append(f"{self.troubled} {_verb(self.troubled, 'does', 'do')} not follow")
-        if self.uncommandable:
+        if self.uncommandable > 0:
             parts.append(f"{self.uncommandable} cannot be commanded")
-        if self.unknown:
+        if self.unknown > 0:
             parts.append(f"{self.unknown} {_verb(self.unknown, 'is', 'are')} not known")
         return ", ".join(parts)
 

@@ -113,8 +113,7 @@ class Ven:
         self._registrar = Registrar(self._around, self._conversation)
         self._events = EventExchange(self._around, self._conversation)
         self._reports = ReportEngine(self._around, self._conversation)
-        self._opts = OptExchange(self._around, self._conversation)
-        self._shortfalls = ShortfallTeller(self._around)
+        self._opts, self._shortfalls = OptExchange(self._around, self._conversation), ShortfallTeller(self._around)
         self._wake = WakeUp(clock)
         self._reports.on_made = self._wake.ring
         self._reports.is_wanted = lambda: self._state not in {VenState.CANCELLED, VenState.LEFT}

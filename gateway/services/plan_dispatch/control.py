@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -26,6 +25,7 @@ from gateway.services.plan_dispatch.link import DispatchLink
 from gateway.services.plan_dispatch.phases import phase_bounds, phases_beside, pilots_of
 from gateway.services.plan_dispatch.picture import ControlPorts, Picture
 from gateway.services.plan_dispatch.reach import LastStream
+from gateway.services.plan_dispatch.room import within_room
 from gateway.services.plan_dispatch.sender import Sender
 from gateway.services.plan_dispatch.settings import DispatchSettings
 from gateway.services.plan_dispatch.wants import (
@@ -389,49 +389,7 @@ class Control:
         target = np.where(held & ~is_own, current, target)
         rules = self._settings.calm
         stepped = floor_to_quantum(self._calm.step(current, target, wants.min_kw, marks, rules=rules, now=now))
-        return self._within_room(picture, stepped)
-
-    def _within_room(self, picture: Picture, stepped: FloatArray) -> FloatArray:
-        """Return the set points with rises cut to the room that is left while others still come down.
-
-        Whoever was told to draw less counts at what it may still draw, until it is measured lower; what then remains below every
-        node is shared by those who rise, the most urgent ones first where not all can start.
-        """
-        current, wants = picture.in_force_kw, picture.wants
-        stays = np.minimum(stepped, current)
-        by_draw = self._granted(picture, stepped, np.maximum(stays, picture.counted_kw))
-        # What is still drawn above a set point that was lowered is no room for others: nor are the set points together.
-        by_order = self._granted(
-            picture, stepped, np.where(picture.is_loose, np.maximum(stays, picture.counted_kw), stays)
-        )
-        reached = np.maximum(np.minimum(stepped, np.minimum(by_draw, by_order)), current)
-        can_charge = reached >= wants.min_kw
-        return self._evened(picture, np.where(stepped > current, np.where(can_charge, reached, current), stepped))
-
-    def _granted(self, picture: Picture, stepped: FloatArray, taken: FloatArray) -> FloatArray:
-        """Return what each may have when everybody takes so much already and those who rise share the room that is left."""
-        levels, caps = picture.view.levels, picture.caps
-        rise = np.maximum(stepped - taken, 0.0)
-        room = np.maximum(caps.cap_kw + _SAME_KW - levels.totals(taken), 0.0)
-        starts = picture.in_force_kw <= 0.0
-        least = np.where(starts, np.minimum(np.maximum(picture.wants.min_kw - taken, 0.0), rise), 0.0)
-        phases = phases_beside(picture.view, caps.phase_cap_kw + _SAME_KW, taken)
-        even = None if phases is None else replace(phases, max_unbalance_kw=None)
-        rises = clip(levels, room, rise, min_kw=least, priority=picture.priority, phases=even)
-        return floor_to_quantum(taken + rises)
-
-    def _evened(self, picture: Picture, setpoints_kw: FloatArray) -> FloatArray:
-        """Return set points lowered where phases would differ by more than a node allows."""
-        phases = phase_bounds(picture.view, picture.caps.phase_cap_kw)
-        if phases is None or phases.max_unbalance_kw is None:
-            return setpoints_kw
-        loose = np.where(picture.is_loose, picture.counted_kw, 0.0)
-        ours = np.where(picture.is_loose, 0.0, setpoints_kw)
-        open_caps = np.full(len(picture.caps.cap_kw), np.inf)
-        bounds = replace(phases, caps_kw=np.full_like(phases.caps_kw, np.inf), beside_kw=loose)
-        wants = picture.wants
-        even = clip(picture.view.levels, open_caps, ours, min_kw=wants.min_kw, priority=picture.priority, phases=bounds)
-        return setpoints_kw if even is ours else np.where(picture.is_loose, setpoints_kw, floor_to_quantum(even))
+        return within_room(picture, stepped)
 
     def _relaxed(self, picture: Picture) -> BoolArray:
         """Return which chargers hang below a node whose limit was relaxed lately, shape (C,): they are spread at random.

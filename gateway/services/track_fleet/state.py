@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from gateway.domain.allocation import TreeLevels
 from gateway.domain.fleet import FleetView, RegisterReading, TelemetryBatch
 from gateway.domain.sessions import Session, SessionState
+from gateway.domain.settlement import MeteredPeriod
 from gateway.domain.topology import Charger, ConnectionPoint, EnforcementClass, Node, NodeKind, SiteTree
 from gateway.domain.units import QUARTER_HOUR
 from gateway.services.track_fleet.condition import Condition, next_end
@@ -22,6 +23,8 @@ FloatArray = npt.NDArray[np.float64]
 _NumberT = TypeVar("_NumberT", bound=np.generic)
 
 STEP_S = QUARTER_HOUR.total_seconds()
+_LEAST_COVERAGE = 0.9
+"""A delivery period of which less was read says nothing about what flowed beside the chargers."""
 _NO_POINTS = np.zeros(0, dtype=np.int64)
 
 
@@ -208,6 +211,15 @@ class FleetState:
             self._register_then[index[is_first]] = energy_kwh[is_first]
         if batch.phase_current_a.size or batch.phase_voltage_v.size or batch.state_of_charge.size:
             self.condition.take_phases(index, batch, is_newer, at)
+
+    def remember_other_load(self, periods: Sequence[MeteredPeriod]) -> None:
+        """Let what flowed beside the chargers in periods before our start count until it is measured again."""
+        place = {point.id: i for i, point in enumerate(self.points)}
+        read = [one for one in periods if one.connection_point in place and one.coverage >= _LEAST_COVERAGE]
+        hours = np.array([(one.end - one.start) / timedelta(hours=1) for one in read])
+        other_kwh = np.array([one.energy_kwh - one.chargers_kwh for one in read])
+        points = np.array([place[one.connection_point] for one in read], dtype=np.int64)
+        self.other.remember(points, other_kwh / hours)
 
     def points_below(self, node_id: str) -> npt.NDArray[np.int64]:
         """Return the connection points at and below a node, as positions in `points`; looked up once for a tree."""

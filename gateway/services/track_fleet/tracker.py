@@ -29,8 +29,6 @@ _MOST_MAPS = 10_000
 """Streams of telemetry that are remembered; the oldest is worked out again when it comes back."""
 _REMEMBERED = timedelta(days=1)
 """At a start, the most that flowed beside the chargers within so long counts until it is measured again."""
-_LEAST_COVERAGE = 0.9
-"""A period of which less was read says nothing about it."""
 _CLOCK_STEP_S = 1.0
 """A clock that runs by more than this behind elapsed time has been set back."""
 _TREE_KINDS = frozenset({"Node", "Charger", "ConnectionPoint"})
@@ -105,12 +103,7 @@ class FleetTracker:
         rows = await self._store.find(
             MeteredPeriod, tenant, since=now - _REMEMBERED, until=now, newest_first=True, limit=_MOST_ROWS
         )
-        place = {point.id: i for i, point in enumerate(state.points)}
-        known = [row.record for row in rows if row.record.connection_point in place]
-        read = [one for one in known if one.coverage >= _LEAST_COVERAGE]
-        hours = np.array([(one.end - one.start) / timedelta(hours=1) for one in read])
-        other_kwh = np.array([one.energy_kwh - one.chargers_kwh for one in read])
-        state.other.remember(np.array([place[one.connection_point] for one in read], dtype=np.int64), other_kwh / hours)
+        state.remember_other_load([row.record for row in rows])
 
     async def reload(self, tenant: str) -> None:
         """Build one tenant's fleet again, after its tree changed; measurements are kept."""
