@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.domain.errors import StorageUnavailable
 from gateway.domain.evidence import ChainedEntry
-from gateway.ports import Batch, Change, NotBefore, OutboxItem, RecordT, Stored
+from gateway.ports import AtLeast, Batch, Change, NotBefore, OutboxItem, RecordT, Stored
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 TIMES = {"DispatchBatch": "issued_at", "DispatchOutcome": "at", "Limit": "interval.start", "Schedule": "start"}
@@ -48,7 +48,7 @@ class CampaignStore:
         self,
         kind: type[RecordT],
         tenant: str,
-        where: Mapping[str, str | int | Sequence[str] | NotBefore] | None = None,
+        where: Mapping[str, str | int | Sequence[str] | NotBefore | AtLeast] | None = None,
         *,
         since: datetime | None = None,
         until: datetime | None = None,
@@ -106,8 +106,11 @@ class CampaignStore:
         yield nothing()
 
 
-def matches(value: object, wanted: str | int | Sequence[str] | NotBefore) -> bool:
+def matches(value: object, wanted: str | int | Sequence[str] | NotBefore | AtLeast) -> bool:
     """Tell whether a field is what is asked for."""
     if isinstance(wanted, NotBefore):
         return not isinstance(value, datetime) or value >= wanted.at
-    return bool((value.value if isinstance(value, Enum) else value) == wanted)
+    if isinstance(wanted, AtLeast):
+        return isinstance(value, int) and value >= wanted.number
+    plain = value.value if isinstance(value, Enum) else value
+    return bool(plain == wanted) if isinstance(wanted, str | int) else plain in wanted

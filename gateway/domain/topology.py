@@ -146,19 +146,6 @@ VOLTAGE_LEVELS = ("low", "medium", "high")
 """Levels of the grid that a connection point may be at."""
 
 
-def charger_node(charger: Charger) -> Node:
-    """Return a charger as the node that limits of its own bind at; its fail-safe is its fallback."""
-    return Node(
-        id=charger.id,
-        tenant=charger.tenant,
-        parent=charger.parent,
-        kind=NodeKind.CHARGER,
-        name=charger.id,
-        max_import_kw=charger.max_import_kw,
-        fail_safe_import_kw=charger.fallback_kw,
-    )
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConnectionPoint:
     """A grid connection with a settlement meter (EAN, MaLo, MPAN)."""

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,6 +116,25 @@ async def test_sessions_are_kept_and_seen_at_once() -> None:
     assert np.isnan(view.expected_departure[j])
     await scene.restart(keeps_stream=False)
     assert scene.services.tracker.view(TENANT).has_session.sum() == 2
+
+
+async def test_what_is_reported_while_the_fleet_is_built_anew_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = await a_scene()
+    tracker, find = scene.services.tracker, scene.store.find
+    await tracker.report_sessions(PLATFORM, [session("ch-2-0")], is_history=False, request_id="r1")
+
+    async def find_slowly(kind: type, *said: Any, **more: Any) -> Any:
+        found: list[Any] = await find(kind, *said, **more)
+        if kind is Session:
+            monkeypatch.setattr(scene.store, "find", find)
+            ended = session("ch-2-0", state=SessionState.ENDED, departure=START)
+            await tracker.report_sessions(PLATFORM, [session("ch-1-0"), ended], is_history=False, request_id="r2")
+        return found
+
+    monkeypatch.setattr(scene.store, "find", find_slowly)
+    await tracker.reload(TENANT)
+    view = tracker.view(TENANT)
+    assert [view.session_ids[view.tree.charger_ids.index(c)] for c in CHARGERS] == ["s-ch-1-0-1", None]
 
 
 async def test_a_repeated_report_is_answered_again_and_other_content_refused() -> None:

@@ -150,7 +150,7 @@ def _require_own(principal: Principal, state: FleetState, point_id: str) -> None
         return
     site = state.points[place].site
     at_site = np.flatnonzero(state.site_index == state.tree.node_index(site)).tolist()
-    if not any(state.chargers[i].csms == principal.csms for i in at_site):
+    if not any(state.csms_of(i) == principal.csms for i in at_site):
         raise NotFound("connection point", point_id)
 
 

@@ -35,8 +35,6 @@ class FleetRows:
     nodes: Sequence[Node]
     chargers: Sequence[Charger]
     points: Sequence[ConnectionPoint]
-    sessions: Sequence[Session]
-    """Those that are plugged in."""
     readings: Sequence[RegisterReading]
 
 
@@ -54,23 +52,23 @@ class FleetState:
     """Everything that changes while cars charge, in the order of `tree.charger_ids`."""
 
     def __init__(self, rows: FleetRows, *, now: float, longest_gap_s: float, sample_every_s: float) -> None:
-        """Build the arrays from rows; registers go on from where they were stored."""
+        """Build the arrays from rows, without cars; registers go on from where they were stored."""
         self.tree = SiteTree.build(rows.nodes, rows.chargers)
         self.levels = TreeLevels.of(self.tree)
         self.node_of = {node.id: node for node in rows.nodes}
         by_id = {charger.id: charger for charger in rows.chargers}
-        self.chargers = [by_id[charger_id] for charger_id in self.tree.charger_ids]
+        chargers = [by_id[charger_id] for charger_id in self.tree.charger_ids]
         self.charger_place = {charger_id: i for i, charger_id in enumerate(self.tree.charger_ids)}
         self.points = sorted(rows.points, key=lambda point: point.id)
         self.point_place = {point.id: i for i, point in enumerate(self.points)}
-        self.csms_ids = tuple(sorted({charger.csms for charger in self.chargers}))
-        self._build_ratings()
+        self.csms_ids = tuple(sorted({charger.csms for charger in chargers}))
+        self._build_ratings(chargers)
         self._build_places(rows.nodes)
-        count = len(self.chargers)
+        count = len(chargers)
         self.power_kw = np.full(count, np.nan)
         self.power_at = np.full(count, np.nan)
         self.condition = Condition(self.tree, self.levels)
-        self._build_sessions(rows.sessions)
+        self._build_sessions()
         self.ring = PowerRing(len(self.tree.node_ids), sample_every_s)
         closed_until = max((r.at.timestamp() for r in rows.readings), default=now // STEP_S * STEP_S)
         self.charger_bank = RegisterBank(count, closed_until=closed_until, step_s=STEP_S, longest_gap_s=longest_gap_s)
@@ -82,15 +80,15 @@ class FleetState:
         self.other = OtherLoad(len(self.points), self.point_index)
         self._points_below: dict[str, npt.NDArray[np.int64]] | None = None
 
-    def _build_ratings(self) -> None:
-        self.max_kw = np.array([c.max_import_kw for c in self.chargers])
-        self.min_kw = np.array([c.min_import_kw for c in self.chargers])
-        self.fallback_kw = np.array([c.fallback_kw for c in self.chargers])
-        is_unenforced = np.array([c.enforcement is EnforcementClass.C for c in self.chargers], dtype=bool)
+    def _build_ratings(self, chargers: Sequence[Charger]) -> None:
+        self.max_kw = np.array([c.max_import_kw for c in chargers])
+        self.min_kw = np.array([c.min_import_kw for c in chargers])
+        self.fallback_kw = np.array([c.fallback_kw for c in chargers])
+        is_unenforced = np.array([c.enforcement is EnforcementClass.C for c in chargers], dtype=bool)
         self.lapsed_kw = np.where(is_unenforced, self.max_kw, self.fallback_kw)
-        self.phases = np.array([c.phases for c in self.chargers], dtype=np.int32)
+        self.phases = np.array([c.phases for c in chargers], dtype=np.int32)
         place = {csms: i for i, csms in enumerate(self.csms_ids)}
-        self.csms_index = np.array([place[c.csms] for c in self.chargers], dtype=np.int32)
+        self.csms_index = np.array([place[c.csms] for c in chargers], dtype=np.int32)
 
     def _build_places(self, nodes: Sequence[Node]) -> None:
         sites = {node.id for node in nodes if node.kind is NodeKind.SITE}
@@ -104,8 +102,8 @@ class FleetState:
         classes = {point.site: point.site_class for point in self.points}
         self.site_class = [classes.get(name, "public") for name in names]
 
-    def _build_sessions(self, sessions: Sequence[Session]) -> None:
-        count = len(self.chargers)
+    def _build_sessions(self) -> None:
+        count = len(self.tree.charger_ids)
         self.session_ids: list[str | None] = [None] * count
         self.session_max_kw = np.zeros(count)
         self.energy_needed_kwh = np.full(count, np.nan)
@@ -114,7 +112,6 @@ class FleetState:
         self._delivered_kwh = np.zeros(count)
         self._register_then = np.full(count, np.nan)
         self._register_now = np.full(count, np.nan)
-        self.put_sessions(sorted(sessions, key=lambda s: (s.arrival, s.id)))
 
     def _restore_registers(self, readings: Sequence[RegisterReading]) -> None:
         for reading in readings:
@@ -130,6 +127,23 @@ class FleetState:
             if known:
                 index, kwh = np.array([i for i, _ in known]), np.array([k for _, k in known])
                 self.charger_bank.restore(index, kwh, at)
+
+    def csms_of(self, place: int) -> str:
+        """Return the platform of a charger."""
+        return self.csms_ids[int(self.csms_index[place])]
+
+    def charger_as_node(self, tenant: str, place: int) -> Node:
+        """Return a charger as the node that limits of its own bind at; its fail-safe is its fallback."""
+        charger_id = self.tree.charger_ids[place]
+        return Node(
+            id=charger_id,
+            tenant=tenant,
+            parent=self.tree.node_ids[self.tree.charger_node[place]],
+            kind=NodeKind.CHARGER,
+            name=charger_id,
+            max_import_kw=float(self.max_kw[place]),
+            fail_safe_import_kw=float(self.fallback_kw[place]),
+        )
 
     def put_sessions(self, sessions: Sequence[Session]) -> None:
         """Make reports of sessions the state of their chargers, one after the other where a charger has several.

@@ -15,7 +15,7 @@ from gateway.domain.fleet import FleetView, RegisterReading, TelemetryBatch
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.sessions import Session, SessionState
 from gateway.domain.settlement import MeteredPeriod
-from gateway.domain.topology import Charger, ConnectionPoint, EnforcementClass, Node, charger_node
+from gateway.domain.topology import Charger, ConnectionPoint, EnforcementClass, Node
 from gateway.ports import Batch, Clock, Ids, Put, Store
 from gateway.services.track_fleet.closing import metered_periods, register_readings
 from gateway.services.track_fleet.history import MeterHistory, MeterHistoryKeeper
@@ -24,6 +24,7 @@ from gateway.services.track_fleet.state import STEP_S, FleetRows, FleetState, in
 FloatArray = npt.NDArray[np.float64]
 
 _MOST_ROWS = 1_000_000
+_CHARGERS_AT_ONCE = 5_000
 _MOST_PENDING = 10_000
 _MOST_MAPS = 10_000
 """Streams of telemetry that are remembered; the oldest is worked out again when it comes back."""
@@ -110,16 +111,10 @@ class FleetTracker:
         late: list[Session] = []
         self._late.append((tenant, late))
         try:
-            rows = await self._rows(tenant)
+            state = await self._built(tenant)
         finally:
             self._late = [one for one in self._late if one[1] is not late]
         older = self._states.get(tenant)
-        state = FleetState(
-            rows,
-            now=self._clock.now().timestamp(),
-            longest_gap_s=self._settings.longest_gap.total_seconds(),
-            sample_every_s=self._settings.sample_every.total_seconds(),
-        )
         if older is not None:
             state.carry_over(older)
         state.put_sessions(late)
@@ -128,25 +123,38 @@ class FleetTracker:
         for callback in self.on_change:
             callback(tenant)
 
-    async def _rows(self, tenant: str) -> FleetRows:
-        nodes = await self._store.find(Node, tenant, limit=_MOST_ROWS)
-        chargers = await self._store.find(Charger, tenant, limit=_MOST_ROWS)
-        points = await self._store.find(ConnectionPoint, tenant, limit=_MOST_ROWS)
-        plugged = {"state": SessionState.PLUGGED_IN.value}
-        sessions = await self._store.find(Session, tenant, plugged, limit=_MOST_ROWS)
-        readings = await self._store.find(RegisterReading, tenant, limit=_MOST_ROWS)
-        return FleetRows(
-            nodes=[row.record for row in nodes],
-            chargers=[self._as_counted(row.record) for row in chargers],
-            points=[row.record for row in points],
-            sessions=[row.record for row in sessions],
-            readings=[row.record for row in readings],
+    async def _built(self, tenant: str) -> FleetState:
+        state = FleetState(
+            await self._rows(tenant),
+            now=self._clock.now().timestamp(),
+            longest_gap_s=self._settings.longest_gap.total_seconds(),
+            sample_every_s=self._settings.sample_every.total_seconds(),
         )
+        await self._load_sessions(tenant, state)
+        return state
+
+    async def _rows(self, tenant: str) -> FleetRows:
+        find = self._store.find
+        return FleetRows(
+            nodes=[row.record for row in await find(Node, tenant, limit=_MOST_ROWS)],
+            chargers=[self._as_counted(row.record) for row in await find(Charger, tenant, limit=_MOST_ROWS)],
+            points=[row.record for row in await find(ConnectionPoint, tenant, limit=_MOST_ROWS)],
+            readings=[row.record for row in await find(RegisterReading, tenant, limit=_MOST_ROWS)],
+        )
+
+    async def _load_sessions(self, tenant: str, state: FleetState) -> None:
+        """Let cars that are plugged in be at their chargers, some chargers at a time: rows of all at once take much memory."""
+        charger_ids = state.tree.charger_ids
+        for at in range(0, len(charger_ids), _CHARGERS_AT_ONCE):
+            where = {"state": SessionState.PLUGGED_IN.value, "charger": charger_ids[at : at + _CHARGERS_AT_ONCE]}
+            rows = await self._store.find(Session, tenant, where, limit=_MOST_ROWS)
+            state.put_sessions(sorted((row.record for row in rows), key=lambda s: (s.arrival, s.id)))
 
     def _as_counted(self, charger: Charger) -> Charger:
         """Return a charger with the class that the way to its platform allows at best."""
         best = self._settings.best_class.get((charger.tenant, charger.csms), charger.enforcement)
-        return replace(charger, enforcement=max(charger.enforcement, best, key=lambda one: one.value))
+        counted = max(charger.enforcement, best, key=lambda one: one.value)
+        return charger if counted is charger.enforcement else replace(charger, enforcement=counted)
 
     def view(self, tenant: str) -> FleetView:
         """Return the fleet as it is known now.
@@ -175,7 +183,7 @@ class FleetTracker:
         """Return a charger of a tenant as the node that limits of its own bind at; None when there is none."""
         state = self._states.get(tenant)
         place = None if state is None else state.charger_place.get(charger_id)
-        return None if state is None or place is None else charger_node(state.chargers[place])
+        return None if state is None or place is None else state.charger_as_node(tenant, place)
 
     def other_kw(self, tenant: str, node_id: str) -> float:
         """Return what flows at the connection points at and below a node beside the chargers, in kW; below 0 it feeds in.
@@ -440,7 +448,7 @@ class _StreamMap:
 
 def _own_charger(principal: Principal, state: FleetState, charger_id: str, field: str) -> int:
     place = state.charger_place.get(charger_id)
-    if place is None or (principal.csms is not None and state.chargers[place].csms != principal.csms):
+    if place is None or (principal.csms is not None and state.csms_of(place) != principal.csms):
         raise InvalidInput(field, "is not a charger of this platform")
     return place
 
