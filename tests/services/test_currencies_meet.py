@@ -13,6 +13,7 @@ from gateway.ports import Batch, Put
 from gateway.rpc.bid_messages import position_message
 from gateway.web.trader_view import money_line
 from tests.services.market_scene import DAY, TENANT, MarketScene, prices_of
+from tests.services.test_settle_delivery import busiest, limit_on, nomination
 from tests.services.test_two_imbalance_prices import delivered, published, settled
 
 SYSTEM_PRICE = PriceProduct.IMBALANCE
@@ -105,3 +106,27 @@ async def test_m11_a_plan_learns_from_pounds_by_the_rate_of_their_day() -> None:
     await with_rate(scene, "0.5", DAY.next(-2).day)
     other = await scene.plan("plan-3")
     assert other.plan.price_per_mwh != outcome.plan.price_per_mwh
+
+
+async def test_m11_a_residual_assumes_pounds_as_euros_by_a_stated_rate_only() -> None:
+    scene = await MarketScene().with_past()
+    await scene.awarded()
+    past = DAY.next(-2)
+    row = await scene.store.get(MarketDayStatus, TENANT, market_day_id("BE", PriceProduct.IMBALANCE, past))
+    assert row is not None
+    assert row.record.series_id is not None
+    series = await scene.store.get(PriceSeries, TENANT, row.record.series_id)
+    assert series is not None
+    limit = limit_on("site-01", 0.0, nomination(scene).periods[busiest(scene)].start, known=scene.clock.now())
+    await scene.store.seed(TENANT, limit)
+    [plain] = await scene.settler.find_residuals(limit)
+    await scene.store.seed(TENANT, replace(series.record, currency="GBP"))
+    [unknown] = await scene.settler.find_residuals(limit)
+    assert "no exchange rate" in unknown.basis
+    assert unknown.basis.endswith("the energy is assumed to bring nothing")
+    await with_rate(scene, "0.8", past.day)
+    [known] = await scene.settler.find_residuals(limit)
+    assert f"converted from GBP to EUR by EUR/GBP 0.8 of {past.day.isoformat()} by ecb" in known.basis
+    assert known.exposure < plain.exposure < unknown.exposure, (
+        "the energy brings a quarter more, and nothing without a rate"
+    )

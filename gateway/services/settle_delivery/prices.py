@@ -92,7 +92,7 @@ class PriceReader:
             RateMissing: They are in another currency, and no rate is known.
         """
         imbalance = await self.imbalance(tenant, zone, day)
-        conversion = await self._conversion(tenant, imbalance.currency, currency, day)
+        conversion = await self.conversion(tenant, imbalance.currency, currency, day)
         day_ahead = await self._published(tenant, zone, day_ahead_product(zone), day)
         days = (*(() if day_ahead is None else (day_ahead,)), *imbalance.days)
         return PriceBasis(
@@ -102,8 +102,12 @@ class PriceReader:
             conversions=() if conversion is None else (f"imbalance prices {conversion.told()}",),
         )
 
-    async def _conversion(self, tenant: str, source: str, target: str, day: DeliveryDay) -> Conversion | None:
-        """Return how imbalance prices become money of the award; None when they are in its currency."""
+    async def conversion(self, tenant: str, source: str, target: str, day: DeliveryDay) -> Conversion | None:
+        """Return how imbalance prices become money of the award; None when they are in its currency.
+
+        Raises:
+            RateMissing: They are not, and no rate is known.
+        """
         if source == target:
             return None
         since, until = rate_window(day.day)

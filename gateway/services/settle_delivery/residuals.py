@@ -6,6 +6,7 @@ import numpy as np
 
 from bidding.arrays import FloatArray
 from gateway.domain.bids import Award, Bid, Nomination, PlanRun, Residual
+from gateway.domain.errors import RateMissing
 from gateway.domain.evidence import AuditEntry
 from gateway.domain.limits import Limit
 from gateway.domain.residuals import PositionAtRisk, Shortfall, in_force, shortfall_under
@@ -122,14 +123,15 @@ class ResidualFinder:
             nominations = await self._store.find(Nomination, limit.tenant, {"award": award.id}, limit=ALL)
             bought = positions_kw((one.record for one in nominations), grid)
             prices = np.array([float(price) for price in award_prices(award, grid)])
-            assumed, basis = await self._assumed(limit.tenant, bid.record.bidding_zone, day, grid)
+            assumed, basis = await self._assumed(award, bid.record.bidding_zone, day, grid)
             at_risk = _positions(grid, power_under_kw(bought, shares, grid), prices, assumed)
             shared = "" if all(share == 1.0 for share in shares.values()) else "; share of the site by charger power"
             found.append((award, shortfall_under(limit, at_risk), basis + shared))
         return found
 
-    async def _assumed(self, tenant: str, zone: str, day: DeliveryDay, grid: TimeGrid) -> tuple[FloatArray, str]:
-        """Return what energy that cannot be drawn is assumed to bring per period, and on what grounds."""
+    async def _assumed(self, award: Award, zone: str, day: DeliveryDay, grid: TimeGrid) -> tuple[FloatArray, str]:
+        """Return what energy that cannot be drawn is assumed to bring per period, in the award's currency, and on what grounds."""
+        tenant = award.tenant
         for back in range(1, _LOOK_BACK_DAYS + 1):
             past = day.next(-back)
             status = await self._imbalance_day(tenant, zone, past)
@@ -139,8 +141,15 @@ class ResidualFinder:
             if row is None:
                 continue
             each = row.record.grid.step // grid.step
-            mean = float(np.repeat(row.record.as_array(), each).mean())
-            return np.full(grid.count, mean), f"mean imbalance price of {past.day.isoformat()}: {mean:.2f} per MWh"
+            mean, told = float(np.repeat(row.record.as_array(), each).mean()), ""
+            try:
+                conversion = await self._reader.prices.conversion(tenant, row.record.currency, award.currency, past)
+            except RateMissing as error:
+                return np.zeros(grid.count), f"{error.problem}; the energy is assumed to bring nothing"
+            if conversion is not None:
+                mean, told = mean * float(conversion.factor), f", {conversion.told()}"
+            grounds = f"mean imbalance price of {past.day.isoformat()}{told}: {mean:.2f} per MWh"
+            return np.full(grid.count, mean), grounds
         return np.zeros(grid.count), "no imbalance price is known: the energy is assumed to bring nothing"
 
     async def _imbalance_day(self, tenant: str, zone: str, day: DeliveryDay) -> Stored[MarketDayStatus] | None:
