@@ -5,6 +5,7 @@ An EVSE is what the rest of the CSMS calls a connector. `idToken` is answered an
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -34,6 +35,8 @@ from gateway.ocpp.words import (
 
 _CONTROLLER = "SmartChargingCtrlr"
 _VARIABLES = ("ProfileStackLevel", "RateUnit", "PeriodsPerSchedule")
+_MOST_TRANSACTIONS = 200
+"""Of a station at a time, and then some: a station that ends none is not remembered for ever."""
 _STAGES = {"Started": Stage.STARTED, "Updated": Stage.UPDATED, "Ended": Stage.ENDED}
 _PLUGS = {"Available": Plug.FREE, "Reserved": Plug.FREE, "Occupied": Plug.TAKEN}
 _ANSWERS_NOTHING = (
@@ -164,6 +167,8 @@ class Dialect2(Dialect):
         evse = payload.get("evse")
         if evse is not None:
             self._evse_of[transaction] = int(evse["id"])
+            while len(self._evse_of) > _MOST_TRANSACTIONS:
+                del self._evse_of[next(iter(self._evse_of))]
         stage = _STAGES[payload["eventType"]]
         at = read_instant("timestamp", payload["timestamp"])
         readings = readings_of(payload.get("meterValue") or ())
@@ -207,7 +212,7 @@ class Dialect2(Dialect):
             for profile in payload["chargingProfile"]
             if profile["chargingProfilePurpose"] == "ChargingStationExternalConstraints"
             for schedule in profile["chargingSchedule"]
-            for block in _blocks(schedule, now)
+            for block in _standing(_blocks(schedule, now), now, kind=profile["chargingProfileKind"])
         ]
         if blocks:
             await self._events.limit_announced(
@@ -251,6 +256,14 @@ def _blocks(schedule: Mapping[str, Any], now: datetime) -> list[AnnouncedBlock]:
         for period, begin, finish in zip(periods, starts, ends, strict=True)
         if finish is None or finish > begin
     ]
+
+
+def _standing(blocks: list[AnnouncedBlock], now: datetime, *, kind: str) -> list[AnnouncedBlock]:
+    """Return blocks as they are, and of a schedule that recurs its lowest limit from now on, until it is taken back."""
+    if kind != "Recurring":
+        return blocks
+    lowest = min(blocks, key=lambda block: block.limit, default=None)
+    return [] if lowest is None else [replace(lowest, start=now, end=None)]
 
 
 async def _accepted_silently(payload: Payload) -> Payload:

@@ -179,7 +179,7 @@ class ReportUplink:
                 _LOG.error(
                     "the gateway refuses what %s says of %s for good: %s", notice.source, notice.charger, _said(error)
                 )
-            station.record.notices.remove(notice)
+            station.record.notices = [one for one in station.record.notices if one.request != notice.request]
             await station.keep()
 
     async def stream_telemetry(self, gateway: Gateway) -> None:

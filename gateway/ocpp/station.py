@@ -13,7 +13,7 @@ from typing import Protocol
 
 from typing_extensions import override
 
-from gateway.domain.errors import VoltbridgeError
+from gateway.domain.errors import InvalidInput, VoltbridgeError
 from gateway.ocpp.connector import Connector
 from gateway.ocpp.conversation import Conversation
 from gateway.ocpp.installer import Installer
@@ -38,6 +38,7 @@ from gateway.ocpp.words import (
 _LOG = logging.getLogger(__name__)
 _MOST_DOUBLINGS = 10
 _MOST_OVER = 64
+_MOST_NOTICES = 100
 _SOON = timedelta(seconds=1)
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -245,6 +246,7 @@ class Station(StationEvents):
                 self._link.wake.set()
             return
         for connector in concerned:
+            self._make_room(connector.charger, notice.source)
             supply = connector.supply()
             self.record.notices.append(
                 NoticeRecord(
@@ -258,6 +260,20 @@ class Station(StationEvents):
             )
             self.record.next_number += 1
         await self._tell()
+
+    def _make_room(self, charger: str, source: str) -> None:
+        """Where many notices wait for the gateway, forget those that a newer word of the same source has replaced.
+
+        Raises:
+            InvalidInput: Too many sources wait.
+        """
+        if len(self.record.notices) < _MOST_NOTICES:
+            return
+        newest = {(one.charger, one.source): one for one in self.record.notices}
+        newest.pop((charger, source), None)
+        if len(newest) >= _MOST_NOTICES:
+            raise InvalidInput("chargingLimitSource", f"must be one of at most {_MOST_NOTICES} that wait")
+        self.record.notices = list(newest.values())
 
     def _connector(self, number: int) -> Connector:
         """Return a connector; the station as a whole, or one that is not in the settings, is the only one it has."""

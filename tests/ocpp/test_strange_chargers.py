@@ -1,6 +1,7 @@
 """What strange chargers measure, announce and send: never a larger limit, and never a reason for others to wait."""
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ import pytest
 from ocpp.messages import CallError, unpack
 
 from gateway.domain.charging_profiles import RateUnit, Supply
+from gateway.domain.errors import InvalidInput
 from gateway.ocpp.connector import Connector
 from gateway.ocpp.conversation import Conversation
 from gateway.ocpp.dialect_2 import Dialect2
@@ -221,6 +223,48 @@ async def test_c3_an_instant_that_no_calendar_holds_is_refused_and_ends_no_conne
     said = '{"evseId":1,"connectorId":1,"connectorStatus":"Available","timestamp":"9999-12-31T23:59:59-05:00"}'
     answer, _ = await announced(tmp_path, f'[2,"s1","StatusNotification",{said}]')
     assert isinstance(answer, CallError)
+
+
+async def test_o39_a_limit_of_others_that_recurs_binds_although_it_first_began_long_ago(tmp_path: Path) -> None:
+    periods = [{"startPeriod": 0, "limit": 16.0}, {"startPeriod": 61_200, "limit": 8.0}]
+    profile = {
+        "id": -1,
+        "stackLevel": 0,
+        "chargingProfilePurpose": "ChargingStationExternalConstraints",
+        "chargingProfileKind": "Recurring",
+        "recurrencyKind": "Daily",
+        "chargingSchedule": [
+            {
+                "id": 1,
+                "startSchedule": "2020-01-01T00:00:00Z",
+                "duration": 86_400,
+                "chargingRateUnit": "A",
+                "chargingSchedulePeriod": periods,
+            }
+        ],
+    }
+    said = {"requestId": 1, "chargingLimitSource": "SO", "evseId": 1, "chargingProfile": [profile]}
+    _, guest = await announced(tmp_path, json.dumps([2, "r1", "ReportChargingProfiles", said]))
+    [notice] = guest.record.notices
+    [(start, end, kw)] = notice.blocks
+    assert (start, end, round(kw, 6)) == (HandClock().now(), None, 5.52)
+
+
+async def test_c3_of_ever_new_limits_the_newest_waits_and_of_ever_new_sources_not_all(
+    tmp_path: Path,
+) -> None:
+    guest = station(csms_settings(tmp_path), HandClock())
+    for kw in range(150):
+        block = AnnouncedBlock(start=NOW, end=None, unit=RateUnit.WATT, limit=kw * 1_000.0)
+        await guest.limit_announced(LimitNotice(connector=1, source="EMS", blocks=(block,)))
+    assert len(guest.record.notices) <= 100
+    assert guest.record.notices[-1].blocks == [(NOW, None, 149.0)]
+    for number in range(99):
+        await guest.limit_announced(replace(a_notice(), source=f"source-{number}"))
+    with pytest.raises(InvalidInput):
+        await guest.limit_announced(replace(a_notice(), source="one-more"))
+    await guest.limit_announced(replace(a_notice(), source="source-5"))
+    assert len(guest.record.notices) == 100
 
 
 # ------------------------------------------------------------------ what the gateway refuses
