@@ -1,7 +1,7 @@
 """The market page: prices and carbon of any day with where they come from, revisions, and years of prices at once."""
 
 import asyncio
-from datetime import date
+from datetime import date, timedelta
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -21,6 +21,8 @@ from gateway.web.sessions import require_csrf
 router = APIRouter(prefix="/market")
 Product = Annotated[str, Query(max_length=40)]
 Zone = Annotated[str, Query(max_length=40)]
+_LATE_DAYS = timedelta(days=45)
+"""Forecasts of prices look back for less."""
 
 
 @router.get("")
@@ -141,6 +143,7 @@ async def _context(
         "prices": prices,
         "carbon": carbon,
         "status": status,
+        "waiting": await _waiting(rooms, principal, status),
         "contradiction": None if status is None else contradiction_in(status),
         "may_acknowledge": principal.may(Permission.MARKET_ACKNOWLEDGE),
         "request_id": rooms.ids.new("page"),
@@ -160,6 +163,13 @@ async def _prices(
         return await rooms.market.prices(principal, *place, day)
     except NotFound:
         return as_known(await rooms.market.revisions(principal, *place, day), rooms.clock.now())
+
+
+async def _waiting(rooms: WebRooms, principal: Principal, shown: MarketDayStatus | None) -> list[MarketDayStatus]:
+    """Return the other days of late whose contradictions wait for a person's word."""
+    since = rooms.clock.now() - _LATE_DAYS
+    days = await rooms.contradictions.days(principal, since=since)
+    return [status for status in days if shown is None or status.id != shown.id]
 
 
 async def _carbon(rooms: WebRooms, principal: Principal, zone: str, day: DeliveryDay) -> CarbonSeries | None:

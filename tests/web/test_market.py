@@ -264,6 +264,9 @@ async def test_a_contradiction_is_acknowledged_on_the_page_and_another_one_asks_
     text = (await browser.get(f"/market/{DAY.day}", **HTML)).text
     assert "Two sources contradict each other" in text
     assert (await browser.post(where, form | {"request_id": "another"}, **{"HX-Request": "true"})).status == 409
+    assert 'data-testid="waiting"' not in text
+    other = (await browser.get(f"/market/{DAY.next(-1).day}", **HTML)).text
+    assert f'<a href="/market/{DAY.day}?zone=BE&amp;product={SDAC.value}">BE {SDAC.value} {DAY.day}</a>' in other
     await browser.login("aud")
     text = (await browser.get(f"/market/{DAY.day}", **HTML)).text
     assert 'data-testid="contradiction"' in text

@@ -1,6 +1,7 @@
 """Contradictions between sources that wait for a person, and the word that a person says about one of them."""
 
 import dataclasses
+from datetime import datetime
 
 from gateway.domain.contradictions import ContradictionWord
 from gateway.domain.errors import Conflict, ContentChanged, InvalidInput, NotFound, PreconditionFailed
@@ -26,18 +27,23 @@ class Contradictions:
         self._clock = clock
         self._ids = ids
 
-    async def days(self, principal: Principal, *, only_open: bool = True) -> list[MarketDayStatus]:
+    async def days(
+        self, principal: Principal, *, only_open: bool = True, since: datetime | None = None
+    ) -> list[MarketDayStatus]:
         """Return the market days whose prices are contradicted, newest day first.
 
         Args:
             principal: Who asks.
             only_open: Leave out those that somebody has acknowledged.
+            since: Leave out days that nobody looked at since; None for all.
 
         Raises:
             PermissionRefused: The caller may not read market data.
         """
         principal.require(Permission.MARKET_READ)
-        rows = await self._store.find(MarketDayStatus, principal.tenant, newest_first=True, limit=_MOST_DAYS)
+        rows = await self._store.find(
+            MarketDayStatus, principal.tenant, since=since, newest_first=True, limit=_MOST_DAYS
+        )
         found = [(row.record, contradiction_in(row.record)) for row in rows]
         days = [status for status, one in found if one is not None and (one.is_open or not only_open)]
         return sorted(days, key=lambda status: (status.day, status.id), reverse=True)
