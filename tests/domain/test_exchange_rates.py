@@ -81,7 +81,9 @@ def test_m11_the_newest_rate_of_the_week_is_used() -> None:
 
 def test_m11_converted_prices_say_so_and_gaps_stay_gaps() -> None:
     day = DeliveryDay(day=DAY, zone="Europe/Brussels")
-    series = replace(price_series(day, [Decimal(10), None, *[Decimal("-1.23")] * 94], fetched_at=NOW), note="as published")
+    series = replace(
+        price_series(day, [Decimal(10), None, *[Decimal("-1.23")] * 94], fetched_at=NOW), note="as published"
+    )
     shown = converted_prices(series, convert(rate()))
     assert shown.currency == "GBP"
     assert shown.prices_per_mwh[:3] == (Decimal("8.000000"), None, Decimal("-0.984000"))
