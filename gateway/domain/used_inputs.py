@@ -43,8 +43,8 @@ class UsedInput:
     note: str = ""
 
     def told(self) -> str:
-        """Return it in one line, the same text everywhere."""
-        parts = [f"{self.quality} {self.what} from {self.source}"]
+        """Return in one line where it comes from, the same text everywhere; the quality stands beside it."""
+        parts = [f"{self.what} from {self.source}"]
         if self.published_at is not None:
             parts.append(f"published {self.published_at:%Y-%m-%d %H:%M}Z")
         if self.issued_at is not None:
