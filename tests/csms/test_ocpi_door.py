@@ -312,6 +312,30 @@ async def test_an_older_word_about_a_session_changes_nothing() -> None:
         assert "cdr_token" not in said["data"]
 
 
+async def test_a_word_from_the_future_does_not_silence_those_that_follow() -> None:
+    async with ocpi_scene() as ocpi:
+        car = ocpi.cpo.world.plug("ch-1-0")
+        said = {
+            "country_code": "NL",
+            "party_id": "CPO",
+            "id": car.session,
+            "start_date_time": "2025-10-15T07:00:00Z",
+            "kwh": 1.0,
+            "location_id": "L",
+            "evse_uid": "ch-1-0",
+            "connector_id": "1",
+            "status": "ACTIVE",
+            "last_updated": "2099-01-01T00:00:00Z",
+        }
+        where = f"{ocpi.root}/2.2.1/sessions/NL/CPO/{car.session}"
+        assert (await ask("PUT", where, inbound(ocpi), said))[0] == 200
+        assert ocpi.door.sessions.running("ch-1-0") is not None
+        ocpi.scene.clock.move(seconds=60)
+        over = {"status": "COMPLETED", "last_updated": "2025-10-15T08:00:50Z"}
+        assert (await ask("PUT", where, inbound(ocpi), said | over))[0] == 200
+        assert ocpi.door.sessions.running("ch-1-0") is None
+
+
 async def test_what_is_wrong_about_a_session_is_named_and_affects_no_other() -> None:
     async with ocpi_scene() as ocpi:
         car = await told(ocpi)

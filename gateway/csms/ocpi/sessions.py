@@ -97,6 +97,8 @@ class SessionBook:
         self._charger_ids: tuple[str, ...] = ()
         self._places: dict[str, int] = {}
         self._held: dict[Key, SessionObject] = {}
+        self._said_at: dict[Key, datetime] = {}
+        """Of what instant each is, as far as that has come."""
         self._preferences: dict[Key, ChargingPreferences] = {}
         self._reported: dict[Key, Session] = {}
         self._at: dict[str, Key] = {}
@@ -121,6 +123,7 @@ class SessionBook:
         key = key_of(*named)
         if key in self._held:
             return
+        self._said_at[key] = session.arrival
         self._held[key] = SessionObject(
             country_code=country,
             party_id=party,
@@ -166,8 +169,8 @@ class SessionBook:
             StorageUnavailable: Nothing was kept; the platform must not be answered.
         """
         key = key_of(session.country_code, session.party_id, session.id)
-        known = self._held.get(key)
-        if known is not None and session.last_updated < known.last_updated:
+        known_at = self._said_at.get(key)
+        if known_at is not None and session.last_updated < known_at:
             return
         charger = self._charger(session)
         if session.status in {SessionStatus.PENDING, SessionStatus.RESERVATION}:
@@ -212,9 +215,11 @@ class SessionBook:
     def _hold(self, key: Key, session: SessionObject) -> None:
         self._held.pop(key, None)
         self._held[key] = session
+        # A word from the future would silence every later one.
+        self._said_at[key] = min(session.last_updated, self._ports.clock.now())
         while len(self._held) > _MOST_SESSIONS:
             oldest = next(iter(self._held))
-            del self._held[oldest]
+            del self._held[oldest], self._said_at[oldest]
             self._forget(oldest)
 
     def _place(self, key: Key, session: SessionObject, charger: Charger) -> None:
