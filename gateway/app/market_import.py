@@ -61,7 +61,7 @@ async def import_prices(settings: Settings, file: Path, terms: FileTerms, *, dry
     clock = clock_of(settings)
     source = PriceFile(read_table(file), terms, clock)
     time_zone = day_of(settings, terms.zone, clock.now().date()).zone
-    async with SqlStore.open(settings.store.url, clock, read_only=dry_run and _is_there(settings.store.url)) as store:
+    async with SqlStore.open(settings.store.url, clock, read_only=dry_run and is_there(settings.store.url)) as store:
         gatherer = _gatherer(settings, store, clock, {(terms.zone, terms.product): (source,)})
         done = []
         for day in source.days(time_zone):
@@ -74,7 +74,7 @@ async def import_prices(settings: Settings, file: Path, terms: FileTerms, *, dry
     return tuple(done)
 
 
-def _is_there(url: str) -> bool:
+def is_there(url: str) -> bool:
     """Tell whether a database can be opened for reading: a file may not have been made yet, which a dry run does not mind."""
     path = url.removeprefix(_SQLITE)
     return path == url or Path(path).exists()

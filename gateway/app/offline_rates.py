@@ -6,6 +6,7 @@ from pathlib import Path
 
 import aiohttp
 
+from gateway.app.market_import import is_there
 from gateway.app.offline import clock_of
 from gateway.app.offline_market import day_of
 from gateway.domain.errors import NotFound, PeerUnavailable
@@ -72,7 +73,9 @@ async def _keep(settings: Settings, rates: Sequence[ExchangeRate], *, dry_run: b
     if not rates:
         raise NotFound("exchange-rate", "of these days and currencies")
     clock = clock_of(settings)
-    async with SqlStore.open(settings.store.url, clock) as store:
+    # A dry run reads only, so that it works beside a running gateway.
+    is_reading = dry_run and is_there(settings.store.url)
+    async with SqlStore.open(settings.store.url, clock, read_only=is_reading) as store:
         currencies = Currencies(store=store, clock=clock, ids=RandomIds())
         kept = [
             await currencies.keep(system_principal(tenant, _ACTOR), rates, dry_run=dry_run)

@@ -26,7 +26,7 @@ def import_(
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen and write nothing.")] = False,
 ) -> None:
-    """Import exchange rates from a file. The gateway must not be running."""
+    """Import exchange rates from a file. The gateway must not be running unless it is a dry run."""
     first = None if since is None else _day("since", since)
     kept = asyncio.run(import_rates(load_settings(config), file, since=first, only=only or (), dry_run=dry_run))
     _tell(kept, "would keep" if dry_run else "kept")

@@ -34,7 +34,8 @@ from gateway.domain.series import (
 from gateway.domain.sessions import Session, SessionState
 from gateway.domain.settlement import MeteredPeriod
 from gateway.domain.timegrid import DeliveryDay, Interval
-from gateway.services.plan_bids.knowledge import KnowledgeReader, mean_other_load_kw
+from gateway.domain.topology import Portfolio, Route
+from gateway.services.plan_bids.knowledge import KnowledgeReader, mean_other_load_kw, planned_product
 from gateway.services.plan_bids.records import market_rules
 from gateway.services.plan_bids.settings import PlanSettings
 from gateway.services.track_fleet import FleetTracker, MeterHistory
@@ -522,3 +523,16 @@ async def test_auction_of_other_periods_is_refused(scene: MarketScene) -> None:
     with pytest.raises(InvalidInput) as caught:
         market_rules(dataclasses.replace(info, lot_mw="a tenth"), DAY, "EUR")
     assert caught.value.field == "auction.lot_mw"
+
+
+@pytest.mark.parametrize(
+    ("zone", "route", "product"),
+    [
+        ("BE", Route.OWN_MEMBER, PriceProduct.DAY_AHEAD_SDAC),
+        ("CH", Route.OWN_MEMBER, PriceProduct.DAY_AHEAD_LOCAL),
+        ("CH", Route.TARIFF_ONLY, PriceProduct.TARIFF_ENERGY),
+    ],
+)
+def test_a_portfolio_is_planned_by_the_auction_of_its_zone(zone: str, route: Route, product: PriceProduct) -> None:
+    [portfolio] = [row for row in site_rows() if isinstance(row, Portfolio)]
+    assert planned_product(dataclasses.replace(portfolio, bidding_zone=zone, route=route)) is product
