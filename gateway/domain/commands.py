@@ -10,14 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.domain.dispatch import DispatchState
+from gateway.domain.side_by_side import side_by_side
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 IndexArray = npt.NDArray[np.int64]
 
 _MOST_COUNTED = 100
-_LEAST_SLICED = 64
-"""Fewer positions are not worth looking at."""
 _MOST_NAMES = 4_096
 """More remembered ids of commands than this are looked through for those that nobody has any more."""
 
@@ -158,7 +157,7 @@ class CommandBook:
 
     def send(self, sent: Sent) -> None:
         """Remember a command that goes out now; the same limit again is a renewal and keeps its state while its lease runs."""
-        index, at = sent.index, _side_by_side(sent.index)
+        index, at = sent.index, side_by_side(sent.index)
         has_lapsed = self.lease_until[at] <= sent.at
         is_new = (self.limit_kw[at] != sent.limit_kw) | (self.state[at] == DispatchState.NONE) | has_lapsed
         is_retry = _REFUSED[self.state[at]]
@@ -171,7 +170,7 @@ class CommandBook:
         self.lease_until[at] = sent.lease_until
         self.must_resend[at] = False
         self.batch_code[at] = self._code_of(sent.batch)
-        fresh = _side_by_side(index[is_new])
+        fresh = side_by_side(index[is_new])
         self.limit_since[fresh] = sent.at
         self._over_count[fresh] = 0
         self._over_since[fresh] = np.inf
@@ -189,7 +188,7 @@ class CommandBook:
 
     def hand_over(self, index: IndexArray, sequence: int, lease_until: float) -> None:
         """Remember the sequence and lease under which coalesced commands left for the platform."""
-        at = _side_by_side(index)
+        at = side_by_side(index)
         self.sequence[at] = sequence
         self.lease_until[at] = np.minimum(self.lease_until[at], lease_until)
 
@@ -243,7 +242,7 @@ class CommandBook:
         is_newer = self.acked_sequence[index] < sequence
         if not is_newer.all():
             index, limit_kw = index[is_newer], limit_kw[is_newer]
-        at = _side_by_side(index)
+        at = side_by_side(index)
         self.acked_sequence[at] = sequence
         self.accepted_kw[at] = limit_kw
         self.accepted_until[at] = lease_until
@@ -347,7 +346,7 @@ class CommandBook:
 
     def is_any_loose(self, index: IndexArray, now: float, rules: FollowRules) -> bool:
         """Tell whether any of some chargers refused, did not answer, draws too much or is doubted."""
-        at = _side_by_side(index)
+        at = side_by_side(index)
         is_open = self.sequence[at] > self.acked_sequence[at]
         is_doubted = is_open & (now - self._unanswered_since[at] >= rules.doubt_after_s)
         return bool((_TROUBLED[self.state[at]] | is_doubted | ~np.isnan(self.shown_kw[at])).any())
@@ -430,17 +429,9 @@ class CommandBook:
 
     def _move(self, index: IndexArray, state: DispatchState, now: float) -> None:
         index = index[self.state[index] != state]
-        at = _side_by_side(index)
+        at = side_by_side(index)
         self.state[at] = state
         self.state_since[at] = now
         self.changed[at] = True
         for i in index.tolist() if self.reasons else ():
             self.reasons.pop(i, None)
-
-
-def _side_by_side(index: IndexArray) -> IndexArray | slice:
-    """Return positions as a slice where each follows the one before: most platforms' chargers do, and it is several times faster."""
-    count = len(index)
-    if count < _LEAST_SLICED or int(index[-1]) - int(index[0]) != count - 1 or (np.diff(index) != 1).any():
-        return index
-    return slice(int(index[0]), int(index[-1]) + 1)
