@@ -96,6 +96,11 @@ class CommandBook:
         self.acked_sequence = np.zeros(count, dtype=np.int64)
         self.accepted_kw = np.zeros(count)
         self.accepted_until = np.full(count, -np.inf)
+        self._accepted_since = np.zeros(count, dtype=np.int64)
+        """Sequence with which that limit was first accepted."""
+        self._before_kw = np.zeros(count)
+        """What was accepted before it: that still holds where the charger itself refuses."""
+        self._before_until = np.full(count, -np.inf)
         self._open_kw = np.zeros(count)
         """Largest limit sent since the newest acknowledgement: the platform may have passed on any of them."""
         self._open_until = np.full(count, -np.inf)
@@ -137,6 +142,7 @@ class CommandBook:
             self.issued_at,
             self.lease_until,
             self.accepted_until,
+            self._before_until,
             self._open_until,
             self.state_since,
             self.limit_since,
@@ -208,7 +214,7 @@ class CommandBook:
 
     def forget(self, index: IndexArray) -> None:
         """Let chargers hold nothing of what they were told: they count as they do without us until a command is accepted again."""
-        for held_until in (self.lease_until, self.accepted_until, self._open_until):
+        for held_until in (self.lease_until, self.accepted_until, self._before_until, self._open_until):
             held_until[index] = -np.inf
         self.shown_kw[index] = np.nan
         self.must_resend[index] = True
@@ -231,7 +237,7 @@ class CommandBook:
         self.accepted_until[index] = np.where(is_open, np.maximum(until, self._open_until[index]), until)
         for held_until in (self.lease_until, self._open_until):
             held_until[index] = -np.inf
-        self.sequence[index] = self.acked_sequence[index] = 0
+        self.sequence[index] = self.acked_sequence[index] = self._accepted_since[index] = 0
         self.batch_code[index] = 0
         self.must_resend[index] = True
         self._unanswered_since[index] = np.inf
@@ -244,6 +250,7 @@ class CommandBook:
             index, limit_kw = index[is_newer], limit_kw[is_newer]
         at = side_by_side(index)
         self.acked_sequence[at] = sequence
+        self._remember_before(index[self.accepted_kw[at] != limit_kw], sequence)
         self.accepted_kw[at] = limit_kw
         self.accepted_until[at] = lease_until
         newest = index[(self.sequence[at] == sequence) & _WAITING[self.state[at]]]
@@ -257,6 +264,8 @@ class CommandBook:
             if state is DispatchState.APPLIED:
                 self._was_applied[at] = True
                 at = at[~_MEASURED[self.state[at]]]
+            else:
+                self._hold_what_was_before(at)
             self._move(at, state, now)
 
     def restore(self, index: IndexArray, states: npt.NDArray[np.int8], at: float) -> None:
@@ -266,8 +275,23 @@ class CommandBook:
         self.shown_kw[index[states == DispatchState.FOLLOWED]] = np.nan
         settled = index[_SETTLED[states]]
         self.acked_sequence[settled] = self.sequence[settled]
+        other = settled[self.accepted_kw[settled] != self.limit_kw[settled]]
+        self._remember_before(other, self.sequence[other])
         self.accepted_kw[settled] = self.limit_kw[settled]
         self.accepted_until[settled] = self.lease_until[settled]
+        self._hold_what_was_before(index[_REFUSED[states]])
+
+    def _remember_before(self, index: IndexArray, sequence: int | IndexArray) -> None:
+        """Keep what platforms held for chargers that something else is accepted for now."""
+        self._accepted_since[index] = sequence
+        self._before_kw[index], self._before_until[index] = self.accepted_kw[index], self.accepted_until[index]
+
+    def _hold_what_was_before(self, index: IndexArray) -> None:
+        """Let chargers that do not take what their platform accepted hold what it had accepted before; a renewal changes nothing."""
+        newest = self.sequence[index]
+        at = index[(self.acked_sequence[index] == newest) & (self._accepted_since[index] == newest)]
+        self.accepted_kw[at], self.accepted_until[at] = self._before_kw[at], self._before_until[at]
+        self._accepted_since[at] = 0
 
     def trust_renewals(self) -> None:
         """Count renewals of accepted limits as acknowledged: that they were is not written down, only changes are."""

@@ -320,3 +320,33 @@ def test_what_a_charger_showed_is_restored_and_ends_where_it_was_seen_to_follow(
     book.show(both, np.array([11.0, 7.0]))
     book.restore(both, np.array([DispatchState.REJECTED, DispatchState.FOLLOWED], dtype=np.int8), 40.0)
     assert np.isnan(book.shown_kw).tolist() == [False, True]
+
+
+# ---------------------------------------------------------------- accepted by the platform, refused by the charger
+
+
+@pytest.mark.parametrize("state", [DispatchState.REJECTED, DispatchState.TIMED_OUT])
+@pytest.mark.parametrize("is_restored", [False, True])
+def test_a_charger_that_refuses_what_its_platform_accepted_holds_what_it_had_before(
+    state: DispatchState, is_restored: bool
+) -> None:
+    book = book_with(11.0)
+    book.send(sent(5.0, 2, at=2.0))
+    states = np.full(2, state, dtype=np.int8)
+    if is_restored:
+        book.restore(ALL, np.full(2, DispatchState.ACCEPTED, dtype=np.int8), 3.0)
+        book.restore(ALL, states, 4.0)
+    else:
+        book.accept(ALL, np.array([5.0, 5.0]), sequence=2, lease_until=122.0, now=3.0)
+        book.report(ALL, states, sequence=2, now=4.0)
+        book.report(ALL, states, sequence=2, now=4.0)
+    nothing = np.full(2, np.nan)
+    assert book.counted_kw(FALLBACK, nothing, 5.0, RULES).tolist() == [11.0, 11.0]
+    assert (book.counted_kw(FALLBACK, nothing, 121.0, RULES) <= 5.0).all(), "its lease is over"
+    book.send(sent(5.0, 3, at=6.0))
+    book.accept(ALL, np.array([5.0, 5.0]), sequence=3, lease_until=126.0, now=7.0)
+    assert book.counted_kw(FALLBACK, nothing, 8.0, RULES).tolist() == [5.0, 5.0]
+    book.send(sent(5.0, 4, at=50.0))
+    book.accept(ALL, np.array([5.0, 5.0]), sequence=4, lease_until=170.0, now=51.0)
+    book.report(ALL, states, sequence=4, now=52.0)
+    assert book.counted_kw(FALLBACK, nothing, 53.0, RULES).tolist() == [5.0, 5.0], "a renewal: it holds what it had"

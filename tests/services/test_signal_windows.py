@@ -120,3 +120,16 @@ async def test_a_reduction_whose_sender_gave_up_while_it_was_written_acts_from_m
             scene.services.signals.receive(GRID, message(event(start=scene.clock.now(), max_kw=30.0))), 0.02
         )
     assert at_vpp(scene) == [30.0]
+
+
+async def test_an_authority_whose_return_was_given_up_while_it_was_written_can_return_later() -> None:
+    scene = with_patience({VTN: ProgramRules(is_unconditional=True)})
+    await scene.start(cars=0)
+    signals = scene.services.signals
+    scene.store.hang = asyncio.Event()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(signals.contact(GRID, VTN, is_lost=False), 0.02)
+    scene.store.hang = None
+    assert VTN in signals.lost
+    await signals.contact(GRID, VTN, is_lost=False)
+    assert signals.lost == frozenset()

@@ -1,5 +1,6 @@
 """Which authorities can be reached, which nodes are in their hands, and what of that survives a restart."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -98,9 +99,14 @@ class Contacts:
         if is_lost:
             lost.add(authority)
             self._scribe.notify(tenant)
-        async with self._scribe.lock(tenant):
-            if said[authority] == is_lost:
-                await self._keep(principal, authority, is_lost=is_lost)
+        try:
+            async with self._scribe.lock(tenant):
+                if said[authority] == is_lost:
+                    await self._keep(principal, authority, is_lost=is_lost)
+        except asyncio.CancelledError:
+            # What nobody waited for did not happen: the next word counts again.
+            said[authority] = authority in lost
+            raise
 
     async def _keep(self, principal: Principal, authority: str, *, is_lost: bool) -> None:
         """Write a change of contact; only then whoever was found counts as found."""
