@@ -147,11 +147,14 @@ class ReportUplink:
         request = pb.ReportSessionsRequest(request_id=_request_id(sessions), sessions=sessions)
         try:
             await gateway.fleet.ReportSessions(request, timeout=CALL_REAL_SECONDS)
-        except BaseException as error:
-            if not _is_senseless(error):
-                transaction.is_told = False
+        except grpc.aio.AioRpcError as error:
+            transaction.is_told = _is_senseless(error)
+            if not transaction.is_told:
                 raise
-            _LOG.error("the gateway refuses session %s of %s for good: %s", transaction.session, charger, _said(error))
+            _LOG.error("the gateway refuses %s of %s for good: %s", transaction.session, charger, error.details())
+        except BaseException:
+            transaction.is_told = False
+            raise
 
     def _session(self, charger: str, transaction: TransactionRecord) -> pb.Session:
         facts = self._record.chargers[charger]
@@ -176,9 +179,8 @@ class ReportUplink:
             except grpc.aio.AioRpcError as error:
                 if not _is_senseless(error):
                     raise
-                _LOG.error(
-                    "the gateway refuses what %s says of %s for good: %s", notice.source, notice.charger, _said(error)
-                )
+                what = f"what {notice.source} says of {notice.charger}"
+                _LOG.error("the gateway refuses %s for good: %s", what, error.details())
             station.record.notices = [one for one in station.record.notices if one.request != notice.request]
             await station.keep()
 
@@ -237,13 +239,9 @@ class ReportUplink:
         return any(s.is_connected for s in self._stations if connector in s.connectors.values())
 
 
-def _is_senseless(error: BaseException) -> bool:
+def _is_senseless(error: grpc.aio.AioRpcError) -> bool:
     """Tell whether the gateway would refuse the same words again, whenever they are said."""
-    return isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.INVALID_ARGUMENT
-
-
-def _said(error: BaseException) -> str:
-    return str(error.details()) if isinstance(error, grpc.aio.AioRpcError) else type(error).__name__
+    return error.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def _or_nan(values: Iterable[float | None]) -> list[float]:
