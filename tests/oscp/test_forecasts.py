@@ -1,5 +1,6 @@
 """Capacity forecasts as limits: units, phases, kinds, what is refused, segments (cases o12 to o17, o20 to o22, C5, C6)."""
 
+import asyncio
 import json
 from datetime import timedelta
 from typing import Any
@@ -9,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.limits import Direction, LimitKind
-from gateway.domain.oscp import OscpSegment
+from gateway.domain.oscp import OscpLink, OscpSegment
 from gateway.domain.signals import RawSignal
 from gateway.domain.timegrid import Interval
 from gateway.oscp.forecasts import powers_of
 from gateway.oscp.names import CapacityUnit, Phase
 from gateway.oscp.reading import read_message
 from gateway.oscp.wire import ForecastedBlock, GroupCapacityForecast
+from gateway.ports import Batch
 from tests.oscp.scene import DSO, NODES, TENANT, Scene, T, block, said
 
 SEGMENTED = {"X-Segment-Count": "2"}
@@ -308,3 +310,28 @@ def test_unknown_fields_are_passed_over() -> None:
     document = {**said(block(50) | {"note": 1}), "extra": {"a": []}}
     forecast = read_message(GroupCapacityForecast, json.dumps(document).encode(), None)
     assert json.loads(forecast.as_json()) == said(block(50.0))
+
+
+async def test_g2_a_forecast_does_not_wait_for_a_heartbeat_that_is_being_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = await Scene().online()
+    goes_on, apply = asyncio.Event(), scene.store.apply
+
+    async def slowly(batch: Batch) -> None:
+        if any(isinstance(put.record, OscpLink) for put in batch.puts):
+            await goes_on.wait()
+        await apply(batch)
+
+    monkeypatch.setattr(scene.store, "apply", slowly)
+    beat = asyncio.create_task(scene.beat(300.0))
+    await asyncio.sleep(0)
+    before = scene.link
+    async with asyncio.timeout(5.0):
+        assert (await scene.forecast(block(30.0))).status == 204
+    assert (await scene.resolved()).kw == 30.0
+    assert not beat.done()
+    assert scene.link == before
+    goes_on.set()
+    assert (await beat).status == 204
+    assert scene.link != before
