@@ -1,7 +1,6 @@
 """One partner: what its messages do. Whatever is acknowledged is on disk; what we say in return leaves afterwards, by the outbox."""
 
 import asyncio
-import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -33,6 +32,7 @@ from gateway.oscp.names import (
 from gateway.oscp.optimiser import forwards_of, optimum_says
 from gateway.oscp.presence import Presence
 from gateway.oscp.reading import Inbound, ModelT, read_message
+from gateway.oscp.receipts import raw_of, remembered
 from gateway.oscp.refusals import NoCommonVersion
 from gateway.oscp.segments import Chains, closed, join
 from gateway.oscp.surroundings import Surroundings
@@ -40,7 +40,6 @@ from gateway.oscp.wire import GroupCapacityForecast, Handshake, Heartbeat, Regis
 from gateway.ports import Batch, Put, StatedLimits
 from gateway.sealing import new_token, token_hash
 
-PROTOCOL = "oscp-2.0"
 REMEMBERED_FOR = timedelta(hours=24)
 """How long a request id is known."""
 _LONG_BODY = 32_768
@@ -371,13 +370,13 @@ class OscpPeer:
     ) -> None:
         """State the limits of a forecast; optimisers of the same node get it too, in the same batch."""
         around, now = self.around, self.around.clock.now()
-        raw = self._raw(inbound, forecast, now, cause)
+        raw = raw_of(self.around, inbound, forecast, now, cause)
         origin = Origin(tenant=self.link.tenant, authority=self.link.id, cause=raw.id, known_at=now)
         known = around.limit_desk.stated_by(self.link.tenant, self.link.id)
         names = [around.ids.new("limit") for _ in forecast.forecasted_blocks]
         limits, gone = await limits_beside(forecast, node, origin, names, known)
         forwards = await forwards_of(around, forecast, group, now)
-        rows = (self._remembered(inbound, now), *parts, *forwards)
+        rows = (remembered(self.around, inbound, now), *parts, *forwards)
         await around.limit_desk.state_limits(
             around.principal,
             StatedLimits(
@@ -397,13 +396,13 @@ class OscpPeer:
         now = self.around.clock.now()
         says = await optimum_says(self.around, forecast, node, inbound.request_id)
         messages = () if says is None else (message_of(self.around, says, now),)
-        raw = self._raw(inbound, forecast, now, inbound.request_id)
+        raw = raw_of(self.around, inbound, forecast, now, inbound.request_id)
         await self._keep(_Effect(raw=raw, messages=messages, segments=parts), inbound)
 
     async def _measured(self, inbound: Inbound) -> None:
         said = await self._read(UpdateAssetMeasurements, inbound)
         await self._group(said.group_id)
-        raw = self._raw(inbound, None, self.around.clock.now(), inbound.request_id)
+        raw = raw_of(self.around, inbound, None, self.around.clock.now(), inbound.request_id)
         await self._keep(_Effect(raw=raw), inbound)
 
     async def _group(self, name: str) -> tuple[CapacityGroup, Node]:
@@ -413,18 +412,6 @@ class OscpPeer:
         if row is None or node is None:
             raise NotFound("group", name)
         return row.record, node.record
-
-    def _raw(self, inbound: Inbound, forecast: GroupCapacityForecast | None, now: datetime, cause: str) -> RawSignal:
-        body = inbound.body if forecast is None or inbound.segment is None else forecast.as_json().encode()
-        return RawSignal(
-            id=f"{self.link.id}:{cause}",
-            tenant=self.link.tenant,
-            authority=self.link.id,
-            protocol=PROTOCOL,
-            received_at=now,
-            sha256=hashlib.sha256(body).hexdigest(),
-            body=body,
-        )
 
     # ---------------------------------------------------------------- keeping
 
@@ -445,16 +432,12 @@ class OscpPeer:
         rows: list[object] = [*effect.messages, *effect.segments]
         rows += [] if effect.raw is None else [effect.raw]
         rows += [] if effect.link is None else [link]
-        rows += [] if inbound is None else [self._remembered(inbound, now)]
+        rows += [] if inbound is None else [remembered(self.around, inbound, now)]
         puts = tuple(Put(record=row) for row in rows)
         await self.around.store.apply(Batch(tenant=self.link.tenant, puts=puts, audit=effect.audit))
         if effect.link is not None:
             self.link = link
         self.changed()
-
-    def _remembered(self, inbound: Inbound, now: datetime) -> OscpRequest:
-        name = f"{self.link.id}:{inbound.request_id}"
-        return OscpRequest(id=name, tenant=self.link.tenant, authority=self.link.id, at=now, sha256=inbound.digest)
 
     def _moved_to(self, link: OscpLink, now: datetime) -> tuple[AuditEntry, ...]:
         if link.state is self.link.state:
