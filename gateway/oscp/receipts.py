@@ -10,6 +10,8 @@ from gateway.oscp.surroundings import Surroundings
 from gateway.oscp.wire import GroupCapacityForecast
 
 PROTOCOL = "oscp-2.0"
+_AT = "@"
+"""Between a request's id and the second at which it came: an id may be used again once it is forgotten, and its words stay."""
 
 
 def raw_of(
@@ -27,7 +29,7 @@ def raw_of(
     authority, tenant = around.settings.authority, around.settings.tenant
     body = inbound.body if forecast is None or inbound.segment is None else forecast.as_json().encode()
     return RawSignal(
-        id=f"{authority}:{cause}",
+        id=f"{authority}:{cause}{_AT}{now:%Y%m%dT%H%M%S}",
         tenant=tenant,
         authority=authority,
         protocol=PROTOCOL,
@@ -35,6 +37,14 @@ def raw_of(
         sha256=hashlib.sha256(body).hexdigest(),
         body=body,
     )
+
+
+def request_of(raw_id: str, authority: str) -> str | None:
+    """Return the request whose words are kept under an id; None when another authority said them."""
+    said_by = f"{authority}:"
+    if not raw_id.startswith(said_by):
+        return None
+    return raw_id.removeprefix(said_by).rpartition(_AT)[0]
 
 
 def remembered(around: Surroundings, inbound: Inbound, now: datetime) -> OscpRequest:

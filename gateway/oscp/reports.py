@@ -36,6 +36,7 @@ from gateway.oscp.names import (
     Phase,
 )
 from gateway.oscp.peer import OscpPeer
+from gateway.oscp.receipts import request_of
 from gateway.oscp.wire import (
     MOST_MEASUREMENTS,
     AssetMeasurement,
@@ -112,8 +113,8 @@ class Reports:
     async def _tell_shortfall(self, shortfall: ComplianceShortfall, limit_id: str, block: Interval) -> None:
         now = self._around.clock.now()
         stored = await self._around.store.get(Limit, shortfall.tenant, limit_id)
-        said_by = f"{self._peer.link.id}:"
-        if stored is None or not stored.record.cause.startswith(said_by):
+        answers = None if stored is None else request_of(stored.record.cause, self._peer.link.id)
+        if answers is None:
             return
         cannot = block_of(shortfall.limit_kw, block, now + QUARTER_HOUR)
         body = GroupCapacityComplianceError(message=shortfall.reason, forecasted_blocks=(cannot,)).as_json()
@@ -121,7 +122,7 @@ class Reports:
             about=f"shortfall:{limit_id.partition(_CUT)[0]}:{shortfall.raised_at:%Y%m%dT%H%M%S}",
             path=COMPLIANCE_ERROR,
             body=body,
-            answers=stored.record.cause.removeprefix(said_by),
+            answers=answers,
             kept_for=max(cannot.end_time - now, QUARTER_HOUR),
         )
         await self._say_once(says, now)

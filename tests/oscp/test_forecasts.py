@@ -34,7 +34,7 @@ async def test_o12_an_energy_is_the_mean_power_of_its_block() -> None:
     assert (await scene.resolved()).kw == 50.0
     [limit] = scene.desk.stated_by(TENANT, DSO)
     assert limit.interval == Interval(start=T, end=T + timedelta(minutes=15))
-    assert limit.cause == f"{DSO}:req-4"
+    assert limit.cause == f"{DSO}:req-4@{T:%Y%m%dT%H%M%S}"
 
 
 async def test_o13_a_number_in_a_text_is_a_number() -> None:
@@ -211,7 +211,7 @@ async def test_o16_c6_segments_in_any_order_are_one_message() -> None:
     assert await part(scene, 1, 50) == 204
     assert [power_kw for _, _, power_kw, _ in stated(scene)] == [50.0, 40.0]
     causes = {limit.cause for limit in scene.desk.stated_by(TENANT, DSO)}
-    assert causes == {f"{DSO}:s1"}
+    assert causes == {f"{DSO}:s1@{T:%Y%m%dT%H%M%S}"}
     [raw] = [row.record for row in await scene.store.find(RawSignal, TENANT)]
     assert [one["capacity"] for one in json.loads(raw.body)["forecasted_blocks"]] == [50.0, 40.0]
     assert [row.record.is_open for row in await scene.store.find(OscpSegment, TENANT)] == [False, False]

@@ -261,12 +261,13 @@ async def test_c5_a_request_id_with_another_content_is_refused() -> None:
     assert (await scene.resolved()).kw == 50.0
 
 
-async def test_a_request_id_is_free_again_after_a_day() -> None:
+async def test_a_request_id_is_free_again_after_a_day_and_the_words_of_both_are_kept() -> None:
     scene = await Scene().online()
     assert (await scene.forecast(block(50), request_id="f1")).status == 204
     scene.clock.move(hours=24)
     assert (await scene.forecast(block(60, 24 * 60, 25 * 60), request_id="f1")).status == 204
     assert (await scene.resolved(scene.clock.now() + timedelta(seconds=1))).kw in {60.0, 7.0}
+    assert len(await scene.store.find(RawSignal, TENANT)) == 2
 
 
 async def test_tokens_are_hashed_or_encrypted_in_every_row() -> None:
