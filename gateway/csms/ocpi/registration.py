@@ -4,7 +4,9 @@
 we:   GET versions (A) -> GET version (A) -> POST credentials (A) with our token B -> its token C for us
 it:   POST credentials (A) with its token B -> we read its versions with B -> answer with our token C for it
 ```
-The token A works for nothing but this and ends with it. What the platform shows us is kept as a hash, what we show it sealed.
+The token A works for nothing but this, and not while a registration stands; after the platform has ended one (DELETE credentials) the
+token A of the settings begins a new one, so that whoever wants it spent changes the settings. What the platform shows us is kept as a
+hash, what we show it sealed.
 """
 
 from collections.abc import Sequence
