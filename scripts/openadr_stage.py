@@ -252,7 +252,7 @@ async def measure(folder: Path, rounds: int, draw: Callable[[], float]) -> dict[
         aiohttp.ClientSession() as http,
         _all(run_folder, http) as utilities,
         gateway(run_folder, utilities) as served,
-        _platform(run_folder, served, utilities) as arrivals,
+        platform(run_folder, _platform_arguments(run_folder, served, utilities)) as arrivals,
     ):
         return {utility.name: await _rounds(utility, arrivals, rounds, draw) for utility in utilities}
 
@@ -351,15 +351,28 @@ def _site(node: str) -> dict[str, Any]:
     }
 
 
-@asynccontextmanager
-async def _platform(folder: RunFolder, served: Program, utilities: Sequence[Utility]) -> AsyncIterator[Arrivals]:
-    """Run the platform's process and collect the lines it prints."""
-    arrivals = Arrivals()
+def _platform_arguments(folder: RunFolder, served: Program, utilities: Sequence[Utility]) -> tuple[str, ...]:
+    """Return what the platform is told."""
     address = json.loads(served.ready_file.read_text(encoding="utf-8"))["rpc"]
-    chargers = [f"{utility.node}-{number:03d}" for utility in utilities for number in range(1, CHARGERS + 1)]
+    chargers = (f"{utility.node}-{number:03d}" for utility in utilities for number in range(1, CHARGERS + 1))
+    return (address, str(folder.path / "csms.token"), *chargers)
+
+
+@asynccontextmanager
+async def platform(folder: RunFolder, arguments: Sequence[str]) -> AsyncIterator[Arrivals]:
+    """Run the process of `scripts.openadr_platform` and collect the lines it prints.
+
+    Args:
+        folder: Where it writes its log.
+        arguments: What it is told.
+
+    Yields:
+        What has arrived there so far.
+    """
+    arrivals = Arrivals()
     with (folder.path / "platform.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "scripts.openadr_platform", address, str(folder.path / "csms.token"), *chargers),
+            *(sys.executable, "-m", "scripts.openadr_platform", *arguments),
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
             cwd=ROOT,

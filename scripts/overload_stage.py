@@ -16,10 +16,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import re
 import secrets
-import sys
 import time
 import tomllib
 from collections.abc import AsyncIterator, Mapping
@@ -42,7 +40,7 @@ from gateway.demo.timeline import Pace, Timeline, timeline_of
 from gateway.domain.timegrid import DeliveryDay
 from gateway.v1 import bidding_service_pb2 as bidding
 from scripts.openadr_many import scripted_utility
-from scripts.openadr_stage import LOOK_S, POLL_S, ROOT, Arrivals, program
+from scripts.openadr_stage import LOOK_S, POLL_S, Arrivals, platform, program
 from scripts.openadr_storm import limits, loop_lag_s
 
 CALM, LOUD = "calm", "loud"
@@ -271,7 +269,9 @@ async def stage(folder: Path) -> AsyncIterator[Stage]:
             clock=FileClock(run_folder.clock),
             timeline=timeline,
             trader=logins["trader"],
-            arrivals=await stack.enter_async_context(_platform(run_folder, addresses["rpc"])),
+            arrivals=await stack.enter_async_context(
+                platform(run_folder, _platform_arguments(run_folder, addresses["rpc"]))
+            ),
         )
 
 
@@ -366,43 +366,8 @@ async def _introduce(http: aiohttp.ClientSession, control: str, fp_url: str, tok
         pass
 
 
-@asynccontextmanager
-async def _platform(folder: RunFolder, rpc: str) -> AsyncIterator[Arrivals]:
-    """Run the platform that is reduced and collect what it prints."""
-    arrivals = Arrivals()
-    chargers = [f"{NODES[CALM]}-{number:03d}" for number in range(1, CHARGERS + 1)]
-    arguments = (
-        rpc,
-        str(folder.path / "example.token"),
-        *chargers,
-        "--clock",
-        str(folder.clock),
-        "--energy-kwh",
-        str(ENERGY_KWH),
-    )
-    with (folder.path / "platform.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "scripts.openadr_platform", *arguments),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log,
-            cwd=ROOT,
-            env={**os.environ, **environment()},
-        )
-    if process.stdout is None:
-        raise TypeError("the platform prints to nowhere")
-    lines = process.stdout
-
-    async def collect() -> None:
-        async for line in lines:
-            entry = json.loads(line)
-            arrivals.take(entry["at"], entry["kw"])
-
-    async with asyncio.TaskGroup() as tasks:
-        collecting = tasks.create_task(collect())
-        try:
-            yield arrivals
-        finally:
-            if process.returncode is None:
-                process.terminate()
-            await process.wait()
-            collecting.cancel()
+def _platform_arguments(folder: RunFolder, rpc: str) -> tuple[str, ...]:
+    """Return what the platform that is reduced is told."""
+    chargers = (f"{NODES[CALM]}-{number:03d}" for number in range(1, CHARGERS + 1))
+    clock = ("--clock", str(folder.clock), "--energy-kwh", str(ENERGY_KWH))
+    return (rpc, str(folder.path / "example.token"), *chargers, *clock)

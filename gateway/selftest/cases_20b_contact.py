@@ -9,6 +9,8 @@ POLL = timedelta(minutes=1)
 LONG_CYCLE = timedelta(minutes=14)
 SLOWER_POLL = timedelta(minutes=3)
 _TOLERANCE = timedelta(seconds=1)
+_LATE = timedelta(seconds=20)
+"""So much of market time a busy machine may bring one request late, which makes the next gap look shorter."""
 LONG_POLL = "PT15M"
 """So long between two cycles that a machine that is busy cannot make a cycle look like several."""
 _LARGE = 20_000_000
@@ -62,8 +64,9 @@ async def a4(vtn: Partner20b) -> str:
     created = await vtn.heard("oadrCreatePartyRegistration", after=mark)
     expect(created[0]["fields"].get("registrationID") == ids["registration_id"], created[0]["fields"])
     gaps = await vtn.poll_gaps(4, after=created[0]["n"])
-    expect(min(gaps) >= SLOWER_POLL - _TOLERANCE, f"polls {gaps} apart")
-    return f"polls at least {min(gaps).total_seconds():.0f} s apart"
+    mean = sum(gaps, timedelta()) / len(gaps)
+    expect(mean >= SLOWER_POLL - _TOLERANCE and min(gaps) >= SLOWER_POLL - _LATE, f"polls {gaps} apart")
+    return f"polls {mean.total_seconds():.0f} s apart"
 
 
 async def a5(vtn: Partner20b) -> str:
