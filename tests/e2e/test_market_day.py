@@ -87,6 +87,11 @@ def settled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Run, dic
 Settled = tuple[Run, dict[str, Any]]
 
 
+def test_the_bid_of_the_next_day_is_ready_by_itself(settled: Settled) -> None:
+    run, _ = settled
+    run.await_line(r"Bid \S+ for 2025-10-15 is ready: 96 delivery periods", 1)
+
+
 def test_the_order_is_proposed_by_one_and_approved_by_another(settled: Settled) -> None:
     run, summary = settled
     bid = summary["bid"]
@@ -188,7 +193,6 @@ def test_the_interactive_demo_prints_what_people_need_and_stops_on_request(tmp_p
         run.await_line(r"Client\s+.*csms_client", 10)
         with urllib.request.urlopen(f"{page}/login", timeout=20) as answer:  # noqa: S310  # loopback
             assert "Log in" in answer.read().decode()
-        run.await_line(r"Bid \S+ for 2025-10-15 is ready: 96 delivery periods", 240)
     finally:
         process.send_signal(signal.SIGINT)
         code = process.wait(timeout=60)
