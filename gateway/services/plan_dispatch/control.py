@@ -1,9 +1,10 @@
 """The control loop of one tenant: look, clip, allocate, be calm, send."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,7 @@ from gateway.services.plan_dispatch.wants import (
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+_ResultT = TypeVar("_ResultT")
 
 _log = logger("dispatch")
 
@@ -122,9 +124,8 @@ class Control:
         """Bring every set point where it should be now and return when to look again at the latest."""
         picture = self.look()
         await self._breathe(picture)
-        lowered = self._clipped(picture)
+        lowered = await self._off_the_loop(picture, partial(self._clipped, picture))
         if lowered is not None:
-            await self._breathe(picture)
             await self.sender.issue(picture, lowered, self.links)
             await self._breathe(picture, self._settings.ack_pause_s)
             picture = self.look()
@@ -141,6 +142,10 @@ class Control:
         """Let the event loop turn: what a large fleet takes is split into parts, and platforms can answer in between."""
         if self._is_big(picture):
             await asyncio.sleep(real_seconds)
+
+    async def _off_the_loop(self, picture: Picture, work: Callable[[], _ResultT]) -> _ResultT:
+        """Return what some work on a picture gives; of a large fleet in a thread, so that the event loop turns meanwhile."""
+        return await asyncio.to_thread(work) if self._is_big(picture) else work()
 
     def look(self, supposed: Limit | None = None) -> Picture:
         """Return what is the case now, or would be with one more limit."""
@@ -333,10 +338,7 @@ class Control:
             must_rest=self._runs.must_rest(self._run_rules, picture.now) & ~is_planned,
         )
         aim = self._aim(picture)
-        if self._is_big(picture):
-            target = await asyncio.to_thread(_split, picture, aim, demand)
-        else:
-            target = _split(picture, aim, demand)
+        target = await self._off_the_loop(picture, partial(_split, picture, aim, demand))
         return np.where(picture.is_loose, picture.in_force_kw, floor_to_quantum(target))
 
     async def _planned_kw(self, picture: Picture) -> FloatArray:
