@@ -122,7 +122,7 @@ class Control:
 
     async def step(self) -> datetime:
         """Bring every set point where it should be now and return when to look again at the latest."""
-        picture = self.look()
+        picture = await self._look_in_turns()
         await self._breathe(picture)
         lowered = await self._off_the_loop(picture, partial(self._clipped, picture))
         if lowered is not None:
@@ -137,6 +137,15 @@ class Control:
             await self.sender.issue(latest, calmed, self.links, is_tighter=partial(self._is_tighter, latest))
             await self.compliance.watch(latest)
         return self._next_look(latest)
+
+    async def _look_in_turns(self) -> Picture:
+        """Return what is the case now; of a large fleet measurements are compared in a turn of the event loop of their own."""
+        desk = self._ports.desk
+        if len(desk.book(self.tenant).charger_ids) > self._settings.inline_charger_count:
+            self._follow_clock(self._ports.clock.now())
+            desk.measured(self.tenant)
+            await asyncio.sleep(0)
+        return self.look()
 
     async def _breathe(self, picture: Picture, real_seconds: float = 0.0) -> None:
         """Let the event loop turn: what a large fleet takes is split into parts, and platforms can answer in between."""

@@ -228,7 +228,8 @@ class Sender:
             if waiting > self._settings.inline_charger_count:
                 waiting = 0
                 await asyncio.sleep(0)
-                if self._is_of_another_tree(picture):
+                # The book changes with the chargers; asking for the whole fleet would put it together between any two parts.
+                if self._ports.desk.book(self._tenant) is not picture.book:
                     return
             self._send(picture, out, links)
             waiting += len(out.index)
