@@ -1,10 +1,8 @@
 """The control loop of one tenant: look, clip, allocate, be calm, send."""
 
-import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +21,7 @@ from gateway.services.plan_dispatch.delays import Delays
 from gateway.services.plan_dispatch.exact import CarsNow, ExactPlans, by_plan
 from gateway.services.plan_dispatch.greener import CarbonForecast, GreenWaits
 from gateway.services.plan_dispatch.link import DispatchLink
+from gateway.services.plan_dispatch.loop_turns import LoopTurns
 from gateway.services.plan_dispatch.phases import phase_bounds, phases_beside, pilots_of
 from gateway.services.plan_dispatch.picture import ControlPorts, Picture
 from gateway.services.plan_dispatch.reach import LastStream
@@ -42,7 +41,6 @@ from gateway.services.plan_dispatch.wants import (
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
-_ResultT = TypeVar("_ResultT")
 
 _log = logger("dispatch")
 
@@ -72,6 +70,7 @@ class Control:
         self.schedules: tuple[Schedule, ...] = ()
         self._ports = ports
         self._settings = settings
+        self._loop = LoopTurns(inline_charger_count=settings.inline_charger_count)
         self.sender = Sender(tenant=tenant, ports=ports, settings=settings)
         self._departures = Departures(ports.sources.believe_departure)
         self._idle = IdleCars(settings.ask_idle_after, settings.ask_urgent_after)
@@ -123,15 +122,15 @@ class Control:
     async def step(self) -> datetime:
         """Bring every set point where it should be now and return when to look again at the latest."""
         picture = await self._look_in_turns()
-        await self._breathe(picture)
-        lowered = await self._off_the_loop(picture, partial(self._clipped, picture))
+        await self._loop.breathe(picture.charger_count)
+        lowered = await self._loop.beside(picture.charger_count, partial(self._clipped, picture))
         if lowered is not None:
             await self.sender.issue(picture, lowered, self.links)
-            await self._breathe(picture, self._settings.ack_pause_s)
+            await self._loop.breathe(picture.charger_count, self._settings.ack_pause_s)
             picture = self.look()
-            await self._breathe(picture)
+            await self._loop.breathe(picture.charger_count)
         target = await self._ahead(picture, await self._allocate(picture))
-        latest = self.look() if self._is_big(picture) else picture
+        latest = self.look() if self._loop.is_big(picture.charger_count) else picture
         if latest.view.tree is picture.view.tree:
             calmed = self._calmed(latest, target)
             await self.sender.issue(latest, calmed, self.links, is_tighter=partial(self._is_tighter, latest))
@@ -141,20 +140,12 @@ class Control:
     async def _look_in_turns(self) -> Picture:
         """Return what is the case now; of a large fleet measurements are compared in a turn of the event loop of their own."""
         desk = self._ports.desk
-        if len(desk.book(self.tenant).charger_ids) > self._settings.inline_charger_count:
+        count = len(desk.book(self.tenant).charger_ids)
+        if self._loop.is_big(count):
             self._follow_clock(self._ports.clock.now())
             desk.measured(self.tenant)
-            await asyncio.sleep(0)
+            await self._loop.breathe(count)
         return self.look()
-
-    async def _breathe(self, picture: Picture, real_seconds: float = 0.0) -> None:
-        """Let the event loop turn: what a large fleet takes is split into parts, and platforms can answer in between."""
-        if self._is_big(picture):
-            await asyncio.sleep(real_seconds)
-
-    async def _off_the_loop(self, picture: Picture, work: Callable[[], _ResultT]) -> _ResultT:
-        """Return what some work on a picture gives; of a large fleet in a thread, so that the event loop turns meanwhile."""
-        return await asyncio.to_thread(work) if self._is_big(picture) else work()
 
     def look(self, supposed: Limit | None = None) -> Picture:
         """Return what is the case now, or would be with one more limit."""
@@ -347,7 +338,7 @@ class Control:
             must_rest=self._runs.must_rest(self._run_rules, picture.now) & ~is_planned,
         )
         aim = self._aim(picture)
-        target = await self._off_the_loop(picture, partial(_split, picture, aim, demand))
+        target = await self._loop.beside(picture.charger_count, partial(_split, picture, aim, demand))
         return np.where(picture.is_loose, picture.in_force_kw, floor_to_quantum(target))
 
     async def _planned_kw(self, picture: Picture) -> FloatArray:
@@ -430,9 +421,6 @@ class Control:
         must_run = levels.totals(np.where(picture.wants.must_run, target, 0.0))
         planned = np.maximum(self._aim(picture), must_run)
         return np.asarray(levels.totals(picture.in_force_kw) > planned + self._settings.calm.deadband_kw)
-
-    def _is_big(self, picture: Picture) -> bool:
-        return len(picture.in_force_kw) > self._settings.inline_charger_count
 
     def _next_look(self, picture: Picture) -> datetime:
         """Return when to look again: after a tick, the lead before a limit changes and then, and when a command is doubted."""

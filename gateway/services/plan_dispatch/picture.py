@@ -51,6 +51,11 @@ class Picture:
     priority: FloatArray
 
     @property
+    def charger_count(self) -> int:
+        """How many chargers the fleet has."""
+        return len(self.in_force_kw)
+
+    @property
     def now(self) -> float:
         """The instant in seconds since 1970-01-01 UTC."""
         return self.at.timestamp()
