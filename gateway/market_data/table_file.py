@@ -103,6 +103,8 @@ def _read_parquet(path: Path) -> Table:
             # What a file says of itself before anything of it is decompressed.
             size = sum(head.row_group(index).total_byte_size for index in range(head.num_row_groups))
             found: dict[str, list[object]] = {} if size > MAX_TEXT_BYTES else file.read().to_pydict()
+    # What pyarrow's errors are: ArrowInvalid is a ValueError, ArrowTypeError a TypeError, and ArrowNotImplementedError, its word for an
+    # encoding or compression that it cannot read, a NotImplementedError.
     except (OSError, ValueError, TypeError, NotImplementedError) as error:
         raise InvalidInput("file", f"{path.name} is no readable Parquet file ({type(error).__name__})") from error
     if size > MAX_TEXT_BYTES:

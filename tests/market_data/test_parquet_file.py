@@ -18,6 +18,8 @@ from gateway.domain.timegrid import DeliveryDay
 from gateway.market_data import table_file
 from gateway.market_data.table_file import read_table
 
+# pyarrow takes 170 MB on disk, more than a third of the whole environment of the tests, for one optional format: whoever installs the
+# extra runs these tests with real files; that a file without it is refused precisely is tested beside the other tables.
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("pyarrow") is None, reason="needs pyarrow: pip install voltbridge[parquet], 170 MB"
 )

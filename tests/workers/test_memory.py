@@ -10,6 +10,7 @@ from gateway.workers import ProcessWorker
 from tests.market_data.documents import BE, period, points, publication, series
 from tests.workers import jobs
 
+# Elsewhere RLIMIT_DATA does not count what an allocator maps, and the worker sets no bound: there is nothing to try.
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds the private memory of a process")
 START, END = "2025-10-14T22:00Z", "2025-10-18T22:00Z"
 
