@@ -91,19 +91,24 @@ async def test_after_the_clock_was_set_back_old_measurements_grow_stale() -> Non
     assert np.isnan(scene.services.tracker.view(TENANT).power_kw).all()
 
 
-async def test_a_changed_tree_is_read_again_when_the_store_did_not_answer() -> None:
-    scene = Scene()
-    await scene.start(cars=0)
+def fail_once(scene: Scene, unread: type[object]) -> None:
+    """Let the store refuse the next reading of one kind of rows."""
     find, failures = scene.store.find, 1
 
     async def at_last(kind: Any, *args: Any, **options: Any) -> Any:
         nonlocal failures
-        if kind is Node and failures:
+        if kind is unread and failures:
             failures -= 1
             raise StorageUnavailable("database is locked")
         return await find(kind, *args, **options)
 
     scene.store.find = at_last  # type: ignore[method-assign]
+
+
+async def test_a_changed_tree_is_read_again_when_the_store_did_not_answer() -> None:
+    scene = Scene()
+    await scene.start(cars=0)
+    fail_once(scene, Node)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(scene.services.tracker.run())
         await asyncio.sleep(0.01)
@@ -128,16 +133,7 @@ async def test_a_changed_tree_is_read_again_when_the_store_did_not_answer() -> N
 async def test_the_control_loop_outlives_a_store_that_cannot_be_read() -> None:
     scene = Scene()
     await scene.start(cars=0)
-    find, failures = scene.store.find, 1
-
-    async def at_last(kind: Any, *args: Any, **options: Any) -> Any:
-        nonlocal failures
-        if kind is Schedule and failures:
-            failures -= 1
-            raise StorageUnavailable("database is locked")
-        return await find(kind, *args, **options)
-
-    scene.store.find = at_last  # type: ignore[method-assign]
+    fail_once(scene, Schedule)
     now = scene.clock.now()
     schedule = Schedule(
         id="schedule-1",
