@@ -29,6 +29,7 @@ _OF_SERVICE: dict[str, dict[str, Permission]] = {
         "SetManualLimit": Permission.LIMIT_SET,
         "SimulateLimit": Permission.SIGNAL_READ,
         "ReleaseAuthority": Permission.LIMIT_SET,
+        "SimulateRelease": Permission.LIMIT_SET,
         "WithdrawManualLimit": Permission.LIMIT_SET,
         "ResolveLimit": Permission.SIGNAL_READ,
         "ListAlerts": Permission.SIGNAL_READ,

@@ -1,4 +1,4 @@
-"""Calls about limits that nobody has set yet."""
+"""Calls about what would be: a limit that nobody has set yet, an authority whose say nobody has ended yet."""
 
 from datetime import datetime
 from typing import Protocol
@@ -8,6 +8,7 @@ from typing_extensions import override
 from gateway.domain.errors import InvalidInput
 from gateway.domain.identity import Principal
 from gateway.domain.limits import Limit
+from gateway.domain.release import SimulatedRelease
 from gateway.domain.simulation import SimulatedLimit
 from gateway.rpc import convert
 from gateway.rpc.door import Context, caller
@@ -15,7 +16,7 @@ from gateway.v1 import signals_service_pb2 as pb
 from gateway.v1 import signals_service_pb2_grpc as pb_grpc
 
 _MOST_NAMED = 200
-"""Chargers and promises that are named; the rest is counted."""
+"""Chargers, promises and places that are named; the rest is counted."""
 
 
 class DraftDoor(Protocol):
@@ -31,6 +32,10 @@ class DraftDoor(Protocol):
         end: datetime,
     ) -> Limit:
         """Return the limit that an order would set, checked; nothing is written."""
+        ...
+
+    async def simulate_release(self, principal: Principal, authority: str) -> SimulatedRelease:
+        """Return what would open if the say of an authority ended now; nothing is written."""
         ...
 
 
@@ -65,6 +70,12 @@ class SimulationCalls(pb_grpc.SignalsServiceServicer):
         )
         return simulation_message(await self._simulator.simulate(caller(), limit))
 
+    @override
+    async def SimulateRelease(self, request: pb.SimulateReleaseRequest, context: Context) -> pb.SimulateReleaseResponse:
+        """Say what would open without an authority."""
+        authority = convert.required_text("authority", request.authority)
+        return release_message(await self._drafts.simulate_release(caller(), authority))
+
 
 def simulation_message(said: SimulatedLimit) -> pb.SimulateLimitResponse:
     """Return what a limit would do as a message."""
@@ -93,4 +104,26 @@ def simulation_message(said: SimulatedLimit) -> pb.SimulateLimitResponse:
             for one in said.broken[:_MOST_NAMED]
         ],
         broken_count=len(said.broken),
+    )
+
+
+def release_message(said: SimulatedRelease) -> pb.SimulateReleaseResponse:
+    """Return what would open without an authority as a message."""
+    return pb.SimulateReleaseResponse(
+        authority=said.authority,
+        is_lost=said.is_lost,
+        change_time=convert.timestamp(said.changed_at),
+        limit_count=said.limit_count,
+        why=said.why(),
+        places=[
+            pb.OpenedPlace(
+                before=convert.resolution_message(place.before),
+                after=convert.resolution_message(place.after),
+                opened_power_kw=place.opened_kw,
+                most_opened_power_kw=place.most_kw,
+                most_opened_time=convert.timestamp(place.most_at),
+            )
+            for place in said.places[:_MOST_NAMED]
+        ],
+        place_count=len(said.places),
     )

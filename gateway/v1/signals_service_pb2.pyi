@@ -1723,6 +1723,122 @@ class ReleaseAuthorityResponse(_message.Message):
 Global___ReleaseAuthorityResponse: _TypeAlias = ReleaseAuthorityResponse  # noqa: Y015
 
 @_typing.final
+class SimulateReleaseRequest(_message.Message):
+    """Asks what would open without an authority."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    authority: _builtins.str
+    """Authority, for example `oscp:dso-1`; required."""
+    def __init__(
+        self,
+        *,
+        authority: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulateReleaseRequest: _TypeAlias = SimulateReleaseRequest  # noqa: Y015
+
+@_typing.final
+class SimulateReleaseResponse(_message.Message):
+    """What would open."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    IS_LOST_FIELD_NUMBER: _builtins.int
+    CHANGE_TIME_FIELD_NUMBER: _builtins.int
+    LIMIT_COUNT_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
+    PLACE_COUNT_FIELD_NUMBER: _builtins.int
+    authority: _builtins.str
+    """Authority."""
+    is_lost: _builtins.bool
+    """Whether it cannot be reached now; the limits of one that can be reached should stay."""
+    limit_count: _builtins.int
+    """Limits of it that apply now or later and would be withdrawn."""
+    why: _builtins.str
+    """All of it in one sentence."""
+    place_count: _builtins.int
+    """In how many places it has a say."""
+    @_builtins.property
+    def change_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when its standing is as it is: of a lost one, since when it is lost."""
+
+    @_builtins.property
+    def places(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpenedPlace]:
+        """Where it has a say, what opens most first; at most 200."""
+
+    def __init__(
+        self,
+        *,
+        authority: _builtins.str = ...,
+        is_lost: _builtins.bool = ...,
+        change_time: _timestamp_pb2.Timestamp | None = ...,
+        limit_count: _builtins.int = ...,
+        why: _builtins.str = ...,
+        places: _abc.Iterable[Global___OpenedPlace] | None = ...,
+        place_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "change_time", b"change_time", "is_lost", b"is_lost", "limit_count", b"limit_count", "place_count", b"place_count", "places", b"places", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulateReleaseResponse: _TypeAlias = SimulateReleaseResponse  # noqa: Y015
+
+@_typing.final
+class OpenedPlace(_message.Message):
+    """A node and direction in which an authority has a say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    OPENED_POWER_KW_FIELD_NUMBER: _builtins.int
+    MOST_OPENED_POWER_KW_FIELD_NUMBER: _builtins.int
+    MOST_OPENED_TIME_FIELD_NUMBER: _builtins.int
+    opened_power_kw: _builtins.float
+    """By how much the value in force would rise at once, in kW, at least 0."""
+    most_opened_power_kw: _builtins.float
+    """Most by which it would rise within the next 24 hours, in kW, at least 0."""
+    @_builtins.property
+    def before(self) -> _types_pb2.Resolution:
+        """What binds now."""
+
+    @_builtins.property
+    def after(self) -> _types_pb2.Resolution:
+        """What would bind without the authority."""
+
+    @_builtins.property
+    def most_opened_time(self) -> _timestamp_pb2.Timestamp:
+        """When it would first rise by that much."""
+
+    def __init__(
+        self,
+        *,
+        before: _types_pb2.Resolution | None = ...,
+        after: _types_pb2.Resolution | None = ...,
+        opened_power_kw: _builtins.float = ...,
+        most_opened_power_kw: _builtins.float = ...,
+        most_opened_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "most_opened_time", b"most_opened_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "most_opened_power_kw", b"most_opened_power_kw", "most_opened_time", b"most_opened_time", "opened_power_kw", b"opened_power_kw"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenedPlace: _TypeAlias = OpenedPlace  # noqa: Y015
+
+@_typing.final
 class ResolveLimitRequest(_message.Message):
     """Asks what binds."""
 

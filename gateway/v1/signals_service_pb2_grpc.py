@@ -75,6 +75,11 @@ class SignalsServiceStub:
                 request_serializer=gateway_dot_v1_dot_signals__service__pb2.ReleaseAuthorityRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_signals__service__pb2.ReleaseAuthorityResponse.FromString,
                 _registered_method=True)
+        self.SimulateRelease = channel.unary_unary(
+                '/gateway.v1.SignalsService/SimulateRelease',
+                request_serializer=gateway_dot_v1_dot_signals__service__pb2.SimulateReleaseRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_signals__service__pb2.SimulateReleaseResponse.FromString,
+                _registered_method=True)
         self.ResolveLimit = channel.unary_unary(
                 '/gateway.v1.SignalsService/ResolveLimit',
                 request_serializer=gateway_dot_v1_dot_signals__service__pb2.ResolveLimitRequest.SerializeToString,
@@ -182,6 +187,13 @@ class SignalsServiceServicer:
 
     def ReleaseAuthority(self, request, context):
         """Ends the say of an authority that states limits, for example after its contract; it has it again once it speaks again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SimulateRelease(self, request, context):
+        """Says what would open if the say of an authority ended now; writes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -299,6 +311,11 @@ def add_SignalsServiceServicer_to_server(servicer, server):
                     servicer.ReleaseAuthority,
                     request_deserializer=gateway_dot_v1_dot_signals__service__pb2.ReleaseAuthorityRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_signals__service__pb2.ReleaseAuthorityResponse.SerializeToString,
+            ),
+            'SimulateRelease': grpc.unary_unary_rpc_method_handler(
+                    servicer.SimulateRelease,
+                    request_deserializer=gateway_dot_v1_dot_signals__service__pb2.SimulateReleaseRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_signals__service__pb2.SimulateReleaseResponse.SerializeToString,
             ),
             'ResolveLimit': grpc.unary_unary_rpc_method_handler(
                     servicer.ResolveLimit,
@@ -568,6 +585,33 @@ class SignalsService:
             '/gateway.v1.SignalsService/ReleaseAuthority',
             gateway_dot_v1_dot_signals__service__pb2.ReleaseAuthorityRequest.SerializeToString,
             gateway_dot_v1_dot_signals__service__pb2.ReleaseAuthorityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SimulateRelease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.SignalsService/SimulateRelease',
+            gateway_dot_v1_dot_signals__service__pb2.SimulateReleaseRequest.SerializeToString,
+            gateway_dot_v1_dot_signals__service__pb2.SimulateReleaseResponse.FromString,
             options,
             channel_credentials,
             insecure,

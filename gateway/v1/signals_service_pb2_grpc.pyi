@@ -49,6 +49,8 @@ class SignalsServiceStub:
     """Withdraws a manual limit before its end."""
     ReleaseAuthority: _grpc.UnaryUnaryMultiCallable[_signals_service_pb2.ReleaseAuthorityRequest, _signals_service_pb2.ReleaseAuthorityResponse]
     """Ends the say of an authority that states limits, for example after its contract; it has it again once it speaks again."""
+    SimulateRelease: _grpc.UnaryUnaryMultiCallable[_signals_service_pb2.SimulateReleaseRequest, _signals_service_pb2.SimulateReleaseResponse]
+    """Says what would open if the say of an authority ended now; writes nothing."""
     ResolveLimit: _grpc.UnaryUnaryMultiCallable[_signals_service_pb2.ResolveLimitRequest, _signals_service_pb2.ResolveLimitResponse]
     """Says what binds at a node, by whose order and until when."""
     ListAlerts: _grpc.UnaryUnaryMultiCallable[_signals_service_pb2.ListAlertsRequest, _signals_service_pb2.ListAlertsResponse]
@@ -91,6 +93,8 @@ class SignalsServiceAsyncStub(SignalsServiceStub):
     """Withdraws a manual limit before its end."""
     ReleaseAuthority: _aio.UnaryUnaryMultiCallable[_signals_service_pb2.ReleaseAuthorityRequest, _signals_service_pb2.ReleaseAuthorityResponse]  # type: ignore[assignment]
     """Ends the say of an authority that states limits, for example after its contract; it has it again once it speaks again."""
+    SimulateRelease: _aio.UnaryUnaryMultiCallable[_signals_service_pb2.SimulateReleaseRequest, _signals_service_pb2.SimulateReleaseResponse]  # type: ignore[assignment]
+    """Says what would open if the say of an authority ended now; writes nothing."""
     ResolveLimit: _aio.UnaryUnaryMultiCallable[_signals_service_pb2.ResolveLimitRequest, _signals_service_pb2.ResolveLimitResponse]  # type: ignore[assignment]
     """Says what binds at a node, by whose order and until when."""
     ListAlerts: _aio.UnaryUnaryMultiCallable[_signals_service_pb2.ListAlertsRequest, _signals_service_pb2.ListAlertsResponse]  # type: ignore[assignment]
@@ -178,6 +182,14 @@ class SignalsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_signals_service_pb2.ReleaseAuthorityResponse, _abc.Awaitable[_signals_service_pb2.ReleaseAuthorityResponse]]:
         """Ends the say of an authority that states limits, for example after its contract; it has it again once it speaks again."""
+
+    @_abc_1.abstractmethod
+    def SimulateRelease(
+        self,
+        request: _signals_service_pb2.SimulateReleaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_signals_service_pb2.SimulateReleaseResponse, _abc.Awaitable[_signals_service_pb2.SimulateReleaseResponse]]:
+        """Says what would open if the say of an authority ended now; writes nothing."""
 
     @_abc_1.abstractmethod
     def ResolveLimit(
