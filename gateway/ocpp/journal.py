@@ -64,6 +64,8 @@ class NoticeRecord(Kept):
     source: str
     is_grid_critical: bool
     is_cleared: bool
+    is_of_station: bool = False
+    """Whether it bounds the station as a whole, of which the charger has a share: another word than the one about it alone."""
     blocks: list[tuple[datetime, datetime | None, float]]
     """Start, end and bound in kW."""
 

@@ -267,6 +267,7 @@ def _notice_request(notice: NoticeRecord) -> pb.ReportChargerLimitsRequest:
         source=notice.source,
         is_grid_critical=notice.is_grid_critical,
         is_cleared=notice.is_cleared,
+        is_of_station=notice.is_of_station,
     )
     for start, end, max_kw in _fewer(notice.blocks):
         block = request.blocks.add(start_time=_timestamp(start), max_power_kw=max_kw)

@@ -246,7 +246,7 @@ class Station(StationEvents):
                 self._link.wake.set()
             return
         for connector in concerned:
-            self._make_room(connector.charger, notice.source)
+            self._make_room((connector.charger, notice.source, is_whole))
             supply = connector.supply()
             self.record.notices.append(
                 NoticeRecord(
@@ -255,13 +255,14 @@ class Station(StationEvents):
                     source=notice.source,
                     is_grid_critical=notice.is_grid_critical,
                     is_cleared=notice.is_cleared,
+                    is_of_station=is_whole,
                     blocks=[(b.start, b.end, supply.power_kw(b.limit, b.unit) / len(concerned)) for b in notice.blocks],
                 )
             )
             self.record.next_number += 1
         await self._tell()
 
-    def _make_room(self, charger: str, source: str) -> None:
+    def _make_room(self, word: tuple[str, str, bool]) -> None:
         """Where many notices wait for the gateway, forget those that a newer word of the same source has replaced.
 
         Raises:
@@ -269,8 +270,8 @@ class Station(StationEvents):
         """
         if len(self.record.notices) < _MOST_NOTICES:
             return
-        newest = {(one.charger, one.source): one for one in self.record.notices}
-        newest.pop((charger, source), None)
+        newest = {(one.charger, one.source, one.is_of_station): one for one in self.record.notices}
+        newest.pop(word, None)
         if len(newest) >= _MOST_NOTICES:
             raise InvalidInput("chargingLimitSource", f"must be one of at most {_MOST_NOTICES} that wait")
         self.record.notices = list(newest.values())

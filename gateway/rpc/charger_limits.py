@@ -2,6 +2,8 @@
 
 A charger that hears its limit elsewhere (a local energy manager, the grid operator over another line) says so over OCPP. What
 it says binds beside every other limit, under the authority `charger:{charger}:{source}`: two sources never replace each other.
+What a source says of the station as a whole is another word than what it says of one charger (OCPP 2.0.1 K12, K13: with and
+without `evseId`), under `station:{charger}:{source}`.
 """
 
 import hashlib
@@ -24,7 +26,7 @@ _ID_DIGITS = 24
 async def state_charger_limits(
     principal: Principal, request: pb.ReportChargerLimitsRequest, store: Store, desk: LimitDesk
 ) -> int:
-    """Replace what one source says of one charger and return how many limits it has now.
+    """Replace what one source says of one charger, alone or as a share of its station, and return how many limits it has now.
 
     Args:
         principal: A charging platform, or somebody who may write the fleet.
@@ -46,7 +48,7 @@ async def state_charger_limits(
     row = await store.get(Charger, principal.tenant, charger_id)
     if row is None or (principal.csms is not None and row.record.csms != principal.csms):
         raise NotFound("charger", charger_id)
-    authority = f"charger:{charger_id}:{source}"
+    authority = f"{'station' if request.is_of_station else 'charger'}:{charger_id}:{source}"
     limits = tuple(_limits(principal.tenant, authority, charger_id, request, request_id))
     ids = {limit.id for limit in limits}
     old = tuple(limit.id for limit in desk.stated_by(principal.tenant, authority) if limit.id not in ids)
@@ -59,7 +61,7 @@ def _limits(
     tenant: str, authority: str, charger_id: str, request: pb.ReportChargerLimitsRequest, request_id: str
 ) -> Iterator[Limit]:
     digest = hashlib.sha256(f"{authority}|{request_id}".encode()).hexdigest()[:_ID_DIGITS]
-    reason = f"the charger says that {request.source} limits it"
+    reason = f"the charger says that {request.source} limits {'its station' if request.is_of_station else 'it'}"
     for place, block in enumerate(request.blocks):
         field = f"blocks[{place}]"
         start = convert.required_instant(f"{field}.start_time", block, "start_time")

@@ -695,6 +695,7 @@ class ReportChargerLimitsRequest(_message.Message):
     IS_GRID_CRITICAL_FIELD_NUMBER: _builtins.int
     IS_CLEARED_FIELD_NUMBER: _builtins.int
     BLOCKS_FIELD_NUMBER: _builtins.int
+    IS_OF_STATION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency key, required."""
     charger_id: _builtins.str
@@ -705,6 +706,10 @@ class ReportChargerLimitsRequest(_message.Message):
     """True when the charger says that it is critical for the grid."""
     is_cleared: _builtins.bool
     """True when the source no longer limits it; then without blocks."""
+    is_of_station: _builtins.bool
+    """True when the source limits the station as a whole and the blocks are this charger's share of it: another word than the one
+    about the charger alone, and neither replaces or clears the other.
+    """
     @_builtins.property
     def blocks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChargerLimitBlock]:
         """When and how far; at least one unless cleared."""
@@ -718,10 +723,11 @@ class ReportChargerLimitsRequest(_message.Message):
         is_grid_critical: _builtins.bool = ...,
         is_cleared: _builtins.bool = ...,
         blocks: _abc.Iterable[Global___ChargerLimitBlock] | None = ...,
+        is_of_station: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "charger_id", b"charger_id", "is_cleared", b"is_cleared", "is_grid_critical", b"is_grid_critical", "request_id", b"request_id", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "charger_id", b"charger_id", "is_cleared", b"is_cleared", "is_grid_critical", b"is_grid_critical", "is_of_station", b"is_of_station", "request_id", b"request_id", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -405,3 +405,18 @@ async def test_o39_a_limit_of_the_whole_station_is_shared_by_its_connectors(tmp_
         assert sum(notice.blocks[0][2] for notice in notices) == pytest.approx(16.0 * 0.69)
         await world.charger.announce({"chargingLimitSource": "SO"}, is_cleared=True)
         assert [notice.is_cleared for notice in world.journal.station("CP-1").notices] == [False, False, True, True]
+        assert all(notice.is_of_station for notice in world.journal.station("CP-1").notices)
+
+
+async def test_o39_one_source_bounds_the_station_and_an_evse_by_two_words(tmp_path: Path) -> None:
+    async with scene(tmp_path, "2.0.1", connectors=2).running() as world:
+        await world.charger.announce(external_limit(0, 16.0, "SO", world.clock.now()))
+        await world.charger.announce(external_limit(1, 10.0, "SO", world.clock.now()))
+        await world.charger.announce({"chargingLimitSource": "SO", "evseId": 1}, is_cleared=True)
+        kept = world.journal.station("CP-1").notices
+        assert [(one.charger, one.is_of_station, one.is_cleared) for one in kept] == [
+            ("ch-1", True, False),
+            ("ch-2", True, False),
+            ("ch-1", False, False),
+            ("ch-1", False, True),
+        ]

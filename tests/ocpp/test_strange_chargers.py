@@ -265,6 +265,8 @@ async def test_c3_of_ever_new_limits_the_newest_waits_and_of_ever_new_sources_no
         await guest.limit_announced(replace(a_notice(), source="one-more"))
     await guest.limit_announced(replace(a_notice(), source="source-5"))
     assert len(guest.record.notices) == 100
+    with pytest.raises(InvalidInput):
+        await guest.limit_announced(replace(a_notice(), source="source-5", connector=0))
 
 
 # ------------------------------------------------------------------ what the gateway refuses

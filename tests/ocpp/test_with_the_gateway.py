@@ -178,6 +178,21 @@ async def test_o39_what_a_charger_announces_binds_and_leaves_again(tmp_path: Pat
         await until(lambda: not [x for x in held(TENANT, f"charger:{CHARGER}:SO") if x.withdrawn_at is None])
 
 
+async def test_o39_an_evse_whose_limit_is_cleared_stays_under_what_the_same_source_says_of_the_station(
+    tmp_path: Path,
+) -> None:
+    async with chain(tmp_path, "2.0.1") as world:
+        await world.plug()
+        held = world.house.services.signals.stated_by
+        await world.charger.announce(external_limit(0, 8.0, "SO", world.clock.now()))
+        await world.charger.announce(external_limit(1, 3.0, "SO", world.clock.now()))
+        await until(lambda: world.charger.limit_a() == 0.0, "under the minimum it pauses")
+        await world.charger.announce({"chargingLimitSource": "SO", "evseId": 1}, is_cleared=True)
+        await until(lambda: not [x for x in held(TENANT, f"charger:{CHARGER}:SO") if x.withdrawn_at is None])
+        [limit] = [x for x in held(TENANT, f"station:{CHARGER}:SO") if x.withdrawn_at is None]
+        assert limit.max_kw == pytest.approx(8.0 * 0.69)
+
+
 async def test_a_charger_that_is_away_is_refused_at_once_and_has_the_limit_when_it_is_back(tmp_path: Path) -> None:
     async with chain(tmp_path) as world:
         await world.plug()

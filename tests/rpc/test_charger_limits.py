@@ -78,6 +78,26 @@ async def test_o39_another_source_never_opens_what_the_first_closed(house: Wired
     assert sorted(x.max_kw for x in held) == [1.0, 11.0]
 
 
+async def test_o39_a_source_that_clears_its_word_on_one_charger_leaves_the_one_on_the_station(
+    house: Wired, call: Caller
+) -> None:
+    async with call("csms") as gateway:
+        await gateway.fleet.ReportChargerLimits(announced(house, 3.0, is_of_station=True), timeout=WAIT)
+        await gateway.fleet.ReportChargerLimits(announced(house, 5.0, request_id="n2"), timeout=WAIT)
+        held = house.services.signals.limits_by_node(TENANT)[CHARGER]
+        assert sorted((one.authority, one.max_kw) for one in held) == [
+            (f"charger:{CHARGER}:SO", 5.0),
+            (f"station:{CHARGER}:SO", 3.0),
+        ]
+        for request_id, is_of_station, left in (("n3", False, "station"), ("n4", True, "")):
+            cleared = announced(house, request_id=request_id, is_cleared=True, is_of_station=is_of_station)
+            await gateway.fleet.ReportChargerLimits(cleared, timeout=WAIT)
+            house.scene.clock.move(seconds=1)
+            names = [f"{kind}:{CHARGER}:SO" for kind in ("charger", "station")]
+            known = [name for name in names if house.services.signals.stated_by(TENANT, name)]
+            assert known == [f"{left}:{CHARGER}:SO"] * bool(left)
+
+
 async def test_o39_a_cleared_limit_leaves_and_a_newer_word_replaces_the_older(house: Wired, call: Caller) -> None:
     async with call("csms") as gateway:
         await gateway.fleet.ReportChargerLimits(announced(house, 5.0), timeout=WAIT)
