@@ -19,7 +19,7 @@ from gateway.domain.errors import InvalidInput, PeerUnavailable, StorageUnavaila
 from gateway.domain.evidence import AuditEntry
 from gateway.domain.identity import Principal
 from gateway.observe import logger
-from gateway.ports import Batch, Clock, Ids, Put, Store
+from gateway.ports import Batch, Clock, DoorStanding, Ids, Put, Store
 from gateway.services.plan_dispatch import DispatchLink, LinkBatch
 
 _log = logger("csms")
@@ -95,6 +95,18 @@ class Tally:
     last_error: str = ""
     open: set[str] = field(default_factory=set)
     """Chargers whose last order was refused or is unknown."""
+
+    def counted(self, door: DoorStanding) -> DoorStanding:
+        """Return how a door stands with what became of its orders."""
+        return replace(
+            door,
+            accepted=self.accepted,
+            rejected=self.rejected,
+            unknown=self.unknown,
+            delayed=self.later,
+            last_error=self.last_error or door.last_error,
+            troubled=tuple(sorted(self.open)),
+        )
 
 
 class Delivery:

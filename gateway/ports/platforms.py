@@ -24,14 +24,14 @@ class DoorStanding:
     """Chargers that can be commanded now; OCPI reaches running sessions only."""
     heard_at: datetime | None
     """When the platform last said something; None if not since the start."""
-    accepted: int
-    rejected: int
-    unknown: int
-    delayed: int
+    accepted: int = 0
+    rejected: int = 0
+    unknown: int = 0
+    delayed: int = 0
     """Orders of which the platform said that they come too often."""
-    last_error: str
+    last_error: str = ""
     """What the last failure was, without secrets; empty if there was none."""
-    troubled: tuple[str, ...]
+    troubled: tuple[str, ...] = ()
     """Chargers whose last order was refused or is unknown."""
 
 

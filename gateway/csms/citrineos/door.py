@@ -337,7 +337,7 @@ class CitrineDoor:
         """Return how the door stands now."""
         tally = Tally() if self._delivery is None else self._delivery.tally
         is_connected = self._keeper.is_linked and self._is_answering
-        return DoorStanding(
+        door = DoorStanding(
             csms=self._ports.csms,
             kind="citrineos",
             is_connected=is_connected,
@@ -346,10 +346,5 @@ class CitrineDoor:
             charger_count=len(self._chargers),
             reached_count=len(self._chargers) if is_connected else 0,
             heard_at=self._heard_at,
-            accepted=tally.accepted,
-            rejected=tally.rejected,
-            unknown=tally.unknown,
-            delayed=tally.later,
-            last_error=tally.last_error,
-            troubled=tuple(sorted(tally.open)),
         )
+        return tally.counted(door)

@@ -337,7 +337,7 @@ class OcpiDoor:
         """Return how the door stands now."""
         tally = Tally() if self._delivery is None else self._delivery.tally
         is_registered = self.registrar.current is not None
-        return DoorStanding(
+        door = DoorStanding(
             csms=self._ports.csms,
             kind=f"ocpi-{self._settings.version}",
             is_connected=is_registered and self._keeper.is_linked,
@@ -346,13 +346,9 @@ class OcpiDoor:
             charger_count=len(self._chargers),
             reached_count=sum(self.sessions.running(charger) is not None for charger in self._chargers),
             heard_at=self._heard_at,
-            accepted=tally.accepted,
-            rejected=tally.rejected,
-            unknown=tally.unknown,
-            delayed=tally.later,
-            last_error=tally.last_error or self._last_error,
-            troubled=tuple(sorted(tally.open)),
+            last_error=self._last_error,
         )
+        return tally.counted(door)
 
 
 def _refusal(result: ProfileReply) -> Verdict:

@@ -298,7 +298,7 @@ class WebhookDoor:
     def standing(self) -> DoorStanding:
         """Return how the door stands now."""
         tally, is_connected = self._tally, self._keeper.is_linked and self._is_taken
-        return DoorStanding(
+        door = DoorStanding(
             csms=self._ports.csms,
             kind="webhook",
             is_connected=is_connected,
@@ -307,13 +307,8 @@ class WebhookDoor:
             charger_count=len(self._charger_ids),
             reached_count=len(self._charger_ids) if is_connected else 0,
             heard_at=self._heard_at,
-            accepted=tally.accepted,
-            rejected=tally.rejected,
-            unknown=tally.unknown,
-            delayed=tally.later,
-            last_error=tally.last_error,
-            troubled=tuple(sorted(tally.open)),
         )
+        return tally.counted(door)
 
 
 def _array(positions: Iterable[int]) -> PositionArray:
