@@ -1,18 +1,29 @@
 """How our messages leave: from rows, in the order in which things happened, retried until taken, expired or refused.
 
 A message keeps its request id and its tokens over all tries. 5, 10 and 15 s after the first tries it is tried again, then every
-minute; an answer of 4xx other than 408 and 429 ends it, and so does its time, also while we are down. One message that waits for its next try does not hold up the others.
+minute; an answer of 4xx other than 408 and 429 ends it, and so does its time, also while we are down. One message that waits for
+its next try does not hold up the others. Messages leave in lanes, one at a time in each: a partner that hangs over a measurement
+gets the acknowledgement of its handshake meanwhile.
 """
 
+import asyncio
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Protocol
 
 from gateway.domain.errors import Conflict, InvalidInput, PeerUnavailable, Unavailable
 from gateway.domain.oscp import OscpMessage
 from gateway.observe import OSCP_MESSAGES, logger
-from gateway.oscp.names import HANDSHAKE_ACKNOWLEDGE, HANDSHAKE_ACKNOWLEDGMENT, REGISTER
+from gateway.oscp.names import (
+    ASSET_MEASUREMENTS,
+    GROUP_MEASUREMENTS,
+    HANDSHAKE,
+    HANDSHAKE_ACKNOWLEDGE,
+    HANDSHAKE_ACKNOWLEDGMENT,
+    REGISTER,
+)
 from gateway.oscp.peer import OscpPeer
 from gateway.outbound import Answer, Call
 from gateway.ports import Batch, Put
@@ -28,6 +39,25 @@ _FIRST_SERVER_ERROR = 500
 _NOT_FOUND = 404
 _LONGEST_OUTCOME = 200
 _log = logger("oscp")
+
+
+class Lane(StrEnum):
+    """Messages that leave in their order; those of another lane do not wait for them."""
+
+    CONTACT = "contact"
+    """Register, handshake and their answers: what the link lives on."""
+    MEASUREMENT = "measurement"
+    WORD = "word"
+    """Forecasts, wishes and compliance errors."""
+
+
+_LANES = {
+    REGISTER: Lane.CONTACT,
+    HANDSHAKE: Lane.CONTACT,
+    HANDSHAKE_ACKNOWLEDGE: Lane.CONTACT,
+    GROUP_MEASUREMENTS: Lane.MEASUREMENT,
+    ASSET_MEASUREMENTS: Lane.MEASUREMENT,
+}
 
 
 class Http(Protocol):
@@ -59,33 +89,37 @@ class Outbox:
         self._peer = peer
         self._around = peer.around
         self._http = http
-        self.wake = WakeUp(peer.around.clock)
+        self._wakes = {lane: WakeUp(peer.around.clock) for lane in Lane}
         self.failures = 0
         """Tries that failed since the last one that succeeded."""
         self.waiting = 0
         """Messages that were not taken yet, at the last look."""
-        peer.on_change.append(self.wake.ring)
+        peer.on_change.extend(wake.ring for wake in self._wakes.values())
 
     async def run(self) -> None:
         """Send until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for lane in Lane:
+                tasks.create_task(self._run(lane))
+
+    async def _run(self, lane: Lane) -> None:
         while True:
             try:
-                next_look = await self.send_due()
+                next_look = await self.send_due(lane)
             except (Conflict, Unavailable) as error:
-                _log.warning("messages wait", authority=self._peer.link.id, reason=str(error))
+                _log.warning("messages wait", authority=self._peer.link.id, lane=lane.value, reason=str(error))
                 next_look = self._around.clock.now() + PAUSES[0]
-            await self.wake.wait(next_look)
+            await self._wakes[lane].wait(next_look)
 
-    async def send_due(self) -> datetime:
-        """Send everything that is due and return when to look again."""
+    async def send_due(self, lane: Lane) -> datetime:
+        """Send everything of a lane that is due and return when to look again."""
         where: dict[str, str | int] = {"authority": self._peer.link.id, "is_open": True}
         rows = await self._around.store.find(OscpMessage, self._peer.link.tenant, where)
         self.waiting = len(rows)
         next_look = self._around.clock.now() + _IDLE
-        for row in rows:
-            message = row.record
+        for message in (row.record for row in rows if _LANES.get(row.record.path, Lane.WORD) is lane):
             if message.due_at <= self._around.clock.now() and self._can_send(message):
-                message = await self._try(message)
+                message = await self._try(message)  # noqa: PLW2901  # as it is after the try
             if message.is_open and self._can_send(message):
                 next_look = min(next_look, message.due_at)
         return next_look

@@ -19,6 +19,7 @@ from gateway.domain.topology import CapacityGroup, Node, NodeKind
 from gateway.openadr.journal import ExchangeJournal
 from gateway.oscp.admission import AddressGate
 from gateway.oscp.names import PeerRole
+from gateway.oscp.outbox import Lane
 from gateway.oscp.room import OscpRoom, OscpUnit
 from gateway.oscp.settings import PeerSettings
 from gateway.oscp.site import create_door
@@ -237,7 +238,8 @@ class Scene:
             before = -1
             while before != len(self.http.calls):
                 before = len(self.http.calls)
-                await unit.outbox.send_due()
+                for lane in Lane:
+                    await unit.outbox.send_due(lane)
 
     async def call(  # what a request is made of
         self,

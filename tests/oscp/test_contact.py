@@ -12,6 +12,9 @@ import pytest
 
 from gateway.domain.limits import Direction
 from gateway.domain.oscp import LinkState
+from gateway.oscp.composing import Says, message_of
+from gateway.oscp.names import COMPLIANCE_ERROR, GROUP_MEASUREMENTS
+from gateway.ports import Batch, Put
 from tests.fakes.clock import VirtualClock
 from tests.oscp.scene import DSO, TENANT, Scene, T, block, provider_settings
 
@@ -315,3 +318,32 @@ def test_a_heartbeat_that_is_not_taken_is_followed_by_the_next(silence: float) -
     scene = live(script, 60)
     assert len(times(scene, "heartbeat")) == 6
     assert scene.unit.standing().last_error.startswith("heartbeat: no answer")
+
+
+def test_o5_a_partner_that_hangs_over_measurements_has_its_handshake_acknowledged_meanwhile() -> None:
+    hangs_s = 9.0
+
+    def script(one: Scene) -> list[Step]:
+        async def hang() -> int:
+            await one.clock.sleep(timedelta(seconds=hangs_s))
+            return 204
+
+        async def say() -> None:
+            around = one.unit.peer.around
+            words = [Says(about=f"energy:{n}", path=GROUP_MEASUREMENTS, body=f'{{"n":{n}}}') for n in range(5)]
+            error = Says(about="shortfall", path=COMPLIANCE_ERROR, body="{}")
+            rows = [message_of(around, says, one.clock.now()) for says in (*words, error)]
+            await around.store.apply(Batch(tenant=TENANT, puts=tuple(Put(record=row) for row in rows)))
+            one.unit.peer.changed()
+
+        async def shake() -> None:
+            assert (await one.call("handshake", {})).status == 204
+
+        one.http.answers[GROUP_MEASUREMENTS] = [hang]
+        return [(1, one.register), (10, say), (12, shake)]
+
+    scene = live(script, 100)
+    assert times(scene, "handshake_acknowledge") == [12.0], "not once the measurements have been taken"
+    assert times(scene, COMPLIANCE_ERROR) == [10.0], "the partner learns of a shortfall before it finds out"
+    assert times(scene, GROUP_MEASUREMENTS) == [10.0 + hangs_s * n for n in range(5)], "one after the other"
+    assert scene.http.bodies(GROUP_MEASUREMENTS) == [{"n": n} for n in range(5)], "in their order"

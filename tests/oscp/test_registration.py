@@ -9,6 +9,7 @@ from gateway.domain.limits import Limit
 from gateway.domain.oscp import LinkState, OscpLink, OscpMessage
 from gateway.domain.signals import RawSignal
 from gateway.oscp.names import PeerRole
+from gateway.oscp.outbox import Lane
 from gateway.outbound import AddressRules
 from gateway.sealing import token_hash
 from tests.fakes.clock import HandClock
@@ -74,7 +75,7 @@ async def test_o5_retries_keep_the_token_and_the_request_id() -> None:
     assert isinstance(clock, HandClock)
     for seconds in (0, 4, 1, 9, 1, 14, 1):
         clock.move(seconds=seconds)
-        await scene.unit.outbox.send_due()
+        await scene.unit.outbox.send_due(Lane.CONTACT)
     assert [(at - T).total_seconds() for at in scene.http.at] == [0, 5, 15, 30]
     assert len({call.headers["X-Request-ID"] for call in scene.http.calls}) == 1
     assert len({body["token"] for body in scene.http.bodies("register")}) == 1
@@ -142,7 +143,7 @@ async def test_a_message_that_is_never_taken_is_given_up_and_the_link_says_so() 
     clock = scene.clock
     assert isinstance(clock, HandClock)
     for _ in range(70):
-        await scene.unit.outbox.send_due()
+        await scene.unit.outbox.send_due(Lane.CONTACT)
         clock.move(minutes=1)
     assert not (await scene.messages())[0].is_open
     assert scene.unit.standing().last_error == "register: HTTP 503"
