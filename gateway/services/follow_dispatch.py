@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
+from gateway.domain.clock_steps import ClockSteps
 from gateway.domain.command_replay import Places, replay, within_a_lease
 from gateway.domain.commands import CommandBook, FollowRules, Sent
 from gateway.domain.dispatch import (
@@ -155,6 +156,7 @@ class Follower:
         self.rules = FollowRules() if rules is None else rules
         self._flush_every = flush_every
         self._books: dict[str, CommandBook] = {}
+        self._clock_steps = ClockSteps()
         self._rosters: dict[str, Rosters] = {}
         self._observed_at: dict[str, float] = {}
         self._reminded_at: dict[str, float] = {}
@@ -192,7 +194,8 @@ class Follower:
         book.take_changed()
 
     def book(self, tenant: str) -> CommandBook:
-        """Return the tenant's commands in force, in the order of the tree as it is now."""
+        """Return the tenant's commands in force, in the order of the tree as it is now, with instants of the clock as it is set now."""
+        self._follow_clock()
         ask = self._charger_ids
         charger_ids = self._fleet(tenant).tree.charger_ids if ask is None else ask(tenant)
         book = self._books.get(tenant)
@@ -202,6 +205,15 @@ class Follower:
                 fresh.carry_over(book)
             self._books[tenant] = book = fresh
         return book
+
+    def _follow_clock(self) -> None:
+        """Move what is known of commands along when the clock was set: the next to ask may be a measurement, before any look.
+
+        Else one doubtful measurement would count as an hour old, and nothing would be under way any more.
+        """
+        step_s = self._clock_steps.seconds(self._clock.now(), self._clock.monotonic())
+        for book in self._books.values() if step_s != 0.0 else ():
+            book.shift(step_s)
 
     # ---------------------------------------------------------------- what happens to commands
 

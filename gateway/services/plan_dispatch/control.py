@@ -10,6 +10,7 @@ import numpy.typing as npt
 from gateway.domain.allocation import Demand, RunRules, RunTimes, allocate_within, clip, quantise
 from gateway.domain.bids import Schedule
 from gateway.domain.calm import CalmState, CapRelief, Marks, TrackingError
+from gateway.domain.clock_steps import ClockSteps
 from gateway.domain.commands import CommandBook
 from gateway.domain.fleet import FleetView
 from gateway.domain.limits import Limit
@@ -46,8 +47,6 @@ _log = logger("dispatch")
 
 _SAME_KW = 1e-6
 _IDLE_KW = 0.05
-_CLOCK_STEP_S = 1.0
-"""A clock that runs by more than this ahead of or behind elapsed time has been set."""
 _ERROR_MARGIN = 1.25
 """So much more than the worst measured excess is left free."""
 
@@ -79,7 +78,7 @@ class Control:
         self._node_place: dict[str, int] = {}
         self._charger_place: dict[str, int] = {}
         self._platform_of: dict[str, str] = {}
-        self._clock_ahead_s: float | None = None
+        self._clock_steps = ClockSteps()
         self._tracking = TrackingError(settings.headroom_window.total_seconds())
         self._headroom_then = (np.zeros(0), -np.inf)
         self._relief = CapRelief()
@@ -247,14 +246,10 @@ class Control:
 
     def _follow_clock(self, now: datetime) -> None:
         """Move leases and waits along when the clock was set: they are durations, and the platforms keep them as such."""
-        ahead_s = now.timestamp() - self._ports.clock.monotonic()
-        step_s = 0.0 if self._clock_ahead_s is None else ahead_s - self._clock_ahead_s
-        if self._clock_ahead_s is None or abs(step_s) > _CLOCK_STEP_S:
-            self._clock_ahead_s = ahead_s
-        if abs(step_s) > _CLOCK_STEP_S:
+        step_s = self._clock_steps.seconds(now, self._ports.clock.monotonic())
+        if step_s != 0.0:
             _log.warning("the clock was set", tenant=self.tenant, seconds=round(step_s, 3))
-            book = self._ports.desk.book(self.tenant)
-            for keeper in (book, self._calm, self._relief, self._runs, self._delays, self._idle):
+            for keeper in (self._calm, self._relief, self._runs, self._delays, self._idle):
                 keeper.shift(step_s)
             for link in self.links.values():
                 link.shift(step_s)

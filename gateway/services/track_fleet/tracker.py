@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
+from gateway.domain.clock_steps import ClockSteps
 from gateway.domain.errors import InvalidInput, NotFound, StorageUnavailable
 from gateway.domain.evidence import AuditEntry, content_hash
 from gateway.domain.fleet import FleetView, RegisterReading, TelemetryBatch
@@ -30,8 +31,6 @@ _MOST_MAPS = 10_000
 """Streams of telemetry that are remembered; the oldest is worked out again when it comes back."""
 _REMEMBERED = timedelta(days=1)
 """At a start, the most that flowed beside the chargers within so long counts until it is measured again."""
-_CLOCK_STEP_S = 1.0
-"""A clock that runs by more than this behind elapsed time has been set back."""
 _TREE_KINDS = frozenset({"Node", "Charger", "ConnectionPoint"})
 
 
@@ -83,8 +82,7 @@ class FleetTracker:
         self._pending: deque[Batch] = deque(maxlen=_MOST_PENDING)
         self._late: list[tuple[str, list[Session]]] = []
         """By reload under way: reports of sessions that came while rows were read."""
-        self._ahead_s: float | None = None
-        """Seconds by which the clock was ahead of elapsed time at the last look."""
+        self._clock_steps = ClockSteps()
         self._changed_trees: set[str] = set()
         self._tree_changed = asyncio.Event()
         self.on_change: list[Callable[[str], None]] = []
@@ -321,11 +319,8 @@ class FleetTracker:
 
         Set forward, it is old, and what comes next is newer.
         """
-        ahead_s = self._clock.now().timestamp() - self._clock.monotonic()
-        step_s = 0.0 if self._ahead_s is None else ahead_s - self._ahead_s
-        if self._ahead_s is None or abs(step_s) > _CLOCK_STEP_S:
-            self._ahead_s = ahead_s
-        if step_s < -_CLOCK_STEP_S:
+        step_s = self._clock_steps.seconds(self._clock.now(), self._clock.monotonic())
+        if step_s < 0.0:
             for state in self._states.values():
                 state.shift(step_s)
 
