@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from enum import Enum
@@ -96,8 +96,9 @@ class CampaignStore:
             del rows[record_id]
 
     @asynccontextmanager
-    async def changes(self) -> AsyncIterator[AsyncIterator[Change]]:
+    async def changes(self, kinds: Collection[str] | None = None) -> AsyncIterator[AsyncIterator[Change]]:
         """Tell of no change: campaigns look by themselves."""
+        del kinds
 
         async def nothing() -> AsyncIterator[Change]:
             return

@@ -82,11 +82,11 @@ class LinkKeeper:
 
     async def _until_changed(self, chargers: Sequence[Charger]) -> None:
         """Return when the chargers of the platform are others than these."""
-        async with self._ports.store.changes() as changes:
+        async with self._ports.store.changes({Charger.__name__}) as changes:
             if await self._chargers() != chargers:
                 return
             async for change in changes:
-                is_ours = change.kind == Charger.__name__ and change.tenant == self._ports.principal.tenant
+                is_ours = change.tenant == self._ports.principal.tenant
                 if is_ours and await self._chargers() != chargers:
                     return
 

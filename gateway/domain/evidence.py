@@ -8,11 +8,13 @@ import base64
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
+from typing import Any
 
 from gateway.domain.errors import InvalidInput
 
@@ -134,28 +136,48 @@ def content_hash(value: object) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
+_Rule = Callable[[Any], object]
+_AS_IT_IS = frozenset({type(None), bool, int, float, str})
+"""Types that JSON has: nearly everything in a record."""
+_RULES: dict[type, _Rule] = {}
+"""How values of a type are made plain, found out once."""
+
+
+_OF_BASES: Mapping[type, _Rule] = {
+    Enum: operator.attrgetter("value"),
+    int: lambda value: value,
+    float: lambda value: value,
+    str: lambda value: value,
+    Mapping: lambda value: {str(k): _plain(v) for k, v in value.items()},
+    list: lambda value: [_plain(v) for v in value],
+    tuple: lambda value: [_plain(v) for v in value],
+    set: lambda value: sorted((_plain(v) for v in value), key=str),
+    frozenset: lambda value: sorted((_plain(v) for v in value), key=str),
+    Decimal: str,
+    date: operator.methodcaller("isoformat"),
+    timedelta: timedelta.total_seconds,
+    bytes: lambda value: base64.b64encode(value).decode(),
+}
+"""How values of a type and of what is derived from it are made plain; the first that fits counts."""
+
+
 def _plain(value: object) -> object:
-    if value is None or (isinstance(value, bool | int | float | str) and not isinstance(value, Enum)):
+    kind = type(value)
+    if kind in _AS_IT_IS:
         return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        items = [_plain(v) for v in value]
-        return sorted(items, key=str) if isinstance(value, set | frozenset) else items
-    return _plain_scalar(value)
+    rule = _RULES.get(kind)
+    if rule is None:
+        rule = _RULES[kind] = _rule_of(value)
+    return rule(value)
 
 
-def _plain_scalar(value: object) -> object:
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, Decimal):
-        return str(value)
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
+def _rule_of(value: object) -> _Rule:
+    """Return how values of the type of this one are made plain."""
+    kind = type(value)
+    if dataclasses.is_dataclass(kind):
+        names = tuple(f.name for f in dataclasses.fields(kind))
+        return lambda record: {name: _plain(getattr(record, name)) for name in names}
+    for base, rule in _OF_BASES.items():
+        if issubclass(kind, base):
+            return rule
     raise InvalidInput("value", f"{type(value).__name__} has no canonical form")

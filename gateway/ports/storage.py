@@ -1,6 +1,6 @@
 """Where everything that must survive is kept."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -169,6 +169,10 @@ class Store(Protocol):
         """Return the entries about one object, in order."""
         ...
 
-    def changes(self) -> AbstractAsyncContextManager[AsyncIterator[Change]]:
-        """Subscribe to wake-ups; a slow reader loses wake-ups but never the rows behind them."""
+    def changes(self, kinds: Collection[str] | None = None) -> AbstractAsyncContextManager[AsyncIterator[Change]]:
+        """Subscribe to wake-ups; a slow reader loses wake-ups but never the rows behind them.
+
+        Args:
+            kinds: Class names of the records that the reader cares for; None for all.
+        """
         ...

@@ -1,7 +1,7 @@
 """The `Store` port over SQLite or PostgreSQL."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import datetime
@@ -174,9 +174,9 @@ class SqlStore(Store):
         return await self._readers.ask(partial(queries.audit_of, tenant=tenant, kind=kind, record_id=record_id))
 
     @override
-    def changes(self) -> AbstractAsyncContextManager[AsyncIterator[Change]]:
-        """Subscribe to wake-ups; a slow reader loses wake-ups but never the rows behind them."""
-        return self._feed.subscribe()
+    def changes(self, kinds: Collection[str] | None = None) -> AbstractAsyncContextManager[AsyncIterator[Change]]:
+        """Subscribe to wake-ups; a slow reader loses wake-ups but never the rows behind them; see `Store.changes`."""
+        return self._feed.subscribe(kinds)
 
     async def tenants(self) -> list[str]:
         """Return the tenants that have an account or a node, in order: for rebuilding what lives in memory at the start."""

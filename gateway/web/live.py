@@ -47,7 +47,7 @@ async def live(request: Request, rooms: Rooms, session: Login) -> Response:
 
 
 async def _events(rooms: Rooms, tenant: str) -> AsyncIterator[str]:
-    async with rooms.store.changes() as changes:
+    async with rooms.store.changes(TOPICS.keys()) as changes:
         yield "event: hello\ndata: -\n\n"
         while True:
             topics = await _collect(changes, tenant)
@@ -64,11 +64,10 @@ async def _collect(changes: AsyncIterator[Change], tenant: str) -> set[str]:
     try:
         async with asyncio.timeout_at(deadline) as limit:
             async for change in changes:
-                topic = TOPICS.get(change.kind)
-                if change.tenant == tenant and topic is not None:
+                if change.tenant == tenant:
                     if not topics:
                         limit.reschedule(loop.time() + _HOLD_SECONDS)
-                    topics.add(topic)
+                    topics.add(TOPICS[change.kind])
     except TimeoutError:
         pass
     return topics

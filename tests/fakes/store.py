@@ -5,7 +5,7 @@ Time columns and indexed fields are those of `gateway.storage`; a contract test 
 
 import asyncio
 import operator
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -65,7 +65,7 @@ class MemoryStore:
         self._requests: dict[tuple[str, str], tuple[str, str]] = {}
         self._outbox: dict[tuple[str, str], OutboxItem] = {}
         self._audit: list[ChainedEntry] = []
-        self._listeners: list[asyncio.Queue[Change]] = []
+        self._listeners: list[tuple[Collection[str] | None, asyncio.Queue[Change]]] = []
         self.is_down = False
         self.hang: asyncio.Event | None = None
         self.applied: list[Batch] = []
@@ -91,8 +91,9 @@ class MemoryStore:
         self.applied.append(batch)
         for put in batch.puts:
             change = Change(tenant=batch.tenant, kind=type(put.record).__name__, id=put.record.id)
-            for listener in self._listeners:
-                listener.put_nowait(change)
+            for kinds, queue in self._listeners:
+                if kinds is None or change.kind in kinds:
+                    queue.put_nowait(change)
 
     def _check(self, batch: Batch) -> None:
         for put in batch.puts:
@@ -163,13 +164,13 @@ class MemoryStore:
         ]
 
     @asynccontextmanager
-    async def changes(self) -> AsyncIterator[AsyncIterator[Change]]:
+    async def changes(self, kinds: Collection[str] | None = None) -> AsyncIterator[AsyncIterator[Change]]:
         queue: asyncio.Queue[Change] = asyncio.Queue()
-        self._listeners.append(queue)
+        self._listeners.append((kinds, queue))
         try:
             yield _Changes(queue)
         finally:
-            self._listeners.remove(queue)
+            self._listeners.remove((kinds, queue))
 
     # What tests ask beyond the port.
 

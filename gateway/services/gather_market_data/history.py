@@ -161,7 +161,7 @@ class PriceHistories:
 
     async def follow(self) -> None:
         """Note which days are written, for ever; while nobody does, every question reads all rows anew."""
-        async with self._store.changes() as changes:
+        async with self._store.changes({PriceSeries.__name__}) as changes:
             for shelf in self._shelves.values():
                 shelf.is_unread = True
             self._is_following = True
@@ -169,8 +169,7 @@ class PriceHistories:
                 for key in self._at_once:
                     await self._read(key)
                 async for change in changes:
-                    if change.kind == PriceSeries.__name__:
-                        self._note(change)
+                    self._note(change)
             finally:
                 self._is_following = False
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from gateway.domain.bids import Schedule
 from gateway.domain.dispatch import DispatchState
 from gateway.domain.errors import InvalidInput, NotFound, PermissionRefused, StorageUnavailable
 from gateway.domain.fleet import FleetView
@@ -145,9 +146,9 @@ class Dispatcher:
         self._wake.set()
 
     async def _listen_for_ever(self) -> None:
-        async with self._store.changes() as changes:
+        async with self._store.changes({Schedule.__name__}) as changes:
             async for change in changes:
-                if change.kind == "Schedule" and change.tenant in self._controls:
+                if change.tenant in self._controls:
                     await self._read_schedules(change.tenant)
 
     async def _read_schedules(self, tenant: str) -> None:
