@@ -28,6 +28,9 @@ SETPOINT_CHANGES_PER_HOUR = Gauge(
     "gateway_setpoint_changes_per_charger_hour", "Changes of set points per commanded charger over the last hour."
 )
 NOT_FOLLOWING = Gauge("gateway_chargers_not_following", "Chargers that draw more than their limit.")
+OUTCOMES_WAITING = Gauge(
+    "gateway_dispatch_outcomes_waiting", "Batches of what became of commands that wait for the store."
+)
 EXCHANGE_CLOCK_SKEW_SECONDS = Gauge(
     "gateway_exchange_clock_skew_seconds",
     "Certain part of this machine's clock minus the exchange's; above 2 or below -2 somebody has to set a clock.",
