@@ -14,12 +14,16 @@ Losing an authority therefore never opens a limit. Across authorities the minimu
 is a wish inside the limits and never a limit. Zero is a limit; absent is not zero.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import overload
 
 import numpy as np
+from typing_extensions import override
 
 from gateway.domain.errors import InvalidInput
 from gateway.domain.timegrid import Interval
@@ -90,10 +94,10 @@ class Limit:
     def __post_init__(self) -> None:
         """Reject powers that are negative or not finite and a manual limit without an end."""
         for name, power_kw in (("max_kw", self.max_kw), ("guaranteed_kw", self.guaranteed_kw)):
-            if not np.isfinite(power_kw) or power_kw < 0.0:
+            if not math.isfinite(power_kw) or power_kw < 0.0:
                 raise InvalidInput(f"limit.{name}", "must be a finite number of at least 0")
         for phase_kw in self.phase_max_kw or ():
-            if phase_kw is not None and (not np.isfinite(phase_kw) or phase_kw < 0.0):
+            if phase_kw is not None and (not math.isfinite(phase_kw) or phase_kw < 0.0):
                 raise InvalidInput("limit.phase_max_kw", "must be finite numbers of at least 0")
         if self.interval.end is None and self.authority.startswith("manual:"):
             raise InvalidInput("limit.interval.end", "a manual limit must expire")
@@ -123,6 +127,78 @@ class Limit:
     def covers(self, instant: datetime) -> bool:
         """Tell whether the limit applies at the instant."""
         return self.interval.contains(instant) and (self.withdrawn_at is None or instant < self.withdrawn_at)
+
+
+class NodeLimits(Sequence[Limit]):
+    """All limits of one node, in the order given, found by the instant: a question costs what applies then, not what is known."""
+
+    def __init__(self, limits: Iterable[Limit]) -> None:
+        """Take the limits; they are put in order when they are first asked for."""
+        self._limits = tuple(limits)
+        self._ways: dict[Direction, _InTime] = {}
+
+    @classmethod
+    def of(cls, limits: Sequence[Limit]) -> "NodeLimits":
+        """Return limits of one node as what they are found in, unless they are that already."""
+        return limits if isinstance(limits, cls) else cls(limits)
+
+    @overload
+    def __getitem__(self, place: int) -> Limit: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Limit]: ...
+
+    @override
+    def __getitem__(self, place: int | slice) -> Limit | Sequence[Limit]:
+        return self._limits[place]
+
+    @override
+    def __len__(self) -> int:
+        return len(self._limits)
+
+    @override
+    def __iter__(self) -> Iterator[Limit]:
+        return iter(self._limits)
+
+    def covering(self, instant: datetime, direction: Direction) -> list[Limit]:
+        """Return the limits of one direction that apply at an instant, by their start."""
+        way = self._way(direction)
+        begun = bisect_right(way.starts, instant)
+        known = zip(way.limits[:begun], way.over_at, strict=False)
+        return [limit for limit, over_at in known if over_at is None or instant < over_at]
+
+    def next_change(self, instant: datetime, direction: Direction) -> datetime | None:
+        """Return the first instant after this one at which a limit begins, ends or is withdrawn; None if none will."""
+        borders = self._way(direction).borders
+        place = bisect_right(borders, instant)
+        return borders[place] if place < len(borders) else None
+
+    def _way(self, direction: Direction) -> "_InTime":
+        if direction not in self._ways:
+            self._ways[direction] = _in_time(limit for limit in self._limits if limit.direction is direction)
+        return self._ways[direction]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _InTime:
+    """Limits of one node and direction by their start."""
+
+    limits: tuple[Limit, ...]
+    starts: tuple[datetime, ...]
+    over_at: tuple[datetime | None, ...]
+    borders: tuple[datetime, ...]
+    """When anything changes, in order."""
+
+
+def _in_time(limits: Iterable[Limit]) -> _InTime:
+    ordered = sorted(limits, key=lambda limit: limit.interval.start)
+    borders = {b for lim in ordered for b in (lim.interval.start, lim.interval.end, lim.withdrawn_at) if b is not None}
+    return _InTime(
+        limits=tuple(ordered),
+        starts=tuple(limit.interval.start for limit in ordered),
+        over_at=tuple(limit.over_at for limit in ordered),
+        borders=tuple(sorted(borders)),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -218,7 +294,7 @@ def resolve(  # what a fold depends on
 
     Args:
         node: The node; limits of other nodes are ignored. Its ratings bind always.
-        limits: All limits known for the node, of any authority, kind and time.
+        limits: All limits known for the node, of any authority, kind and time; as `NodeLimits` they are not put in order anew.
         now: The instant asked for, aware UTC.
         direction: Direction asked for.
         lost: Authorities that are out of contact and unconditional; the node's fail-safe applies for one of them that left
@@ -230,8 +306,9 @@ def resolve(  # what a fold depends on
         The value in force, the binding limit, the shadowed ones and the next change.
     """
     is_import = direction is Direction.IMPORT
-    mine = [lim for lim in limits if lim.node == node.id and lim.direction is direction]
-    heard = {name: in_force(mine, name, now, falls_back=name in lost & steady) for name in _authorities(mine)}
+    mine = limits if isinstance(limits, NodeLimits) else NodeLimits(lim for lim in limits if lim.node == node.id)
+    covering = [lim for lim in mine.covering(now, direction) if lim.binding is not Binding.VOLUNTARY]
+    heard = {name: _in_force(covering, name, falls_back=name in lost & steady) for name in _authorities(covering)}
     candidates = [lim for found in heard.values() for lim in found]
     silent = sorted(
         name for name in lost | steady if not _has_word(heard.get(name, ()), falls_back=name in lost & steady)
@@ -247,7 +324,7 @@ def resolve(  # what a fold depends on
         binding = ordered[0]
         value, authority = binding.bound_kw, binding.authority
         because = _why_fallback(binding, lost)
-    wishes = [lim.max_kw for lim in mine if _is_wish(lim) and lim.covers(now)]
+    wishes = [lim.max_kw for lim in covering if lim.kind is LimitKind.OPTIMUM]
     phase_kw, phase_binding = _phases(node if is_import else None, ordered)
     return Resolution(
         node=node.id,
@@ -256,7 +333,7 @@ def resolve(  # what a fold depends on
         kw=value,
         binding=binding,
         authority=authority,
-        until=next_change(mine, now),
+        until=mine.next_change(now, direction),
         shadowed=tuple(lim for lim in ordered if lim is not binding),
         optimum_kw=min([*wishes, value]) if wishes else None,
         own_kw=own_kw,
@@ -277,30 +354,17 @@ def next_change(limits: Iterable[Limit], now: datetime) -> datetime | None:
     return min((border for border in borders if border > now), default=None)
 
 
-def in_force(limits: Iterable[Limit], authority: str, now: datetime, *, falls_back: bool) -> list[Limit]:
-    """Return which limits of one authority apply at an instant.
-
-    Args:
-        limits: Limits of one node and direction.
-        authority: Whose.
-        now: The instant.
-        falls_back: It is steady and out of contact: its fallback applies beside its last limit.
-    """
-    covering = [
-        lim for lim in limits if lim.authority == authority and lim.binding is not Binding.VOLUNTARY and lim.covers(now)
-    ]
-    blocks = [lim for lim in covering if lim.kind is LimitKind.LIMIT]
-    fallbacks = [lim for lim in covering if lim.kind is LimitKind.FALLBACK]
+def _in_force(covering: Iterable[Limit], authority: str, *, falls_back: bool) -> list[Limit]:
+    """Return which limits of one authority bind, of all that apply; one that falls back has its fallback beside its last limit."""
+    own = [lim for lim in covering if lim.authority == authority]
+    blocks = [lim for lim in own if lim.kind is LimitKind.LIMIT]
+    fallbacks = [lim for lim in own if lim.kind is LimitKind.FALLBACK]
     return [*blocks, *fallbacks] if falls_back else blocks or fallbacks
 
 
 def _has_word(applying: Iterable[Limit], *, falls_back: bool) -> bool:
     """Tell whether what applies of an authority stands in for its silence; a last limit does not where it must fall back."""
     return any(not falls_back or limit.kind is LimitKind.FALLBACK for limit in applying)
-
-
-def _is_wish(limit: Limit) -> bool:
-    return limit.kind is LimitKind.OPTIMUM and limit.binding is not Binding.VOLUNTARY
 
 
 def _authorities(limits: Iterable[Limit]) -> list[str]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.errors import InvalidInput
-from gateway.domain.limits import Binding, Direction, Limit, LimitKind, next_change, resolve
+from gateway.domain.limits import Binding, Direction, Limit, LimitKind, NodeLimits, next_change, resolve
 from gateway.domain.timegrid import Interval
 from gateway.domain.topology import Node, NodeKind
 
@@ -159,6 +159,19 @@ def test_nothing_changes_before_the_next_change(found: list[Limit], at: int) -> 
     for minute in range(at, 130):
         if minutes(minute) < horizon:
             assert resolve(NODE, found, minutes(minute)).kw == now.kw
+
+
+@given(
+    found=st.lists(st.builds(lambda x, after: replace(x, withdrawn_at=after), limits, st.none() | st.just(minutes(3)))),
+    at=st.integers(-60, 60),
+)
+def test_what_is_found_by_the_instant_is_what_applies_of_all(found: list[Limit], at: int) -> None:
+    known = NodeLimits([*found, limit(7.0, direction=Direction.EXPORT)])
+    covering = known.covering(minutes(at), Direction.IMPORT)
+    assert sorted(map(id, covering)) == sorted(id(x) for x in found if x.covers(minutes(at)))
+    assert known.next_change(minutes(at), Direction.IMPORT) == next_change(found, minutes(at))
+    assert resolve(NODE, known, minutes(at)) == resolve(NODE, found, minutes(at))
+    assert list(known[:-1]) == found, "as it was given"
 
 
 @given(found=st.permutations([limit(50.0), limit(40.0, authority="vtn:a"), limit(60.0, authority="b")]))

@@ -98,7 +98,7 @@ async def test_an_order_whose_sender_gave_up_while_it_was_written_acts_when_it_i
         await asyncio.wait_for(order(), 0.02)
     scene.store.apply = apply  # type: ignore[method-assign]
     limit = await order()
-    assert scene.services.signals.limits_by_node(TENANT)["c-1"] == [limit]
+    assert list(scene.services.signals.limits_by_node(TENANT)["c-1"]) == [limit]
     scene.store.apply = too_late  # type: ignore[method-assign]
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(withdraw(limit.id), 0.02)

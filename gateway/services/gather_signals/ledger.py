@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from gateway.domain.limits import Limit, LimitKind
+from gateway.domain.limits import Limit, LimitKind, NodeLimits
 from gateway.domain.signals import GridEvent
 
 KEPT_AFTER_END = timedelta(days=1)
@@ -33,7 +33,7 @@ class LimitLedger:
         self._count_at: dict[str, dict[str, int]] = {}
         """By authority: how many limits it has at each node."""
         self._unsaved: dict[str, Limit] = {}
-        self._by_node: dict[str, list[Limit]] = {}
+        self._by_node: dict[str, NodeLimits] = {}
         self._changed_nodes: set[str] = set()
         self._pruned_at = _NEVER
 
@@ -126,11 +126,15 @@ class LimitLedger:
         """Return all limits of a node."""
         return self.by_node().get(node_id, ())
 
-    def by_node(self) -> dict[str, list[Limit]]:
-        """Return all limits, grouped by node; the lists are replaced and never changed."""
+    def by_node(self) -> dict[str, NodeLimits]:
+        """Return all limits, grouped by node; what is known of a node is replaced and never changed."""
+        if not self._changed_nodes:
+            return self._by_node
+        unsaved: dict[str, list[Limit]] = {}
+        for limit in self._unsaved.values():
+            unsaved.setdefault(limit.node, []).append(limit)
         for node in self._changed_nodes:
-            unsaved = [limit for limit in self._unsaved.values() if limit.node == node]
-            found = [*self._of_node.get(node, {}).values(), *unsaved]
+            found = NodeLimits([*self._of_node.get(node, {}).values(), *unsaved.get(node, ())])
             if found:
                 self._by_node[node] = found
             else:

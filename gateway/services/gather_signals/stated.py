@@ -48,7 +48,9 @@ class StatedWords:
         ledger, lock = self._scribe.ledger(tenant), self._scribe.lock(tenant)
         if lock.locked():
             # Somebody's thousand events may take a second: a reduction does not wait for them, its acknowledgement does.
-            ledger.hold(stated.limits)
+            for place in range(0, len(stated.limits), EVERY):
+                ledger.hold(stated.limits[place : place + EVERY])
+                await asyncio.sleep(0)
             self._scribe.notify(tenant)
         async with lock:
             now = self._scribe.clock.now()

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from gateway.domain.bids import Schedule
 from gateway.domain.fleet import FleetView
-from gateway.domain.limits import Limit, Resolution, next_change, resolve
+from gateway.domain.limits import Direction, Limit, NodeLimits, Resolution, resolve
 from gateway.domain.topology import Node, fuses_kw
 
 FloatArray = npt.NDArray[np.float64]
@@ -136,11 +136,11 @@ def _resolved(node: Node, orders: Orders, at: datetime) -> Resolution:
 def _borders(orders: Orders, node_id: str, now: datetime, margins: Margins) -> list[datetime]:
     """Return the instants within the lead at which something changes at a node."""
     borders = []
-    limits = orders.limits.get(node_id, ())
-    at = next_change(limits, now)
+    limits = NodeLimits.of(orders.limits.get(node_id, ()))
+    at = limits.next_change(now, Direction.IMPORT)
     while at is not None and at <= now + margins.lead:
         borders.append(at)
-        at = next_change(limits, at)
+        at = limits.next_change(at, Direction.IMPORT)
     return borders
 
 
