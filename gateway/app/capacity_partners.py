@@ -59,7 +59,7 @@ def _readings(view: FleetView, node: str) -> list[AssetReading]:
     places = np.flatnonzero(view.tree.below(node) & ~np.isnan(view.power_kw) & ~np.isnan(view.power_at))
     return [
         AssetReading(
-            asset=view.tree.charger_ids[place],
+            asset=view.tree.charger_ids[int(place)],
             power_kw=float(view.power_kw[place]),
             at=datetime.fromtimestamp(float(view.power_at[place]), UTC),
         )

@@ -23,6 +23,7 @@ from gateway.csms.webhook.signing import Signer, SigningKey
 from gateway.csms_settings import CsmsListenerSettings, CsmsSettings
 from gateway.domain.errors import InvalidInput
 from gateway.domain.fleet import FleetView
+from gateway.domain.id_list import IdList
 from gateway.domain.identity import Principal, Role
 from gateway.domain.topology import EnforcementClass
 from gateway.outbound import AddressRules, ClientTls, PeerHttp
@@ -203,22 +204,17 @@ def webhook_door_of(where: str, entry: CsmsSettings, listen: ListenSettings, wor
 
 
 class SessionAt:
-    """Which session is at a charger now; where a charger is in the tree is looked up anew only when the tree has changed."""
+    """Which session is at a charger now."""
 
     def __init__(self, fleet: FleetOfDoors, tenant: str) -> None:
         """Remember who has the fleet."""
         self._fleet = fleet
         self._tenant = tenant
-        self._ids: tuple[str, ...] = ()
-        self._places: dict[str, int] = {}
 
     def __call__(self, charger: str) -> str | None:
         """Return the id of the session as the platform reported it; None without a car."""
         view = self._fleet.view(self._tenant)
-        if self._ids is not view.tree.charger_ids:
-            self._ids = view.tree.charger_ids
-            self._places = {charger_id: place for place, charger_id in enumerate(self._ids)}
-        place = self._places.get(charger)
+        place = IdList.of(view.tree.charger_ids).find(charger)
         return None if place is None else view.session_ids[place]
 
 

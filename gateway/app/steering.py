@@ -1,5 +1,7 @@
 """Steering boxes, made from settings."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from gateway.domain.limits import Direction
@@ -55,7 +57,7 @@ class ChargersBelow:
     def __init__(self, fleet: FleetTracker) -> None:
         """Remember who has the tree."""
         self._fleet = fleet
-        self._known: dict[tuple[str, str], tuple[tuple[str, ...], frozenset[str]]] = {}
+        self._known: dict[tuple[str, str], tuple[Sequence[str], frozenset[str]]] = {}
 
     def __call__(self, tenant: str, node_id: str) -> frozenset[str]:
         """Return the ids of the chargers below a tenant's node; none where it does not exist."""

@@ -4,12 +4,14 @@ The live counterpart of `DispatchBatch` and `DispatchOutcome` rows, rebuilt from
 instants are seconds since 1970-01-01 UTC. Acknowledgements of an older sequence than the newest never change a state.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from gateway.domain.dispatch import DispatchState
+from gateway.domain.id_list import IdList
 from gateway.domain.side_by_side import side_by_side
 
 FloatArray = npt.NDArray[np.float64]
@@ -83,10 +85,10 @@ class Sent:
 class CommandBook:
     """The newest command of every charger of a tenant and what became of it."""
 
-    def __init__(self, charger_ids: tuple[str, ...]) -> None:
+    def __init__(self, charger_ids: Sequence[str]) -> None:
         """Begin without any command."""
         count = len(charger_ids)
-        self.charger_ids = charger_ids
+        self.charger_ids = IdList.of(charger_ids)
         self.batch_code = np.zeros(count, dtype=np.int32)
         self._batch_names = [""]
         self.sequence = np.zeros(count, dtype=np.int64)
@@ -126,9 +128,7 @@ class CommandBook:
 
     def carry_over(self, older: "CommandBook") -> None:
         """Take over the commands of chargers that were there before the tree changed."""
-        places = {charger: i for i, charger in enumerate(older.charger_ids)}
-        new = np.array([i for i, c in enumerate(self.charger_ids) if c in places], dtype=np.int64)
-        old = np.array([places[self.charger_ids[i]] for i in new], dtype=np.int64)
+        new, old = self.charger_ids.shared_with(older.charger_ids)
         for name, values in vars(older).items():
             if isinstance(values, np.ndarray):
                 getattr(self, name)[new] = values[old]

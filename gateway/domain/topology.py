@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.domain.errors import InvalidInput
+from gateway.domain.id_list import IdList
 
 _PHASE_NAMES = "123"
 PHASE_COUNT = 3
@@ -282,7 +283,8 @@ class SiteTree:
     parent: npt.NDArray[np.int32]
     level: npt.NDArray[np.int32]
     rating_kw: npt.NDArray[np.float64]
-    charger_ids: tuple[str, ...]
+    charger_ids: Sequence[str]
+    """An `IdList` where the tree was built from rows: one list for everybody who knows its chargers."""
     charger_node: npt.NDArray[np.int32]
     wiring: Wiring | None = None
     """How it is wired per phase; None where nobody said: only totals are bounded then."""
@@ -312,7 +314,7 @@ class SiteTree:
             parent=np.array([-1 if n.parent is None else index[n.parent] for n in ordered], dtype=np.int32),
             level=np.array([_depth(n, by_id) for n in ordered], dtype=np.int32),
             rating_kw=np.array([n.max_import_kw for n in ordered]),
-            charger_ids=tuple(charger.id for charger in leaves),
+            charger_ids=IdList([charger.id for charger in leaves]),
             charger_node=np.array([index[charger.parent] for charger in leaves], dtype=np.int32),
             wiring=Wiring.of(ordered, leaves),
         )

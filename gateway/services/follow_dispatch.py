@@ -135,7 +135,7 @@ class Follower:
         clock: Clock,
         ids: Ids,
         fleet: Callable[[str], FleetView],
-        charger_ids: Callable[[str], tuple[str, ...]] | None = None,
+        charger_ids: Callable[[str], Sequence[str]] | None = None,
         rules: FollowRules | None = None,
         flush_every: timedelta = timedelta(seconds=1),
     ) -> None:
@@ -203,7 +203,7 @@ class Follower:
         ask = self._charger_ids
         charger_ids = self._fleet(tenant).tree.charger_ids if ask is None else ask(tenant)
         book = self._books.get(tenant)
-        if book is None or (book.charger_ids is not charger_ids and book.charger_ids != charger_ids):
+        if book is None or (book.charger_ids is not charger_ids and list(book.charger_ids) != list(charger_ids)):
             fresh = CommandBook(charger_ids)
             if book is not None:
                 fresh.carry_over(book)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from gateway.domain.fleet import FleetView
+from gateway.domain.id_list import IdList
 from gateway.domain.limits import Limit, next_change, resolve
 from gateway.domain.topology import Node, NodeKind
 from gateway.services.plan_dispatch.wants import Wants, floor_to_quantum
@@ -14,7 +15,6 @@ def within_charger_limits(
     wants: Wants,
     view: FleetView,
     limits: Mapping[str, Sequence[Limit]],
-    place: Mapping[str, int],
     span: tuple[datetime, timedelta],
 ) -> tuple[Wants, datetime | None]:
     """Return what cars may want within the limits of their own charger, and when one of these next changes.
@@ -23,13 +23,14 @@ def within_charger_limits(
         wants: What the cars want, shape (C,) each.
         view: The fleet.
         limits: All limits of the tenant by node or charger.
-        place: Index of every charger of the tree by its id.
         span: Now, and how long ahead limits that begin count already.
     """
     now, lead = span
-    wanted, changes = wants.wanted_kw, []
-    for charger_id in limits.keys() & place.keys():
-        own, i = limits[charger_id], place[charger_id]
+    wanted, changes, chargers = wants.wanted_kw, [], IdList.of(view.tree.charger_ids)
+    for charger_id, own in limits.items():
+        i = None if charger_id in view.nodes else chargers.find(charger_id)
+        if i is None:
+            continue
         node = _node(charger_id, own[0].tenant if own else "", float(view.max_kw[i]))
         change = next_change(own, now)
         instants = [now] if change is None or change > now + lead else [now, change]

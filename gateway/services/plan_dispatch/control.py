@@ -1,6 +1,5 @@
 """The control loop of one tenant: look, clip, allocate, be calm, send."""
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -25,6 +24,7 @@ from gateway.services.plan_dispatch.link import DispatchLink
 from gateway.services.plan_dispatch.loop_turns import LoopTurns
 from gateway.services.plan_dispatch.phases import phase_bounds, phases_beside, pilots_of
 from gateway.services.plan_dispatch.picture import ControlPorts, Picture
+from gateway.services.plan_dispatch.platforms import Platforms
 from gateway.services.plan_dispatch.reach import LastStream
 from gateway.services.plan_dispatch.room import within_room
 from gateway.services.plan_dispatch.sender import Sender
@@ -74,10 +74,8 @@ class Control:
         self._departures = Departures(ports.sources.believe_departure)
         self._idle = IdleCars(settings.ask_idle_after, settings.ask_urgent_after)
         self._calm = CalmState(0, np.zeros(0))
-        self._charger_ids: tuple[str, ...] | None = None
+        self._platforms: Platforms | None = None
         self._node_place: dict[str, int] = {}
-        self._charger_place: dict[str, int] = {}
-        self._platform_of: dict[str, str] = {}
         self._clock_steps = ClockSteps()
         self._tracking = TrackingError(settings.headroom_window.total_seconds())
         self._headroom_then = (np.zeros(0), -np.inf)
@@ -161,7 +159,6 @@ class Control:
             read_wants(view, self._departures.of(view, now), settings.believed_energy_kwh, seconds),
             view,
             orders.limits,
-            self._charger_place,
             (now, settings.lead),
         )
         is_connected = self.is_connected(len(view.max_kw))
@@ -254,32 +251,25 @@ class Control:
             for link in self.links.values():
                 link.shift(step_s)
 
-    def places(self, view: FleetView) -> Mapping[str, int]:
-        """Return the position of every charger of a view's tree; worked out once for a tree, not for every stream."""
-        self._follow_tree(view)
-        return self._charger_place
+    def platforms(self, view: FleetView) -> Platforms:
+        """Return which platform commands which charger of a view's tree."""
+        return self._follow_tree(view)
 
-    def _follow_tree(self, view: FleetView) -> None:
-        if self._charger_ids is view.tree.charger_ids:
-            return
-        self._charger_ids = view.tree.charger_ids
+    def _follow_tree(self, view: FleetView) -> Platforms:
+        older = self._platforms
+        if older is not None and older.charger_ids is view.tree.charger_ids:
+            return older
+        platforms = self._platforms = Platforms.of(view)
         self._node_place = {node_id: i for i, node_id in enumerate(view.tree.node_ids)}
-        place = self._charger_place = {charger_id: i for i, charger_id in enumerate(view.tree.charger_ids)}
-        self._follow_moves(view)
+        moved = np.zeros(0, dtype=np.int64) if older is None else platforms.moved_since(older)
+        if moved.size:  # the new platform knows nothing of their commands
+            self._ports.desk.moved(self.tenant, moved)
         for link in self.links.values():
-            link.bind({c: place[c] for c in link.charger_ids if self._platform_of.get(c) == link.csms})
-        self._calm = CalmState(len(place), self._shares(len(place)))
-        self._runs = RunTimes(len(place))
-
-    def _follow_moves(self, view: FleetView) -> None:
-        """Take note of chargers that belong to another platform than before: that one knows nothing of their commands."""
-        names = [view.csms_ids[k] for k in view.csms_index.tolist()]
-        older, self._platform_of = self._platform_of, dict(zip(view.tree.charger_ids, names, strict=True))
-        moved = [
-            i for i, (charger_id, name) in enumerate(self._platform_of.items()) if older.get(charger_id, name) != name
-        ]
-        if moved:
-            self._ports.desk.moved(self.tenant, np.array(moved, dtype=np.int64))
+            link.bind(platforms.own_places(link.csms, link.charger_ids))
+        count = len(platforms.charger_ids)
+        self._calm = CalmState(count, self._shares(count))
+        self._runs = RunTimes(count)
+        return platforms
 
     def is_connected(self, count: int) -> BoolArray:
         """Return which of so many chargers have a platform that is connected."""

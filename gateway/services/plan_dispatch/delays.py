@@ -51,7 +51,7 @@ class Delays:
         self._ids = ids
         self._rules = rules
         self._seed = 0
-        self._charger_ids: tuple[str, ...] | None = None
+        self._charger_ids: Sequence[str] | None = None
         self._book = DelayBook((), 0, rules)
         self._is_delayed = np.zeros(0, dtype=bool)
         self._seen_until: datetime | None = None

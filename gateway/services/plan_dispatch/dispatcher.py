@@ -1,7 +1,7 @@
 """Owns the control loop of every tenant and the open streams of the platforms."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -10,7 +10,6 @@ import numpy as np
 from gateway.domain.bids import Schedule
 from gateway.domain.dispatch import DispatchState
 from gateway.domain.errors import InvalidInput, NotFound, PermissionRefused, StorageUnavailable
-from gateway.domain.fleet import FleetView
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.limits import Limit, resolve
 from gateway.domain.signals import ResourceStatus
@@ -21,6 +20,7 @@ from gateway.ports import Clock, Ids, Store
 from gateway.services.plan_dispatch.control import Control
 from gateway.services.plan_dispatch.link import DispatchLink, LinkOrigin, read_resume_token
 from gateway.services.plan_dispatch.picture import ControlPorts
+from gateway.services.plan_dispatch.platforms import IndexArray, Platforms
 from gateway.services.plan_dispatch.reach import LastStream, Reach, read_reach
 from gateway.services.plan_dispatch.settings import CommandDesk, DispatchSettings, DispatchSources, OperatorLine
 from gateway.services.plan_dispatch.simulation import FloatArray, LimitSimulator
@@ -187,8 +187,7 @@ class Dispatcher:
         control = self._control(principal.tenant)
         await control.sender.load_platform(principal.csms)
         view = self._sources.fleet(principal.tenant)
-        place = control.places(view)
-        _require_own(view, place, principal.csms, charger_ids)
+        places = _require_own(control.platforms(view), principal.csms, tuple(charger_ids))
         known = control.sender.sequence_of(principal.csms)
         applied = read_resume_token(resume_token, principal.csms, known)
         control.sender.know_sequence(principal.csms, applied)
@@ -202,7 +201,7 @@ class Dispatcher:
         link = DispatchLink(
             origin=origin, desk=self._desk, on_close=self._closed, on_reach=self.wake, now=self._clock.now
         )
-        link.bind(place)
+        link.bind(places)
         older = control.links.get(principal.csms)
         if older is not None:
             older.supersede()
@@ -350,12 +349,12 @@ class Dispatcher:
             raise NotFound("tenant", tenant) from error
 
 
-def _require_own(view: FleetView, place: Mapping[str, int], csms: str, charger_ids: Sequence[str]) -> None:
-    seen: set[str] = set()
-    for position, charger_id in enumerate(charger_ids):
-        i = place.get(charger_id)
-        if i is None or view.csms_ids[view.csms_index[i]] != csms:
-            raise InvalidInput(f"hello.charger_ids[{position}]", "is not a charger of this platform")
-        if charger_id in seen:
-            raise InvalidInput(f"hello.charger_ids[{position}]", "is named twice")
-        seen.add(charger_id)
+def _require_own(platforms: Platforms, csms: str, charger_ids: tuple[str, ...]) -> IndexArray:
+    """Return where a platform's chargers are in the tree, each of them its own and named once."""
+    places = platforms.own_places(csms, charger_ids)
+    is_first = np.zeros(len(places), dtype=bool)
+    is_first[np.unique(places, return_index=True)[1]] = True
+    for is_wrong, problem in ((places < 0, "is not a charger of this platform"), (~is_first, "is named twice")):
+        if is_wrong.any():
+            raise InvalidInput(f"hello.charger_ids[{int(np.argmax(is_wrong))}]", problem)
+    return places

@@ -5,7 +5,7 @@ A platform that reads slowly gets fewer, newer messages; memory does not grow wi
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -101,9 +101,9 @@ class DispatchLink:
         self._arrived = asyncio.Event()
         self._is_superseded = False
 
-    def bind(self, charger_place: Mapping[str, int]) -> None:
-        """Say where the platform's chargers are in the tree; again whenever the tree changed."""
-        self.places = np.array([charger_place.get(c, -1) for c in self.charger_ids], dtype=np.int64)
+    def bind(self, places: IndexArray) -> None:
+        """Say where the platform's chargers are in the tree, -1 for those that are not there; again whenever the tree changed."""
+        self.places = places
         self._order = np.argsort(self.places, kind="stable")
         self._sorted = self.places[self._order]
         self._pending &= self.places >= 0

@@ -203,7 +203,7 @@ class Condition:
             np.add(instants, seconds, out=instants)
         self._judge_at += seconds
 
-    def carry_over(self, older: "Condition", new: list[int], old: list[int]) -> None:
+    def carry_over(self, older: "Condition", new: IndexArray, old: IndexArray) -> None:
         """Take over what was measured of chargers that were there before the tree changed."""
         for name in ("_flags", "_fell_at", "_voltage_v", "_voltage_at", "_measured_phases", "_charge", "_charge_then"):
             getattr(self, name)[new] = getattr(older, name)[old]

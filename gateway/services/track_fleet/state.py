@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from gateway.domain.allocation import TreeLevels
 from gateway.domain.fleet import FleetView, RegisterReading, TelemetryBatch
+from gateway.domain.id_list import IdList
 from gateway.domain.sessions import Session, SessionState
 from gateway.domain.settlement import MeteredPeriod
 from gateway.domain.topology import Charger, ConnectionPoint, EnforcementClass, Node, NodeKind, SiteTree
@@ -58,7 +59,7 @@ class FleetState:
         self.node_of = {node.id: node for node in rows.nodes}
         by_id = {charger.id: charger for charger in rows.chargers}
         chargers = [by_id[charger_id] for charger_id in self.tree.charger_ids]
-        self.charger_place = {charger_id: i for i, charger_id in enumerate(self.tree.charger_ids)}
+        self.chargers = IdList.of(self.tree.charger_ids)
         self.points = sorted(rows.points, key=lambda point: point.id)
         self.point_place = {point.id: i for i, point in enumerate(self.points)}
         self.csms_ids = tuple(sorted({charger.csms for charger in chargers}))
@@ -119,14 +120,10 @@ class FleetState:
             point = self.point_place.get(reading.id)
             if point is not None and reading.meter_kwh is not None:
                 self.meter_bank.restore(np.array([point]), np.array([reading.meter_kwh]), at)
-            known = [
-                (self.charger_place[c], kwh)
-                for c, kwh in zip(reading.charger_ids, reading.charger_kwh, strict=True)
-                if kwh is not None and c in self.charger_place
-            ]
-            if known:
-                index, kwh = np.array([i for i, _ in known]), np.array([k for _, k in known])
-                self.charger_bank.restore(index, kwh, at)
+            places = self.chargers.places(reading.charger_ids)
+            kwh = np.array([np.nan if one is None else one for one in reading.charger_kwh])
+            is_known = (places >= 0) & ~np.isnan(kwh)
+            self.charger_bank.restore(places[is_known], kwh[is_known], at)
 
     def csms_of(self, place: int) -> str:
         """Return the platform of a charger."""
@@ -150,21 +147,19 @@ class FleetState:
 
         An end clears its own car; an older car never replaces a newer one.
         """
-        waiting = [session for session in sessions if session.charger in self.charger_place]
+        places = self.chargers.places([session.charger for session in sessions]).tolist()
+        waiting = [(place, session) for place, session in zip(places, sessions, strict=True) if place >= 0]
         while waiting:
-            first = {session.charger: session for session in reversed(waiting)}
-            chosen = list(first.values())
-            if len(chosen) < len(waiting):
-                taken = {id(session) for session in chosen}
-                waiting = [session for session in waiting if id(session) not in taken]
+            first = dict(reversed(waiting))
+            if len(first) < len(waiting):
+                waiting = [(place, session) for place, session in waiting if first[place] is not session]
             else:
                 waiting = []
-            self._put_one_each(chosen)
+            self._put_one_each(np.array(list(first), dtype=np.int64), list(first.values()))
 
-    def _put_one_each(self, sessions: list[Session]) -> None:
+    def _put_one_each(self, at: npt.NDArray[np.int64], sessions: list[Session]) -> None:
         """Take one report for each of some chargers."""
         self._seen = None
-        at = np.array([self.charger_place[session.charger] for session in sessions], dtype=np.int64)
         held = [self.session_ids[i] for i in at.tolist()]
         is_same = np.array([one == session.id for one, session in zip(held, sessions, strict=True)], dtype=bool)
         has_ended = np.array([session.state is SessionState.ENDED for session in sessions], dtype=bool)
@@ -265,8 +260,7 @@ class FleetState:
     def carry_over(self, older: "FleetState") -> None:
         """Take over the last measurements of chargers that were there before the tree changed."""
         self._seen = None
-        new = [i for i, charger_id in enumerate(self.tree.charger_ids) if charger_id in older.charger_place]
-        old = [older.charger_place[self.tree.charger_ids[i]] for i in new]
+        new, old = self.chargers.shared_with(older.chargers)
         for name in ("power_kw", "power_at", "_register_now", "_register_then"):
             getattr(self, name)[new] = getattr(older, name)[old]
         self.condition.carry_over(older.condition, new, old)

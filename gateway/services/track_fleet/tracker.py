@@ -164,7 +164,7 @@ class FleetTracker:
         self._follow_clock()
         return self._state(tenant).view(self._clock.now().timestamp(), stale_after_s)
 
-    def charger_ids(self, tenant: str) -> tuple[str, ...]:
+    def charger_ids(self, tenant: str) -> Sequence[str]:
         """Return the chargers of a tenant's tree as it is now, in the order of every array.
 
         Raises:
@@ -180,7 +180,7 @@ class FleetTracker:
     def find_charger(self, tenant: str, charger_id: str) -> Node | None:
         """Return a charger of a tenant as the node that limits of its own bind at; None when there is none."""
         state = self._states.get(tenant)
-        place = None if state is None else state.charger_place.get(charger_id)
+        place = None if state is None else state.chargers.find(charger_id)
         return None if state is None or place is None else state.charger_as_node(tenant, place)
 
     def other_kw(self, tenant: str, node_id: str) -> float:
@@ -442,7 +442,7 @@ class _StreamMap:
 
 
 def _own_charger(principal: Principal, state: FleetState, charger_id: str, field: str) -> int:
-    place = state.charger_place.get(charger_id)
+    place = state.chargers.find(charger_id)
     if place is None or (principal.csms is not None and state.csms_of(place) != principal.csms):
         raise InvalidInput(field, "is not a charger of this platform")
     return place
