@@ -91,7 +91,6 @@ class FleetView:
     fallback_kw: FloatArray
     lapsed_kw: FloatArray
     """What it may draw once its lease has run out: its fallback, or its maximum where nobody enforces the fallback."""
-    phases: IndexArray
     csms_ids: tuple[str, ...]
     csms_index: IndexArray
     """Position in `csms_ids` of the platform that commands it."""

@@ -21,7 +21,7 @@ NameArray = npt.NDArray[Any]
 class IdList(Sequence[str]):
     """Different ids in the order given; it never changes."""
 
-    def __init__(self, ids: Sequence[str]) -> None:
+    def __init__(self, ids: Sequence[str] | NameArray) -> None:
         """Pack the ids.
 
         Args:
@@ -106,5 +106,5 @@ class IdList(Sequence[str]):
         return here, there[here]
 
 
-def _hashes(names: Sequence[str]) -> IndexArray:
+def _hashes(names: Sequence[str] | NameArray) -> IndexArray:
     return np.fromiter(map(hash, names), dtype=np.int64, count=len(names))

@@ -8,16 +8,21 @@ A node's rating is physical: it binds always. A connection point belongs to a si
 are measured; what flows there is the chargers plus the site's other load.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from itertools import pairwise
+from operator import attrgetter
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from numpy.dtypes import StringDType
 
 from gateway.domain.errors import InvalidInput
-from gateway.domain.id_list import IdList
+from gateway.domain.id_list import IdList, NameArray
+
+_NumberT = TypeVar("_NumberT", bound=np.generic)
 
 _PHASE_NAMES = "123"
 PHASE_COUNT = 3
@@ -207,6 +212,65 @@ class CapacityGroup:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ChargerTable:
+    """Chargers in columns, in the order of a tree: by node, then by id. Most differ in nothing but their id and node."""
+
+    names: NameArray
+    """Ids, shape (C,)."""
+    node: npt.NDArray[np.int32]
+    """Place of the node that each hangs on, shape (C,)."""
+    kinds: tuple[Charger, ...]
+    """One of each kind; its id and node are those of any."""
+    kind: npt.NDArray[np.int32]
+    """Position in `kinds`, shape (C,)."""
+
+    @classmethod
+    def of(cls, chargers: Iterable[Charger], place: Mapping[str, int]) -> "ChargerTable":
+        """Order chargers into columns.
+
+        Args:
+            chargers: In any order.
+            place: Place of every node of the tree.
+
+        Raises:
+            InvalidInput: A charger hangs on no node.
+        """
+        leaves = list(chargers)
+        for charger in leaves:
+            if charger.parent not in place:
+                raise InvalidInput("charger.parent", f"{charger.parent} is not a node")
+        leaves.sort(key=lambda charger: (place[charger.parent], charger.id))
+        kinds = {_kind_of(charger): charger for charger in leaves}
+        code = {kind: i for i, kind in enumerate(kinds)}
+        return cls(
+            names=np.array([charger.id for charger in leaves], dtype=StringDType()),
+            node=np.array([place[charger.parent] for charger in leaves], dtype=np.int32),
+            kinds=tuple(kinds.values()),
+            kind=np.array([code[_kind_of(charger)] for charger in leaves], dtype=np.int32),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["ChargerTable"]) -> "ChargerTable":
+        """Return the chargers of some parts of a tree, which follow each other in its order; at least one."""
+        kinds = {_kind_of(charger): charger for part in parts for charger in part.kinds}
+        code = {kind: i for i, kind in enumerate(kinds)}
+        codes = [np.array([code[_kind_of(charger)] for charger in part.kinds], dtype=np.int32) for part in parts]
+        return cls(
+            names=np.concatenate([part.names for part in parts]),
+            node=np.concatenate([part.node for part in parts]),
+            kinds=tuple(kinds.values()),
+            kind=np.concatenate([new[part.kind] for new, part in zip(codes, parts, strict=True)]),
+        )
+
+    def column(self, read: Callable[[Charger], float], dtype: type[_NumberT]) -> npt.NDArray[_NumberT]:
+        """Return what is read of each charger, which must not depend on its id or node, shape (C,)."""
+        return np.array([read(charger) for charger in self.kinds], dtype=dtype)[self.kind]
+
+
+_kind_of = attrgetter(*(field.name for field in fields(Charger) if field.name not in {"id", "parent"}))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Wiring:
     """How nodes and chargers are wired per phase; `N` nodes, `C` chargers, grid phases 0 to 2."""
 
@@ -230,24 +294,24 @@ class Wiring:
     """Position in `pilot_sets` of each charger, shape (C,)."""
 
     @classmethod
-    def of(cls, nodes: Sequence[Node], chargers: Sequence[Charger]) -> "Wiring":
-        """Read the wiring of nodes and chargers, in the order given."""
-        phase_of = np.full((len(chargers), PHASE_COUNT), -1, dtype=np.int8)
-        for i, charger in enumerate(chargers):
+    def of(cls, nodes: Sequence[Node], chargers: "ChargerTable") -> "Wiring":
+        """Read the wiring of nodes, in the order given, and of chargers."""
+        phase_of = np.full((len(chargers.kinds), PHASE_COUNT), -1, dtype=np.int8)
+        for i, charger in enumerate(chargers.kinds):
             for conductor, name in enumerate(charger.phase_map):
                 phase_of[i, conductor] = int(name) - 1
-        sets: list[tuple[float, ...]] = [(), *sorted({c.pilots_a for c in chargers} - {()})]
+        sets: list[tuple[float, ...]] = [(), *sorted({c.pilots_a for c in chargers.kinds} - {()})]
         place = {pilots: i for i, pilots in enumerate(sets)}
         return cls(
             phase_rating_a=np.array([np.inf if n.phase_rating_a is None else n.phase_rating_a for n in nodes]),
             max_unbalance_a=np.array([np.inf if n.max_unbalance_a is None else n.max_unbalance_a for n in nodes]),
             voltage_v=np.array([n.voltage_v for n in nodes]),
-            phase_of=phase_of,
-            phases=np.array([c.phases for c in chargers], dtype=np.int8),
-            is_dc=np.array([c.is_dc for c in chargers], dtype=bool),
-            wakes_after_pause=np.array([c.wakes_after_pause for c in chargers], dtype=bool),
+            phase_of=phase_of[chargers.kind],
+            phases=chargers.column(lambda c: c.phases, np.int8),
+            is_dc=chargers.column(lambda c: c.is_dc, np.bool_),
+            wakes_after_pause=chargers.column(lambda c: c.wakes_after_pause, np.bool_),
             pilot_sets=tuple(sets),
-            pilot_set=np.array([place[c.pilots_a] for c in chargers], dtype=np.int32),
+            pilot_set=chargers.column(lambda c: place[c.pilots_a], np.int32),
         )
 
     def shares(self, used_phases: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
@@ -296,27 +360,27 @@ class SiteTree:
         Raises:
             InvalidInput: A parent is unknown, an id appears twice, or the tree has a cycle.
         """
-        by_id: dict[str, Node] = {}
-        for node in nodes:
-            if node.id in by_id:
-                raise InvalidInput("node.id", f"{node.id} appears twice")
-            by_id[node.id] = node
-        ordered = sorted(by_id.values(), key=lambda node: (_depth(node, by_id), node.id))
-        index = {node.id: i for i, node in enumerate(ordered)}
-        leaves = sorted(chargers, key=lambda charger: (index.get(charger.parent, -1), charger.id))
-        for charger in leaves:
-            if charger.parent not in index:
-                raise InvalidInput("charger.parent", f"{charger.parent} is not a node")
-        if len({charger.id for charger in leaves}) != len(leaves):
+        ordered = in_tree_order(nodes)
+        return cls.of(ordered, ChargerTable.of(chargers, {node.id: i for i, node in enumerate(ordered)}))
+
+    @classmethod
+    def of(cls, nodes: Sequence[Node], chargers: ChargerTable) -> "SiteTree":
+        """Return the tree of nodes in its order and of the chargers on them.
+
+        Raises:
+            InvalidInput: A charger appears twice.
+        """
+        if len(np.unique(chargers.names)) != len(chargers.names):
             raise InvalidInput("charger.id", "appears twice")
+        by_id, index = {node.id: node for node in nodes}, {node.id: i for i, node in enumerate(nodes)}
         return cls(
-            node_ids=tuple(node.id for node in ordered),
-            parent=np.array([-1 if n.parent is None else index[n.parent] for n in ordered], dtype=np.int32),
-            level=np.array([_depth(n, by_id) for n in ordered], dtype=np.int32),
-            rating_kw=np.array([n.max_import_kw for n in ordered]),
-            charger_ids=IdList([charger.id for charger in leaves]),
-            charger_node=np.array([index[charger.parent] for charger in leaves], dtype=np.int32),
-            wiring=Wiring.of(ordered, leaves),
+            node_ids=tuple(index),
+            parent=np.array([-1 if n.parent is None else index[n.parent] for n in nodes], dtype=np.int32),
+            level=np.array([_depth(n, by_id) for n in nodes], dtype=np.int32),
+            rating_kw=np.array([n.max_import_kw for n in nodes]),
+            charger_ids=IdList(chargers.names),
+            charger_node=chargers.node,
+            wiring=Wiring.of(nodes, chargers),
         )
 
     def node_index(self, node_id: str) -> int:
@@ -353,6 +417,20 @@ def fuses_kw(tree: SiteTree) -> npt.NDArray[np.float64]:
     if tree.wiring is None:
         return np.full((len(tree.node_ids), PHASE_COUNT), np.inf)
     return np.repeat((tree.wiring.phase_rating_a * tree.wiring.voltage_v / 1000.0)[:, None], PHASE_COUNT, axis=1)
+
+
+def in_tree_order(nodes: Iterable[Node]) -> list[Node]:
+    """Return nodes in the order of a tree: those above first, those of one depth by id.
+
+    Raises:
+        InvalidInput: A parent is unknown, an id appears twice, or the tree has a cycle.
+    """
+    by_id: dict[str, Node] = {}
+    for node in nodes:
+        if node.id in by_id:
+            raise InvalidInput("node.id", f"{node.id} appears twice")
+        by_id[node.id] = node
+    return sorted(by_id.values(), key=lambda node: (_depth(node, by_id), node.id))
 
 
 def _depth(node: Node, by_id: dict[str, Node]) -> int:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gateway.domain.errors import InvalidInput
-from gateway.domain.topology import Charger, Node, NodeKind, SiteTree, Wiring
+from gateway.domain.topology import Charger, ChargerTable, Node, NodeKind, SiteTree, Wiring
 
 
 def charger(name: str, phase_map: str = "", *, phases: int = 3, is_dc: bool = False) -> Charger:
@@ -52,7 +52,7 @@ def node(*, phase_rating_a: float | None = None, max_unbalance_a: float | None =
 def test_a_car_loads_the_phases_that_its_charger_hangs_on_and_every_phase_where_nobody_knows(
     wired: Charger, used: int, expected: tuple[float, float, float]
 ) -> None:
-    wiring = Wiring.of([node()], [wired])
+    wiring = Wiring.of([node()], ChargerTable.of([wired], {wired.parent: 0}))
     assert wiring.shares(np.array([used])).tolist() == [pytest.approx(expected)]
 
 

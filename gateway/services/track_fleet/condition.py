@@ -9,7 +9,7 @@ import numpy.typing as npt
 from gateway.domain.allocation import TreeLevels
 from gateway.domain.fleet import ChargerData, DataFlag, FlagArray, FloatArray, TelemetryBatch
 from gateway.domain.sessions import DriverGoal, Session
-from gateway.domain.topology import SiteTree, Wiring
+from gateway.domain.topology import ChargerTable, SiteTree, Wiring
 
 IndexArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -42,7 +42,7 @@ class Condition:
         """Begin with nothing measured."""
         count = len(tree.charger_ids)
         self._tree, self._levels = tree, levels
-        self._wiring = Wiring.of((), ()) if tree.wiring is None else tree.wiring
+        self._wiring = Wiring.of((), ChargerTable.of((), {})) if tree.wiring is None else tree.wiring
         self._nominal_v = self._wiring.voltage_v[tree.charger_node] if count else np.zeros(0)
         self._flags = np.zeros(count, dtype=np.uint8)
         self._fell_at = np.full(count, -np.inf)

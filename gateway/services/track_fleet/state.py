@@ -13,7 +13,7 @@ from gateway.domain.fleet import FleetView, RegisterReading, TelemetryBatch
 from gateway.domain.id_list import IdList
 from gateway.domain.sessions import Session, SessionState
 from gateway.domain.settlement import MeteredPeriod
-from gateway.domain.topology import Charger, ConnectionPoint, EnforcementClass, Node, NodeKind, SiteTree
+from gateway.domain.topology import ChargerTable, ConnectionPoint, EnforcementClass, Node, NodeKind, SiteTree
 from gateway.domain.units import QUARTER_HOUR
 from gateway.services.track_fleet.condition import Condition, next_end
 from gateway.services.track_fleet.other_load import OtherLoad
@@ -34,7 +34,8 @@ class FleetRows:
     """The rows that a tenant's fleet is built from."""
 
     nodes: Sequence[Node]
-    chargers: Sequence[Charger]
+    """In the order of the tree."""
+    chargers: ChargerTable
     points: Sequence[ConnectionPoint]
     readings: Sequence[RegisterReading]
 
@@ -54,18 +55,15 @@ class FleetState:
 
     def __init__(self, rows: FleetRows, *, now: float, longest_gap_s: float, sample_every_s: float) -> None:
         """Build the arrays from rows, without cars; registers go on from where they were stored."""
-        self.tree = SiteTree.build(rows.nodes, rows.chargers)
+        self.tree = SiteTree.of(rows.nodes, rows.chargers)
         self.levels = TreeLevels.of(self.tree)
         self.node_of = {node.id: node for node in rows.nodes}
-        by_id = {charger.id: charger for charger in rows.chargers}
-        chargers = [by_id[charger_id] for charger_id in self.tree.charger_ids]
         self.chargers = IdList.of(self.tree.charger_ids)
         self.points = sorted(rows.points, key=lambda point: point.id)
         self.point_place = {point.id: i for i, point in enumerate(self.points)}
-        self.csms_ids = tuple(sorted({charger.csms for charger in chargers}))
-        self._build_ratings(chargers)
+        self._build_ratings(rows.chargers)
         self._build_places(rows.nodes)
-        count = len(chargers)
+        count = len(self.chargers)
         self.power_kw = np.full(count, np.nan)
         self.power_at = np.full(count, np.nan)
         self.condition = Condition(self.tree, self.levels)
@@ -81,15 +79,18 @@ class FleetState:
         self.other = OtherLoad(len(self.points), self.point_index)
         self._points_below: dict[str, npt.NDArray[np.int64]] | None = None
 
-    def _build_ratings(self, chargers: Sequence[Charger]) -> None:
-        self.max_kw = np.array([c.max_import_kw for c in chargers])
-        self.min_kw = np.array([c.min_import_kw for c in chargers])
-        self.fallback_kw = np.array([c.fallback_kw for c in chargers])
-        is_unenforced = np.array([c.enforcement is EnforcementClass.C for c in chargers], dtype=bool)
-        self.lapsed_kw = np.where(is_unenforced, self.max_kw, self.fallback_kw)
-        self.phases = np.array([c.phases for c in chargers], dtype=np.int32)
+    def _build_ratings(self, chargers: ChargerTable) -> None:
+        self.max_kw = chargers.column(lambda c: c.max_import_kw, np.float64)
+        self.min_kw = chargers.column(lambda c: c.min_import_kw, np.float64)
+        self.fallback_kw = chargers.column(lambda c: c.fallback_kw, np.float64)
+        is_unenforced = chargers.column(lambda c: c.enforcement is EnforcementClass.C, np.bool_)
+        self.lapsed_kw = (
+            np.where(is_unenforced, self.max_kw, self.fallback_kw) if is_unenforced.any() else self.fallback_kw
+        )
+        self.phases = chargers.column(lambda c: c.phases, np.int8)
+        self.csms_ids = tuple(sorted({charger.csms for charger in chargers.kinds}))
         place = {csms: i for i, csms in enumerate(self.csms_ids)}
-        self.csms_index = np.array([place[c.csms] for c in chargers], dtype=np.int32)
+        self.csms_index = chargers.column(lambda c: place[c.csms], np.int32)
 
     def _build_places(self, nodes: Sequence[Node]) -> None:
         sites = {node.id for node in nodes if node.kind is NodeKind.SITE}
@@ -300,7 +301,6 @@ class FleetState:
             min_kw=_frozen(np.minimum(min_kw, self.max_kw)),
             fallback_kw=_frozen(self.fallback_kw),
             lapsed_kw=_frozen(self.lapsed_kw),
-            phases=self.phases,
             csms_ids=self.csms_ids,
             csms_index=self.csms_index,
             site_index=self.site_index,

@@ -16,7 +16,14 @@ from gateway.domain.fleet import FleetView, RegisterReading, TelemetryBatch
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.sessions import Session, SessionState
 from gateway.domain.settlement import MeteredPeriod
-from gateway.domain.topology import Charger, ConnectionPoint, EnforcementClass, Node
+from gateway.domain.topology import (
+    Charger,
+    ChargerTable,
+    ConnectionPoint,
+    EnforcementClass,
+    Node,
+    in_tree_order,
+)
 from gateway.ports import Batch, Clock, Ids, Put, Store
 from gateway.services.track_fleet.closing import metered_periods, register_readings
 from gateway.services.track_fleet.history import MeterHistory, MeterHistoryKeeper
@@ -25,7 +32,7 @@ from gateway.services.track_fleet.state import STEP_S, FleetRows, FleetState, in
 FloatArray = npt.NDArray[np.float64]
 
 _MOST_ROWS = 1_000_000
-_CHARGERS_AT_ONCE = 5_000
+_CHARGERS_AT_ONCE, _NODES_AT_ONCE = 5_000, 500
 _MOST_PENDING = 10_000
 _MOST_MAPS = 10_000
 """Streams of telemetry that are remembered; the oldest is worked out again when it comes back."""
@@ -133,12 +140,22 @@ class FleetTracker:
 
     async def _rows(self, tenant: str) -> FleetRows:
         find = self._store.find
+        nodes = in_tree_order([row.record for row in await find(Node, tenant, limit=_MOST_ROWS)])
         return FleetRows(
-            nodes=[row.record for row in await find(Node, tenant, limit=_MOST_ROWS)],
-            chargers=[self._as_counted(row.record) for row in await find(Charger, tenant, limit=_MOST_ROWS)],
+            nodes=nodes,
+            chargers=await self._chargers(tenant, nodes),
             points=[row.record for row in await find(ConnectionPoint, tenant, limit=_MOST_ROWS)],
             readings=[row.record for row in await find(RegisterReading, tenant, limit=_MOST_ROWS)],
         )
+
+    async def _chargers(self, tenant: str, nodes: Sequence[Node]) -> ChargerTable:
+        """Read the chargers of some nodes at a time: rows of all at once take much memory."""
+        place, parts = {node.id: i for i, node in enumerate(nodes)}, [ChargerTable.of((), {})]
+        for at in range(0, len(nodes), _NODES_AT_ONCE):
+            where = {"parent": [node.id for node in nodes[at : at + _NODES_AT_ONCE]]}
+            rows = await self._store.find(Charger, tenant, where, limit=_MOST_ROWS)
+            parts.append(ChargerTable.of([self._as_counted(row.record) for row in rows], place))
+        return ChargerTable.joined(parts)
 
     async def _load_sessions(self, tenant: str, state: FleetState) -> None:
         """Let cars that are plugged in be at their chargers, some chargers at a time: rows of all at once take much memory."""
