@@ -176,11 +176,8 @@ class CommandBook:
         self.lease_until[at] = sent.lease_until
         self.must_resend[at] = False
         self.batch_code[at] = self._code_of(sent.batch)
-        fresh = side_by_side(index[is_new])
-        self.limit_since[fresh] = sent.at
-        self._over_count[fresh] = 0
-        self._over_since[fresh] = np.inf
-        self._was_applied[fresh] = False
+        self._settle(index[is_new], sent.at)
+        self._was_applied[side_by_side(index[is_new])] = False
         self._move(index[is_new & ~is_retry], DispatchState.SENT, sent.at)
 
     def _open(self, sent: Sent) -> None:
@@ -210,7 +207,7 @@ class CommandBook:
         self.acked_sequence[held] = self.sequence[held]
         self.accepted_kw[held] = self.limit_kw[held]
         self.accepted_until[held] = self.lease_until[held]
-        self._move(held[_UNHEARD[self.state[held]]], DispatchState.ACCEPTED, now)
+        self._take_effect(held[_UNHEARD[self.state[held]]], now)
 
     def forget(self, index: IndexArray) -> None:
         """Let chargers hold nothing of what they were told: they count as they do without us until a command is accepted again."""
@@ -254,7 +251,18 @@ class CommandBook:
         self.accepted_kw[at] = limit_kw
         self.accepted_until[at] = lease_until
         newest = index[(self.sequence[at] == sequence) & _WAITING[self.state[at]]]
-        self._move(newest, DispatchState.ACCEPTED, now)
+        self._take_effect(newest, now)
+
+    def _take_effect(self, index: IndexArray, now: float) -> None:
+        """Let chargers hold their newest command from now on: what was measured before says nothing about it."""
+        self._settle(index, now)
+        self._move(index, DispatchState.ACCEPTED, now)
+
+    def _settle(self, index: IndexArray, now: float) -> None:
+        at = side_by_side(index)
+        self.limit_since[at] = now
+        self._over_count[at] = 0
+        self._over_since[at] = np.inf
 
     def report(self, index: IndexArray, states: npt.NDArray[np.int8], *, sequence: int, now: float) -> None:
         """Take what became of a command at the chargers: APPLIED, REJECTED or TIMED_OUT; old sequences are ignored."""

@@ -69,6 +69,30 @@ def test_measurements_right_after_a_command_say_nothing() -> None:
     assert see(book, 11.0, 12.0) is DispatchState.ACCEPTED
 
 
+def test_a_measurement_from_before_a_command_was_accepted_says_nothing_about_it() -> None:
+    book = book_with(0.0, is_accepted=False)
+    book.report(ALL, np.full(2, DispatchState.REJECTED, dtype=np.int8), sequence=1, now=1.0)
+    book.observe(np.array([6.0, np.nan]), np.array([40.0, np.nan]), 40.0, RULES)  # at its fallback
+    book.send(sent(0.0, 2, at=101.0))
+    book.accept(ALL, np.array([0.0, 0.0]), sequence=2, lease_until=220.0, now=102.0)
+    assert see(book, 6.0, 40.0) is DispatchState.ACCEPTED
+    book.observe(np.array([6.0, np.nan]), np.array([40.0, np.nan]), 170.0, RULES)
+    assert book.state[0] == DispatchState.ACCEPTED, "an old measurement, and nothing since"
+    assert see(book, 6.0, 111.0) is DispatchState.ACCEPTED, "it has time to settle"
+    see(book, 6.0, 113.0)
+    assert see(book, 6.0, 118.0) is DispatchState.NOT_FOLLOWING
+
+
+def test_a_measurement_from_before_a_platform_came_back_says_nothing_about_what_it_holds() -> None:
+    book = book_with(0.0, is_accepted=False)
+    book.observe(np.array([6.0, np.nan]), np.array([20.0, np.nan]), 20.0, RULES)
+    book.resume(ALL, 1, 90.0)
+    book.observe(np.array([6.0, np.nan]), np.array([20.0, np.nan]), 90.0, RULES)
+    assert book.state[0] == DispatchState.ACCEPTED
+    see(book, 6.0, 102.0)
+    assert see(book, 6.0, 107.0) is DispatchState.NOT_FOLLOWING
+
+
 def test_drawing_less_is_following() -> None:
     assert see(book_with(8.0), 0.0, 12.0) is DispatchState.FOLLOWED
 
