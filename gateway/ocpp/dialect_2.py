@@ -141,6 +141,7 @@ class Dialect2(Dialect):
         return {"status": "Accepted", "currentTime": write_instant(self._clock.now()), "interval": self._heartbeat_s}
 
     async def _heartbeat(self, payload: Payload) -> Payload:
+        await self._events.told_time()
         return {"currentTime": write_instant(self._clock.now())}
 
     async def _authorize(self, payload: Payload) -> Payload:

@@ -30,8 +30,14 @@ class _Held:
     """A profile that the charger accepted."""
 
     profile: Profile
-    until: datetime | None
-    """When its lease ends; None never."""
+    behind: timedelta
+    """By how much the charger's clock is taken to be behind ours where it ends."""
+
+    @property
+    def until(self) -> datetime | None:
+        """When its lease ends, by our clock; None never."""
+        end = _lease_end(self.profile)
+        return None if end is None else end + self.behind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,6 +112,7 @@ class Installer:
         slots = plan(self.means, command, transaction, self._clock.now())
         self._planned = frozenset(wanted.slot for wanted in slots)
         for wanted in slots:
+            self._follow_clock(wanted)
             if self._is_there(wanted):
                 continue
             is_new_value = wanted.slot.is_live and not self._is_renewal(wanted)
@@ -121,16 +128,24 @@ class Installer:
             if held.profile.purpose is Purpose.TRANSACTION and held.profile.transaction != transaction:
                 del self._held[slot]
 
+    def _follow_clock(self, wanted: Wanted) -> None:
+        """What was written ends otherwise than it was meant to when the charger's clock is not where it was taken to be."""
+        held = self._held.get(wanted.slot)
+        if held is not None:
+            self._held[wanted.slot] = replace(held, behind=wanted.behind)
+
     def _is_there(self, wanted: Wanted) -> bool:
-        """Tell whether nothing need be written for a slot: the same value with enough of its lease left."""
+        """Tell whether nothing need be written for a slot: the same value, begun by its clock, with enough of its lease left."""
         held, profile = self._held.get(wanted.slot), wanted.profile
         if held is None or profile is None:
             return held is None and profile is None
-        if not self._is_renewal(wanted):
+        now = self._clock.now()
+        if not self._is_renewal(wanted) or held.profile.start > now - self.means.behind.worst:
             return False
-        until, now = _lease_end(profile), self._clock.now()
-        if held.until is None or until is None:
-            return held.until is until
+        end = _lease_end(profile)
+        if held.until is None or end is None:
+            return held.until is end
+        until = end + wanted.behind
         return held.until <= until + _ROUNDING and held.until - now > self._renew_share * (until - now)
 
     def _is_renewal(self, wanted: Wanted) -> bool:
@@ -145,35 +160,35 @@ class Installer:
             return answer if answer.verdict is Verdict.NO_ANSWER else _ACCEPTED  # unknown there is as good as cleared
         if held is not None and not self.means.is_lone(wanted.slot):
             profile = replace(profile, id=held.profile.id, stack=held.profile.stack)  # it may lie on the spare level
-        answer = await self._write(wanted.slot, profile)
+        answer = await self._write(wanted, profile)
         if answer.verdict is not Verdict.REJECTED:
             return answer
         if wanted.slot.is_live and self.means.has_spare:
             # It may hold one that it does not let us overwrite, from now or from an earlier connection.
-            return await self._write_beside(wanted.slot, profile)
+            return await self._write_beside(wanted, profile)
         if held is None and (await self._dialect.clear_profile(profile.id)).is_accepted:
-            return await self._write(wanted.slot, profile)
+            return await self._write(wanted, profile)
         return answer
 
-    async def _write(self, slot: Slot, profile: Profile) -> Answer:
+    async def _write(self, wanted: Wanted, profile: Profile) -> Answer:
         self.writes += 1
         answer = await self._dialect.set_profile(profile)
         if answer.is_accepted:
             replaced = [s for s, held in self._held.items() if held.profile.id == profile.id]
             for other in replaced:
                 del self._held[other]
-            self._held[slot] = _Held(profile=profile, until=_lease_end(profile))
+            self._held[wanted.slot] = _Held(profile=profile, behind=wanted.behind)
         return answer
 
-    async def _write_beside(self, slot: Slot, profile: Profile) -> Answer:
+    async def _write_beside(self, wanted: Wanted, profile: Profile) -> Answer:
         """Replace a profile that may not be overwritten: the new one on the other level first, then the old one goes (o36)."""
         is_spare = profile.stack != SPARE_STACK
         beside = replace(
             profile,
-            id=profile_id(self.means.connector, slot, is_spare=is_spare),
+            id=profile_id(self.means.connector, wanted.slot, is_spare=is_spare),
             stack=SPARE_STACK if is_spare else LIVE_STACK,
         )
-        answer = await self._write(slot, beside)
+        answer = await self._write(wanted, beside)
         if answer.is_accepted:
             cleared = await self._dialect.clear_profile(profile.id)
             if cleared.verdict is Verdict.NO_ANSWER:
@@ -239,6 +254,7 @@ def _essence(profile: Profile) -> tuple[object, ...]:
 
 
 def _lease_end(profile: Profile) -> datetime | None:
+    """Return when a lease ends by the charger's clock; None never."""
     if profile.duration_s is not None:
         return profile.start + timedelta(seconds=profile.duration_s)
     if len(profile.periods) > 1:

@@ -79,6 +79,8 @@ class StationRecord(Kept):
     ended: list[tuple[str, TransactionRecord]] = []
     """Charger and transaction that the gateway was not told to be over."""
     notices: list[NoticeRecord] = []
+    clock_behind_s: float = 0.0
+    """How far the charger's clock was behind ours when that was last known."""
 
 
 class ChargerFacts(Kept):

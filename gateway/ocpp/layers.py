@@ -11,16 +11,19 @@ carrier `transaction`                                carrier `station` (one conn
 to be written into the charger for a place without a car.
 
 A lease ends in the charger: by the end of the schedule and of the profile's validity, or, where it takes no second layer, by a
-second period that is the fallback. Schedules begin in the past, so that a charger whose clock is a little behind has no instant
-without a limit. When a lease has ended and no newer command came, the live profile becomes the fallback for good.
+second period that is the fallback. Times are written by the charger's clock; schedules begin in the past, so that one that has
+fallen behind a little since has no instant without a limit. Where it is not sure what its clock shows, a limit above the fallback
+ends as early and one below it as late as may be: neither then ever allows more than it should. When a lease has ended and no newer
+command came, the live profile becomes the fallback for good.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from gateway.domain.charging_profiles import BACKDATED, Period, RateUnit, Supply, compress_periods
+from gateway.ocpp.charger_clock import Behind
 from gateway.ocpp.words import WHOLE_STATION, Abilities, Profile, Purpose
 
 FALLBACK_STACK = 0
@@ -29,7 +32,6 @@ SPARE_STACK = 2
 _LAYERS_NEED = 3
 """Profiles that a transaction needs: the default fallback, its own fallback and the limit."""
 _ID_STEP = 10
-_PERIODS_OF_LEASE = 2
 _LEAD_S = int(BACKDATED.total_seconds())
 
 
@@ -74,6 +76,11 @@ class Command:
     fallback_kw: float
     lease_until: datetime
 
+    def without_lease(self, now: datetime) -> "Command":
+        """Return what may stay in a charger for ever: the limit where it runs and is below the fallback, otherwise the fallback."""
+        kept_kw = self.fallback_kw if self.lease_until <= now else min(self.limit_kw, self.fallback_kw)
+        return replace(self, limit_kw=kept_kw, fallback_kw=kept_kw)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Means:
@@ -94,6 +101,8 @@ class Means:
     """Fallbacks that the charger refused: the limit then carries its fallback as a second period."""
     phases: int | None = None
     """Phases that may be used; None leaves it to the charger."""
+    behind: Behind = field(default_factory=Behind)
+    """How far its clock is behind ours."""
 
     @property
     def has_layers(self) -> bool:
@@ -129,6 +138,8 @@ class Wanted:
 
     slot: Slot
     profile: Profile | None
+    behind: timedelta = timedelta(0)
+    """By how much the charger's clock is taken to be behind ours where the profile ends."""
 
 
 def plan(means: Means, command: Command, transaction: str | None, now: datetime) -> tuple[Wanted, ...]:
@@ -152,7 +163,8 @@ def plan(means: Means, command: Command, transaction: str | None, now: datetime)
         slots = slots[1:]  # one level only: the live profile carries its fallback itself
     slots = [slot for slot in slots if slot not in means.refused]
     draft = _Draft(means, command, transaction, now)
-    return tuple(Wanted(slot=slot, profile=draft.profile(slot)) for slot in slots)
+    behind = draft.behind_at_end
+    return tuple(Wanted(slot=slot, profile=draft.profile(slot), behind=behind) for slot in slots)
 
 
 def profile_id(connector: int, slot: Slot, *, is_spare: bool = False) -> int:
@@ -167,6 +179,12 @@ class _Draft:
     transaction: str | None
     now: datetime
 
+    @property
+    def behind_at_end(self) -> timedelta:
+        """By how much the clock is taken to be behind where a lease ends: never in favour of what allows more."""
+        behind = self.means.behind
+        return behind.most if self.command.limit_kw > self.command.fallback_kw else behind.least
+
     def profile(self, slot: Slot) -> Profile | None:
         # A fallback without a transaction outlives the car: a single-phase one's current would be three times too much after it.
         supply = self.means.supply if slot.purpose is Purpose.TRANSACTION else self.means.wired or self.means.supply
@@ -179,14 +197,19 @@ class _Draft:
         if not slot.is_live or left_s <= 0 or limit == fallback:
             return self._of(slot, (Period(start_s=0, limit=fallback),), None)
         if self.means.ends_by_period(slot):
-            periods = (Period(start_s=0, limit=limit), Period(start_s=_LEAD_S + left_s, limit=fallback))
-            most = self.means.abilities.max_periods
-            return self._of(slot, compress_periods(periods, _LEAD_S + _PERIODS_OF_LEASE * left_s, most), None)
+            end_s = self._lead_s + left_s
+            periods = (Period(start_s=0, limit=limit), Period(start_s=end_s, limit=fallback))
+            return self._of(slot, compress_periods(periods, end_s + left_s, self.means.abilities.max_periods), None)
         return self._of(slot, (Period(start_s=0, limit=limit),), left_s)
 
-    def _of(self, slot: Slot, periods: tuple[Period, ...], duration_s: int | None) -> Profile:
+    @property
+    def _lead_s(self) -> int:
+        """Seconds from the start of a schedule to now, by the clock by which it ends."""
+        return _LEAD_S + int((self.means.behind.worst - self.behind_at_end).total_seconds())
+
+    def _of(self, slot: Slot, periods: tuple[Period, ...], left_s: int | None) -> Profile:
         means = self.means
-        is_leased = duration_s is not None
+        is_leased = left_s is not None
         is_bound_to_car = slot.purpose is Purpose.TRANSACTION
         # Alone it takes the place of the fallback, which it then replaces in one step.
         place = slot.fallback if slot.is_live and means.is_lone(slot) else slot
@@ -199,8 +222,8 @@ class _Draft:
             unit=means.unit,
             periods=periods,
             phases=means.phases if means.wired is None or slot.is_live or is_bound_to_car else None,
-            start=self.now.replace(microsecond=0) - BACKDATED,
-            duration_s=None if duration_s is None else _LEAD_S + duration_s,
-            valid_to=None if duration_s is None else self.now + timedelta(seconds=duration_s),
-            max_offline_s=duration_s if is_leased and means.abilities.has_max_offline else None,
+            start=self.now.replace(microsecond=0) - BACKDATED - means.behind.worst,
+            duration_s=None if left_s is None else self._lead_s + left_s,
+            valid_to=None if left_s is None else self.now + timedelta(seconds=left_s) - self.behind_at_end,
+            max_offline_s=left_s if is_leased and means.abilities.has_max_offline else None,
         )

@@ -14,6 +14,7 @@ from typing import Protocol
 from typing_extensions import override
 
 from gateway.domain.errors import InvalidInput, VoltbridgeError
+from gateway.ocpp.charger_clock import ChargerClock
 from gateway.ocpp.connector import Connector
 from gateway.ocpp.conversation import Conversation
 from gateway.ocpp.installer import Installer
@@ -110,6 +111,7 @@ class Station(StationEvents):
         self._over = {ended.number: ended.ended_at or ended.started_at for _, ended in self.record.ended}
         """When the transactions ended that ended last, by number."""
         self._trials = {number: _Trial() for number in self.connectors}
+        self._charger_clock = ChargerClock(self.record.clock_behind_s)
 
     @property
     def settings(self) -> StationSettings:
@@ -134,6 +136,7 @@ class Station(StationEvents):
         """Serve one connection until it ends."""
         link = _Link(dialect=dialect)
         self._link = link
+        self._charger_clock.begin()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tending = tasks.create_task(self._tend(link))
@@ -182,6 +185,27 @@ class Station(StationEvents):
             self._link.is_reset = True
             self._link.has_booted.set()
             self._link.wake.set()
+        self._charger_clock.begin()
+        self._charger_clock.told()
+
+    @override
+    async def told_time(self) -> None:
+        self._charger_clock.told()
+
+    async def _see_clock(self, stamped: datetime) -> None:
+        """Compare the charger's clock with ours; profiles are written anew when it is not where it was taken to be."""
+        known = self._charger_clock.behind
+        if not self._charger_clock.see(stamped, self._clock.now()):
+            return
+        behind = self._charger_clock.behind
+        if not behind.is_as(known):
+            say = _LOG.error if behind.is_absurd else _LOG.warning
+            say("%s: its clock is %s; profiles are written by it", self.settings.identity, behind.told())
+            self.record.clock_behind_s = behind.most.total_seconds()
+            await self.keep()
+        for trial in self._trials.values():
+            trial.retry_at = _LONG_AGO
+        self.wake()
 
     @override
     async def plugged(self, connector: int, plug: Plug, at: datetime) -> None:
@@ -192,6 +216,7 @@ class Station(StationEvents):
     @override
     async def begin_transaction(self, connector: int, at: datetime, meter_kwh: float) -> int:
         known = self._connector(connector)
+        await self._see_clock(at)
         running = known.transaction
         if running is not None and running.started_at == at and running.start_kwh == meter_kwh:
             return int(running.number)
@@ -208,6 +233,7 @@ class Station(StationEvents):
         known = self._find(news.transaction) or self._connector(news.connector)
         if self._is_over(news):
             return
+        await self._see_clock(max((reading.at for reading in news.readings), default=news.at))
         is_news = known.transaction is None or known.transaction.number != news.transaction
         if is_news:
             self._end(known, news.at)
@@ -231,6 +257,8 @@ class Station(StationEvents):
         known = self.connectors.get(connector)
         if known is None:
             return
+        if readings:
+            await self._see_clock(max(reading.at for reading in readings))
         changes = [known.take(reading) for reading in readings]
         if any(changes):
             await self._tell()
@@ -361,12 +389,19 @@ class Station(StationEvents):
                 self._tell_answer(connector, command, trial, trial.answer)
             return
         supply, wired = connector.supply(), connector.wired_supply()
-        installer.means = replace(installer.means, supply=supply, wired=wired, phases=connector.bounded_phases())
+        behind = self._charger_clock.behind
+        installer.means = replace(
+            installer.means, supply=supply, wired=wired, phases=connector.bounded_phases(), behind=behind
+        )
         running = connector.transaction
+        now = self._clock.now()
+        wanted = command.without_lease(now) if behind.is_absurd else command
         try:
-            answer = await installer.settle(command, None if running is None else running.number)
+            answer = await installer.settle(wanted, None if running is None else running.number)
         except VoltbridgeError as error:
             answer = Answer(verdict=Verdict.REJECTED, reason=str(error))
+        if answer.is_accepted and command.lease_until > now and wanted.limit_kw < command.limit_kw:
+            answer = Answer(verdict=Verdict.REJECTED, reason=f"its clock is {behind.told()}: no lease would end there")
         self._judge(connector, command, trial, answer)
 
     def _judge(self, connector: Connector, command: Command, trial: _Trial, answer: Answer) -> None:

@@ -43,6 +43,7 @@ class Profile:
     phases: int | None = None
     """Phases that may be used; None leaves it to the charger."""
     start: datetime
+    """By the charger's clock, as `valid_to`."""
     duration_s: int | None = None
     """When the last period ends; None never."""
     valid_to: datetime | None = None
@@ -175,6 +176,10 @@ class StationEvents(Protocol):
 
     async def booted(self, why: str) -> None:
         """Take note that the charger started anew."""
+        ...
+
+    async def told_time(self) -> None:
+        """Take note that the charger was told the time (Heartbeat)."""
         ...
 
     async def plugged(self, connector: int, plug: Plug, at: datetime) -> None:

@@ -153,3 +153,14 @@ class CsmsScene:
 
     async def later(self, **duration: float) -> None:
         await self.at(self.clock.now() + timedelta(**duration))
+
+    @asynccontextmanager
+    async def out_of_contact(self) -> AsyncIterator[None]:
+        """Let the charger be on its own for a while."""
+        url, self.charger._url = self.charger._url, "ws://127.0.0.1:9/CP-1"
+        await self.charger.hang_up()
+        await until(lambda: not self.station.is_connected, "the charger is away")
+        yield
+        self.charger._url = url
+        await until(lambda: self.station.is_connected and self.charger.connected.is_set(), "the charger is back")
+        await self.later(seconds=QUICK.boot_wait)

@@ -140,7 +140,7 @@ async def test_a_car_that_is_full_proves_no_end_of_a_lease(tmp_path: Path) -> No
     assert passport.judgement.enforcement is EnforcementClass.B, as_markdown(passport)
 
 
-@pytest.mark.parametrize("seconds", [-40.0, 25.0])
+@pytest.mark.parametrize("seconds", [-7_200.0, -40.0, 25.0, 7_200.0])
 async def test_how_soon_a_charger_follows_does_not_depend_on_what_its_clock_says(
     tmp_path: Path, seconds: float
 ) -> None:
@@ -151,6 +151,14 @@ async def test_how_soon_a_charger_follows_does_not_depend_on_what_its_clock_says
     assert 0.0 < response_s <= 15.0, "as of the same charger with a right clock"
     assert -seconds <= behind_s <= -seconds + 15.0
     assert passport.judgement.enforcement is EnforcementClass.A, as_markdown(passport)
+    assert "absolute and written by its clock" in passport.findings.all["clock_behind"].note
+
+
+async def test_o30_a_clock_that_nobody_set_makes_no_class_a(tmp_path: Path) -> None:
+    passport = await passport_of(tmp_path, model(), ahead=timedelta(days=-400))
+    assert passport.findings.all["clock_usable"].value is False
+    assert passport.judgement.enforcement is EnforcementClass.B, as_markdown(passport)
+    assert passport.judgement.why == "its clock is more than a day off: no lease is left to it"
 
 
 async def test_without_a_car_it_says_what_could_not_be_measured(tmp_path: Path) -> None:

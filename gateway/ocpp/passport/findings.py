@@ -80,6 +80,8 @@ def judge(findings: Findings, phases: int = 3) -> Judgement:
         enforcement, why = EnforcementClass.C, "it was not seen to follow a limit"
     elif not ends:
         enforcement, why = EnforcementClass.B, "it follows limits, but no lease was seen to end in the fallback"
+    elif not findings.is_proven("clock_usable"):
+        enforcement, why = EnforcementClass.B, "its clock is more than a day off: no lease is left to it"
     elif not findings.is_proven("lease_ends_offline"):
         enforcement, why = EnforcementClass.B, "its leases end while it is connected; without contact that was not seen"
     else:

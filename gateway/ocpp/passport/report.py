@@ -28,6 +28,8 @@ COLUMNS = (
     "lease_ends_by_period",
     "lease_ends_offline",
     "opens_after_lease",
+    "clock_behind",
+    "clock_usable",
 )
 """Findings in a table of many chargers, whether or not one has them all."""
 NOT_MEASURED = "not measured"

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing_extensions import override
 
 from gateway.domain.errors import PeerUnavailable
+from gateway.ocpp.charger_clock import ChargerClock
 from gateway.ocpp.conversation import Conversation
 from gateway.ocpp.readings import fold
 from gateway.ocpp.settings import StationSettings
@@ -46,6 +47,8 @@ class Subject(StationEvents):
         self._came_at: list[datetime] = []
         """When each reading came, by our clock: what is compared with what we did."""
         self.boots = 0
+        self.charger_clock = ChargerClock()
+        """Its clock, by which the times of the test's profiles are written."""
         self._clock = clock
         self._settings = settings
         self._is_open = True
@@ -59,7 +62,13 @@ class Subject(StationEvents):
     @override
     async def booted(self, why: str) -> None:
         self.boots += 1
+        self.charger_clock.begin()
+        self.charger_clock.told()
         self._news.set()
+
+    @override
+    async def told_time(self) -> None:
+        self.charger_clock.told()
 
     @override
     async def plugged(self, connector: int, plug: Plug, at: datetime) -> None:
@@ -100,6 +109,8 @@ class Subject(StationEvents):
             fold(self._measured, reading)
             self.readings.append(reading)
             self._came_at.append(self._clock.now())
+        if readings:
+            self.charger_clock.see(max(reading.at for reading in readings), self._clock.now())
         self._news.set()
 
     # ------------------------------------------------------------------ what trials ask
@@ -117,6 +128,7 @@ class Subject(StationEvents):
     async def converse(self, conversation: Conversation, dialect: Dialect) -> None:
         """Serve one connection until it ends; nothing is sent by itself."""
         self._conversation, self.dialect, self.version = conversation, dialect, dialect.version
+        self.charger_clock.begin()
         self._news.set()
         try:
             await conversation.run()

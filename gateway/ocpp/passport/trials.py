@@ -76,11 +76,17 @@ async def run_trials(bench: Bench, say: Callable[[str], None]) -> None:
     for name, step in steps:
         say(name)
         await step()
-    findings.add(
-        "clock_behind", subject.behind.total_seconds(), "s", "its clock against ours, with the way of a message"
-    )
+    _note_clock(subject, findings)
     findings.add("voltage", subject.measured_voltage_v, "V", "line to neutral, the newest")
     await trials.tidy()
+
+
+def _note_clock(subject: Subject, findings: Findings) -> None:
+    behind = subject.charger_clock.behind
+    how = "its clock against ours, with the way of a message"
+    kept = "no lease is left to it" if behind.is_absurd else "times of profiles are absolute and written by its clock"
+    findings.add("clock_behind", subject.behind.total_seconds(), "s", f"{how}; {kept}")
+    findings.add("clock_usable", value=not behind.is_absurd, note=f"{behind.told()}; within a day")
 
 
 def _note_abilities(findings: Findings, abilities: Abilities) -> None:
@@ -276,11 +282,12 @@ class Trials:
     async def _put_lease(self, *, by_period: bool) -> Answer:
         profile = self._profile(_SECOND_A, Purpose.TRANSACTION, _LIVE_ID, _UPPER_STACK)
         if by_period:
-            ending = Period(start_s=_LEAD_S + _LEASE_S, limit=self._limit(_FALLBACK_A))
+            ending = Period(start_s=self._lead_s + _LEASE_S, limit=self._limit(_FALLBACK_A))
             profile = replace(profile, periods=(*profile.periods, ending))
         else:
-            valid_to = profile.start + timedelta(seconds=_LEAD_S + _LEASE_S)
-            profile = replace(profile, duration_s=_LEAD_S + _LEASE_S, valid_to=valid_to)
+            duration_s = self._lead_s + _LEASE_S
+            valid_to = profile.start + timedelta(seconds=duration_s)
+            profile = replace(profile, duration_s=duration_s, valid_to=valid_to)
         if self._abilities.has_max_offline:
             profile = replace(profile, max_offline_s=_LEASE_S)
         return await self._subject.speaker().set_profile(profile)
@@ -305,8 +312,14 @@ class Trials:
             transaction=self._subject.running if purpose is Purpose.TRANSACTION else None,
             unit=self._unit,
             periods=(Period(start_s=0, limit=self._limit(limit_a)),),
-            start=self._bench.clock.now().replace(microsecond=0) - BACKDATED,
+            start=self._bench.clock.now().replace(microsecond=0) - BACKDATED - self._subject.charger_clock.behind.worst,
         )
+
+    @property
+    def _lead_s(self) -> int:
+        """Seconds from the start of a schedule to now, by the charger's clock."""
+        behind = self._subject.charger_clock.behind
+        return _LEAD_S + int((behind.worst - behind.most).total_seconds())
 
     def _limit(self, limit_a: float) -> float:
         """Return a current in the unit under test."""
