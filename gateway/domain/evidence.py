@@ -52,9 +52,16 @@ class ChainedEntry:
 
 def chain(entry: AuditEntry, seq: int, prev_hash: str) -> ChainedEntry:
     """Return the entry with its hash after `prev_hash` at place `seq` (first is 1)."""
-    payload = canonical_json({"seq": seq, "entry": entry}).encode()
-    digest = hashlib.sha256(prev_hash.encode() + payload).hexdigest()
-    return ChainedEntry(seq=seq, prev_hash=prev_hash, hash=digest, entry=entry)
+    return ChainedEntry(
+        seq=seq, prev_hash=prev_hash, hash=link_hash(canonical_json(entry), seq, prev_hash), entry=entry
+    )
+
+
+def link_hash(text: str, seq: int, prev_hash: str) -> str:
+    """Return the hash after `prev_hash` of the entry with a canonical text at place `seq`."""
+    # The canonical JSON of {"seq": seq, "entry": entry}: the text of an entry can be made long before its place is known.
+    payload = f'{{"entry":{text},"seq":{seq}}}'
+    return hashlib.sha256(f"{prev_hash}{payload}".encode()).hexdigest()
 
 
 def verify_chain(entries: Iterable[ChainedEntry], prev_hash: str = GENESIS_HASH, first_seq: int = 1) -> int:

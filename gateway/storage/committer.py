@@ -17,6 +17,9 @@ ResultT = TypeVar("ResultT")
 Outcome = Exception | None
 """None: the batch is durable; otherwise why nothing of it was written."""
 
+Prepared = PreparedBatch | Exception
+"""A batch as rows, or why it cannot be kept."""
+
 _WRONG_CONTENT = (VoltbridgeError, ValueError, TypeError, AttributeError, OverflowError)
 """What wrongly typed content of one batch can raise while it is encoded."""
 
@@ -54,14 +57,14 @@ class Committer:
         if self._lock is not None:
             self._lock.release()
 
-    def commit(self, batches: Sequence[Batch], now_us: int) -> list[Outcome]:
-        """Write a group of batches and return one outcome per batch.
+    def commit(self, batches: Sequence[Batch | Prepared], now_us: int) -> list[Outcome]:
+        """Write a group of batches, encoded already or not, and return one outcome per batch.
 
         Raises:
             StorageUnavailable: The commit failed: nothing of the group was written. Only when the connection to PostgreSQL
                 breaks during the commit itself is that not certain; a retry with the same `request_id` then tells.
         """
-        prepared = [_prepare(batch) for batch in batches]
+        prepared = [encoded(batch) if isinstance(batch, Batch) else batch for batch in batches]
 
         def work(connection: Connection) -> tuple[list[Outcome], Head]:
             head = read_head(connection) if self._head is None else self._head
@@ -109,16 +112,15 @@ class Committer:
             connection.close()
 
 
-def _prepare(batch: Batch) -> PreparedBatch | Exception:
+def encoded(batch: Batch) -> Prepared:
+    """Return a batch as rows, or why it cannot be kept; needs no connection."""
     try:
         return prepare(batch)
     except _WRONG_CONTENT as error:
         return error
 
 
-def _write_alone(
-    connection: Connection, batch: PreparedBatch | Exception, head: Head, now_us: int
-) -> tuple[Outcome, Head]:
+def _write_alone(connection: Connection, batch: Prepared, head: Head, now_us: int) -> tuple[Outcome, Head]:
     """Write one batch of the group so that its failure leaves the others as they are."""
     if isinstance(batch, Exception):
         return batch, head

@@ -1,13 +1,14 @@
 """The three tables beside the records: the audit chain, the outbox and the remembered requests."""
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import BigInteger, Index, Row, Table, Text, column
 from sqlmodel import Field, SQLModel
 
 from gateway.domain.errors import InvalidInput
-from gateway.domain.evidence import AuditEntry, ChainedEntry, canonical_json, chain
+from gateway.domain.evidence import AuditEntry, ChainedEntry, canonical_json, link_hash
 from gateway.ports import Batch, OutboxItem
 from gateway.storage.codec import instant_of, micros
 from gateway.storage.rows import Values, text
@@ -76,31 +77,39 @@ OUTBOX: Table = SQLModel.metadata.tables["outbox"]
 REQUEST: Table = SQLModel.metadata.tables["request"]
 
 
-def plain_entry(entry: AuditEntry) -> AuditEntry:
-    """Return the entry as it can be kept and read back to the same hash: its instant in UTC, its texts plain.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WrittenEntry:
+    """An audit entry made ready for its place in the chain, which is known only when it is written."""
+
+    text: str
+    """Canonical JSON: what is hashed."""
+    values: Values
+    """Its row without its place and hashes."""
+
+
+def written_entry(entry: AuditEntry) -> WrittenEntry:
+    """Return the entry as it is kept and read back to the same hash: its instant in UTC, its texts plain.
 
     Raises:
         InvalidInput: A field is not text or not an aware instant.
     """
-    return AuditEntry(
-        **{name: text(f"audit.{name}", getattr(entry, name)) for name in _ENTRY_TEXTS},
-        at=instant_of(micros("audit.at", entry.at)),
-        causes=tuple(text("audit.causes", cause) for cause in entry.causes),
-        detail={text("audit.detail", key): text("audit.detail", value) for key, value in entry.detail.items()},
-    )
+    at_us = micros("audit.at", entry.at)
+    values: Values = {name: text(f"audit.{name}", getattr(entry, name)) for name in _ENTRY_TEXTS}
+    causes = tuple(text("audit.causes", cause) for cause in entry.causes)
+    detail = {text("audit.detail", key): text("audit.detail", value) for key, value in entry.detail.items()}
+    plain = AuditEntry(**values, at=instant_of(at_us), causes=causes, detail=detail)
+    body = canonical_json({"causes": causes, "detail": detail})
+    return WrittenEntry(text=canonical_json(plain), values=values | {"at_us": at_us, "body": body})
 
 
 _ENTRY_TEXTS = ("id", "tenant", "actor", "action", "object_kind", "object_id", "request_id")
 
 
-def link(entry: AuditEntry, head: tuple[int, str]) -> tuple[Values, tuple[int, str]]:
+def link(entry: WrittenEntry, head: tuple[int, str]) -> tuple[Values, tuple[int, str]]:
     """Return the row of an entry after the head of the chain, and the new head: sequence number and hash."""
-    seq, prev_hash = head
-    chained = chain(entry, seq + 1, prev_hash)
-    row: Values = {name: getattr(entry, name) for name in _ENTRY_TEXTS}
-    row |= {"seq": chained.seq, "prev_hash": prev_hash, "hash": chained.hash, "at_us": micros("audit.at", entry.at)}
-    row["body"] = canonical_json({"causes": entry.causes, "detail": entry.detail})
-    return row, (chained.seq, chained.hash)
+    seq, prev_hash = head[0] + 1, head[1]
+    own_hash = link_hash(entry.text, seq, prev_hash)
+    return entry.values | {"seq": seq, "prev_hash": prev_hash, "hash": own_hash}, (seq, own_hash)
 
 
 def chained_entry(row: Row[Any]) -> ChainedEntry:

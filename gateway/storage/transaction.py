@@ -27,9 +27,18 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import Insert
 
 from gateway.domain.errors import Conflict, InvalidInput, RequestReused
-from gateway.domain.evidence import GENESIS_HASH, AuditEntry
+from gateway.domain.evidence import GENESIS_HASH
 from gateway.ports import Batch
-from gateway.storage.ledger import AUDIT, OUTBOX, REQUEST, link, outbox_values, plain_entry, request_values
+from gateway.storage.ledger import (
+    AUDIT,
+    OUTBOX,
+    REQUEST,
+    WrittenEntry,
+    link,
+    outbox_values,
+    request_values,
+    written_entry,
+)
 from gateway.storage.rows import TableSpec, Values, text
 from gateway.storage.tables import spec_of
 
@@ -55,7 +64,7 @@ class PreparedBatch:
     tenant: str
     puts: tuple[tuple[TableSpec, tuple[PreparedPut, ...]], ...]
     """By kind, in the order given."""
-    audit: tuple[AuditEntry, ...]
+    audit: tuple[WrittenEntry, ...]
     outbox: tuple[Values, ...]
     request: Values | None
 
@@ -81,7 +90,7 @@ def prepare(batch: Batch) -> PreparedBatch:
     return PreparedBatch(
         tenant=tenant,
         puts=tuple((spec_of(kind), tuple(rows)) for kind, rows in by_kind.items()),
-        audit=tuple(plain_entry(entry) for entry in batch.audit),
+        audit=tuple(written_entry(entry) for entry in batch.audit),
         outbox=tuple(outbox_values(item) for item in batch.outbox),
         request=request_values(batch) if batch.request_id else None,
     )
@@ -184,7 +193,7 @@ def _put(connection: Connection, spec: TableSpec, tenant: str, puts: Sequence[Pr
     connection.execute(upsert(spec.table, dialect), rows)
 
 
-def _append(connection: Connection, entries: Sequence[AuditEntry], head: Head) -> Head:
+def _append(connection: Connection, entries: Sequence[WrittenEntry], head: Head) -> Head:
     rows = []
     for entry in entries:
         row, head = link(entry, head)

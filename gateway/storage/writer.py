@@ -7,14 +7,13 @@
                                  COMMIT (fsync), then the futures      (one thread, one connection)
 ```
 
-A commit that fails fails the whole group: nothing of it is on disk and nobody is told otherwise.
+A commit that fails fails the whole group: nothing of it is on disk and nobody is told otherwise. A batch of very many rows is
+encoded in another thread while small ones are committed, and goes alone (see `waiting`).
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -23,22 +22,15 @@ from sqlalchemy import Connection
 from gateway.domain.errors import StorageUnavailable
 from gateway.ports import Batch, Clock
 from gateway.storage.codec import micros
-from gateway.storage.committer import Committer, Outcome
+from gateway.storage.committer import Committer, Outcome, Prepared, encoded
 from gateway.storage.engines import Database
 from gateway.storage.feed import Feed
+from gateway.storage.waiting import Job, Waiting
 
-MAX_GROUP = 512
-"""Batches in one commit: bounds how long the first of them waits for the last."""
 MAX_WAITING = 20_000
 """Batches that may wait; beyond it writes are refused, so that a stuck disk does not fill the memory."""
 
 ResultT = TypeVar("ResultT")
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    batch: Batch
-    done: "asyncio.Future[None]"
 
 
 class Writer:
@@ -49,8 +41,10 @@ class Writer:
         self._clock = clock
         self._feed = feed
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="storage-writer")
-        self._waiting: deque[_Job] = deque()
+        self._encoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="storage-encoder")
+        self._waiting = Waiting()
         self._running: asyncio.Future[list[Outcome]] | None = None
+        self._encoding: set[asyncio.Future[Prepared]] = set()
         self._is_open = False
 
     async def start(self) -> None:
@@ -62,11 +56,12 @@ class Writer:
         """Refuse new batches, write those that wait and give the database up."""
         self._is_open = False
         try:
-            while self._running is not None:
-                await asyncio.wait([self._running])
+            while busy := [*self._encoding, *(() if self._running is None else (self._running,))]:
+                await asyncio.wait(busy, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await self._in_thread(self._committer.stop)
             self._thread.shutdown()
+            self._encoder.shutdown()
 
     async def write(self, batch: Batch) -> None:
         """Return once the batch is durable; see `Store.apply` for the errors."""
@@ -74,8 +69,13 @@ class Writer:
             raise StorageUnavailable("the store is closed")
         if len(self._waiting) >= MAX_WAITING:
             raise StorageUnavailable(f"{MAX_WAITING} batches are waiting for the disk")
-        job = _Job(batch, asyncio.get_running_loop().create_future())
-        self._waiting.append(job)
+        loop = asyncio.get_running_loop()
+        job = Job(batch, loop.create_future())
+        self._waiting.add(job)
+        if job.is_bulk:
+            encoding = loop.run_in_executor(self._encoder, encoded, batch)
+            self._encoding.add(encoding)
+            encoding.add_done_callback(partial(self._encoded, job))
         self._write_next()
         await job.done
 
@@ -88,15 +88,24 @@ class Writer:
     def _in_thread(self, function: "Callable[..., ResultT]", *args: object) -> "asyncio.Future[ResultT]":
         return asyncio.get_running_loop().run_in_executor(self._thread, partial(function, *args))
 
+    def _encoded(self, job: Job, encoding: "asyncio.Future[Prepared]") -> None:
+        self._encoding.discard(encoding)
+        failure = encoding.exception()
+        job.prepared = encoding.result() if failure is None else _group_failure(failure)
+        self._write_next()
+
     def _write_next(self) -> None:
-        if self._running is not None or not self._waiting:
+        if self._running is not None:
             return
-        group = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_GROUP))]
+        group = self._waiting.take()
+        if not group:
+            return
         now_us = micros("now", self._clock.now())
-        self._running = self._in_thread(self._committer.commit, [job.batch for job in group], now_us)
+        batches = [job.batch if job.prepared is None else job.prepared for job in group]
+        self._running = self._in_thread(self._committer.commit, batches, now_us)
         self._running.add_done_callback(partial(self._settle, group))
 
-    def _settle(self, group: list[_Job], written: "asyncio.Future[list[Outcome]]") -> None:
+    def _settle(self, group: list[Job], written: "asyncio.Future[list[Outcome]]") -> None:
         self._running = None
         self._write_next()
         failure = written.exception()

@@ -15,8 +15,8 @@ from gateway.domain.errors import Conflict, RequestReused, StorageUnavailable
 from gateway.domain.evidence import verify_chain
 from gateway.domain.sessions import Session
 from gateway.ports import Batch, Put
-from gateway.storage import engines, writer
-from gateway.storage.ledger import link
+from gateway.storage import engines, waiting, writer
+from gateway.storage.ledger import link, written_entry
 from gateway.storage.store import SqlStore
 from tests.storage.conftest import HandClock
 from tests.storage.postgres_server import PostgresServer
@@ -56,7 +56,7 @@ async def test_all_who_wait_share_one_commit(store: SqlStore) -> None:
 
 
 async def test_a_group_is_bounded(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "MAX_GROUP", 10)
+    monkeypatch.setattr(waiting, "MOST_GROUP", 10)
     commits: list[Any] = []
     event.listen(writer_engine_of(store), "commit", commits.append)
     assert await apply_all(store, [batch(f"{number:02}") for number in range(31)]) == [None] * 31
@@ -186,7 +186,7 @@ async def test_nobody_writes_between_our_reading_and_writing(sqlite_store: SqlSt
 
 async def test_an_audit_entry_from_elsewhere_costs_one_conflict(sqlite_store: SqlStore, tmp_path: Path) -> None:
     await sqlite_store.apply(batch("1"))
-    row, _ = link(entry("elsewhere"), read_head_of(tmp_path))
+    row, _ = link(written_entry(entry("elsewhere")), read_head_of(tmp_path))
     with sqlite3.connect(tmp_path / "voltbridge.sqlite") as other:
         insert = f"INSERT INTO audit ({','.join(row)}) VALUES ({','.join('?' * len(row))})"  # noqa: S608 - our own columns
         other.execute(insert, list(row.values()))
