@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from gateway.domain.dispatch import DispatchState
 from gateway.domain.id_list import IdList
+from gateway.domain.rare_column import RareColumn
 from gateway.domain.side_by_side import side_by_side
 
 FloatArray = npt.NDArray[np.float64]
@@ -106,8 +107,7 @@ class CommandBook:
         self._open_kw = np.zeros(count)
         """Largest limit sent since the newest acknowledgement: the platform may have passed on any of them."""
         self._open_until = np.full(count, -np.inf)
-        self.shown_kw = np.full(count, np.nan)
-        """What chargers themselves said that they allow although they were sent less, until they follow; NaN for all others."""
+        self._shown_kw = RareColumn(count, np.nan)
         self.state = np.zeros(count, dtype=np.int8)
         self.state_since = np.full(count, -np.inf)
         self.changed = np.zeros(count, dtype=bool)
@@ -116,10 +116,10 @@ class CommandBook:
         self.reasons: dict[int, str] = {}
         self.limit_since = np.full(count, -np.inf)
         self._sampled_at = np.full(count, -np.inf)
-        self._overdrawn_kw = np.full(count, np.nan)
+        self._overdrawn_kw = RareColumn(count, np.nan)
         """What those who draw too much were measured at last, until they are measured to follow; NaN for all others."""
         self._over_count = np.zeros(count, dtype=np.int8)
-        self._over_since = np.full(count, np.inf)
+        self._over_since = RareColumn(count, np.inf)
         self._under_since = np.full(count, np.inf)
         self._was_applied = np.zeros(count, dtype=bool)
         self._unanswered_since = np.full(count, np.inf)
@@ -132,6 +132,8 @@ class CommandBook:
         for name, values in vars(older).items():
             if isinstance(values, np.ndarray):
                 getattr(self, name)[new] = values[old]
+            elif isinstance(values, RareColumn):
+                getattr(self, name).carry_over(values, new, old)
         self._batch_names = list(older._batch_names)
         now_at = dict(zip(old.tolist(), new.tolist(), strict=True))
         self.reasons = {now_at[j]: reason for j, reason in older.reasons.items() if j in now_at}
@@ -147,11 +149,16 @@ class CommandBook:
             self.state_since,
             self.limit_since,
             self._sampled_at,
-            self._over_since,
             self._under_since,
             self._unanswered_since,
         ):
             np.add(instants, seconds, out=instants)
+        self._over_since.shift(seconds)
+
+    @property
+    def shown_kw(self) -> FloatArray:
+        """What chargers themselves said that they allow although they were sent less, until they follow; NaN for all others."""
+        return self._shown_kw.values
 
     def batch_of(self, i: int) -> str:
         """Return the id of the newest command of a charger; empty before the first."""
@@ -213,7 +220,7 @@ class CommandBook:
         """Let chargers hold nothing of what they were told: they count as they do without us until a command is accepted again."""
         for held_until in (self.lease_until, self.accepted_until, self._before_until, self._open_until):
             held_until[index] = -np.inf
-        self.shown_kw[index] = np.nan
+        self._shown_kw.clear(index)
         self.must_resend[index] = True
         self._unanswered_since[index] = np.inf
         self.state[index] = DispatchState.NONE
@@ -221,7 +228,7 @@ class CommandBook:
     def show(self, index: IndexArray, kw: FloatArray) -> None:
         """Take what chargers themselves say that they allow although they were sent less; NaN where they say nothing."""
         says = ~np.isnan(kw)
-        self.shown_kw[index[says]] = kw[says]
+        self._shown_kw.put(index[says], kw[says])
 
     def move(self, index: IndexArray) -> None:
         """Let chargers begin anew at another platform, which counts on its own and knows nothing of what they were told.
@@ -262,7 +269,7 @@ class CommandBook:
         at = side_by_side(index)
         self.limit_since[at] = now
         self._over_count[at] = 0
-        self._over_since[at] = np.inf
+        self._over_since.clear(at)
 
     def report(self, index: IndexArray, states: npt.NDArray[np.int8], *, sequence: int, now: float) -> None:
         """Take what became of a command at the chargers: APPLIED, REJECTED or TIMED_OUT; old sequences are ignored."""
@@ -280,7 +287,7 @@ class CommandBook:
         """Set states as they were written down, after a restart; what was settled had been accepted."""
         self.state[index] = states
         self.state_since[index] = at
-        self.shown_kw[index[states == DispatchState.FOLLOWED]] = np.nan
+        self._shown_kw.clear(index[states == DispatchState.FOLLOWED])
         settled = index[_SETTLED[states]]
         self.acked_sequence[settled] = self.sequence[settled]
         other = settled[self.accepted_kw[settled] != self.limit_kw[settled]]
@@ -313,7 +320,9 @@ class CommandBook:
         Args:
             most_kw: What each can draw, shape (C,).
         """
-        self._overdrawn_kw = np.where(self.state == DispatchState.NOT_FOLLOWING, most_kw, np.nan)
+        suspects = np.flatnonzero(self.state == DispatchState.NOT_FOLLOWING)
+        self._overdrawn_kw = RareColumn(len(most_kw), np.nan)
+        self._overdrawn_kw.put(suspects, most_kw[suspects])
 
     def time_out(self, now: float, rules: FollowRules) -> None:
         """Give up waiting for acknowledgements that are overdue; sending again does not start the wait anew."""
@@ -341,11 +350,13 @@ class CommandBook:
             is_held = _SETTLED[self.state[new]] & (power_at[new] < self.accepted_until[new])
             is_fresh = is_held & (power_at[new] >= self.limit_since[new] + rules.settle_s)
             self._compare(new[is_fresh], power_kw[new[is_fresh]], power_at[new[is_fresh]], now, rules)
-        is_over_long = (self._over_count >= rules.samples) | (now - self._over_since >= rules.not_following_after_s)
+        is_over_long = (self._over_count >= rules.samples) | (
+            now - self._over_since.values >= rules.not_following_after_s
+        )
         not_following = np.flatnonzero(is_over_long & _WATCHED[self.state])
         self._move(not_following, DispatchState.NOT_FOLLOWING, now)
         draws_too_much = np.flatnonzero((self.state == DispatchState.NOT_FOLLOWING) & ~np.isnan(power_kw))
-        self._overdrawn_kw[draws_too_much] = power_kw[draws_too_much]
+        self._overdrawn_kw.put(draws_too_much, power_kw[draws_too_much])
         was_tapering, self._is_tapering = self._is_tapering, now - self._under_since >= rules.taper_after_s
         return bool(not_following.size) or bool((self._is_tapering & ~was_tapering).any())
 
@@ -367,13 +378,13 @@ class CommandBook:
         over = power_kw > limit + tolerance
         counted = np.minimum(self._over_count[index] + 1, _MOST_COUNTED)
         self._over_count[index] = np.where(over, counted, 0).astype(np.int8)
-        self._over_since[index] = np.where(over, np.minimum(self._over_since[index], power_at), np.inf)
+        self._over_since.put(index, np.where(over, np.minimum(self._over_since.values[index], power_at), np.inf))
         takes_less = power_kw < limit - tolerance
         self._under_since[index] = np.where(takes_less, np.minimum(self._under_since[index], power_at), np.inf)
         under = index[~over]
-        self._overdrawn_kw[under] = np.nan
+        self._overdrawn_kw.clear(under)
         followed = under[_UNPROVEN[self.state[under]]]
-        self.shown_kw[followed] = np.nan
+        self._shown_kw.clear(followed)
         self._move(followed, DispatchState.FOLLOWED, now)
 
     def is_any_loose(self, index: IndexArray, now: float, rules: FollowRules) -> bool:
@@ -386,7 +397,7 @@ class CommandBook:
     def is_doubted(self, now: float, rules: FollowRules) -> BoolArray:
         """Return who is not believed, shape (C,): long without an acknowledgement, or it showed more than it was sent."""
         is_late = (self.sequence > self.acked_sequence) & (now - self._unanswered_since >= rules.doubt_after_s)
-        return np.asarray(is_late | ~np.isnan(self.shown_kw) | ~np.isnan(self._overdrawn_kw))
+        return np.asarray(is_late | ~np.isnan(self.shown_kw) | ~np.isnan(self._overdrawn_kw.values))
 
     def next_doubt(self, now: float, rules: FollowRules) -> float | None:
         """Return when the next unacknowledged command will be doubted; None when none will."""
@@ -412,7 +423,7 @@ class CommandBook:
         under_way = np.where(self.state == DispatchState.REJECTED, accepted, np.maximum(accepted, opened))
         counted = np.fmax(np.where(is_settled, newest, under_way), self.shown_kw)
         # Who drew too much and is silent now goes on doing so.
-        counted = np.fmax(counted, np.where(np.isnan(power_kw), self._overdrawn_kw, np.nan))
+        counted = np.fmax(counted, np.where(np.isnan(power_kw), self._overdrawn_kw.values, np.nan))
         over = power_kw > counted + rules.tolerance(counted)
         return np.where(over, power_kw, counted)
 

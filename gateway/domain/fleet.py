@@ -4,7 +4,7 @@ One owner holds the live arrays (`services.track_fleet`); everybody else reads a
 order of `tree.charger_ids`. Instants inside arrays are seconds since 1970-01-01 UTC; NaN is unknown and never zero.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntFlag
@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from gateway.domain.allocation import TreeLevels
 from gateway.domain.errors import InvalidInput
-from gateway.domain.topology import PHASE_COUNT, Node, SiteTree
+from gateway.domain.id_list import NameArray
+from gateway.domain.topology import PHASE_COUNT, Node, PhaseShares, SiteTree
 
 FloatArray = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.int32]
@@ -47,8 +48,8 @@ class ChargerData:
 
     flags: FlagArray
     """What is wrong with its data, see `DataFlag`."""
-    phase_share: FloatArray
-    """What it puts on each grid phase per kW that it draws, shape (C, 3): on every phase in full where nobody knows which."""
+    shares: PhaseShares
+    """See `phase_share`."""
     used_phases: npt.NDArray[np.int8]
     """Phases that the car uses: as measured, else as reported, else those of the charger."""
     voltage_v: FloatArray
@@ -65,6 +66,11 @@ class ChargerData:
     """Cars whose driver wants to be full by the announced departure, whatever it costs."""
     is_greenest: BoolArray
     """Cars whose driver asked for low carbon."""
+
+    @property
+    def phase_share(self) -> FloatArray:
+        """What it puts on each grid phase per kW that it draws, shape (C, 3): on every phase in full where nobody knows which."""
+        return self.shares.values
 
     @property
     def kw_per_a(self) -> FloatArray:
@@ -96,9 +102,10 @@ class FleetView:
     """Position in `csms_ids` of the platform that commands it."""
     site_index: IndexArray
     """Node of the site above it; -1 when it hangs above every site."""
-    site_class: Sequence[str]
-    """Kind of place: `home`, `public` or `workplace`."""
-    session_ids: Sequence[str | None]
+    class_of_site: Mapping[int, str]
+    """Kind of place by node of the site: `home`, `public` or `workplace`; `public` for those that are not in it."""
+    session_ids: NameArray
+    """The car at each, as its platform names it; None without one."""
     has_session: BoolArray
     session_max_kw: FloatArray
     """What car and charger together can draw; 0 without a car."""
@@ -112,6 +119,10 @@ class FleetView:
     """When the car arrived; NaN without a car."""
     data: ChargerData | None = None
     """Phases, voltage, state of charge and what is wrong; None where nobody keeps it."""
+
+    def site_class(self, charger: int) -> str:
+        """Return the kind of place of a charger."""
+        return self.class_of_site.get(int(self.site_index[charger]), "public")
 
     def node_power_kw(self) -> FloatArray:
         """Return what the chargers below each node draw by known measurements, shape (N,); NaN where none is known."""

@@ -11,6 +11,7 @@ are measured; what flows there is the chargers plus the site's other load.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import cached_property
 from itertools import pairwise
 from operator import attrgetter
 from typing import TypeVar
@@ -263,8 +264,13 @@ class ChargerTable:
         )
 
     def column(self, read: Callable[[Charger], float], dtype: type[_NumberT]) -> npt.NDArray[_NumberT]:
-        """Return what is read of each charger, which must not depend on its id or node, shape (C,)."""
-        return np.array([read(charger) for charger in self.kinds], dtype=dtype)[self.kind]
+        """Return what is read of each charger, which must not depend on its id or node, shape (C,); to be read only.
+
+        Where all are alike it takes no memory.
+        """
+        values = np.array([read(charger) for charger in self.kinds], dtype=dtype)
+        is_alike = values.size > 0 and bool((values == values[0]).all())
+        return np.broadcast_to(values[0], self.kind.shape) if is_alike else values[self.kind]
 
 
 _kind_of = attrgetter(*(field.name for field in fields(Charger) if field.name not in {"id", "parent"}))
@@ -333,6 +339,20 @@ class Wiring:
             at = np.flatnonzero(~everywhere & (used > conductor))
             share[at, self.phase_of[at, conductor]] = part[at]
         return share
+
+
+class PhaseShares:
+    """What each charger puts on each grid phase per kW that it draws, worked out when it is first asked for: few trees bound phases."""
+
+    def __init__(self, wiring: Wiring, used_phases: npt.NDArray[np.int8]) -> None:
+        """Remember the wiring and the phases that the car at each charger uses, shape (C,)."""
+        self._wiring = wiring
+        self._used_phases = used_phases
+
+    @cached_property
+    def values(self) -> npt.NDArray[np.float64]:
+        """The shares as `Wiring.shares` has them, shape (C, 3)."""
+        return self._wiring.shares(self._used_phases)
 
 
 @dataclass(frozen=True, slots=True)

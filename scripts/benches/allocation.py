@@ -213,9 +213,9 @@ class _Problem:
         at = np.flatnonzero(active)
         count = len(fleet.caps_kw)
         above = np.zeros((count, len(at)))
-        for node in fleet.levels.node:
-            is_here = node[at] < count
-            above[node[at][is_here], np.flatnonzero(is_here)] = 1.0
+        for node in fleet.levels.above[:, fleet.levels.leaf[at]]:
+            is_here = node < count
+            above[node[is_here], np.flatnonzero(is_here)] = 1.0
         share = fleet.phases.share[at]
         rows = np.vstack([above, *(above * share[:, phase] for phase in range(3))])
         room = np.concatenate([fleet.caps_kw, *fleet.phases.caps_kw.T])

@@ -30,11 +30,9 @@ _FEW_NODES = 64
 class TreeLevels:
     """A site tree by levels, deepest first, for sums and splits.
 
-    Shapes: `N` nodes, `C` chargers. Row `k` of `node` says which node of that level each charger hangs below; `N` stands for
-    "none at this level". Sums run over the nodes of a level, not over the chargers again.
+    Shapes: `N` nodes, `C` chargers. Sums run over the nodes of a level, not over the chargers again.
     """
 
-    node: tuple[IntArray, ...]
     nodes_at: tuple[IntArray, ...]
     """The nodes of each level."""
     parent: IntArray
@@ -55,21 +53,13 @@ class TreeLevels:
     @classmethod
     def of(cls, tree: SiteTree) -> "TreeLevels":
         """Compute the levels once for a tree."""
-        count = len(tree.node_ids)
-        at = tree.charger_node.astype(np.int64)
-        rows: list[IntArray] = []
-        nodes_at: list[IntArray] = []
-        for depth in range(int(tree.level.max(initial=0)), -1, -1):
-            is_here = (at < count) & (tree.level[np.minimum(at, count - 1)] == depth)
-            rows.append(np.where(is_here, at, count))
-            nodes_at.append(np.flatnonzero(tree.level == depth))
-            up = tree.parent[np.minimum(at, count - 1)].astype(np.int64)
-            at = np.where(is_here, np.where(up < 0, count, up), at)
+        deepest = int(tree.level.max(initial=0))
+        nodes_at = [np.flatnonzero(tree.level == depth) for depth in range(deepest, -1, -1)]
         parent, leaf = tree.parent.astype(np.int64), tree.charger_node.astype(np.int64)
         above = _above(nodes_at, parent)
         grid = Grid.of(nodes_at, parent, leaf)
-        up = np.where(parent < 0, count, parent)
-        return cls(tuple(rows), tuple(nodes_at), parent, up, _climb(nodes_at, parent), leaf, above, grid, _reach(above))
+        up = np.where(parent < 0, len(parent), parent)
+        return cls(tuple(nodes_at), parent, up, _climb(nodes_at, parent), leaf, above, grid, _reach(above))
 
     def totals(self, per_charger: FloatArray) -> FloatArray:
         """Add a value per charger up the tree: shape (C,) in, (N,) out."""

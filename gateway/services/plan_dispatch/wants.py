@@ -93,7 +93,7 @@ class Departures:
         for i in np.flatnonzero(is_unknown).tolist():
             arrival = datetime.fromtimestamp(float(view.arrival[i]), UTC)
             self._arrival[i] = view.arrival[i]
-            self._leaves_at[i] = self._believe(view.site_class[i], arrival, now).timestamp()
+            self._leaves_at[i] = self._believe(view.site_class(i), arrival, now).timestamp()
         said = np.where(view.has_session, view.expected_departure, np.inf)
         return np.where(unsaid, self._leaves_at, said)
 

@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 from gateway.domain.allocation import TreeLevels
 from gateway.domain.fleet import ChargerData, DataFlag, FlagArray, FloatArray, TelemetryBatch
+from gateway.domain.rare_column import RareColumn
 from gateway.domain.sessions import DriverGoal, Session
-from gateway.domain.topology import ChargerTable, SiteTree, Wiring
+from gateway.domain.topology import ChargerTable, PhaseShares, SiteTree, Wiring
 
 IndexArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -45,49 +46,48 @@ class Condition:
         self._wiring = Wiring.of((), ChargerTable.of((), {})) if tree.wiring is None else tree.wiring
         self._nominal_v = self._wiring.voltage_v[tree.charger_node] if count else np.zeros(0)
         self._flags = np.zeros(count, dtype=np.uint8)
-        self._fell_at = np.full(count, -np.inf)
-        self._voltage_v = np.full(count, np.nan)
-        self._voltage_at = np.full(count, np.nan)
+        self._fell_at = RareColumn(count, -np.inf)
+        self._voltage_v = RareColumn(count, np.nan)
+        self._voltage_at = RareColumn(count, np.nan)
         self._measured_phases = np.zeros(count, dtype=np.int8)
         self._reported_phases = self._wiring.phases.astype(np.int8)
-        self._charge = np.full(count, np.nan)
-        self._charge_then = np.full(count, np.nan)
-        self._metered_then = np.full(count, np.nan)
-        self._battery_kwh = np.full(count, np.nan)
+        self._charge = RareColumn(count, np.nan)
+        self._charge_then = RareColumn(count, np.nan)
+        self._metered_then = RareColumn(count, np.nan)
+        self._battery_kwh = RareColumn(count, np.nan)
         self._goal = np.zeros(count, dtype=np.int8)
         self._is_boosted = np.zeros(count, dtype=bool)
         self._window_from = np.full(count, np.nan)
         self._window_register = np.full(count, np.nan)
         self._window_kwh = np.zeros(count)
         self._judge_at = -np.inf
-        self._knows_voltage, self._knows_charge = False, False
-        self._share: FloatArray | None = None
-        """What each charger puts on each phase, worked out again when a car uses other phases."""
+        self._shares: PhaseShares | None = None
+        """What each charger puts on each phase, anew when a car uses other phases."""
 
     # ---------------------------------------------------------------- sessions
 
     def put_sessions(self, at: IndexArray, sessions: list[Session], is_same: BoolArray) -> None:
         """Take what reports of sessions say of the cars at some chargers; another car begins anew."""
         self._forget(at[~is_same])
-        self._share = None
+        self._shares = None
         self._reported_phases[at] = [session.phases for session in sessions]
-        self._battery_kwh[at] = [np.nan if s.battery_kwh is None else s.battery_kwh for s in sessions]
+        self._battery_kwh.put(at, np.array([np.nan if s.battery_kwh is None else s.battery_kwh for s in sessions]))
         self._is_boosted[at] = [session.boost for session in sessions]
         self._goal[at] = [_GOALS[session.goal] for session in sessions]
 
     def clear_sessions(self, at: IndexArray) -> None:
         """Forget the cars at some chargers."""
         self._forget(at)
-        self._share = None
+        self._shares = None
         self._reported_phases[at] = self._wiring.phases[at]
-        self._battery_kwh[at] = np.nan
+        self._battery_kwh.clear(at)
         self._is_boosted[at] = False
         self._goal[at] = 0
 
     def _forget(self, at: IndexArray) -> None:
         self._measured_phases[at] = 0
         for values in (self._charge, self._charge_then, self._metered_then):
-            values[at] = np.nan
+            values.clear(at)
         self._flags[at] &= ~np.uint8(DataFlag.CHARGE_CONTRADICTS_METER)
 
     # ---------------------------------------------------------------- measurements
@@ -130,7 +130,7 @@ class Condition:
         """Do as `take_energy` where something begins, ends or is wrong."""
         fell = register_kwh < last_kwh - _FELL_KWH
         if fell.any():
-            self._fell_at[at[fell]] = now
+            self._fell_at.put(at[fell], now)
         breaks = fell | ~(gap_s <= _WINDOW_GAP_S)
         self._window_kwh[at] += np.where(breaks, 0.0, power_kw * gap_s / 3600.0)
         since_s = now - self._window_from[at]
@@ -160,8 +160,7 @@ class Condition:
         if batch.state_of_charge.size:
             charge = batch.state_of_charge[is_taken]
             known = ~np.isnan(charge)
-            self._charge[at[known]] = charge[known]
-            self._knows_charge = self._knows_charge or bool(known.any())
+            self._charge.put(at[known], charge[known])
 
     def _take_voltage(self, at: IndexArray, voltage_v: FloatArray, now: float) -> FloatArray:
         nominal = self._nominal_v[at]
@@ -171,8 +170,9 @@ class Condition:
         lowest = believed.min(axis=1)
         self._mark(at, DataFlag.VOLTAGE_IMPLAUSIBLE, np.logical_or.reduce(is_wrong, axis=1))
         has = np.isfinite(lowest)
-        self._voltage_v[at[has]], self._voltage_at[at[has]] = lowest[has], now
-        self._knows_voltage = self._knows_voltage or bool(has.any())
+        if has.any():
+            self._voltage_v.put(at[has], lowest[has])
+            self._voltage_at.put(at[has], now)
         return np.where(np.isfinite(believed), believed, nominal[:, None])
 
     def _take_current(
@@ -184,7 +184,7 @@ class Condition:
         tells = largest >= _USED_A
         if (self._measured_phases[at[tells]] != used[tells]).any():
             self._measured_phases[at[tells]] = used[tells]
-            self._share = None
+            self._shares = None
         complete = ~np.isnan(current_a).all(axis=1)
         seen = self._nominal_v[at][:, None] if volts is None else volts
         by_current = (amps * seen).sum(axis=1) / 1000.0
@@ -199,16 +199,18 @@ class Condition:
 
     def shift(self, seconds: float) -> None:
         """Move every instant with a clock that was set by so many seconds."""
-        for instants in (self._fell_at, self._voltage_at, self._window_from):
-            np.add(instants, seconds, out=instants)
+        self._fell_at.shift(seconds)
+        self._voltage_at.shift(seconds)
+        self._window_from += seconds
         self._judge_at += seconds
 
     def carry_over(self, older: "Condition", new: IndexArray, old: IndexArray) -> None:
         """Take over what was measured of chargers that were there before the tree changed."""
-        for name in ("_flags", "_fell_at", "_voltage_v", "_voltage_at", "_measured_phases", "_charge", "_charge_then"):
+        for name in ("_flags", "_measured_phases"):
             getattr(self, name)[new] = getattr(older, name)[old]
-        self._metered_then[new] = older._metered_then[old]
-        self._knows_voltage, self._knows_charge, self._share = older._knows_voltage, older._knows_charge, None
+        for name in ("_fell_at", "_voltage_v", "_voltage_at", "_charge", "_charge_then", "_metered_then"):
+            getattr(self, name).carry_over(getattr(older, name), new, old)
+        self._shares = None
 
     def used_phases(self) -> npt.NDArray[np.int8]:
         """Return the phases that the car at each charger uses: as measured, else as reported; shape (C,)."""
@@ -216,15 +218,17 @@ class Condition:
 
     def voltage_share(self, now: float, stale_after_s: float) -> FloatArray:
         """Return the measured over the nominal voltage of each charger, shape (C,); 1 where none was measured lately."""
-        if not self._knows_voltage:
-            return np.ones(len(self._nominal_v))
-        is_fresh = now - self._voltage_at <= stale_after_s
-        return np.where(is_fresh, self._voltage_v / np.where(self._nominal_v > 0.0, self._nominal_v, _NOMINAL_V), 1.0)
+        if self._voltage_v.is_blank:
+            return np.broadcast_to(1.0, len(self._nominal_v))
+        is_fresh = now - self._voltage_at.values <= stale_after_s
+        return np.where(
+            is_fresh, self._voltage_v.values / np.where(self._nominal_v > 0.0, self._nominal_v, _NOMINAL_V), 1.0
+        )
 
     def changes_at(self, now: float, stale_after_s: float) -> float:
         """Return when what others see next changes by itself, seconds of the clock; infinite when it does not."""
-        fell = next_end(self._fell_at, _FELL_S, now)
-        return min(fell, next_end(self._voltage_at, stale_after_s, now)) if self._knows_voltage else fell
+        fell = np.inf if self._fell_at.is_blank else next_end(self._fell_at.values, _FELL_S, now)
+        return fell if self._voltage_at.is_blank else min(fell, next_end(self._voltage_at.values, stale_after_s, now))
 
     def view(self, measured_at: FloatArray, delivered_kwh: FloatArray, now: float, stale_after_s: float) -> ChargerData:
         """Return everything as others may see it.
@@ -239,28 +243,27 @@ class Condition:
         charge, contradicts = self._judged_charge(delivered_kwh)
         return ChargerData(
             flags=self._all_flags(measured_at, contradicts, now, stale_after_s),
-            phase_share=self._shares(used),
+            shares=self._shares_of(used),
             used_phases=used,
-            voltage_v=share * self._nominal_v,
+            voltage_v=self._nominal_v if self._voltage_v.is_blank else share * self._nominal_v,
             voltage_factor=self._voltage_factor(share, now, stale_after_s),
             state_of_charge=charge,
-            battery_kwh=self._battery_kwh.copy(),
+            battery_kwh=self._battery_kwh.values,
             is_boosted=self._is_boosted.copy(),
             is_guaranteed=self._goal == _GOALS[DriverGoal.GUARANTEED],
             is_greenest=self._goal == _GOALS[DriverGoal.GREENEST],
         )
 
-    def _shares(self, used: npt.NDArray[np.int8]) -> FloatArray:
-        if self._share is None:
-            self._share = self._wiring.shares(used)
-            self._share.flags.writeable = False
-        return self._share
+    def _shares_of(self, used: npt.NDArray[np.int8]) -> PhaseShares:
+        if self._shares is None:
+            self._shares = PhaseShares(self._wiring, used)
+        return self._shares
 
     def _voltage_factor(self, share: FloatArray, now: float, stale_after_s: float) -> FloatArray:
         """Return the lowest share of the nominal voltage measured below each node, shape (N,); 1 where none was."""
-        if not self._knows_voltage:
+        if self._voltage_at.is_blank:
             return np.ones(len(self._tree.node_ids))
-        is_fresh = now - self._voltage_at <= stale_after_s
+        is_fresh = now - self._voltage_at.values <= stale_after_s
         lowest = np.full(len(self._tree.node_ids), np.inf)
         np.minimum.at(lowest, self._levels.leaf, np.where(is_fresh, share, np.inf))
         for nodes in self._levels.nodes_at[:-1]:
@@ -269,14 +272,16 @@ class Condition:
 
     def _judged_charge(self, delivered_kwh: FloatArray) -> tuple[FloatArray, BoolArray]:
         """Return the states of charge that may be used, and which contradict the meter."""
-        if not self._knows_charge:
-            return self._charge.copy(), np.zeros(len(self._charge), dtype=bool)
-        begins = ~np.isnan(self._charge) & np.isnan(self._charge_then)
-        self._charge_then[begins], self._metered_then[begins] = self._charge[begins], delivered_kwh[begins]
-        by_charge = self._charge - self._charge_then
-        by_meter = (delivered_kwh - self._metered_then) / self._battery_kwh
+        charge = self._charge.values
+        if self._charge.is_blank:
+            return charge, np.zeros(len(charge), dtype=bool)
+        begins = np.flatnonzero(~np.isnan(charge) & np.isnan(self._charge_then.values))
+        self._charge_then.put(begins, charge[begins])
+        self._metered_then.put(begins, delivered_kwh[begins])
+        by_charge = charge - self._charge_then.values
+        by_meter = (delivered_kwh - self._metered_then.values) / self._battery_kwh.values
         contradicts = np.abs(by_charge - by_meter) > MOST_CHARGE_ERROR
-        return np.where(contradicts, np.nan, self._charge), contradicts
+        return np.where(contradicts, np.nan, charge), contradicts
 
     def _all_flags(
         self, measured_at: FloatArray, contradicts: BoolArray, now: float, stale_after_s: float
@@ -286,7 +291,7 @@ class Condition:
         for flag, is_set in (
             (DataFlag.UNKNOWN, is_unknown),
             (DataFlag.STALE, ~is_unknown & (now - measured_at > stale_after_s)),
-            (DataFlag.REGISTER_FELL, now - self._fell_at <= _FELL_S),
+            (DataFlag.REGISTER_FELL, now - self._fell_at.values <= _FELL_S),
             (DataFlag.CHARGE_CONTRADICTS_METER, contradicts),
         ):
             flags |= np.where(is_set, np.uint8(flag), np.uint8(0))

@@ -3,6 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+from gateway.domain.rare_column import RareColumn
+
 FloatArray = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.int64]
 
@@ -16,7 +18,7 @@ _S_PER_HOUR = 3600.0
 class OtherLoad:
     """The mean power beside the chargers at P connection points with C chargers behind them."""
 
-    def __init__(self, point_count: int, point_of: IndexArray) -> None:
+    def __init__(self, point_count: int, point_of: npt.NDArray[np.int32]) -> None:
         """Begin with nothing known.
 
         Args:
@@ -26,7 +28,7 @@ class OtherLoad:
         self._point_of = point_of
         self._meter_kwh = np.full(point_count, np.nan)
         self._since = np.full(point_count, np.nan)
-        self._charger_kwh = np.full(len(point_of), np.nan)
+        self._charger_kwh = RareColumn(len(point_of), np.nan)
         self._kw = np.full(point_count, np.nan)
         self._at = np.full(point_count, -np.inf)
         self._worst_kw = np.zeros(point_count)
@@ -73,12 +75,12 @@ class OtherLoad:
         opened = points[is_over | ~has_begun]
         self._meter_kwh[opened] = meter_kwh[is_over | ~has_begun]
         self._since[opened] = at
-        is_behind = np.isin(self._point_of, opened)
-        self._charger_kwh[is_behind] = charger_kwh[is_behind]
+        behind = np.flatnonzero(np.isin(self._point_of, opened))
+        self._charger_kwh.put(behind, charger_kwh[behind])
 
     def _close(self, points: IndexArray, meter_kwh: FloatArray, at: float, charger_kwh: FloatArray) -> None:
         """Account for a window; chargers that were not read count as other load."""
-        drawn = np.nan_to_num(charger_kwh - self._charger_kwh)
+        drawn = np.nan_to_num(charger_kwh - self._charger_kwh.values)
         is_behind = self._point_of >= 0
         total = np.bincount(self._point_of[is_behind], weights=drawn[is_behind], minlength=len(self._kw))
         hours = (at - self._since[points]) / _S_PER_HOUR

@@ -7,10 +7,11 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from numpy.dtypes import StringDType
 
 from gateway.domain.allocation import TreeLevels
 from gateway.domain.fleet import FleetView, RegisterReading, TelemetryBatch
-from gateway.domain.id_list import IdList
+from gateway.domain.id_list import IdList, NameArray
 from gateway.domain.sessions import Session, SessionState
 from gateway.domain.settlement import MeteredPeriod
 from gateway.domain.topology import ChargerTable, ConnectionPoint, EnforcementClass, Node, NodeKind, SiteTree
@@ -98,15 +99,18 @@ class FleetState:
         for i, (node_id, up) in enumerate(zip(self.tree.node_ids, self.tree.parent.tolist(), strict=True)):
             site_of[i] = i if node_id in sites else site_of[up]
         self.site_index = site_of[self.tree.charger_node]
-        point_of = {point.site: i for i, point in reversed(list(enumerate(self.points)))}
-        names = [self.tree.node_ids[i] if i >= 0 else "" for i in self.site_index.tolist()]
-        self.point_index = np.array([point_of.get(name, -1) for name in names], dtype=np.int64)
-        classes = {point.site: point.site_class for point in self.points}
-        self.site_class = [classes.get(name, "public") for name in names]
+        place = {node_id: i for i, node_id in enumerate(self.tree.node_ids)}
+        point_at = np.full(len(site_of), -1, dtype=np.int32)
+        self.class_of_site: dict[int, str] = {}
+        for i, point in reversed(list(enumerate(self.points))):
+            if point.site in place:
+                point_at[place[point.site]] = i
+                self.class_of_site.setdefault(place[point.site], point.site_class)
+        self.point_index = point_at[self.site_index]
 
     def _build_sessions(self) -> None:
         count = len(self.tree.charger_ids)
-        self.session_ids: list[str | None] = [None] * count
+        self.session_ids: NameArray = np.full(count, None, dtype=StringDType(na_object=None))
         self.session_max_kw = np.zeros(count)
         self.energy_needed_kwh = np.full(count, np.nan)
         self.expected_departure = np.full(count, np.nan)
@@ -161,7 +165,7 @@ class FleetState:
     def _put_one_each(self, at: npt.NDArray[np.int64], sessions: list[Session]) -> None:
         """Take one report for each of some chargers."""
         self._seen = None
-        held = [self.session_ids[i] for i in at.tolist()]
+        held = self.session_ids[at].tolist()
         is_same = np.array([one == session.id for one, session in zip(held, sessions, strict=True)], dtype=bool)
         has_ended = np.array([session.state is SessionState.ENDED for session in sessions], dtype=bool)
         arrival = np.array([session.arrival.timestamp() for session in sessions])
@@ -175,8 +179,7 @@ class FleetState:
     def _begin_sessions(
         self, at: npt.NDArray[np.int64], sessions: list[Session], arrival: FloatArray, is_same: npt.NDArray[np.bool_]
     ) -> None:
-        for i, session in zip(at.tolist(), sessions, strict=True):
-            self.session_ids[i] = session.id
+        self.session_ids[at] = [session.id for session in sessions]
         self.session_max_kw[at] = np.minimum([session.max_power_kw for session in sessions], self.max_kw[at])
         self.energy_needed_kwh[at] = [_or_nan(session.energy_needed_kwh) for session in sessions]
         self.expected_departure[at] = [_seconds(session.expected_departure) for session in sessions]
@@ -186,8 +189,7 @@ class FleetState:
         self.condition.put_sessions(at, sessions, is_same)
 
     def _clear_sessions(self, at: npt.NDArray[np.int64]) -> None:
-        for i in at.tolist():
-            self.session_ids[i] = None
+        self.session_ids[at] = None
         self.session_max_kw[at] = 0.0
         for values in (self.energy_needed_kwh, self.expected_departure, self.arrival):
             values[at] = np.nan
@@ -304,7 +306,7 @@ class FleetState:
             csms_ids=self.csms_ids,
             csms_index=self.csms_index,
             site_index=self.site_index,
-            site_class=self.site_class,
+            class_of_site=self.class_of_site,
             session_ids=self.session_ids,
             has_session=_frozen(has_session),
             session_max_kw=_frozen(self.session_max_kw),
