@@ -74,7 +74,7 @@ async def test_other_load_never_takes_what_the_authority_guarantees() -> None:
 
 
 def test_the_first_reading_a_short_window_and_an_unread_charger_say_what_they_can() -> None:
-    other = OtherLoad(2, np.array([0, 0, 1, -1]))
+    other = OtherLoad(np.array([0, 0, 1, -1], dtype=np.int32), np.array([80.0, 80.0]), np.full(4, 22.0))
     unread = np.array([10.0, np.nan, 5.0, 7.0])
     other.take(POINTS, np.array([100.0, 50.0]), 0.0, unread)
     assert other.kw(POINTS, 0.0) == 0.0, "nothing was ever measured"
@@ -101,7 +101,7 @@ async def test_what_flowed_beside_the_chargers_counts_from_the_first_moment_afte
 
 
 def test_what_is_remembered_is_never_generation_and_yields_to_what_is_measured() -> None:
-    other = OtherLoad(2, np.array([0, 1]))
+    other = OtherLoad(np.array([0, 1], dtype=np.int32), np.array([80.0, 80.0]), np.full(2, 22.0))
     other.remember(np.array([0, 1, 0]), np.array([4.0, -9.0, 6.0]))
     assert other.kw(np.array([0]), 0.0) == 6.0
     assert other.kw(np.array([1]), 0.0) == 0.0
@@ -110,6 +110,49 @@ def test_what_is_remembered_is_never_generation_and_yields_to_what_is_measured()
     assert other.kw(POINTS, 60.0) == pytest.approx(3.0 - 6.0)
     other.remember(np.zeros(0, dtype=np.int64), np.zeros(0))
     assert other.kw(np.array([0]), 600.0) == 6.0
+
+
+async def test_a_meter_that_is_exchanged_is_no_generation_and_its_silence_counts_at_the_worst() -> None:
+    scene, platform = await limited()
+    platform.beside_kw[1] = 10.0
+    await scene.pass_time(130)
+    platform.beside_kwh[1] -= 300.0
+    platform.beside_kw[1] = 9.0
+    for _ in range(40):
+        await scene.pass_time(5)
+        assert scene.services.tracker.other_kw(TENANT, "site-1") > 8.0, "300 kWh in a minute is no generation"
+        assert ordered(scene) <= 20.5
+    platform.beside_kw[1] = np.nan
+    await scene.pass_time(200)
+    assert scene.services.tracker.other_kw(TENANT, "site-1") == pytest.approx(10.0, abs=0.1)
+
+
+async def test_a_charger_whose_meter_is_exchanged_makes_no_room_at_the_grid() -> None:
+    scene, platform = await limited()
+    platform.beside_kw[1] = 0.0
+    platform.register["ch-1-0"] += 500.0
+    platform.beside_kwh[1] -= 500.0
+    for _ in range(40):
+        await scene.pass_time(5)
+        assert scene.services.tracker.other_kw(TENANT, "site-1") > -0.1
+        assert ordered(scene) <= 28.5
+
+
+def test_a_mistaken_unit_counts_as_the_most_that_can_be_and_is_forgotten_after_two_days_of_measurements() -> None:
+    other, meter_kwh, day_s = (
+        OtherLoad(np.array([0], dtype=np.int32), np.array([80.0]), np.array([22.0])),
+        0.0,
+        86_400.0,
+    )
+    first = POINTS[:1]
+    for at in np.arange(0.0, 2.5 * day_s, 60.0):
+        meter_kwh += 1000.0 if at == 120.0 else 5.0 / 60.0
+        other.take(first, np.array([meter_kwh]), at, np.zeros(1))
+        if at == 120.0:
+            assert other.kw(first, at) == 800.0, "ten times the rating of the site"
+    assert other.kw(first, at) == pytest.approx(5.0)
+    assert other.kw(first, at + 600.0) == pytest.approx(5.0), "of the last two days"
+    assert other.kw(first, at + 30 * day_s) == pytest.approx(5.0), "silence is not forgotten"
 
 
 async def test_own_generation_is_no_shortfall_and_losing_it_is_one() -> None:

@@ -77,7 +77,7 @@ class FleetState:
         )
         self._restore_registers(rows.readings)
         self._seen: _Seen | None = None
-        self.other = OtherLoad(len(self.points), self.point_index)
+        self.other = OtherLoad(self.point_index, self._point_rating_kw(), self.max_kw)
         self._points_below: dict[str, npt.NDArray[np.int64]] | None = None
 
     def _build_ratings(self, chargers: ChargerTable) -> None:
@@ -107,6 +107,11 @@ class FleetState:
                 point_at[place[point.site]] = i
                 self.class_of_site.setdefault(place[point.site], point.site_class)
         self.point_index = point_at[self.site_index]
+
+    def _point_rating_kw(self) -> FloatArray:
+        """Return the rating of the site behind each connection point, shape (P,); infinite where there is no such site."""
+        nodes = [self.node_of.get(point.site) for point in self.points]
+        return np.array([np.inf if node is None else node.max_import_kw for node in nodes], dtype=np.float64)
 
     def _build_sessions(self) -> None:
         count = len(self.tree.charger_ids)
