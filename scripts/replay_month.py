@@ -163,6 +163,7 @@ class Replay:
             desk=self._follower,
             sources=DispatchSources(
                 fleet=self._tracker.view,
+                find_charger=self._tracker.find_charger,
                 limits=self._signals.limits_by_node,
                 lost=self._signals.lost_nodes,
                 believe_departure=lambda _kind, _arrival, now: now + timedelta(hours=4),

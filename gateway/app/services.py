@@ -251,6 +251,7 @@ def _dispatch_sources(
 ) -> DispatchSources:
     return DispatchSources(
         fleet=fleet.view,
+        find_charger=fleet.find_charger,
         limits=signals.limits_by_node,
         lost=signals.lost_nodes,
         steady=signals.steady_nodes,

@@ -160,6 +160,7 @@ class Life:
             desk=self.follower,
             sources=DispatchSources(
                 fleet=self.tracker.view,
+                find_charger=self.tracker.find_charger,
                 limits=self.signals.limits_by_node,
                 lost=self.signals.lost_nodes,
                 steady=self.signals.steady_nodes,

@@ -234,6 +234,7 @@ class Scene:
             desk=follower,
             sources=DispatchSources(
                 fleet=tracker.view,
+                find_charger=tracker.find_charger,
                 limits=signals.limits_by_node,
                 lost=signals.lost_nodes,
                 steady=signals.steady_nodes,

@@ -269,7 +269,7 @@ async def test_fuses_unbalance_and_steps_reach_the_allocation_at_the_measured_vo
     take(scene, readings(START, phase_voltage_v=np.array([[207.0, 230.0, 230.0]])))
     view, _data, i = seen(scene)
     margins = Margins(headroom=np.full(len(view.tree.node_ids), 0.05), guaranteed_min_kw={}, lead=timedelta(0))
-    orders = Orders(limits={}, lost={}, schedules=())
+    orders = Orders(limits={}, lost={}, schedules=(), find_charger=lambda _name: None)
     place = {node_id: n for n, node_id in enumerate(view.tree.node_ids)}
     caps = read_caps(view, orders, margins, place, START)
     bounds = phase_bounds(view, caps.phase_cap_kw)

@@ -48,6 +48,8 @@ class Orders:
     limits: Mapping[str, Sequence[Limit]]
     lost: Mapping[str, frozenset[str]]
     schedules: Sequence[Schedule]
+    find_charger: Callable[[str], Node | None]
+    """Charger by id, as the node that a limit of its own binds at; None when there is none."""
     steady: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Authorities that say a limit for every instant, by node."""
     other_kw: Callable[[str], float] = nothing
@@ -86,7 +88,7 @@ def read_caps(view: FleetView, orders: Orders, margins: Margins, place: Mapping[
         i = place.get(node_id)
         if i is not None:
             found = [
-                _resolved(view.nodes[node_id], orders, at) for at in (now, *_borders(orders, node_id, now, margins))
+                resolved(view.nodes[node_id], orders, at) for at in (now, *_borders(orders, node_id, now, margins))
             ]
             resolutions[i] = found[0]
             changes += [r.until for r in found if r.until is not None]
@@ -128,7 +130,8 @@ def _voltage_factor(view: FleetView) -> FloatArray:
     return np.ones(len(view.tree.node_ids)) if view.data is None else view.data.voltage_factor
 
 
-def _resolved(node: Node, orders: Orders, at: datetime) -> Resolution:
+def resolved(node: Node, orders: Orders, at: datetime) -> Resolution:
+    """Return what binds at a node, or at a charger as a node, at an instant."""
     lost, steady = orders.lost.get(node.id, _NOBODY), orders.steady.get(node.id, _NOBODY)
     return resolve(node, orders.limits.get(node.id, ()), at, lost=lost, steady=steady)
 

@@ -158,7 +158,7 @@ class Control:
         wants, own_change = within_charger_limits(
             read_wants(view, self._departures.of(view, now), settings.believed_energy_kwh, seconds),
             view,
-            orders.limits,
+            orders,
             (now, settings.lead),
         )
         is_connected = self.is_connected(len(view.max_kw))
@@ -197,6 +197,7 @@ class Control:
             limits=with_limit(sources.limits(self.tenant), supposed),
             lost=sources.lost(self.tenant),
             schedules=self.schedules,
+            find_charger=partial(sources.find_charger, self.tenant),
             steady=sources.steady(self.tenant),
             other_kw=partial(sources.other_kw, self.tenant),
         )

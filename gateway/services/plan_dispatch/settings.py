@@ -15,6 +15,7 @@ from gateway.domain.fleet import FleetView
 from gateway.domain.limits import Limit
 from gateway.domain.random_delay import DelayRules
 from gateway.domain.timegrid import TimeGrid
+from gateway.domain.topology import Node
 
 IndexArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -102,6 +103,8 @@ class DispatchSources:
     """A tenant's limits by node."""
     lost: Callable[[str], Mapping[str, frozenset[str]]]
     """Unconditional authorities out of contact, by node."""
+    find_charger: Callable[[str, str], Node | None]
+    """Charger of a tenant by id, as the node that a limit of its own binds at."""
     believe_departure: Callable[[str, datetime, datetime], datetime]
     """When a car at a kind of place, arrived then, is believed to leave, as seen now."""
     steady: Callable[[str], Mapping[str, frozenset[str]]] = nobody
