@@ -36,7 +36,6 @@ _UNANSWERED = _table(DispatchState.REJECTED, DispatchState.TIMED_OUT, DispatchSt
 _REFUSED = _table(DispatchState.REJECTED, DispatchState.TIMED_OUT)
 _MEASURED = _table(DispatchState.FOLLOWED, DispatchState.NOT_FOLLOWING)
 _WAITING = _table(DispatchState.SENT, DispatchState.REJECTED, DispatchState.TIMED_OUT)
-_UNHEARD = _table(DispatchState.SENT, DispatchState.TIMED_OUT)
 _UNPROVEN = _table(DispatchState.ACCEPTED, DispatchState.APPLIED, DispatchState.NOT_FOLLOWING)
 
 
@@ -202,19 +201,16 @@ class CommandBook:
         self.sequence[at] = sequence
         self.lease_until[at] = np.minimum(self.lease_until[at], lease_until)
 
-    def resume(self, index: IndexArray, applied_sequence: int, now: float) -> None:
-        """Take a reconnecting platform's word: it holds everything up to a sequence, and what is newer must be sent again.
+    def resume(self, index: IndexArray, applied_sequence: int) -> None:
+        """Take a reconnecting platform's word on up to which sequence it has read; what it missed is sent again.
 
-        What was refused is not held, although the platform has read it, and is sent again, too.
+        What it read and did not answer is sent again, too: a charger may have refused, and the answer was lost with the stream. So is
+        what was refused.
         """
-        holds = (self.sequence[index] <= applied_sequence) & (self.state[index] != DispatchState.REJECTED)
-        held, missed = index[holds & (self.sequence[index] > 0)], index[~holds]
+        is_read = (self.acked_sequence[index] == self.sequence[index]) & (self.sequence[index] <= applied_sequence)
+        missed = index[~is_read | _REFUSED[self.state[index]]]
         self.must_resend[missed] = True
         self._unanswered_since[missed] = np.inf
-        self.acked_sequence[held] = self.sequence[held]
-        self.accepted_kw[held] = self.limit_kw[held]
-        self.accepted_until[held] = self.lease_until[held]
-        self._take_effect(held[_UNHEARD[self.state[held]]], now)
 
     def forget(self, index: IndexArray) -> None:
         """Let chargers hold nothing of what they were told: they count as they do without us until a command is accepted again."""

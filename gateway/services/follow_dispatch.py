@@ -230,8 +230,8 @@ class Follower:
         self.book(tenant).hand_over(index, sequence, lease_until)
 
     def resumed(self, tenant: str, index: IndexArray, applied_sequence: int) -> None:
-        """Take a reconnecting platform's word on what it holds."""
-        self.book(tenant).resume(index, applied_sequence, self._now())
+        """Take a reconnecting platform's word on what it has read."""
+        self.book(tenant).resume(index, applied_sequence)
 
     def forgotten(self, tenant: str, index: IndexArray) -> None:
         """Take note that chargers hold nothing of what they were told: a car came or left, or the charger started anew."""

@@ -83,16 +83,6 @@ def test_a_measurement_from_before_a_command_was_accepted_says_nothing_about_it(
     assert see(book, 6.0, 118.0) is DispatchState.NOT_FOLLOWING
 
 
-def test_a_measurement_from_before_a_platform_came_back_says_nothing_about_what_it_holds() -> None:
-    book = book_with(0.0, is_accepted=False)
-    book.observe(np.array([6.0, np.nan]), np.array([20.0, np.nan]), 20.0, RULES)
-    book.resume(ALL, 1, 90.0)
-    book.observe(np.array([6.0, np.nan]), np.array([20.0, np.nan]), 90.0, RULES)
-    assert book.state[0] == DispatchState.ACCEPTED
-    see(book, 6.0, 102.0)
-    assert see(book, 6.0, 107.0) is DispatchState.NOT_FOLLOWING
-
-
 def test_drawing_less_is_following() -> None:
     assert see(book_with(8.0), 0.0, 12.0) is DispatchState.FOLLOWED
 
@@ -125,10 +115,22 @@ def test_a_platform_that_comes_back_does_not_hold_what_it_refused() -> None:
     book = book_with(8.0)
     book.send(sent(3.0, 2, at=10.0))
     book.report(ALL[:1], np.full(1, DispatchState.REJECTED, dtype=np.int8), sequence=2, now=11.0)
-    book.resume(ALL, 2, 12.0)
+    book.accept(ALL[1:], np.array([3.0]), sequence=2, lease_until=130.0, now=11.0)
+    book.resume(ALL, 2)
     assert book.state.tolist() == [DispatchState.REJECTED, DispatchState.ACCEPTED]
     assert book.accepted_kw.tolist() == [8.0, 3.0]
     assert book.must_resend.tolist() == [True, False]
+
+
+def test_what_a_platform_has_read_and_not_answered_is_not_believed_when_it_comes_back() -> None:
+    book = book_with(8.0)
+    book.send(sent(3.0, 2, at=10.0))
+    book.resume(ALL, 2)
+    assert book.must_resend.tolist() == [True, True]
+    assert book.state.tolist() == [DispatchState.SENT] * 2, (
+        "a charger may have refused, and the answer was lost with the stream"
+    )
+    assert counted(book, 12.0) == [8.0, 8.0]
 
 
 def test_an_unanswered_command_times_out_also_a_renewal() -> None:
@@ -182,7 +184,7 @@ def test_a_tapering_car_leaves_the_rest_after_a_while() -> None:
 
 
 def test_a_returning_platform_is_sent_what_it_missed_only() -> None:
-    book = book_with(8.0, is_accepted=False)
+    book = book_with(8.0)
     book.send(
         Sent(
             batch="d",
@@ -194,7 +196,7 @@ def test_a_returning_platform_is_sent_what_it_missed_only() -> None:
             fallback_kw=FALLBACK[:1],
         )
     )
-    book.resume(ALL, 1, 5.0)
+    book.resume(ALL, 1)
     assert book.must_resend.tolist() == [True, False]
     assert book.state.tolist() == [DispatchState.SENT, DispatchState.ACCEPTED]
 
