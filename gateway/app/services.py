@@ -232,6 +232,7 @@ def _wire_control(settings: Settings, world: World) -> _Control:
         latency=ChangeLatency(fleet.find_node, delay_rules(settings)),
         resource_nodes=_resource_nodes(settings),
     )
+    fleet.on_tree.append(dispatcher.follow_tree)
     fleet.on_change.append(dispatcher.wake)
     fleet.on_measurement.append(follower.noticed)
     follower.on_news.append(dispatcher.wake)

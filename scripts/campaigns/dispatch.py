@@ -168,6 +168,7 @@ class Life:
             ),
             settings=self.pace.settings,
         )
+        self.tracker.on_tree.append(self.dispatcher.follow_tree)
         for tell in (self.tracker.on_change, self.signals.on_change, self.follower.on_news):
             tell.append(self.dispatcher.wake)
         await self.tracker.load()

@@ -252,6 +252,7 @@ class Scene:
             rules=self.opt_rules,
             resource_nodes=self.resource_nodes,
         )
+        tracker.on_tree.append(dispatcher.follow_tree)
         tracker.on_change.append(dispatcher.wake)
         tracker.on_measurement.append(follower.noticed)
         follower.on_news.append(dispatcher.wake)

@@ -11,7 +11,7 @@ from gateway.domain.dispatch import DispatchBatch, DispatchOutcome, DispatchStat
 from gateway.domain.identity import Principal, Role
 from gateway.domain.topology import Charger, EnforcementClass
 from gateway.ports import Batch
-from gateway.services.plan_dispatch import DispatchLink
+from gateway.services.plan_dispatch import DispatchLink, LinkBatch
 from tests.fakes.clock import SetClock
 from tests.services.scene import CSMS, GRID, OPERATOR, PLATFORM, SETTINGS, TENANT, Scene, event, message, tree
 
@@ -148,6 +148,77 @@ async def test_after_a_restart_rows_of_the_old_platform_do_not_speak_for_the_new
     await scene.restart()
     assert scene.state("ch-1-0") is DispatchState.NONE
     assert scene.state("ch-1-1") is not DispatchState.NONE
+
+
+# ---------------------------------------------------------------- a tree that changes while an answer is on its way
+
+
+async def with_a_reduction_on_its_way() -> tuple[Scene, LinkBatch]:
+    """Let a platform read a reduction that it has not answered yet."""
+    scene = Scene()
+    platform = await scene.start()
+    await scene.services.signals.receive(GRID, message(event(start=scene.clock.now(), max_kw=40.0)))
+    await scene.services.dispatcher.step(TENANT)
+    assert platform.link is not None
+    return scene, await platform.link.next()
+
+
+async def change_tree(scene: Scene, change: str) -> None:
+    """Let a charger come that sorts before all others, or the last one go, and follow the tree before any look."""
+    chargers = {row.id: row for row in scene.store.all(Charger, TENANT)}
+    if change == "grows":
+        await scene.store.seed(TENANT, replace(chargers["ch-1-0"], id="ch-0-0"))
+    else:
+        await scene.store.seed(TENANT, replace(chargers["ch-2-4"], parent="elsewhere"))
+    await scene.services.tracker.reload(TENANT)
+
+
+def accepted_kw(scene: Scene) -> dict[str, float]:
+    book = scene.services.follower.book(TENANT)
+    return dict(zip(book.charger_ids, book.accepted_kw.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("change", ["grows", "shrinks"])
+@pytest.mark.parametrize("word", ["ack", "settle", "outcome", "show"])
+async def test_what_a_platform_says_between_a_new_tree_and_the_next_look_counts_for_its_chargers_only(
+    change: str, word: str
+) -> None:
+    scene, batch = await with_a_reduction_on_its_way()
+    platform, accepted = scene.platform, accepted_kw(scene)
+    assert platform is not None
+    assert platform.link is not None
+    sent = dict(zip((platform.chargers[i] for i in batch.charger_index), batch.limit_kw.tolist(), strict=True))
+    await change_tree(scene, change)
+    everybody = batch.charger_index
+    match word:
+        case "ack":
+            await platform.link.ack(batch.sequence, NOBODY, [])
+        case "settle":
+            platform.link.settle(batch.sequence, everybody, NOBODY, [])
+        case "outcome":
+            refused = np.full(len(everybody), DispatchState.REJECTED, dtype=np.int8)
+            await platform.link.outcome(batch.sequence, everybody, refused)
+        case _:
+            platform.link.show(everybody, np.full(len(everybody), 11.0))
+    now = accepted_kw(scene)
+    assert all(now[c] in {accepted.get(c, 0.0), sent.get(c)} for c in now), "nobody accepted what another was sent"
+    await scene.services.dispatcher.step(TENANT)
+    assert sum(scene.limits().values()) <= 38.01
+
+
+async def test_a_mailbox_that_waits_while_the_tree_changes_is_handed_over_for_the_same_chargers() -> None:
+    scene = Scene()
+    platform = await scene.start()
+    assert platform.link is not None
+    await scene.services.signals.receive(GRID, message(event(start=scene.clock.now(), max_kw=40.0)))
+    await scene.services.dispatcher.step(TENANT)
+    limits = scene.limits()
+    await change_tree(scene, "shrinks")
+    batch = await platform.link.next()
+    told = dict(zip((platform.chargers[i] for i in batch.charger_index), batch.limit_kw.tolist(), strict=True))
+    assert told == {charger_id: kw for charger_id, kw in limits.items() if charger_id != "ch-2-4"}
+    book = scene.services.follower.book(TENANT)
+    assert set(book.sequence[book.limit_kw < 11.0].tolist()) == {batch.sequence}
 
 
 # ---------------------------------------------------------------- numbers that only grow

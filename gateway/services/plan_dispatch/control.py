@@ -1,5 +1,6 @@
 """The control loop of one tenant: look, clip, allocate, be calm, send."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -75,6 +76,7 @@ class Control:
         self._idle = IdleCars(settings.ask_idle_after, settings.ask_urgent_after)
         self._calm = CalmState(0, np.zeros(0))
         self._platforms: Platforms | None = None
+        self._charger_ids: Sequence[str] = ()
         self._node_place: dict[str, int] = {}
         self._clock_steps = ClockSteps()
         self._tracking = TrackingError(settings.headroom_window.total_seconds())
@@ -148,7 +150,9 @@ class Control:
         """Return what is the case now, or would be with one more limit."""
         sources, desk, now = self._ports.sources, self._ports.desk, self._ports.clock.now()
         view = sources.fleet(self.tenant)
-        self._follow_tree(view)
+        self.follow_tree()
+        if self._charger_ids is not view.tree.charger_ids:
+            self._begin_anew(view.tree.charger_ids, view.tree.node_ids)
         self._follow_clock(now)
         desk.measured(self.tenant)
         book, seconds = desk.book(self.tenant), now.timestamp()
@@ -252,25 +256,25 @@ class Control:
             for link in self.links.values():
                 link.shift(step_s)
 
-    def platforms(self, view: FleetView) -> Platforms:
-        """Return which platform commands which charger of a view's tree."""
-        return self._follow_tree(view)
-
-    def _follow_tree(self, view: FleetView) -> Platforms:
-        older = self._platforms
+    def follow_tree(self) -> Platforms:
+        """Bring the streams to the tree as it is now, at once: what platforms say is about its places; return whose they are."""
+        view, older = self._ports.sources.fleet(self.tenant), self._platforms
         if older is not None and older.charger_ids is view.tree.charger_ids:
             return older
         platforms = self._platforms = Platforms.of(view)
-        self._node_place = {node_id: i for i, node_id in enumerate(view.tree.node_ids)}
         moved = np.zeros(0, dtype=np.int64) if older is None else platforms.moved_since(older)
         if moved.size:  # the new platform knows nothing of their commands
             self._ports.desk.moved(self.tenant, moved)
         for link in self.links.values():
             link.bind(platforms.own_places(link.csms, link.charger_ids))
-        count = len(platforms.charger_ids)
+        return platforms
+
+    def _begin_anew(self, charger_ids: Sequence[str], node_ids: Sequence[str]) -> None:
+        """Let what the loop remembers of chargers begin anew with another tree."""
+        self._charger_ids, count = charger_ids, len(charger_ids)
+        self._node_place = {node_id: i for i, node_id in enumerate(node_ids)}
         self._calm = CalmState(count, self._shares(count))
         self._runs = RunTimes(count)
-        return platforms
 
     def is_connected(self, count: int) -> BoolArray:
         """Return which of so many chargers have a platform that is connected."""

@@ -92,6 +92,11 @@ class Dispatcher:
             self._woken.setdefault(tenant, asyncio.get_running_loop().time())
             self._wake.set()
 
+    def follow_tree(self, tenant: str) -> None:
+        """Bring open streams to a tenant's tree as it is now, before anything else is told of it."""
+        if tenant in self._controls:
+            self._controls[tenant].follow_tree()
+
     def is_due(self, tenant: str) -> bool:
         """Tell whether a tenant is to be looked at now: it was woken, its next look is due, or the clock went back."""
         now = self._clock.now()
@@ -186,8 +191,7 @@ class Dispatcher:
             raise PermissionRefused(Permission.DISPATCH_CONNECT.value)
         control = self._control(principal.tenant)
         await control.sender.load_platform(principal.csms)
-        view = self._sources.fleet(principal.tenant)
-        places = _require_own(control.platforms(view), principal.csms, tuple(charger_ids))
+        places = _require_own(control.follow_tree(), principal.csms, tuple(charger_ids))
         known = control.sender.sequence_of(principal.csms)
         applied = read_resume_token(resume_token, principal.csms, known)
         control.sender.know_sequence(principal.csms, applied)

@@ -94,6 +94,8 @@ class FleetTracker:
         self._tree_changed = asyncio.Event()
         self.on_change: list[Callable[[str], None]] = []
         """Called with the tenant when cars arrived, changed or left, or the tree changed."""
+        self.on_tree: list[Callable[[str], None]] = []
+        """Called with the tenant as soon as its tree is another, before `on_change`: who knows chargers by place follows here."""
         self.on_measurement: list[Callable[[str], None]] = []
         """Called with the tenant when measurements were taken in."""
 
@@ -125,7 +127,7 @@ class FleetTracker:
         state.put_sessions(late)
         self._states[tenant] = state
         self._maps = {key: value for key, value in self._maps.items() if key[0] != tenant}
-        for callback in self.on_change:
+        for callback in (*self.on_tree, *self.on_change):
             callback(tenant)
 
     async def _built(self, tenant: str) -> FleetState:
