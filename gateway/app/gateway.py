@@ -60,6 +60,7 @@ from gateway.services.gather_market_data import PublicationLoop, SourceBans, Sys
 from gateway.settings import RpcSettings, Settings, private_key
 from gateway.storage.store import SqlStore
 from gateway.ticker import Ticker
+from gateway.turns import let_the_loop_go_first
 from gateway.workers import ProcessWorker
 
 _GRACE_SECONDS = 3.0
@@ -85,6 +86,7 @@ async def run_gateway(settings: Settings, *, stop_with_parent: bool = False) -> 
     try:
         async with open_gateway(settings) as jobs, asyncio.TaskGroup() as tasks:
             _leave_out_of_collections()
+            let_the_loop_go_first()
             running = tasks.create_task(run_jobs(jobs))
             watching = tasks.create_task(_watch_parent(stop)) if stop_with_parent else None
             await stop.wait()

@@ -19,6 +19,7 @@ from gateway.rpc.charger_limits import state_charger_limits
 from gateway.rpc.charger_states import state_message
 from gateway.rpc.door import Context, caller
 from gateway.services.track_fleet import MeterHistory, TelemetryBatch
+from gateway.turns import in_turns
 from gateway.v1 import fleet_service_pb2 as pb
 from gateway.v1 import fleet_service_pb2_grpc as pb_grpc
 
@@ -137,7 +138,9 @@ class FleetServicer(pb_grpc.FleetServiceServicer):
         if len(request.sessions) > MOST_SESSIONS:
             raise InvalidInput("sessions", f"must have at most {MOST_SESSIONS} entries")
         principal = caller()
-        sessions = [_session(f"sessions[{i}]", m, principal.tenant) for i, m in enumerate(request.sessions)]
+        sessions = await in_turns(
+            _session(f"sessions[{i}]", m, principal.tenant) for i, m in enumerate(request.sessions)
+        )
         count = await self._fleet.report_sessions(
             principal,
             sessions,

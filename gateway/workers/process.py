@@ -16,6 +16,8 @@ import anyio.to_process
 from gateway.domain.errors import Unavailable
 from gateway.workers.memory import bounded_memory
 
+NICENESS = 5
+"""Of worker processes, as the system counts it: a third of the share of the process whose event loop serves everybody."""
 _OUTPUT = 1
 """File descriptor of standard output, over which a worker process answers."""
 
@@ -68,6 +70,7 @@ class ProcessWorker:
 
 def _run_quietly(function: Callable[..., Any], args: tuple[Any, ...], memory_bytes: int | None) -> Any:  # noqa: ANN401  # whatever it returns
     """Run a function inside its memory, while nothing it prints can get between the worker and its parent."""
+    _step_back()
     with _output_to_nowhere():
         try:
             with bounded_memory(memory_bytes):
@@ -78,6 +81,12 @@ def _run_quietly(function: Callable[..., Any], args: tuple[Any, ...], memory_byt
         # A new exception: the first one holds frames, and with them the memory that was too much.
         raise MemoryError(f"more than {memory_bytes} bytes are needed")
     return None
+
+
+def _step_back() -> None:
+    """Let the processes that serve go first on a busy machine, where the system can; called before every piece of work."""
+    if hasattr(os, "setpriority"):
+        os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 @contextmanager

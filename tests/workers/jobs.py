@@ -7,6 +7,11 @@ from pathlib import Path
 from gateway.domain.errors import InvalidInput
 
 
+def niceness() -> int:
+    """Return how much this process steps back behind others."""
+    return os.getpriority(os.PRIO_PROCESS, 0)
+
+
 def add(left: int, right: int) -> int:
     return left + right
 

@@ -12,6 +12,7 @@ import pytest
 
 from gateway.domain.errors import InvalidInput, Unavailable
 from gateway.workers import ProcessWorker
+from gateway.workers.process import NICENESS
 from tests.workers import jobs
 
 
@@ -19,6 +20,10 @@ async def test_result_travels_back_from_another_process() -> None:
     worker = ProcessWorker()
     assert await worker.run(jobs.process_id, deadline_s=15) != os.getpid()
     assert await worker.run(jobs.add, 2, 3, deadline_s=15) == 5
+
+
+async def test_what_computes_lets_the_processes_that_serve_go_first() -> None:
+    assert await ProcessWorker().run(jobs.niceness, deadline_s=15) == max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0))
 
 
 async def test_warm_process_is_used_again() -> None:

@@ -20,13 +20,13 @@ from gateway.services.gather_signals.intake import Decided, Intake
 from gateway.services.gather_signals.ledger import LimitLedger
 from gateway.services.gather_signals.manual import MANUAL, ManualOrders, request_hash, require_finite
 from gateway.services.gather_signals.outbox import changed_answer
-from gateway.services.gather_signals.pacing import Turns, in_turns
 from gateway.services.gather_signals.publishing import TariffPublisher
 from gateway.services.gather_signals.releasing import ReleaseSimulator
 from gateway.services.gather_signals.scribe import MOST_ROWS, Scribe, is_over
 from gateway.services.gather_signals.settings import SignalSettings, SignalSources
 from gateway.services.gather_signals.stated import StatedWords
 from gateway.services.gather_signals.watching import BindingWatch
+from gateway.turns import Turns, in_turns
 
 _OVER = frozenset({EventStatus.CANCELLED, EventStatus.COMPLETED})
 _LOG = logger("gather_signals")

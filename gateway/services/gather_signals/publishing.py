@@ -10,9 +10,9 @@ from gateway.domain.identity import Principal
 from gateway.domain.series import CarbonSeries, PriceProduct, PriceSeries
 from gateway.domain.signals import GridEvent, Instruction
 from gateway.domain.timegrid import DeliveryDay
-from gateway.services.gather_signals.pacing import beside
 from gateway.services.gather_signals.scribe import Scribe
 from gateway.services.gather_signals.tariffs import FEED, Feed, carbon_of, days_of, prices_of, status_of
+from gateway.turns import beside
 
 _MOST_CAUSES = 20
 """Events named as causes of a series."""

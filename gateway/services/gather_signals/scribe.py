@@ -16,9 +16,9 @@ from gateway.services.gather_signals.agreements import Agreements
 from gateway.services.gather_signals.blocks import ConsentEnd
 from gateway.services.gather_signals.entries import SignalEntries
 from gateway.services.gather_signals.ledger import KEPT_AFTER_END, LimitLedger
-from gateway.services.gather_signals.pacing import beside
 from gateway.services.gather_signals.programs import Circumstances, limits_of_events
 from gateway.services.gather_signals.settings import SignalSettings, SignalSources
+from gateway.turns import beside
 
 MOST_ROWS = 200_000
 _ALL_ROWS = 2**62

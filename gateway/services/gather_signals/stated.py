@@ -13,9 +13,9 @@ from gateway.domain.limits import Direction, Limit
 from gateway.ports import Batch, Put, StatedLimits
 from gateway.services.gather_signals.contacts import Contacts
 from gateway.services.gather_signals.manual import request_hash
-from gateway.services.gather_signals.pacing import EVERY, beside, in_turns
 from gateway.services.gather_signals.replacing import rows_after
 from gateway.services.gather_signals.scribe import Scribe, is_over
+from gateway.turns import EVERY, beside, in_turns
 
 _OTHER_DOORS = frozenset({"manual"})
 """Protocols whose limits are checked elsewhere: what people order always expires within days."""

@@ -11,8 +11,8 @@ from gateway.domain.limits import RATING, Direction, Limit, Resolution, resolve
 from gateway.domain.topology import Node
 from gateway.observe import logger
 from gateway.services.gather_signals.contacts import Contacts
-from gateway.services.gather_signals.pacing import beside
 from gateway.services.gather_signals.scribe import Scribe
+from gateway.turns import beside
 
 _LOG = logger("limits")
 _Place = tuple[str, Direction]

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ from gateway.ports import Batch, Clock, Ids, Put, Store
 from gateway.services.track_fleet.closing import metered_periods, register_readings
 from gateway.services.track_fleet.history import MeterHistory, MeterHistoryKeeper
 from gateway.services.track_fleet.state import STEP_S, FleetRows, FleetState, instant
+from gateway.turns import beside
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -92,10 +94,10 @@ class FleetTracker:
         self._clock_steps = ClockSteps()
         self._changed_trees: set[str] = set()
         self._tree_changed = asyncio.Event()
-        self.on_change: list[Callable[[str], None]] = []
-        """Called with the tenant when cars arrived, changed or left, or the tree changed."""
         self.on_tree: list[Callable[[str], None]] = []
         """Called with the tenant as soon as its tree is another, before `on_change`: who knows chargers by place follows here."""
+        self.on_change: list[Callable[[str], None]] = []
+        """Called with the tenant when cars arrived, changed or left, or the tree changed."""
         self.on_measurement: list[Callable[[str], None]] = []
         """Called with the tenant when measurements were taken in."""
 
@@ -246,7 +248,7 @@ class FleetTracker:
             raise InvalidInput("request_id", "is required")
         state = self._state(principal.tenant)
         _check_sessions(principal, sessions, state, is_history=is_history)
-        request_hash = content_hash([is_history, tuple(sessions)])
+        request_hash = await beside(len(sessions), partial(content_hash, [is_history, tuple(sessions)]))
         known = await self._store.replay(principal.tenant, request_id, request_hash)
         if known is not None:
             if not is_history:
@@ -375,9 +377,13 @@ class FleetTracker:
         Returns:
             True when everything is on disk; False when the store was unavailable and what is pending must be tried again.
         """
-        for tenant, state in self._states.items():
-            while self._is_over(state):
-                self._pending.append(self._closing_batch(tenant, state))
+        for tenant in list(self._states):
+            while self._is_over(self._states[tenant]):
+                self._pending.append(await self._closing_batch(tenant, self._states[tenant]))
+                await self._write_pending()
+        return await self._write_pending()
+
+    async def _write_pending(self) -> bool:
         while self._pending:
             try:
                 await self._store.apply(self._pending[0])
@@ -393,10 +399,14 @@ class FleetTracker:
         wait = self._settings.grace if newest >= end else self._settings.patience
         return now >= end + wait.total_seconds()
 
-    def _closing_batch(self, tenant: str, state: FleetState) -> Batch:
+    async def _closing_batch(self, tenant: str, state: FleetState) -> Batch:
+        """Account for the oldest open period; after a long downtime a restart goes on from the last of many."""
         meters, chargers = state.meter_bank.close(), state.charger_bank.close()
         periods = metered_periods(tenant, state, meters, chargers)
-        readings = register_readings(tenant, state, meters, chargers)
+        readings: list[RegisterReading] = []
+        if not self._is_over(state):
+            rows = partial(register_readings, tenant, state, meters, chargers)
+            readings = await beside(len(state.chargers), rows)
         entry = AuditEntry(
             id=self._ids.new("audit"),
             tenant=tenant,
@@ -410,9 +420,9 @@ class FleetTracker:
         return Batch(tenant=tenant, puts=tuple(Put(record=r) for r in (*periods, *readings)), audit=(entry,))
 
     async def _listen_for_ever(self) -> None:
-        async with self._store.changes() as changes:
+        async with self._store.changes(_TREE_KINDS) as changes:
             async for change in changes:
-                if change.kind in _TREE_KINDS and change.tenant in self._states:
+                if change.tenant in self._states:
                     self._changed_trees.add(change.tenant)
                     self._tree_changed.set()
 
