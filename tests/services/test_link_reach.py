@@ -112,6 +112,26 @@ async def test_commands_are_settled_one_by_one() -> None:
         link.settle(sequence, NOBODY, positions(first), [])
 
 
+@pytest.mark.parametrize("word", ["ack", "settle"])
+async def test_others_are_looked_at_as_soon_as_a_charger_refuses(word: str) -> None:
+    scene = Scene()
+    platform = await scene.start()
+    link, dispatcher = platform.link, scene.services.dispatcher
+    assert link is not None
+    platform.answers = False
+    await scene.services.signals.receive(GRID, message(event(start=scene.clock.now(), max_kw=60.0)))
+    await scene.pass_time(5)
+    sequence = platform.received[-1].sequence
+    first, second = (platform.chargers.index(f"ch-1-{k}") for k in range(2))
+    link.settle(sequence, positions(first), NOBODY, [])
+    assert not dispatcher.is_due(TENANT), "all is as it was thought"
+    if word == "ack":
+        await link.ack(sequence, positions(second), ["full"])
+    else:
+        link.settle(sequence, NOBODY, positions(second), ["full"])
+    assert dispatcher.is_due(TENANT)
+
+
 async def test_a_platform_may_hold_commands_longer_and_is_renewed_as_seldom() -> None:
     scene = Scene()
     platform = await scene.start()

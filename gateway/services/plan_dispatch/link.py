@@ -205,10 +205,7 @@ class DispatchLink:
             raise InvalidInput("ack.sequence", "was never sent")
         sent = self._unanswered.pop(sequence, None)
         if sent is not None and not self._is_superseded:
-            refused = [(i, why) for i, why in zip(self.places[rejected_index].tolist(), reasons, strict=True) if i >= 0]
-            self._desk.acked(self.tenant, sent, [i for i, _ in refused], [why for _, why in refused])
-            if refused:
-                self._on_reach(self.tenant)  # others make room at once
+            self._acked(sent, rejected_index, reasons)
 
     def settle(self, sequence: int, accepted: PositionArray, rejected: PositionArray, reasons: Sequence[str]) -> None:
         """Take the platform's word on some commands of a message; the others stay open until they are settled or time out.
@@ -237,8 +234,13 @@ class DispatchLink:
             limit_kw=sent.limit_kw[is_named],
             fallback_kw=sent.fallback_kw[is_named],
         )
+        self._acked(part, rejected, reasons)
+
+    def _acked(self, sent: Sent, rejected: PositionArray, reasons: Sequence[str]) -> None:
         refused = [(i, why) for i, why in zip(self.places[rejected].tolist(), reasons, strict=True) if i >= 0]
-        self._desk.acked(self.tenant, part, [i for i, _ in refused], [why for _, why in refused])
+        self._desk.acked(self.tenant, sent, [i for i, _ in refused], [why for _, why in refused])
+        if refused:
+            self._on_reach(self.tenant)  # others make room at once
 
     def show(self, index: PositionArray, shown_kw: FloatArray) -> None:
         """Take what chargers themselves say that they allow although they were sent less; tell before they are said to refuse.
