@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from gateway.domain.bids import Schedule
 from gateway.domain.fleet import FleetView
-from gateway.domain.limits import Direction, Limit, NodeLimits, Resolution, resolve
+from gateway.domain.limits import Limit, NodeLimits, Resolution, resolve
 from gateway.domain.topology import Node, fuses_kw
 
 FloatArray = npt.NDArray[np.float64]
@@ -87,9 +87,7 @@ def read_caps(view: FleetView, orders: Orders, margins: Margins, place: Mapping[
     for node_id in sorted({*orders.limits, *orders.lost, *orders.steady}):
         i = place.get(node_id)
         if i is not None:
-            found = [
-                resolved(view.nodes[node_id], orders, at) for at in (now, *_borders(orders, node_id, now, margins))
-            ]
+            found = resolved_ahead(view.nodes[node_id], orders, now, margins.lead)
             resolutions[i] = found[0]
             changes += [r.until for r in found if r.until is not None]
             is_at_grid = any(limit.is_at_grid for r in found for limit in r.applying)
@@ -113,9 +111,9 @@ def read_caps(view: FleetView, orders: Orders, margins: Margins, place: Mapping[
     )
 
 
-def changing_by(caps: Caps, change: datetime | None) -> Caps:
-    """Return the caps with one more instant at which something changes; None: there is none."""
-    return caps if change is None else replace(caps, changes=(*caps.changes, change))
+def changing_by(caps: Caps, changes: Sequence[datetime]) -> Caps:
+    """Return the caps with more instants at which something changes."""
+    return replace(caps, changes=(*caps.changes, *changes)) if changes else caps
 
 
 def with_limit(limits: Mapping[str, Sequence[Limit]], supposed: Limit | None) -> Mapping[str, Sequence[Limit]]:
@@ -130,21 +128,17 @@ def _voltage_factor(view: FleetView) -> FloatArray:
     return np.ones(len(view.tree.node_ids)) if view.data is None else view.data.voltage_factor
 
 
-def resolved(node: Node, orders: Orders, at: datetime) -> Resolution:
-    """Return what binds at a node, or at a charger as a node, at an instant."""
+def resolved_ahead(node: Node, orders: Orders, now: datetime, lead: timedelta) -> list[Resolution]:
+    """Return what binds at a node, or at a charger as a node, now and after every change within the lead."""
+    limits = NodeLimits.of(orders.limits.get(node.id, ()))
     lost, steady = orders.lost.get(node.id, _NOBODY), orders.steady.get(node.id, _NOBODY)
-    return resolve(node, orders.limits.get(node.id, ()), at, lost=lost, steady=steady)
-
-
-def _borders(orders: Orders, node_id: str, now: datetime, margins: Margins) -> list[datetime]:
-    """Return the instants within the lead at which something changes at a node."""
-    borders = []
-    limits = NodeLimits.of(orders.limits.get(node_id, ()))
-    at = limits.next_change(now, Direction.IMPORT)
-    while at is not None and at <= now + margins.lead:
-        borders.append(at)
-        at = limits.next_change(at, Direction.IMPORT)
-    return borders
+    found, at = [], now
+    while True:
+        found.append(resolve(node, limits, at, lost=lost, steady=steady))
+        change = found[-1].until
+        if change is None or change > now + lead:
+            return found
+        at = change
 
 
 def _targets(

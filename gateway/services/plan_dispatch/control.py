@@ -159,11 +159,12 @@ class Control:
         orders = self._orders(supposed)
         settings = self._settings
         margins = self._margins(self._headroom(view, book, seconds))
-        wants, own_change = within_charger_limits(
+        wants, own_changes = within_charger_limits(
             read_wants(view, self._departures.of(view, now), settings.believed_energy_kwh, seconds),
             view,
             orders,
-            (now, settings.lead),
+            now,
+            settings.lead,
         )
         is_connected = self.is_connected(len(view.max_kw))
         in_force = np.where(is_connected, book.in_force_kw(view.lapsed_kw, seconds), 0.0)
@@ -184,7 +185,7 @@ class Control:
             at=now,
             view=view,
             book=book,
-            caps=changing_by(read_caps(view, orders, margins, self._node_place, now), own_change),
+            caps=changing_by(read_caps(view, orders, margins, self._node_place, now), own_changes),
             wants=wants,
             is_connected=is_connected,
             is_loose=is_loose,
@@ -215,10 +216,17 @@ class Control:
         view, (headroom, _) = picture.view, self._headroom_then
         if self._ports.sources.fleet(self.tenant).tree is not view.tree:
             return True
-        caps = read_caps(view, self._orders(), self._margins(headroom), self._node_place, self._ports.clock.now())
-        then = picture.caps
-        fell = (caps.cap_kw < then.cap_kw - _SAME_KW).any() or (caps.phase_cap_kw < then.phase_cap_kw - _SAME_KW).any()
-        return bool(fell)
+        orders, now, then = self._orders(), self._ports.clock.now(), picture.caps
+        wants, _ = within_charger_limits(picture.wants, view, orders, now, self._settings.lead)
+        caps = read_caps(view, orders, self._margins(headroom), self._node_place, now)
+        return any(
+            bool((less < before - _SAME_KW).any())
+            for less, before in (
+                (wants.wanted_kw, picture.wants.wanted_kw),
+                (caps.cap_kw, then.cap_kw),
+                (caps.phase_cap_kw, then.phase_cap_kw),
+            )
+        )
 
     def _turns(self, view: FleetView, in_force_kw: FloatArray, now: float) -> FloatArray:
         """Return what priority each charger gains by its turn, and by not waking up after a pause, shape (C,)."""
