@@ -112,7 +112,8 @@ class ComplianceWatch:
     def _findings(self, picture: Picture) -> list[_Finding]:
         # Whoever is shadowed by a smaller limit wants to know, too, when its own is not kept.
         bound = [(i, limit) for i, r in picture.caps.resolutions.items() for limit in r.applying]
-        self._over = {name: count for name, count in self._over.items() if name in {limit.id for _, limit in bound}}
+        known = {limit.id for _, limit in bound}
+        self._over = {name: count for name, count in self._over.items() if name in known}
         if not bound:
             return []
         totals = picture.view.levels.totals
