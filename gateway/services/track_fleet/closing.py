@@ -1,5 +1,7 @@
 """What a delivery period that has closed leaves behind, as rows."""
 
+import math
+
 import numpy as np
 
 from gateway.domain.fleet import RegisterReading
@@ -39,21 +41,24 @@ def register_readings(
     tenant: str, state: FleetState, meters: ClosedPeriod, chargers: ClosedPeriod
 ) -> list[RegisterReading]:
     """Return the registers from which a restart goes on, of each connection point and the chargers behind it."""
+    order = np.argsort(state.point_index, kind="stable")
+    borders = np.searchsorted(state.point_index[order], np.arange(len(state.points) + 1)).tolist()
+    places, charger_ids, register_kwh = order.tolist(), state.chargers[:], chargers.register_kwh.tolist()
     readings = []
     for i, point in enumerate(state.points):
-        below = np.flatnonzero(state.point_index == i).tolist()
+        below = places[borders[i] : borders[i + 1]]
         readings.append(
             RegisterReading(
                 id=point.id,
                 tenant=tenant,
                 at=instant(meters.end),
-                meter_kwh=_known(meters.register_kwh[i]),
-                charger_ids=tuple(state.tree.charger_ids[c] for c in below),
-                charger_kwh=tuple(_known(chargers.register_kwh[c]) for c in below),
+                meter_kwh=_known(float(meters.register_kwh[i])),
+                charger_ids=tuple(charger_ids[c] for c in below),
+                charger_kwh=tuple(_known(register_kwh[c]) for c in below),
             )
         )
     return readings
 
 
 def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+    return None if math.isnan(value) else value

@@ -5,6 +5,8 @@
     |-------------|---------------|       the register at the border is interpolated between the readings around it;
    r0, t0         b             r1, t1    periods telescope: their sum is always the last register minus the first
 ```
+A clock that is set back shows periods again that are closed already. What is drawn meanwhile belongs to none that is open: it is left
+out and told, instead of counted twice or heaped onto the first open one.
 """
 
 from dataclasses import dataclass
@@ -32,6 +34,8 @@ class ClosedPeriod:
     """Share of the period whose energy is known to be of this period."""
     register_kwh: FloatArray
     """Register at the end as it was used; NaN unknown."""
+    repeated_kwh: float
+    """Sum over meters of what was left out since the period before closed: the clock showed a time that was accounted for."""
 
 
 class RegisterBank:
@@ -54,16 +58,40 @@ class RegisterBank:
         self._base = np.full(count, np.nan)
         self._borders: dict[float, FloatArray] = {}
         self._covered: dict[float, FloatArray] = {}
+        self._again_until = -np.inf
+        """Border up to which a clock that was set back, or is behind our rows, shows periods that are closed."""
+        self._repeated_kwh = 0.0
 
     def restore(self, index: IndexArray, kwh: FloatArray, at: float) -> None:
         """Go on from registers stored at a border."""
         self.register_kwh[index] = kwh
         self._base[index] = kwh
         self._read_at[index] = np.where(np.isnan(kwh), np.nan, at)
+        self._again_until = self.closed_until
+
+    def carry_over(self, older: "RegisterBank", new: IndexArray, old: IndexArray) -> None:
+        """Go on from another bank of the same step with everything that was read of the meters that are in both.
+
+        Args:
+            older: As it was; periods that it closed stay closed.
+            new: Meters here.
+            old: The same meters there.
+        """
+        self.closed_until = older.closed_until
+        for name in ("register_kwh", "_read_at", "_base"):
+            getattr(self, name)[new] = getattr(older, name)[old]
+        for name, blank in (("_borders", np.nan), ("_covered", 0.0)):
+            for border, values in getattr(older, name).items():
+                carried = getattr(self, name)[border] = np.full(len(self._base), blank)
+                carried[new] = values[old]
 
     def shift(self, seconds: float) -> None:
         """Move the instants of the last readings with a clock that was set by so many seconds; closed periods stay closed."""
         self._read_at += seconds
+        if seconds < 0.0 and self.newest_reading < self.closed_until:
+            self._again_until = self.closed_until
+            self._borders.clear()
+            self._covered.clear()
 
     def take(self, index: IndexArray, kwh: FloatArray, at: float, *, may_fall: bool = False) -> None:
         """Take readings of one instant; readings older than the last of a meter are ignored.
@@ -76,13 +104,15 @@ class RegisterBank:
         """
         if self._take_in_step(index, kwh, at, may_fall=may_fall):
             return
-        is_newer = ~(self._read_at[index] >= at)
+        # What was restored lies at a border: readings before it come while the clock shows that time once more.
+        is_newer = ~(self._read_at[index] >= at) | (self._read_at[index] == self._again_until)
         index, kwh = index[is_newer], kwh[is_newer]
         before, read_at = self.register_kwh[index], self._read_at[index]
         if not may_fall:
             self._follow_replacements(index, kwh - before)
             before = np.where(kwh < before, kwh, before)
         self._forget_what_was_closed(index, before, kwh, at)
+        self._leave_repeats_out(index, before, kwh, at)
         self._fill_borders(index, before, kwh, at)
         self._cover(index, read_at, at)
         is_first = np.isnan(self._base[index])
@@ -122,12 +152,14 @@ class RegisterBank:
         self._base = np.where(np.isnan(final), self._base, final)
         covered = self._covered.pop(start, np.zeros(len(self._base)))
         self.closed_until = end
+        repeated_kwh, self._repeated_kwh = self._repeated_kwh, 0.0
         return ClosedPeriod(
             start=start,
             end=end,
             energy_kwh=energy,
             coverage=np.clip(covered / self._step_s, 0.0, 1.0),
             register_kwh=self._base.copy(),
+            repeated_kwh=repeated_kwh,
         )
 
     @property
@@ -142,6 +174,18 @@ class RegisterBank:
         if is_late.any():
             share = (self.closed_until - read_at[is_late]) / (at - read_at[is_late])
             self._base[index[is_late]] = before[is_late] + (kwh - before)[is_late] * share
+
+    def _leave_repeats_out(self, index: IndexArray, before: FloatArray, kwh: FloatArray, at: float) -> None:
+        """Let the open period begin where the clock passes its start for the last time."""
+        until, read_at = self._again_until, self._read_at[index]
+        is_again = (read_at < until) | ((read_at == until) & (at < until))
+        if not is_again.any():
+            return
+        index, read_at, before, kwh = index[is_again], read_at[is_again], before[is_again], kwh[is_again]
+        share = 1.0 if at <= until else (until - read_at) / (at - read_at)
+        base = before + (kwh - before) * share
+        self._repeated_kwh += float(np.nansum(base - self._base[index]))
+        self._base[index] = base
 
     def _follow_replacements(self, index: IndexArray, jump: FloatArray) -> None:
         has_fallen = jump < 0.0

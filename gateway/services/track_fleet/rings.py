@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+IndexArray = npt.NDArray[np.int64]
 
 _LONGEST = 4096
 _MOST_BYTES = 64_000_000
@@ -41,6 +42,21 @@ class PowerRing:
         self._next = (self._next + 1) % self._longest
         self._newest = at
 
+    def carry_over(self, older: "PowerRing", new: IndexArray, old: IndexArray) -> None:
+        """Go on from the samples of another ring, where nodes are in both.
+
+        Args:
+            older: As it was.
+            new: Nodes here.
+            old: The same nodes there.
+        """
+        order = older._oldest_first(-np.inf)[-self._longest :]
+        self._times = older._times[order]
+        self._power = np.full((len(order), self._power.shape[1]), np.nan, dtype=np.float32)
+        self._power[:, new] = older._power[np.ix_(order, old)]
+        self._next = len(order) % self._longest
+        self._newest = older._newest
+
     def shift(self, seconds: float) -> None:
         """Take the next sample as if the newest one had been taken by the new clock; what is kept keeps its instant."""
         self._newest += seconds
@@ -54,6 +70,9 @@ class PowerRing:
 
     def since(self, node_index: int, since: float) -> tuple[FloatArray, FloatArray]:
         """Return instants and power in kW of the samples from an instant on, oldest first; NaN power is unknown."""
-        order = np.roll(np.arange(len(self._times)), -self._next)
-        order = order[self._times[order] >= since]
+        order = self._oldest_first(since)
         return self._times[order], self._power[order, node_index].astype(np.float64)
+
+    def _oldest_first(self, since: float) -> IndexArray:
+        order = np.roll(np.arange(len(self._times)), -self._next)
+        return order[self._times[order] >= since]

@@ -26,6 +26,7 @@ _NumberT = TypeVar("_NumberT", bound=np.generic)
 
 STEP_S = QUARTER_HOUR.total_seconds()
 _LEAST_COVERAGE = 0.9
+_OF_SESSIONS = ("session_ids", "session_max_kw", "energy_needed_kwh", "expected_departure", "arrival")
 """A delivery period of which less was read says nothing about what flowed beside the chargers."""
 _NO_POINTS = np.zeros(0, dtype=np.int64)
 
@@ -77,6 +78,8 @@ class FleetState:
         )
         self._restore_registers(rows.readings)
         self._seen: _Seen | None = None
+        self._given_out: set[str] = set()
+        """Arrays that a view shows: before they change they are copied, for readers that await."""
         self.other = OtherLoad(self.point_index, self._point_rating_kw(), self.max_kw)
         self._points_below: dict[str, npt.NDArray[np.int64]] | None = None
 
@@ -170,6 +173,7 @@ class FleetState:
     def _put_one_each(self, at: npt.NDArray[np.int64], sessions: list[Session]) -> None:
         """Take one report for each of some chargers."""
         self._seen = None
+        self._leave_to_readers(*_OF_SESSIONS)
         held = self.session_ids[at].tolist()
         is_same = np.array([one == session.id for one, session in zip(held, sessions, strict=True)], dtype=bool)
         has_ended = np.array([session.state is SessionState.ENDED for session in sessions], dtype=bool)
@@ -210,6 +214,7 @@ class FleetState:
             at: Their instant, seconds.
         """
         self._seen = None
+        self._leave_to_readers("power_at")
         last_at = self.power_at[places]
         is_older = last_at >= at
         is_newer = ~is_older
@@ -261,6 +266,7 @@ class FleetState:
     def shift(self, seconds: float) -> None:
         """Move the instants of everything measured with a clock that was set by so many seconds."""
         self._seen = None
+        self._leave_to_readers("power_at")
         self.power_at += seconds
         for keeper in (self.condition, self.ring, self.other, self.charger_bank, self.meter_bank):
             keeper.shift(seconds)
@@ -272,11 +278,11 @@ class FleetState:
         for name in ("power_kw", "power_at", "_register_now", "_register_then"):
             getattr(self, name)[new] = getattr(older, name)[old]
         self.condition.carry_over(older.condition, new, old)
-        both = [
-            (i, older.point_place[point.id]) for i, point in enumerate(self.points) if point.id in older.point_place
-        ]
-        points = np.array([i for i, _ in both], dtype=np.int64), np.array([j for _, j in both], dtype=np.int64)
+        points = _shared([point.id for point in self.points], list(older.point_place))
         self.other.carry_over(older.other, points)
+        self.charger_bank.carry_over(older.charger_bank, new, old)
+        self.meter_bank.carry_over(older.meter_bank, *points)
+        self.ring.carry_over(older.ring, *_shared(self.tree.node_ids, older.tree.node_ids))
 
     def view(self, now: float, stale_after_s: float) -> FleetView:
         """Return the fleet as others may see it; power older than the bound is unknown.
@@ -289,7 +295,14 @@ class FleetState:
             seen = self._seen = _Seen(self._look(now, stale_after_s), stale_after_s, now, until)
         return seen.view
 
+    def _leave_to_readers(self, *names: str) -> None:
+        """Go on with copies of the arrays of these names that somebody may be reading."""
+        for name in self._given_out.intersection(names):
+            setattr(self, name, getattr(self, name).copy())
+            self._given_out.discard(name)
+
     def _look(self, now: float, stale_after_s: float) -> FleetView:
+        self._given_out.update(_OF_SESSIONS, ("power_at",))
         is_stale = ~(now - self.power_at <= stale_after_s)
         has_session = self.session_max_kw > 0.0
         since_report = np.nan_to_num(self._register_now - self._register_then)
@@ -326,6 +339,11 @@ class FleetState:
 def instant(seconds: float) -> datetime:
     """Return seconds since 1970-01-01 UTC as an aware instant."""
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def _shared(here: Sequence[str], there: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the places here and there of the names that are in both."""
+    return IdList.of(here).shared_with(IdList.of(there))
 
 
 def _or_nan(value: float | None) -> float:

@@ -407,6 +407,9 @@ class FleetTracker:
         if not self._is_over(state):
             rows = partial(register_readings, tenant, state, meters, chargers)
             readings = await beside(len(state.chargers), rows)
+        detail = {"connection_points": str(len(periods))}
+        if meters.repeated_kwh != 0.0:
+            detail["repeated_kwh"] = f"{meters.repeated_kwh:.3f}"
         entry = AuditEntry(
             id=self._ids.new("audit"),
             tenant=tenant,
@@ -415,7 +418,7 @@ class FleetTracker:
             action="metered.close",
             object_kind="metered",
             object_id=instant(meters.start).isoformat(),
-            detail={"connection_points": str(len(periods))},
+            detail=detail,
         )
         return Batch(tenant=tenant, puts=tuple(Put(record=r) for r in (*periods, *readings)), audit=(entry,))
 
