@@ -14,6 +14,7 @@ from gateway.domain.identity import Principal, Role, system_principal
 from gateway.domain.limits import Binding, Direction, Limit, LimitKind
 from gateway.domain.sessions import Session, SessionState
 from gateway.domain.timegrid import Interval
+from gateway.domain.topology import Node
 from gateway.ports import StatedLimits
 from scripts.dispatch_world import TENANT
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 AUTHORITIES = ("oscp:dso", "lpc:box", "charger:station")
 GRID = system_principal(TENANT, "soak")
+PHASED_SHARE = 0.25
+"""Share of limits that bound phases, too."""
 
 
 def pick(life: Life) -> int:
@@ -31,69 +34,105 @@ def pick(life: Life) -> int:
 
 async def state_limit(life: Life) -> None:
     """An authority states a limit or a fallback, from now on or later, or everything it said is withdrawn."""
-    authority, now = str(life.rng.choice(AUTHORITIES)), life.clock.now()
-    start = now + timedelta(seconds=float(life.rng.choice([0.0, 0.0, 60.0, 1800.0])))
+    authority = str(life.rng.choice(AUTHORITIES))
+    start_s = float(life.rng.choice([0.0, 0.0, 60.0, 1800.0]))
     node = life.nodes[int(life.rng.integers(len(life.nodes)))]
-    limit = Limit(
+    kind = LimitKind(life.rng.choice(["limit", "limit", "limit", "fallback"]))
+    limit = draw_limit(life, authority, node, float(life.rng.choice([0.0, 0.1, 0.3, 0.6])) * node.max_import_kw)
+    start = limit.interval.start + timedelta(seconds=start_s)
+    span = Interval(start=start, end=start + timedelta(minutes=float(life.rng.integers(5, 240))))
+    takes_back = bool(life.rng.random() < 0.3)  # noqa: PLR2004  # now and then
+    await tell(life, replace(limit, kind=kind, interval=span), takes_back=takes_back)
+
+
+def draw_limit(life: Life, authority: str, node: Node, max_kw: float) -> Limit:
+    """Return a limit of some power from now on for some minutes; some bound a phase, too."""
+    now = life.clock.now()
+    one, two, three = (round(max_kw * float(life.rng.choice([0.2, 0.5])), 1) for _ in range(3))
+    return Limit(
         id=life.ids.new("limit"),
         tenant=TENANT,
         authority=authority,
         node=node.id,
         direction=Direction.IMPORT,
-        kind=LimitKind(life.rng.choice(["limit", "limit", "limit", "fallback"])),
+        kind=LimitKind.LIMIT,
         binding=Binding.MANDATORY,
-        max_kw=round(float(life.rng.choice([0.0, 0.1, 0.3, 0.6])) * node.max_import_kw, 1),
-        interval=Interval(start=start, end=start + timedelta(minutes=float(life.rng.integers(5, 240)))),
+        max_kw=round(max_kw, 1),
+        interval=Interval(start=now, end=now + timedelta(minutes=float(life.rng.integers(5, 60)))),
         cause="signal",
         known_at=now,
+        phase_max_kw=(one, None if life.rng.random() < 0.5 else two, three)  # noqa: PLR2004  # one in two
+        if life.rng.random() < PHASED_SHARE
+        else None,
     )
-    known = life.signals.stated_by(TENANT, authority) if life.is_up else ()
-    takes_back = life.rng.random() < 0.3  # noqa: PLR2004  # now and then
-    stated = StatedLimits(
-        authority=authority,
-        raw=None,
-        limits=() if takes_back else (limit,),
-        withdrawn=tuple(old.id for old in known) if takes_back else (),
-    )
-    await tell(life, stated)
 
 
-async def tell(life: Life, stated: StatedLimits) -> None:
-    """Bring limits to the desk; a partner that is not answered does not count."""
+async def tell(life: Life, limit: Limit, *, takes_back: bool) -> None:
+    """Bring a limit to the desk, or take back all that its authority said; what is not answered is not owed."""
+    if not life.is_up:
+        return
+    withdrawn = life.words.told(limit.authority) if takes_back else ()
+    limits = () if takes_back else (limit,)
+    life.words.tell(limits)
     try:
-        if life.is_up:
-            await life.signals.state_limits(GRID, stated)
+        await life.signals.state_limits(
+            GRID, StatedLimits(authority=limit.authority, raw=None, limits=limits, withdrawn=withdrawn)
+        )
     except StorageUnavailable:
         life.history.update(b"unanswered")
+        life.words.unanswered(limits)
+        return
+    if takes_back:
+        life.words.taken_back(limit.authority)
+    life.words.answered(limits)
 
 
 async def lose_authority(life: Life) -> None:
     """An authority gets out of contact or comes back."""
-    authority = str(life.rng.choice(AUTHORITIES))
+    await change_contact(life, str(life.rng.choice(AUTHORITIES)), is_lost=bool(life.rng.random() < 0.5))  # noqa: PLR2004
+
+
+async def change_contact(life: Life, authority: str, *, is_lost: bool) -> None:
+    """Tell the desk whether an authority can be reached."""
+    if not life.is_up:
+        return
     try:
-        if life.is_up:
-            await life.signals.contact(GRID, authority, is_lost=bool(life.rng.random() < 0.5))  # noqa: PLR2004
+        await life.signals.contact(GRID, authority, is_lost=is_lost)
     except StorageUnavailable:
         life.history.update(b"unanswered")
+        return
+    if is_lost:
+        life.words.lose(authority, is_written=not life.store.is_down)
+    else:
+        life.words.find(authority)
 
 
 async def order(life: Life) -> None:
     """An operator sets a limit for a while."""
     node = life.nodes[int(life.rng.integers(len(life.nodes)))]
     person = Principal(tenant=TENANT, actor="olga", roles=frozenset({Role.OPERATOR}))
+    if not life.is_up:
+        return
+    now, max_kw = life.clock.now(), round(float(life.rng.random()) * node.max_import_kw, 1)
+    end = now + timedelta(minutes=float(life.rng.integers(1, 60)))
+    limit = replace(
+        draw_limit(life, "manual:olga", node, max_kw), interval=Interval(start=now, end=end), phase_max_kw=None
+    )
     try:
-        if life.is_up:
-            await life.signals.set_manual_limit(
-                person,
-                node_id=node.id,
-                max_kw=round(float(life.rng.random()) * node.max_import_kw, 1),
-                start=None,
-                end=life.clock.now() + timedelta(minutes=float(life.rng.integers(1, 60))),
-                reason="works",
-                request_id=life.ids.new("order"),
-            )
+        await life.signals.set_manual_limit(
+            person,
+            node_id=node.id,
+            max_kw=max_kw,
+            start=None,
+            end=end,
+            reason="works",
+            request_id=life.ids.new("order"),
+        )
     except StorageUnavailable:
         life.history.update(b"unanswered")
+        life.words.unanswered([limit])
+        return
+    life.words.answered([limit])
 
 
 async def cars(life: Life) -> None:
@@ -151,31 +190,122 @@ async def break_stream(life: Life) -> None:
         await platform.disconnect()
         return
     if life.rng.random() < 0.3:  # noqa: PLR2004  # now and then
-        platform.forget()
+        platform.forget(keeps_count=bool(life.rng.random() < 0.5))  # noqa: PLR2004  # one in two
     if life.is_up:
-        await platform.connect(life.dispatcher)
-        await life.tell_sessions(platform)
+        await life.connect(platform)
 
 
 async def stop_reading(life: Life) -> None:
     """A platform stops reading or answering, or does both again."""
     platform = life.platforms[int(life.rng.integers(len(life.platforms)))]
-    life.changed_s = life.clock.elapsed_s
     platform.is_deaf, platform.is_mute = (bool(x) for x in life.rng.random(2) < 0.25)  # noqa: PLR2004
 
 
 async def misbehave(life: Life) -> None:
     """A charger draws what it likes, refuses or falls silent; or all are good again."""
-    hands, i = life.hands, pick(life)
-    life.changed_s = life.clock.elapsed_s
+    behave(life)
+    await TROUBLES[str(life.rng.choice(["wild", "refuses", "silent", "nothing"]))](life, pick(life))
+
+
+def behave(life: Life) -> None:
+    """Let all chargers be good."""
+    hands = life.hands
     hands.wild_since_s[:], hands.refuses[:], hands.is_silent[:] = np.inf, False, False
-    kind = int(life.rng.integers(4))
-    if kind == 0:
-        hands.wild_since_s[i] = life.clock.elapsed_s
-    elif kind == 1:
-        hands.refuses[i] = True
-    elif kind == 2:  # the third kind
-        hands.is_silent[i] = True
+
+
+async def squeeze(life: Life) -> None:
+    """One or two things go wrong at the worst moment: just before a limit that binds where a car charges, or just after it."""
+    power = life.hands.power_kw(life.clock.elapsed_s)
+    charging = np.flatnonzero(power > 0.0)
+    if not charging.size or not life.is_up:
+        return
+    i = int(life.rng.choice(charging))
+    node = int(life.rng.choice(life.watch.above(i)))
+    max_kw = float(life.rng.uniform(0.3, 0.95)) * float(life.watch.drawn_kw(power)[node])
+    authority = str(life.rng.choice(AUTHORITIES))
+    limit = draw_limit(life, authority, life.nodes[node], max_kw)
+    before, after = (str(how) for how in life.rng.choice(list(TROUBLES), size=2))
+    await TROUBLES[before](life, i)
+    await tell(life, limit, takes_back=False)
+    await TROUBLES[after](life, i)
+    if life.rng.random() < 0.3:  # noqa: PLR2004  # now and then
+        await change_contact(life, authority, is_lost=True)
+
+
+async def be_wild(life: Life, i: int) -> None:
+    """It draws what it likes."""
+    life.hands.wild_since_s[i] = min(float(life.hands.wild_since_s[i]), life.clock.elapsed_s)
+
+
+async def refuse(life: Life, i: int) -> None:
+    """It refuses what it is told."""
+    life.hands.refuses[i] = True
+
+
+async def be_silent(life: Life, i: int) -> None:
+    """It is not measured."""
+    life.hands.is_silent[i] = True
+
+
+async def be_deaf(life: Life, i: int) -> None:
+    """Its platform does not read."""
+    life.platforms[int(life.platform_of[i])].is_deaf = True
+
+
+async def be_mute(life: Life, i: int) -> None:
+    """Its platform does not answer."""
+    life.platforms[int(life.platform_of[i])].is_mute = True
+
+
+async def listen(life: Life, i: int) -> None:
+    """Its platform reads and answers again."""
+    platform = life.platforms[int(life.platform_of[i])]
+    platform.is_deaf = platform.is_mute = False
+
+
+async def leave(life: Life, i: int) -> None:
+    """Its platform loses its stream."""
+    await life.platforms[int(life.platform_of[i])].disconnect()
+
+
+async def be_killed(life: Life, i: int) -> None:
+    """The gateway is killed."""
+    del i
+    await kill(life)
+
+
+async def be_set(life: Life, i: int) -> None:
+    """Somebody sets the gateway's clock."""
+    del i
+    await set_clock(life)
+
+
+async def be_well(life: Life, i: int) -> None:
+    """Nothing goes wrong."""
+    del life, i
+
+
+TROUBLES = {
+    "wild": be_wild,
+    "refuses": refuse,
+    "silent": be_silent,
+    "deaf": be_deaf,
+    "mute": be_mute,
+    "listens": listen,
+    "stream": leave,
+    "kill": be_killed,
+    "clock": be_set,
+    "nothing": be_well,
+}
+"""What may go wrong around one charger."""
+
+
+async def rewire(life: Life) -> None:
+    """A charger is moved to another circuit, and the inventory is imported anew."""
+    i, circuits = pick(life), sorted({charger.parent for charger in life.chargers})
+    parent = str(life.rng.choice(circuits))
+    if life.is_up and not life.store.is_down:
+        await life.rewire(i, replace(life.chargers[i], parent=parent))
 
 
 async def kill(life: Life) -> None:
@@ -184,8 +314,7 @@ async def kill(life: Life) -> None:
         life.is_up = False
         life.up_again_s = life.clock.elapsed_s + float(life.rng.choice([1.0, 30.0, 1500.0]))
         for platform in life.platforms:
-            platform.left_s = life.clock.elapsed_s if platform.link is not None else platform.left_s
-            platform.link = None
+            platform.lose()
         for kind in (DispatchBatch, DispatchOutcome):
             life.store.forget(kind, life.clock.now() - timedelta(hours=4))
 
@@ -212,6 +341,8 @@ HAPPENINGS = {
     "kill": kill,
     "store": fail_store,
     "clock": set_clock,
+    "squeeze": squeeze,
+    "rewire": rewire,
 }
-SHARES = (0.2, 0.06, 0.08, 0.36, 0.1, 0.06, 0.06, 0.03, 0.03, 0.02)
+SHARES = (0.15, 0.06, 0.06, 0.31, 0.09, 0.05, 0.05, 0.03, 0.03, 0.02, 0.12, 0.03)
 """How often each of them happens."""

@@ -7,7 +7,7 @@ durations, on a clock of their own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -33,6 +33,10 @@ MIN_KW = 4.14
 NOISE = 0.01
 LAG_SHARE = 0.03
 """Share of reports that still tell the power before."""
+WIRED_SHARE = 0.3
+"""Share of trees whose phases are known and fused."""
+FUSES_A = (40.0, 63.0, 80.0)
+ONE_PHASE_KW = 7.36
 
 
 class SetClock:
@@ -83,7 +87,11 @@ def agree(event: GridEvent, limits: Sequence[Limit], now: datetime) -> OptDecisi
 
 
 def draw_tree(rng: np.random.Generator) -> list[Node | Charger | ConnectionPoint]:
-    """Return a portfolio of one to three sites with one or two circuits each and two to seven chargers on each of them."""
+    """Return a portfolio of one to three sites with one or two circuits each and two to seven chargers on each of them.
+
+    In some trees chargers say on which phases they are, some of them have one phase, and circuits have fuses.
+    """
+    is_wired = bool(rng.random() < WIRED_SHARE)
     rows: list[Node | Charger | ConnectionPoint] = [_node("all", None, NodeKind.PORTFOLIO, rng, 300.0)]
     for s in range(int(rng.integers(1, 4))):
         rows.append(_node(f"s{s}", "all", NodeKind.SITE, rng, 120.0))
@@ -99,8 +107,10 @@ def draw_tree(rng: np.random.Generator) -> list[Node | Charger | ConnectionPoint
             )
         )
         for c in range(int(rng.integers(1, 3))):
-            rows.append(_node(f"s{s}c{c}", f"s{s}", NodeKind.CIRCUIT, rng, 60.0))
-            rows += [_charger(f"s{s}c{c}x{x}", f"s{s}c{c}", rng) for x in range(int(rng.integers(2, 8)))]
+            circuit = _node(f"s{s}c{c}", f"s{s}", NodeKind.CIRCUIT, rng, 60.0)
+            rows.append(replace(circuit, phase_rating_a=float(rng.choice(FUSES_A))) if is_wired else circuit)
+            chargers = [_charger(f"s{s}c{c}x{x}", f"s{s}c{c}", rng) for x in range(int(rng.integers(2, 8)))]
+            rows += [_wired(charger, rng) for charger in chargers] if is_wired else chargers
     return rows
 
 
@@ -130,6 +140,41 @@ def _charger(charger_id: str, parent: str, rng: np.random.Generator) -> Charger:
     )
 
 
+def _wired(charger: Charger, rng: np.random.Generator) -> Charger:
+    phase_map = str(rng.choice(["123", "231", "312", "1", "2"]))
+    if len(phase_map) > 1:
+        return replace(charger, phase_map=phase_map)
+    return replace(
+        charger,
+        phase_map=phase_map,
+        phases=1,
+        max_import_kw=ONE_PHASE_KW,
+        min_import_kw=MIN_KW / 3.0,
+        fallback_kw=min(charger.fallback_kw, MIN_KW),
+    )
+
+
+def below(nodes: Sequence[Node], chargers: Sequence[Charger]) -> FloatArray:
+    """Return 1 where a charger hangs below a node, at any depth, shape (N, C)."""
+    parent = {node.id: node.parent for node in nodes}
+    above: list[set[str]] = []
+    for charger in chargers:
+        names = [charger.parent]
+        while (name := parent[names[-1]]) is not None:
+            names.append(name)
+        above.append(set(names))
+    return np.array([[float(node.id in names) for names in above] for node in nodes])
+
+
+def phase_share(chargers: Sequence[Charger]) -> FloatArray:
+    """Return which part of its power each charger draws from each phase, shape (C, 3); without a map from all alike."""
+    share = np.full((len(chargers), 3), 1.0 / 3.0)
+    for i, charger in enumerate(chargers):
+        if charger.phase_map:
+            share[i] = [float(phase in charger.phase_map) / len(charger.phase_map) for phase in "123"]
+    return share
+
+
 @dataclass
 class Hands:
     """What every charger was told and does, in the order of the tree; arrays of shape (C,)."""
@@ -149,6 +194,8 @@ class Hands:
     """When it last drew what it likes."""
     over_since_s: FloatArray = field(init=False)
     """Since when it draws more than it may; infinite while it does not."""
+    is_alone: BoolArray = field(init=False)
+    """Its platform has no stream."""
     refuses: BoolArray = field(init=False)
     is_silent: BoolArray = field(init=False)
     last_kw: FloatArray = field(init=False)
@@ -158,22 +205,27 @@ class Hands:
         """Begin without cars and commands."""
         count = len(self.chargers)
         self.max_kw = np.array([c.max_import_kw for c in self.chargers])
+        self.min_kw = np.array([c.min_import_kw for c in self.chargers])
         self.fallback_kw = np.array([c.fallback_kw for c in self.chargers])
         self.is_c = np.array([c.enforcement is EnforcementClass.C for c in self.chargers])
         self.car_kw, self.limit_kw, self.last_kw, self.register_kwh = (np.zeros(count) for _ in range(4))
         self.lease_end_s, self.was_wild_s, self.car_since_s = (np.full(count, -np.inf) for _ in range(3))
         self.wild_since_s, self.over_since_s = np.full(count, np.inf), np.full(count, np.inf)
-        self.refuses, self.is_silent = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
+        self.refuses, self.is_silent, self.is_alone = (np.zeros(count, dtype=bool) for _ in range(3))
 
     def allowed_kw(self, now_s: float) -> FloatArray:
-        """Return what each may draw: its limit while the lease runs, else its fallback, or its maximum where nobody enforces it."""
+        """Return what each may draw: its limit while the lease runs, else its fallback, or its maximum where nobody enforces it.
+
+        Class C is never counted on: as soon as its platform has no stream, such a charger does as it likes.
+        """
         lapsed_kw = np.where(self.is_c, self.max_kw, self.fallback_kw)
-        return np.where(now_s < self.lease_end_s, self.limit_kw, lapsed_kw)
+        holds = (now_s < self.lease_end_s) & ~(self.is_c & self.is_alone)
+        return np.where(holds, self.limit_kw, lapsed_kw)
 
     def power_kw(self, now_s: float) -> FloatArray:
         """Return what each draws."""
         allowed = self.allowed_kw(now_s)
-        obeying = np.where(allowed >= MIN_KW - 1e-9, np.minimum(self.car_kw, allowed), 0.0)
+        obeying = np.where(allowed >= self.min_kw - 1e-9, np.minimum(self.car_kw, allowed), 0.0)
         return np.where(now_s >= self.wild_since_s, self.car_kw, obeying)
 
     def reported_kw(self, now_s: float) -> FloatArray:
@@ -202,6 +254,10 @@ class Platform:
         """When its stream last ended, in elapsed seconds."""
         self.came_s = 0.0
         """When it last began."""
+        self.longest_lease_s = 0.0
+        """Of all commands that it was given."""
+        self.disorder: list[str] = []
+        """Sequences that did not grow."""
         self._token = ""
         self._applied = 0
         self._hands = hands
@@ -210,18 +266,26 @@ class Platform:
     async def connect(self, dispatcher: Dispatcher) -> None:
         """Open a stream with the resume token that it has."""
         self.came_s = self._clock.elapsed_s
+        self._hands.is_alone[self.places] = False
         self.link = await dispatcher.connect(self.principal, self.charger_ids, self._token)
 
     async def disconnect(self) -> None:
         """End the stream."""
-        self.left_s = self._clock.elapsed_s
-        link, self.link = self.link, None
+        link = self.lose()
         if link is not None:
             await link.close()
 
-    def forget(self) -> None:
-        """Lose the resume token and what was applied, as a platform that is set up anew."""
-        self._token, self._applied = "", 0
+    def lose(self) -> DispatchLink | None:
+        """Have no stream any more, and return the one that there was."""
+        link, self.link = self.link, None
+        self._hands.is_alone[self.places] = True
+        if link is not None:
+            self.left_s = self._clock.elapsed_s
+        return link
+
+    def forget(self, *, keeps_count: bool) -> None:
+        """Lose the resume token, as a platform that is set up anew; it may still know the last sequence and take no smaller one."""
+        self._token, self._applied = "", self._applied if keeps_count else 0
 
     async def read(self) -> bool:
         """Apply and answer what waits; return whether there was anything."""
@@ -230,12 +294,13 @@ class Platform:
             return False
         batch = await link.next()
         if batch.sequence <= self._applied:
-            raise AssertionError(f"sequence {batch.sequence} after {self._applied}")
+            self.disorder.append(f"{self.name} is sent sequence {batch.sequence} after {self._applied}")
         self._applied, self._token = batch.sequence, batch.resume_token
         at = self.places[batch.charger_index]
         takes = ~hands.refuses[at]
         hands.limit_kw[at[takes]] = batch.limit_kw[takes]
         lease_s = (batch.lease_until - self._clock.now()).total_seconds()
+        self.longest_lease_s = max(self.longest_lease_s, lease_s)
         hands.lease_end_s[at[takes]] = self._clock.elapsed_s + lease_s
         if not self.is_mute:
             refused = batch.charger_index[~takes]

@@ -2,11 +2,12 @@
 
 One case is one virtual day: authorities state, replace and withdraw limits and get lost, platforms lose their streams, stop reading or
 answering, the gateway is killed and starts again from its rows, the store fails, the clock is set, cars come and go, chargers refuse,
-draw too much or fall silent. Time stands still between steps, and steps fall on every lease end and every border of a limit, so that
-what is checked at each step holds at every instant. Checked are: no node above what is in force, as far as anybody can command the
-chargers below it (who is out of reach counts, so that the others make room); every charger that enforces its lease at its fallback
-within lease + 5 s after its stream has ended; sequences that only grow; and that whoever never drew too much is not blamed for it.
-The same seed gives the same history, of which a digest is told.
+draw too much, fall silent or are moved to another circuit; now and then one of these happens just before a limit that binds. Time
+stands still between steps, and steps fall on every lease end and every border of a limit, so that what is checked at each step holds
+at every instant. Checked are: no node and no phase above what is owed there (`scripts/dispatch_words.py`), as far as anybody can
+command the chargers below it (who is out of reach counts, so that the others make room); no lease longer than agreed, and every
+charger that enforces it at its fallback within lease + 5 s after its stream has ended; sequences that only grow; and that whoever
+never drew too much is not blamed for it. The same seed gives the same history, of which a digest is told.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from datetime import timedelta
 
 import numpy as np
 
+from gateway.domain.commands import CommandBook
 from gateway.domain.dispatch import DispatchState
-from gateway.domain.limits import Resolution, resolve
 from gateway.domain.sessions import Session
 from gateway.domain.topology import Charger, Node
 from gateway.ports import Batch, Put
@@ -27,20 +28,26 @@ from gateway.services.follow_dispatch import Follower
 from gateway.services.gather_signals import SignalGatherer, SignalSettings, SignalSources
 from gateway.services.plan_dispatch import Dispatcher, DispatchSources
 from gateway.services.track_fleet import FleetTracker
+from scripts.dispatch_checks import IndexArray, Watch
 from scripts.dispatch_happenings import HAPPENINGS, SHARES
 from scripts.dispatch_pace import PACES
 from scripts.dispatch_pace import SHARES as PACE_SHARES
 from scripts.dispatch_store import CampaignStore
+from scripts.dispatch_words import Words
 from scripts.dispatch_world import TENANT, DrawnIds, Hands, Platform, SetClock, agree, draw_tree
 from scripts.soak_runner import Outcome
 
 SLICE_SECONDS = 8.0
 """What the tests spend on it."""
 DAY_S = 86_400.0
+BURST_SHARE = 0.2
+BURST_S = 120.0
+HOT_S = 120.0
+"""Steps are short for so long after something happened."""
+RETURN_SHARE = 0.7
+"""Share of platforms that come back as soon as the gateway has started again; the others come later, when their stream does."""
 MOST_FAILURES = 5
 """A day with so many is not lived to its end."""
-SAME_KW = 0.02
-"""Rounding of set points on the wire."""
 
 
 def run(seed: int, until: Callable[[], bool]) -> Outcome:
@@ -103,11 +110,15 @@ class Life:
         self.up_again_s = np.inf
         self.store_back_s = np.inf
         self.session_count = 0
-        self.changed_s = -np.inf
-        """When a platform or charger last changed how it behaves."""
         self.blamed = np.zeros(len(self.chargers), dtype=bool)
-        self.in_force: list[Resolution] = []
-        """By node, in the order of the tree."""
+        self.words = Words(self.nodes)
+        self.hands = Hands(self.chargers, rng)
+        names = sorted({charger.csms for charger in self.chargers})
+        self.platforms = [Platform(name, self.hands, self.clock) for name in names]
+        self.platform_of = np.array([names.index(charger.csms) for charger in self.chargers])
+        self.sessions: list[Session | None] = [None] * len(self.chargers)
+        self.watch = Watch(self)
+        self._places: tuple[object, IndexArray] = (None, np.zeros(0, dtype=np.int64))
 
     # ---------------------------------------------------------------- the gateway
 
@@ -115,19 +126,8 @@ class Life:
         """Write the tree and start everything."""
         await self.store.apply(Batch(tenant=TENANT, puts=tuple(Put(record=row) for row in self.rows)))
         await self.boot()
-        # The services put chargers in an order of their own.
-        by_id = {charger.id: charger for charger in self.chargers}
-        tree = self.tracker.view(TENANT).tree
-        self.chargers = [by_id[name] for name in tree.charger_ids]
-        self.hands = Hands(self.chargers, self.rng)
-        self.levels = self.tracker.view(TENANT).levels
-        nodes = {node.id: node for node in self.nodes}
-        self.nodes = [nodes[name] for name in tree.node_ids]
-        names = sorted({charger.csms for charger in self.chargers})
-        self.platforms = [Platform(name, self.hands, self.clock) for name in names]
-        self.platform_of = np.array([names.index(charger.csms) for charger in self.chargers])
-        self.sessions: list[Session | None] = [None] * len(self.chargers)
-        await self.reconnect()
+        for platform in self.platforms:
+            await self.connect(platform)
         await self.settle()
 
     async def boot(self) -> None:
@@ -175,12 +175,28 @@ class Life:
         await self.signals.load()
         await self.dispatcher.load()
 
-    async def reconnect(self) -> None:
-        """Connect every platform that has no stream."""
-        for platform in self.platforms:
-            if platform.link is None:
-                await platform.connect(self.dispatcher)
-                await self.tell_sessions(platform)
+    def book(self) -> tuple[CommandBook, IndexArray]:
+        """Return the gateway's book of commands and where our chargers are in it: the services have an order of their own."""
+        book = self.follower.book(TENANT)
+        if self._places[0] is not book.charger_ids:
+            place = {charger_id: i for i, charger_id in enumerate(book.charger_ids)}
+            self._places = (
+                book.charger_ids,
+                np.array([place[charger.id] for charger in self.chargers], dtype=np.int64),
+            )
+        return book, self._places[1]
+
+    async def rewire(self, i: int, charger: Charger) -> None:
+        """Import a charger anew."""
+        self.chargers[i] = charger
+        await self.store.apply(Batch(tenant=TENANT, puts=(Put(record=charger),)))
+        await self.tracker.reload(TENANT)
+        self.watch.rewired()
+
+    async def connect(self, platform: Platform) -> None:
+        """Open the stream of a platform and report its cars."""
+        await platform.connect(self.dispatcher)
+        await self.tell_sessions(platform)
 
     async def tell_sessions(self, platform: Platform) -> None:
         """Report the cars at a platform's chargers; while the store fails, it will try again."""
@@ -211,117 +227,62 @@ class Life:
         now_s = self.clock.elapsed_s
         longest_s = float(self.rng.choice([1.0, 5.0, 30.0])) if now_s < self.hot_until_s else self.pace.tick_s
         borders = [now_s + longest_s, self.happens_at_s, self.up_again_s, self.store_back_s, *self.limit_borders()]
+        borders += self.watch.fail_safe_borders()
         borders += self.hands.lease_end_s[self.hands.lease_end_s > now_s].tolist()
         self.clock.elapsed_s = max(min(b for b in borders if b > now_s + 1e-3), now_s + 1e-3)
         self.steps += 1
-        self.check("before")
+        self.watch.check("before")
         await self.happen()
         if self.is_up:
             reported = self.hands.reported_kw(self.clock.elapsed_s)
             for platform in self.platforms:
                 platform.report(self.tracker, reported)
             self.follower.measured(TENANT)
+            before = self.hands.power_kw(self.clock.elapsed_s)
             await self.settle()
             await self.follower.flush()
             self.count_blame()
-        self.check("after")
+            self.watch.check_rises(before)
+        self.watch.check("after")
         self.remember()
 
     def limit_borders(self) -> list[float]:
-        """Return when the loop looks next and when a limit next begins or ends at each node, in elapsed seconds."""
-        look = self.dispatcher.next_look(TENANT)
-        borders = [look, *(found.until for found in self.in_force if found.until is not None)]
-        return [self.clock.elapsed_s + (border - self.clock.now()).total_seconds() for border in borders]
+        """Return when the loop looks next and when limits begin or end, in elapsed seconds."""
+        now = self.clock.now()
+        borders = [self.dispatcher.next_look(TENANT), *self.words.borders(now)]
+        return [self.clock.elapsed_s + (border - now).total_seconds() for border in borders]
 
     async def happen(self) -> None:
         """Let what is due happen."""
         now_s = self.clock.elapsed_s
         if now_s >= self.up_again_s:
             self.is_up, self.up_again_s = True, np.inf
+            self.words.restart()
             await self.boot()
-            await self.reconnect()
+            for platform in self.platforms:
+                if self.rng.random() < RETURN_SHARE:
+                    await self.connect(platform)
         if now_s >= self.store_back_s:
             self.store.is_down, self.store_back_s = False, np.inf
             for platform in self.platforms if self.is_up else ():
                 await self.tell_sessions(platform)
         if now_s < self.happens_at_s:
             return
-        self.happens_at_s = now_s + float(self.rng.exponential(self.pace.calm_s))
-        self.hot_until_s = now_s + 120.0
+        # Now and then one thing comes right after another.
+        is_burst = self.rng.random() < BURST_SHARE
+        wait_s = self.rng.uniform(1.0, BURST_S) if is_burst else self.rng.exponential(self.pace.calm_s)
+        self.happens_at_s = now_s + float(wait_s)
+        self.hot_until_s = now_s + HOT_S
         happening = str(self.rng.choice(list(HAPPENINGS), p=SHARES))
         self.history.update(happening.encode())
         await HAPPENINGS[happening](self)
 
     # ---------------------------------------------------------------- what is checked
 
-    def check(self, when: str) -> None:
-        """Compare what is drawn below every node with what is in force there."""
-        now_s, hands = self.clock.elapsed_s, self.hands
-        power = hands.power_kw(now_s)
-        self.check_fail_safe(power)
-        if not self.is_up:
-            return
-        out_of_reach = self.out_of_reach()
-        is_unseen = hands.is_silent | np.array([p.link is None for p in self.platforms])[self.platform_of]
-        seen_s = np.array([p.came_s for p in self.platforms])[self.platform_of]
-        # Who draws what it likes is known only by what it draws above its limit.
-        is_over = power > hands.allowed_kw(now_s) + SAME_KW
-        hands.over_since_s = np.where(is_over, np.minimum(hands.over_since_s, now_s), np.inf)
-        known_s = np.max([hands.over_since_s, hands.car_since_s, seen_s], axis=0) + self.pace.detection_s
-        is_new = (now_s >= hands.wild_since_s) & ((now_s < known_s) | is_unseen)
-        # Only who cannot be commanded may draw what others cannot make room for yet.
-        is_counted = out_of_reach & ~(is_new | self.is_under_way())
-        movable = self.levels.totals(np.where(out_of_reach, 0.0, power))
-        counted = self.levels.totals(np.where(is_counted, power, 0.0))
-        self.in_force = self.resolve_all()
-        in_force_kw = np.array([found.kw for found in self.in_force])
-        for i in np.flatnonzero(movable > np.maximum(in_force_kw - counted, 0.0) + SAME_KW).tolist():
-            self.failures.append(
-                f"{when} the step at {now_s:.3f} s {self.nodes[i].id} draws {movable[i]:.2f} kW that obey and "
-                f"{counted[i]:.2f} kW that are known not to, above {in_force_kw[i]:.2f} kW in force"
-            )
-
-    def resolve_all(self) -> list[Resolution]:
-        """Return what is in force at every node now."""
-        now = self.clock.now()
-        limits, lost = self.signals.limits_by_node(TENANT), self.signals.lost_nodes(TENANT)
-        steady = self.signals.steady_nodes(TENANT)
-        nobody: frozenset[str] = frozenset()
-        return [
-            resolve(
-                node, limits.get(node.id, ()), now, lost=lost.get(node.id, nobody), steady=steady.get(node.id, nobody)
-            )
-            for node in self.nodes
-        ]
-
-    def out_of_reach(self) -> np.ndarray:
-        """Return which chargers nobody can command now, shape (C,)."""
-        gone = np.array([p.link is None or p.is_deaf or p.is_mute for p in self.platforms])[self.platform_of]
-        wild = self.clock.elapsed_s >= self.hands.wild_since_s
-        # Who refused or did not answer is asked again after a while, and only then known to obey again.
-        is_asked_soon = self.clock.elapsed_s < self.changed_s + self.pace.asked_again_s
-        return np.asarray(gone | wild | self.hands.refuses | (self.follower.book(TENANT).is_troubled & is_asked_soon))
-
-    def is_under_way(self) -> np.ndarray:
-        """Return whose newest command may not be doubted yet although nobody has acknowledged it, shape (C,)."""
-        book = self.follower.book(TENANT)
-        is_open = (book.sequence > book.acked_sequence) & ~book.is_troubled
-        # The instant at which doubt begins belongs to both.
-        return np.asarray(is_open & ~book.is_doubted(self.clock.now().timestamp() - 1e-2, self.pace.rules))
-
-    def check_fail_safe(self, power: np.ndarray) -> None:
-        """Check that every obeying charger of class A or B is at its fallback soon enough after its stream has ended."""
-        now_s, hands = self.clock.elapsed_s, self.hands
-        left = np.array([np.inf if p.link is not None else p.left_s for p in self.platforms])[self.platform_of]
-        is_late = now_s > left + self.pace.fail_safe_s
-        obeys = ~hands.is_c & (now_s < hands.wild_since_s)
-        above = is_late & obeys & (power > hands.fallback_kw + SAME_KW)
-        for i in np.flatnonzero(above).tolist():
-            self.failures.append(f"at {now_s:.3f} s {self.chargers[i].id} draws {power[i]:.2f} kW without a lease")
-
     def count_blame(self) -> None:
         """Count chargers that are said to draw too much and never did lately."""
-        blamed = self.follower.book(TENANT).state == DispatchState.NOT_FOLLOWING
+        book, places = self.book()
+        blamed = book.state[places] == DispatchState.NOT_FOLLOWING
         now_s, hands = self.clock.elapsed_s, self.hands
         hands.was_wild_s = np.where(now_s >= hands.wild_since_s, now_s, hands.was_wild_s)
         innocent = now_s - hands.was_wild_s > self.pace.detection_s

@@ -1,13 +1,18 @@
 """The campaign of the dispatcher: the same seed lives the same days, and a broken control loop is seen."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pytest
 
+from gateway.services.gather_signals.ledger import LimitLedger
+from gateway.services.plan_dispatch import DispatchLink, LinkBatch
 from gateway.services.plan_dispatch.control import Control
 from gateway.services.plan_dispatch.picture import Picture
+from gateway.services.plan_dispatch.sender import Sender
 from scripts.campaigns import dispatch
 from scripts.dispatch_happenings import HAPPENINGS, SHARES
 from scripts.dispatch_pace import PACES, Pace
@@ -53,13 +58,49 @@ def leases_never_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Platform, "read", read)
 
 
+def leases_are_ten_seconds_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = DispatchLink._take
+
+    def take(self: DispatchLink) -> LinkBatch:
+        batch = plain(self)
+        return replace(batch, lease_until=batch.lease_until + timedelta(seconds=10))
+
+    monkeypatch.setattr(DispatchLink, "_take", take)
+
+
+def numbers_are_given_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def know_sequence(self: Sender, csms: str, sequence: int) -> None:
+        self._sequences[csms] = max(sequence - 1, 0)
+
+    monkeypatch.setattr(Sender, "know_sequence", know_sequence)
+
+
+def limits_are_forgotten_at_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = LimitLedger.load
+
+    def load(self: LimitLedger, events: Any, limits: Any, now: Any) -> None:
+        del limits
+        plain(self, events, [], now)
+
+    monkeypatch.setattr(LimitLedger, "load", load)
+
+
 @pytest.mark.usefixtures("short_days")
-@pytest.mark.parametrize("broken", [limits_are_not_clipped, leases_never_end])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        limits_are_not_clipped,
+        leases_never_end,
+        leases_are_ten_seconds_longer,
+        numbers_are_given_out_again,
+        limits_are_forgotten_at_a_restart,
+    ],
+)
 def test_the_campaign_sees_a_broken_dispatcher(
     monkeypatch: pytest.MonkeyPatch, broken: Callable[[pytest.MonkeyPatch], None]
 ) -> None:
     broken(monkeypatch)
-    assert dispatch.run(1, after(3)).failures
+    assert any(dispatch.run(seed, after(1)).failures for seed in range(1, 6))
 
 
 def test_everything_that_may_happen_has_its_share() -> None:
