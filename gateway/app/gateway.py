@@ -65,6 +65,10 @@ from gateway.workers import ProcessWorker
 
 _GRACE_SECONDS = 3.0
 _PARENT_LOOK_SECONDS = 1.0
+_COLLECT_AFTER = (10_000, 10, 50)
+"""New objects after which the young are looked through, and how often that before the older: Python's own (700, 10, 10) looks through
+everything every second while messages of thousands of events come in, and nobody else runs meanwhile.
+"""
 _log = logger("app")
 
 
@@ -101,9 +105,10 @@ async def run_gateway(settings: Settings, *, stop_with_parent: bool = False) -> 
 
 
 def _leave_out_of_collections() -> None:
-    """Keep what is loaded by now out of garbage collections: looking through it takes longer than the loop may stall."""
+    """Keep what is loaded by now out of garbage collections, and look through all else rarely: it takes longer than the loop may stall."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*_COLLECT_AFTER)
 
 
 async def _watch_parent(stop: asyncio.Event) -> None:
