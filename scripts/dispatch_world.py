@@ -273,7 +273,7 @@ class Platform:
         """End the stream."""
         link = self.lose()
         if link is not None:
-            await link.close()
+            link.close()
 
     def lose(self) -> DispatchLink | None:
         """Have no stream any more, and return the one that there was."""
@@ -304,7 +304,7 @@ class Platform:
         hands.lease_end_s[at[takes]] = self._clock.elapsed_s + lease_s
         if not self.is_mute:
             refused = batch.charger_index[~takes]
-            await link.ack(batch.sequence, refused, ["no"] * len(refused))
+            link.ack(batch.sequence, refused, ["no"] * len(refused))
         return True
 
     def report(self, tracker: FleetTracker, reported_kw: FloatArray) -> None:

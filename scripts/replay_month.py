@@ -269,7 +269,7 @@ class Replay:
             sent = await link.next()
             self.month.change_count += int((np.abs(self._limit_kw[sent.charger_index] - sent.limit_kw) > 1e-6).sum())  # noqa: PLR2004
             self._limit_kw[sent.charger_index] = sent.limit_kw
-            await link.ack(sent.sequence, np.zeros(0, dtype=np.int32), ())
+            link.ack(sent.sequence, np.zeros(0, dtype=np.int32), ())
 
 
 def _node(node_id: str, parent: str | None, kind: NodeKind) -> Node:

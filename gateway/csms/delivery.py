@@ -232,7 +232,7 @@ class Delivery:
             return
         verdict = await self._delivered(order, place.handle)
         if place is self._places[position]:
-            await self._settle(place, order, verdict)
+            self._settle(place, order, verdict)
 
     async def _delivered(self, order: Order, handle: str) -> Verdict:
         is_rise = self._rise_kw(order) > 0.0
@@ -269,7 +269,7 @@ class Delivery:
             return False
         return True
 
-    async def _settle(self, place: _Place, order: Order, verdict: Verdict) -> None:
+    def _settle(self, place: _Place, order: Order, verdict: Verdict) -> None:
         link, place.handle = self._link, verdict.handle
         self._count(order, verdict)
         here = np.array([order.position], dtype=np.int32)
@@ -284,7 +284,7 @@ class Delivery:
                 place.held = order
                 link.settle(order.sequence, here, _NOBODY, ())
                 if verdict.is_applied:
-                    await _say(link, order, DispatchState.APPLIED)
+                    _say(link, order, DispatchState.APPLIED)
             case Word.REJECTED | Word.LATER:
                 if verdict.shown_kw is not None:
                     link.show(here, np.array([verdict.shown_kw]))
@@ -292,7 +292,7 @@ class Delivery:
             case Word.UNKNOWN:
                 # Not as rejected: an increase may have taken effect, so that the higher of old and new counts.
                 place.held = None
-                await _say(link, order, DispatchState.TIMED_OUT)
+                _say(link, order, DispatchState.TIMED_OUT)
 
     def _hold_back(self, place: _Place, order: Order) -> None:
         wait = self._patience.first_wait * (1 << min(place.refusals, _MOST_DOUBLINGS))
@@ -315,6 +315,6 @@ class Delivery:
         return self._places[position].held
 
 
-async def _say(link: DispatchLink, order: Order, state: DispatchState) -> None:
+def _say(link: DispatchLink, order: Order, state: DispatchState) -> None:
     here = np.array([order.position], dtype=np.int32)
-    await link.outcome(order.sequence, here, np.array([state], dtype=np.int8))
+    link.outcome(order.sequence, here, np.array([state], dtype=np.int8))

@@ -72,7 +72,7 @@ class LinkKeeper:
             await self._ports.clock.sleep(_RETRY_AFTER)
         finally:
             self.is_linked = False
-            await link.close()
+            link.close()
 
     async def _while_unchanged(self, serve: Serve, link: DispatchLink, chargers: Sequence[Charger]) -> None:
         async with asyncio.TaskGroup() as tasks:

@@ -101,7 +101,7 @@ class DispatchServicer(pb_grpc.DispatchServiceServicer):
             await context.write(self._welcome(link))
             await self._serve(request_iterator, context, link)
         finally:
-            await link.close()
+            link.close()
 
     @override
     async def ListDispatchStates(
@@ -149,10 +149,10 @@ class DispatchServicer(pb_grpc.DispatchServiceServicer):
                     ack = request.ack
                     if ack.shown_power_kw:
                         link.show(_index(ack.rejected_index), np.asarray(ack.shown_power_kw, dtype=np.float64))
-                    await link.ack(ack.sequence, _index(ack.rejected_index), tuple(ack.reject_reasons))
+                    link.ack(ack.sequence, _index(ack.rejected_index), tuple(ack.reject_reasons))
                 case "outcome":
                     states = _reported_states(request.outcome)
-                    await link.outcome(request.outcome.sequence, _index(request.outcome.charger_index), states)
+                    link.outcome(request.outcome.sequence, _index(request.outcome.charger_index), states)
                 case "ping":
                     await writer.write(pb.ConnectResponse(pong=pb.Pong(gateway_time=self._now())))
                 case "hello":

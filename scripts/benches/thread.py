@@ -110,14 +110,14 @@ async def _rounds(services: Services, chargers: list[str], clock: SystemClock) -
             await _reduced(link)
             spent.append(time.perf_counter() - started)
         dispatching.cancel()
-    await link.close()
+    link.close()
     return spent
 
 
 async def _reduced(link: DispatchLink) -> None:
     """Return when the platform has been given the next limits, and acknowledge them."""
     batch = await link.next()
-    await link.ack(batch.sequence, np.zeros(0, dtype=np.int32), ())
+    link.ack(batch.sequence, np.zeros(0, dtype=np.int32), ())
 
 
 def _event(clock: SystemClock, number: int, limit_kw: float) -> ReceivedEvents:

@@ -44,7 +44,7 @@ class FakeLink:
         self.said += [(sequence, int(i), "accepted") for i in good]
         self.said += [(sequence, int(i), why) for i, why in zip(bad, reasons, strict=True)]
 
-    async def outcome(self, sequence: int, index: Any, states: Any) -> None:
+    def outcome(self, sequence: int, index: Any, states: Any) -> None:
         self.said += [(sequence, int(i), DispatchState(int(s)).name) for i, s in zip(index, states, strict=True)]
 
 

@@ -343,7 +343,7 @@ class Platform:
 
     async def disconnect(self) -> None:
         assert self.link is not None
-        await self.link.close()
+        self.link.close()
         self.link = None
 
     def plug(self, *chargers: str, kw: float = 11.0) -> None:
@@ -375,7 +375,7 @@ class Platform:
                 self.lease_until[charger] = batch.lease_until
             self.token = batch.resume_token
             if self.answers:
-                await link.ack(batch.sequence, np.array(rejected, dtype=np.int32), ["Rejected"] * len(rejected))
+                link.ack(batch.sequence, np.array(rejected, dtype=np.int32), ["Rejected"] * len(rejected))
 
     def measure(self) -> None:
         """Report power and registers of the chargers that still send."""

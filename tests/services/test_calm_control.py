@@ -352,7 +352,7 @@ async def test_g5_a_stream_cut_in_the_middle_of_many_events_resumes_with_the_new
         await scene.services.dispatcher.step(TENANT)
         seen.append(max_kw)
     cut = await link.next()
-    await link.close()
+    link.close()
     await scene.services.signals.state_limits(GRID, stated(scene, 30_000.0))
     await scene.services.dispatcher.step(TENANT)
     await platform.connect()
@@ -380,11 +380,11 @@ async def test_g3_old_and_reordered_words_of_a_platform_never_change_what_is_kno
         sequences.append((await link.next()).sequence)
     nobody = np.zeros(0, dtype=np.int32)
     for sequence in [*generator.permutation(sequences).tolist(), *sequences]:
-        await link.ack(sequence, nobody, ())
+        link.ack(sequence, nobody, ())
     book = scene.services.follower.book(TENANT)
     assert (book.acked_sequence == book.sequence).all()
     assert book.accepted_kw.tolist() == book.limit_kw.tolist()
-    await link.outcome(sequences[0], np.arange(10, dtype=np.int32), np.full(10, DispatchState.REJECTED, dtype=np.int8))
+    link.outcome(sequences[0], np.arange(10, dtype=np.int32), np.full(10, DispatchState.REJECTED, dtype=np.int8))
     assert not book.is_troubled.any(), "an old outcome says nothing"
 
 
@@ -444,7 +444,7 @@ async def test_g12_a_charger_with_a_new_name_is_another_one_and_its_old_name_mov
     assert {name: kw for name, kw in scene.limits().items() if name in others} == others
     link, last = platform.link, platform.received[-1].sequence
     assert link is not None
-    await link.ack(last, np.array([platform.chargers.index("ch-1-0")], dtype=np.int32), ["gone"])
+    link.ack(last, np.array([platform.chargers.index("ch-1-0")], dtype=np.int32), ["gone"])
     await scene.services.dispatcher.step(TENANT)
     assert {name: kw for name, kw in scene.limits().items() if name in others} == others
 

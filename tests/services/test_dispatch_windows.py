@@ -115,7 +115,7 @@ async def test_a_charger_of_another_platform_is_commanded_anew_and_its_acknowled
     assert scene.state("ch-1-0") is DispatchState.SENT, "what the old platform accepted is not what the new one did"
     batch = await link.next()
     assert batch.sequence < platform.received[-1].sequence, "every platform has numbers of its own"
-    await link.ack(batch.sequence, NOBODY, [])
+    link.ack(batch.sequence, NOBODY, [])
     assert scene.state("ch-1-0") is DispatchState.ACCEPTED
     assert book.acked_sequence[moved] == book.sequence[moved] == batch.sequence
 
@@ -192,12 +192,12 @@ async def test_what_a_platform_says_between_a_new_tree_and_the_next_look_counts_
     everybody = batch.charger_index
     match word:
         case "ack":
-            await platform.link.ack(batch.sequence, NOBODY, [])
+            platform.link.ack(batch.sequence, NOBODY, [])
         case "settle":
             platform.link.settle(batch.sequence, everybody, NOBODY, [])
         case "outcome":
             refused = np.full(len(everybody), DispatchState.REJECTED, dtype=np.int8)
-            await platform.link.outcome(batch.sequence, everybody, refused)
+            platform.link.outcome(batch.sequence, everybody, refused)
         case _:
             platform.link.show(everybody, np.full(len(everybody), 11.0))
     now = accepted_kw(scene)
@@ -424,6 +424,6 @@ async def test_a_lease_in_the_mailbox_is_as_long_as_before_when_the_clock_is_set
     scene.services.dispatcher._controls[TENANT].look()
     batch = await link.next()
     assert batch.lease_until - clock.now() <= SETTINGS.lease
-    await link.ack(waiting.sequence, NOBODY, [])
+    link.ack(waiting.sequence, NOBODY, [])
     book = scene.services.follower.book(TENANT)
     assert (book.accepted_until - clock.now().timestamp()).max() <= SETTINGS.lease.total_seconds()

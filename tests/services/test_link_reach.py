@@ -126,7 +126,7 @@ async def test_others_are_looked_at_as_soon_as_a_charger_refuses(word: str) -> N
     link.settle(sequence, positions(first), NOBODY, [])
     assert not dispatcher.is_due(TENANT), "all is as it was thought"
     if word == "ack":
-        await link.ack(sequence, positions(second), ["full"])
+        link.ack(sequence, positions(second), ["full"])
     else:
         link.settle(sequence, NOBODY, positions(second), ["full"])
     assert dispatcher.is_due(TENANT)

@@ -615,7 +615,7 @@ async def test_a_second_stream_of_a_platform_ends_the_first() -> None:
     with pytest.raises(Superseded) as raised:
         await first.next()
     assert raised.value.reason == "SUPERSEDED"
-    await first.close()
+    first.close()
     platform.received.clear()
     await scene.pass_time(60)
     assert platform.received, "closing the old stream does not close the new one"
@@ -640,15 +640,15 @@ async def test_what_a_platform_may_not_say_is_refused() -> None:
     assert link is not None
     nothing = np.zeros(0, dtype=np.int32)
     with pytest.raises(InvalidInput, match=r"ack\.sequence"):
-        await link.ack(10**9, nothing, ())
+        link.ack(10**9, nothing, ())
     with pytest.raises(InvalidInput, match=r"ack\.rejected_index"):
-        await link.ack(1, np.array([99], dtype=np.int32), ("no",))
+        link.ack(1, np.array([99], dtype=np.int32), ("no",))
     with pytest.raises(InvalidInput, match=r"ack\.reject_reasons"):
-        await link.ack(1, np.array([0], dtype=np.int32), ())
+        link.ack(1, np.array([0], dtype=np.int32), ())
     with pytest.raises(InvalidInput, match=r"outcome\.charger_index"):
-        await link.outcome(1, np.array([-1], dtype=np.int32), np.array([3], dtype=np.int8))
+        link.outcome(1, np.array([-1], dtype=np.int32), np.array([3], dtype=np.int8))
     with pytest.raises(InvalidInput, match=r"outcome\.states"):
-        await link.outcome(1, np.array([0], dtype=np.int32), np.zeros(0, dtype=np.int8))
+        link.outcome(1, np.array([0], dtype=np.int32), np.zeros(0, dtype=np.int8))
 
 
 async def test_outcomes_become_rows_and_old_sequences_change_nothing() -> None:
@@ -658,10 +658,10 @@ async def test_outcomes_become_rows_and_old_sequences_change_nothing() -> None:
     assert link is not None
     newest = platform.received[-1].sequence
     index, applied = np.arange(10, dtype=np.int32), np.full(10, DispatchState.REJECTED, dtype=np.int8)
-    await link.outcome(newest - 1, index, applied)
+    link.outcome(newest - 1, index, applied)
     assert scene.services.follower.not_following(TENANT) == []
     named = platform.received[-1].charger_index[:1]
-    await link.outcome(newest, named, applied[:1])
+    link.outcome(newest, named, applied[:1])
     await scene.services.follower.flush()
     outcome = scene.store.all(DispatchOutcome, TENANT)[-1]
     assert outcome.charger_ids == (platform.chargers[int(named[0])],)

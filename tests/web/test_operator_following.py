@@ -139,7 +139,7 @@ async def test_a_node_says_its_longest_lease_and_who_is_out_of_reach_since_when(
     assert f"<td>1</td><td>{unreachable_at}</td>" in page.text, "since it was first out of reach"
     clock.move(minutes=5)
     gone_at = local_text(clock.now(), ZoneInfo("Europe/Brussels"), "%d %b %H:%M:%S")
-    await link.close()
+    link.close()
     page = await browser.get("/operator/ahead?node=site-01", **HTML)
     assert f"<td>{len(below)}</td><td>{gone_at}</td>" in page.text
     assert "<dd>900 s, csms-demo</dd>" in page.text, "so long its chargers still hold what they were told"

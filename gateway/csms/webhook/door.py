@@ -154,13 +154,13 @@ class WebhookDoor:
         while self._ports.clock.now() < message.lease_until:
             answer = await self._send(message)
             if answer is not None and answer.status < 500 and answer.status not in _TRY_AGAIN:
-                await self._take_answer(message, answer)
+                self._take_answer(message, answer)
                 return True
             pause = self._settings.retry * (1 << min(tries, _MOST_DOUBLINGS))
             tries += 1
             if await self._is_superseded_within(pause, incoming):
                 return False
-        await self._give_up(message)
+        self._give_up(message)
         return True
 
     async def _is_superseded_within(self, pause: timedelta, incoming: "asyncio.Task[LinkBatch]") -> bool:
@@ -187,7 +187,7 @@ class WebhookDoor:
             self._tally.last_error = f"the platform answered {answer.status}"
         return answer
 
-    async def _take_answer(self, message: Message, answer: Answer) -> None:
+    def _take_answer(self, message: Message, answer: Answer) -> None:
         if answer.status == _LATER:
             self._unacked[message.sequence] = message
             while len(self._unacked) > _MOST_UNACKED:
@@ -195,28 +195,28 @@ class WebhookDoor:
             return
         if answer.status != _TAKEN:
             reason = f"the platform answered {answer.status}"
-            await self._settle(message, dict.fromkeys(message.positions.tolist(), reason), ())
+            self._settle(message, dict.fromkeys(message.positions.tolist(), reason), ())
             return
         try:
             ack = read_ack(answer.body)
         except InvalidInput as error:
             self._tally.last_error = f"the acknowledgement cannot be read: {error}"
-            await self._give_up(message)
+            self._give_up(message)
             return
         if ack.sequence != message.sequence:
             self._tally.last_error = "the acknowledgement is of another message"
-            await self._give_up(message)
+            self._give_up(message)
             return
-        await self._settle_ack(message, ack)
+        self._settle_ack(message, ack)
 
-    async def _settle_ack(self, message: Message, ack: Ack) -> None:
+    def _settle_ack(self, message: Message, ack: Ack) -> None:
         refused = {
             self._positions[one.charger_id]: one.reason for one in ack.rejected if one.charger_id in self._positions
         }
         applied = [self._positions[charger] for charger in ack.applied if charger in self._positions]
-        await self._settle(message, refused, applied)
+        self._settle(message, refused, applied)
 
-    async def _settle(self, message: Message, refused: dict[int, str], applied: Iterable[int]) -> None:
+    def _settle(self, message: Message, refused: dict[int, str], applied: Iterable[int]) -> None:
         """Tell the dispatcher, each limit under the sequence that it came with."""
         link = self._link
         if link is None:
@@ -229,7 +229,7 @@ class WebhookDoor:
             reasons = [refused[position] for position in bad.tolist()]
             link.settle(sequence, message.positions[is_mine & ~is_bad], bad, reasons)
             shown = message.positions[is_mine & is_shown]
-            await link.outcome(sequence, shown, np.full(len(shown), DispatchState.APPLIED, dtype=np.int8))
+            link.outcome(sequence, shown, np.full(len(shown), DispatchState.APPLIED, dtype=np.int8))
         self._tally.accepted += int((~is_bad).sum())
         self._tally.rejected += int(is_bad.sum())
         self._tally.open -= self._names(message.positions[~is_bad])
@@ -239,14 +239,14 @@ class WebhookDoor:
     def _names(self, positions: PositionArray) -> set[str]:
         return {self._charger_ids[position] for position in positions.tolist()}
 
-    async def _give_up(self, message: Message) -> None:
+    def _give_up(self, message: Message) -> None:
         """Nobody knows whether the platform took it: the higher of old and new counts."""
         link = self._link
         if link is None:
             return
         for sequence in np.unique(message.sequences).tolist():
             mine = message.positions[message.sequences == sequence]
-            await link.outcome(sequence, mine, np.full(len(mine), DispatchState.TIMED_OUT, dtype=np.int8))
+            link.outcome(sequence, mine, np.full(len(mine), DispatchState.TIMED_OUT, dtype=np.int8))
         self._tally.open |= self._names(message.positions)
         self._tally.unknown += len(message.positions)
 
@@ -290,7 +290,7 @@ class WebhookDoor:
         self._heard_at = now
         message = self._unacked.get(ack.sequence)
         if is_new and message is not None:
-            await self._settle_ack(message, ack)
+            self._settle_ack(message, ack)
         return web.Response(status=204)
 
     # ---------------------------------------------------------------- for people

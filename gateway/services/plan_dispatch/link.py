@@ -192,7 +192,7 @@ class DispatchLink:
             cause=cause,
         )
 
-    async def ack(self, sequence: int, rejected_index: PositionArray, reasons: Sequence[str]) -> None:
+    def ack(self, sequence: int, rejected_index: PositionArray, reasons: Sequence[str]) -> None:
         """Take the platform's acknowledgement of a message; unknown or repeated ones change nothing.
 
         Raises:
@@ -278,7 +278,7 @@ class DispatchLink:
             self._desk.forgotten(self.tenant, places[places >= 0])
             self._on_reach(self.tenant)
 
-    async def outcome(self, sequence: int, index: PositionArray, states: npt.NDArray[np.int8]) -> None:
+    def outcome(self, sequence: int, index: PositionArray, states: npt.NDArray[np.int8]) -> None:
         """Take what became of a message's commands at the chargers; old sequences change nothing.
 
         Raises:
@@ -297,7 +297,7 @@ class DispatchLink:
         self._is_superseded = True
         self._arrived.set()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """End the link; leases run on and lapse by themselves."""
         self._on_close(self)
 
