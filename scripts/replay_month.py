@@ -264,6 +264,8 @@ class Replay:
         )
         self._tracker.take_telemetry(PLATFORM, batch)
         await self._dispatcher.step(TENANT)
+        if await self._dispatcher.plan(TENANT):
+            await self._dispatcher.step(TENANT)
         link = self._link
         while link is not None and link.has_pending:
             sent = await link.next()

@@ -295,6 +295,8 @@ class Scene:
         if self.platform is not None:
             self.platform.measure()
         await self.services.dispatcher.step(TENANT)
+        if await self.services.dispatcher.plan(TENANT):
+            await self.services.dispatcher.step(TENANT)
         if self.platform is not None:
             await self.platform.read()
         await self.services.follower.flush()

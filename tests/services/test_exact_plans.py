@@ -1,7 +1,10 @@
 """The exact set points of a schedule: everybody gets what was promised, and limits trim in proportion."""
 
+import asyncio
+import threading
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +14,11 @@ from hypothesis import strategies as st
 from gateway.domain.allocation import Demand, TreeLevels, allocate_within
 from gateway.domain.bids import Schedule
 from gateway.domain.topology import SiteTree
+from gateway.services.plan_dispatch import exact
 from gateway.services.plan_dispatch.exact import CarsNow, ExactPlans, by_plan, planned_power_kw, profile_from
 from gateway.services.plan_dispatch.wants import weight_of
 from tests.fakes.clock import START
-from tests.services.scene import PLATFORM, TENANT, Scene, session, tree
+from tests.services.scene import OPERATOR, PLATFORM, POINTS, TENANT, FloatArray, Scene, session, tree
 
 NOW = START.timestamp()
 HOUR_S = 3600.0
@@ -131,9 +135,18 @@ async def test_a_plan_holds_for_its_slot_and_is_made_again_when_cars_come_and_go
     j = view.tree.charger_ids.index("ch-1-1")
     sold, plans = schedule((5.0, 6.0, 11.0)), ExactPlans()
     needed, leaves = np.zeros(len(view.max_kw)), np.full(len(view.max_kw), NOW + 3 * HOUR_S)
-    needed[i] = 11.0
     state = CarsNow(needed_kwh=needed, leaves_at=leaves, most_kw=view.max_kw)
-    planned = await plans.power_kw(view, {node: sold}, state, START)
+
+    async def planned_at(seconds: float) -> FloatArray:
+        at = START + timedelta(seconds=seconds)
+        plans.power_kw(view, {node: sold}, state, at)
+        assert await plans.answer()
+        return plans.power_kw(view, {node: sold}, state, at)
+
+    needed[i] = 11.0
+    assert np.isnan(plans.power_kw(view, {node: sold}, state, START)).all(), "nobody waits for a plan"
+    assert await plans.answer()
+    planned = plans.power_kw(view, {node: sold}, state, START)
     assert planned[i] == pytest.approx(5.0)
     assert np.isnan(planned[view.tree.charger_ids.index("ch-2-0")])
     await scene.services.tracker.report_sessions(
@@ -142,9 +155,43 @@ async def test_a_plan_holds_for_its_slot_and_is_made_again_when_cars_come_and_go
     view = scene.services.tracker.view(TENANT)
     needed[j] = 11.0
     leaves[j] = NOW + HOUR_S
-    soon = await plans.power_kw(view, {node: sold}, state, START + timedelta(seconds=30))
+    soon = plans.power_kw(view, {node: sold}, state, START + timedelta(seconds=30))
     assert soon.tolist() == pytest.approx(planned.tolist(), nan_ok=True)
-    later = await plans.power_kw(view, {node: sold}, state, START + timedelta(seconds=61))
+    assert not await plans.answer()
+    later = await planned_at(61)
     assert later[j] > 0.0
-    next_slot = await plans.power_kw(view, {node: sold}, state, START + timedelta(hours=1))
+    next_slot = await planned_at(3600)
     assert next_slot[[i, j]].sum() == pytest.approx(6.0)
+
+
+async def test_a_reduction_leaves_while_a_plan_is_worked_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene()
+    platform = await scene.start()
+    is_planning, may_end = threading.Event(), threading.Event()
+
+    def hang(*args: Any) -> FloatArray:
+        is_planning.set()
+        may_end.wait(10.0)
+        return planned_power_kw(*args)
+
+    monkeypatch.setattr(exact, "planned_power_kw", hang)
+    dispatcher = scene.services.dispatcher
+    sold = replace(schedule((40.0,) * 8), start=scene.clock.now(), connection_point=POINTS[0])
+    async with asyncio.timeout(15), asyncio.TaskGroup() as tasks:
+        run = tasks.create_task(dispatcher.run())
+        await asyncio.sleep(0.05)
+        await scene.store.seed(TENANT, sold)
+        while not is_planning.is_set():
+            await asyncio.sleep(0.01)
+        await platform.read()
+        end = scene.clock.now() + timedelta(hours=3)
+        await scene.services.signals.set_manual_limit(
+            OPERATOR, node_id="vpp", max_kw=20.0, start=None, end=end, reason="x", request_id="m"
+        )
+        assert platform.link is not None
+        while sum(scene.limits().values()) > 20.0:
+            await asyncio.sleep(0.01)
+        assert platform.link.has_pending
+        assert not may_end.is_set(), "it left although the plan was not ready"
+        may_end.set()
+        run.cancel()

@@ -92,7 +92,7 @@ class Control:
             guaranteed_min_kw=settings.guaranteed_min_kw,
         )
         self._runs = RunTimes(0)
-        self._exact = ExactPlans()
+        self.exact = ExactPlans()
         self._carbon = CarbonForecast(ports.store, tenant, settings.carbon_zone)
         self._green = GreenWaits(self._carbon)
 
@@ -320,7 +320,7 @@ class Control:
     async def _allocate(self, picture: Picture) -> FloatArray:
         """Return where the set points should end; big fleets are computed in a thread."""
         view, wants = picture.view, picture.wants
-        planned = await self._planned_kw(picture)
+        planned = self._planned_kw(picture)
         weight, priority = by_plan(planned, wants.min_kw, weight_of(wants.laxity), picture.priority)
         is_planned = self._is_planned(picture)
         waits = self._green.of(view, wants, is_planned, picture.now)
@@ -339,7 +339,7 @@ class Control:
         target = await self._loop.beside(picture.charger_count, partial(_split, picture, aim, demand))
         return np.where(picture.is_loose, picture.in_force_kw, floor_to_quantum(target))
 
-    async def _planned_kw(self, picture: Picture) -> FloatArray:
+    def _planned_kw(self, picture: Picture) -> FloatArray:
         """Return what each car should draw now by the schedule that it is part of, shape (C,); NaN where there is none."""
         view, believed_kwh = picture.view, self._settings.believed_energy_kwh
         cars = CarsNow(
@@ -347,7 +347,7 @@ class Control:
             leaves_at=self._departures.of(view, picture.at),
             most_kw=picture.wants.wanted_kw,
         )
-        return await self._exact.power_kw(view, picture.caps.schedules, cars, picture.at)
+        return self.exact.power_kw(view, picture.caps.schedules, cars, picture.at)
 
     async def _ahead(self, picture: Picture, target: FloatArray) -> FloatArray:
         """Return targets lowered to demand response that begins soon, where chargers come down to it at random times before."""

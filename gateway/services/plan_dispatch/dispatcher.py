@@ -78,6 +78,7 @@ class Dispatcher:
         self._woken: dict[str, float] = {}
         self._coming: set[str] = set()
         self._wake = asyncio.Event()
+        self._asked = asyncio.Event()
         self.on_turn: list[Callable[[], None]] = []
         """Called whenever the loop turns, at least every second: who wants to know that it is not wedged."""
 
@@ -111,6 +112,7 @@ class Dispatcher:
         """Keep every tenant inside its limits, for ever."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._step_for_ever())
+            tasks.create_task(self._plan_for_ever())
             tasks.create_task(self._listen_for_ever())
 
     async def step(self, tenant: str) -> None:
@@ -118,8 +120,23 @@ class Dispatcher:
         woken_at = self._woken.pop(tenant, None)
         self._looked[tenant] = self._clock.now()
         self._due[tenant] = await self._controls[tenant].step()
+        if self._controls[tenant].exact.is_asked:
+            self._asked.set()
         if woken_at is not None:
             DISPATCH_SECONDS.observe(asyncio.get_running_loop().time() - woken_at)
+
+    async def plan(self, tenant: str) -> bool:
+        """Work out the exact set points that a tenant's last step asked for; return whether that was anything: then look again."""
+        return await self._controls[tenant].exact.answer()
+
+    async def _plan_for_ever(self) -> None:
+        """Plan beside the loop: limits are kept meanwhile, however long it takes."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            for tenant in self._controls:
+                if await self.plan(tenant):
+                    self.wake(tenant)
 
     async def _step_for_ever(self) -> None:
         while True:

@@ -9,7 +9,7 @@ followed everybody gets exactly its planned power, and where a limit forces less
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from bidding.optimum.optimise import serve_most
 from bidding.optimum.outcome import SolutionRejected
 from gateway.domain.bids import Schedule
 from gateway.domain.fleet import FleetView
+from gateway.domain.topology import SiteTree
 from gateway.observe import logger
 
 FloatArray = npt.NDArray[np.float64]
@@ -51,31 +52,53 @@ class CarsNow:
     """Most that each can draw."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Question:
+    """What a plan is asked for."""
+
+    schedule: Schedule
+    tree: SiteTree
+    slot: int
+    asked_at: float
+    arrival: FloatArray
+    """Of the chargers below the node; a car is known by its arrival."""
+    cars: CarsNow
+    """At the chargers below the node."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Plan:
-    slot: int
-    cars: tuple[str | None, ...]
-    made_at: float
+    of: _Question
     power_kw: FloatArray
-    """Of the chargers below the node."""
 
-    def holds(self, slot: int, cars: tuple[str | None, ...], now: float) -> bool:
-        """Tell whether it is of this slot and chargers, and of these cars or so young that new ones can wait."""
-        is_of = self.slot == slot and len(self.cars) == len(cars)
-        return is_of and (self.cars == cars or now - self.made_at < _PLAN_AGAIN_S)
+    def answers(self, question: _Question) -> bool:
+        """Tell whether it is of this slot and tree, and of these cars or so young that new ones can wait."""
+        of = self.of
+        is_of = of.slot == question.slot and of.tree is question.tree
+        is_young = question.asked_at - of.asked_at < _PLAN_AGAIN_S
+        return is_of and (is_young or np.array_equal(of.arrival, question.arrival, equal_nan=True))
 
 
 class ExactPlans:
-    """The exact set points of every schedule that is followed, planned again when a slot begins or cars came and went."""
+    """The exact set points of every schedule that is followed, planned again when a slot begins or cars came and went.
+
+    Nobody waits for a plan: what was planned last goes on until `answer` has found the next one.
+    """
 
     def __init__(self) -> None:
         """Begin without a plan."""
         self._plans: dict[str, _Plan] = {}
+        self._asked: dict[str, _Question] = {}
 
-    async def power_kw(
-        self, view: FleetView, schedules: Mapping[int, Schedule], cars: CarsNow, now: datetime
-    ) -> FloatArray:
-        """Return what each car should draw now, shape (C,); NaN where no schedule is followed.
+    @property
+    def is_asked(self) -> bool:
+        """Tell whether anything is to be planned."""
+        return bool(self._asked)
+
+    def power_kw(self, view: FleetView, schedules: Mapping[int, Schedule], cars: CarsNow, now: datetime) -> FloatArray:
+        """Return what each car should draw now, shape (C,); NaN where no schedule is followed or nothing is planned yet.
+
+        What is not planned yet is asked for: `answer` plans it.
 
         Args:
             view: The fleet.
@@ -84,30 +107,46 @@ class ExactPlans:
             now: The instant.
         """
         planned = np.full(len(cars.needed_kwh), np.nan)
+        self._asked.clear()
         for node, schedule in schedules.items():
             marked = np.zeros(len(view.tree.node_ids), dtype=bool)
             marked[node] = True
             at = np.flatnonzero(view.levels.is_below(marked))
             if 0 < int((cars.needed_kwh[at] > _LEAST_KWH).sum()) <= _MOST_CARS:
-                plan = await self._plan(schedule, view, at, cars, now)
-                planned[at] = plan.power_kw
+                question = _question(schedule, view, at, cars, now)
+                plan = self._plans.get(schedule.id)
+                if plan is None or not plan.answers(question):
+                    self._asked[schedule.id] = question
+                if plan is not None and plan.of.tree is view.tree:
+                    planned[at] = plan.power_kw
         return planned
 
-    async def _plan(
-        self, schedule: Schedule, view: FleetView, at: npt.NDArray[np.int64], cars: CarsNow, now: datetime
-    ) -> _Plan:
-        seconds = now.timestamp()
-        slot = int((seconds - schedule.start.timestamp()) // (60 * schedule.step_minutes))
-        names = tuple(view.session_ids[i] for i in at.tolist())
-        known = self._plans.get(schedule.id)
-        if known is not None and known.holds(slot, names, seconds):
-            return known
-        here = CarsNow(needed_kwh=cars.needed_kwh[at], leaves_at=cars.leaves_at[at], most_kw=cars.most_kw[at])
-        power = await asyncio.to_thread(
-            planned_power_kw, profile_from(schedule, seconds), schedule.step_minutes, here, seconds
-        )
-        plan = self._plans[schedule.id] = _Plan(slot, names, seconds, power)
-        return plan
+    async def answer(self) -> bool:
+        """Plan in a thread what was asked for, one schedule after the other, and tell whether that was anything."""
+        is_any = self.is_asked
+        while self._asked:
+            name, question = next(iter(self._asked.items()))
+            schedule, now = question.schedule, question.asked_at
+            profile = profile_from(schedule, now)
+            power = await asyncio.to_thread(planned_power_kw, profile, schedule.step_minutes, question.cars, now)
+            plan = self._plans[name] = _Plan(question, power)
+            again = self._asked.get(name)
+            if again is not None and plan.answers(again):
+                del self._asked[name]
+        return is_any
+
+
+def _question(
+    schedule: Schedule, view: FleetView, at: npt.NDArray[np.int64], cars: CarsNow, now: datetime
+) -> _Question:
+    return _Question(
+        schedule=schedule,
+        tree=view.tree,
+        slot=(now - schedule.start) // timedelta(minutes=schedule.step_minutes),
+        asked_at=now.timestamp(),
+        arrival=view.arrival[at],
+        cars=CarsNow(needed_kwh=cars.needed_kwh[at], leaves_at=cars.leaves_at[at], most_kw=cars.most_kw[at]),
+    )
 
 
 def profile_from(schedule: Schedule, now: float) -> FloatArray:
