@@ -164,6 +164,24 @@ async def test_a_plan_holds_for_its_slot_and_is_made_again_when_cars_come_and_go
     assert next_slot[[i, j]].sum() == pytest.approx(6.0)
 
 
+async def test_a_revised_schedule_is_planned_at_once_and_plans_of_past_days_are_forgotten() -> None:
+    scene = Scene()
+    await scene.start()
+    view, plans = scene.services.tracker.view(TENANT), ExactPlans()
+    node, now = view.tree.node_index("site-1"), scene.clock.now()
+    needed, leaves = np.where(view.has_session, 30.0, 0.0), np.full(len(view.max_kw), now.timestamp() + 8 * HOUR_S)
+    state = CarsNow(needed_kwh=needed, leaves_at=leaves, most_kw=np.where(view.has_session, 11.0, 0.0))
+    sold = replace(schedule((10.0,) * 8), start=now)
+    for one, total_kw in ((sold, 10.0), (replace(sold, power_kw=(50.0,) * 8, made_at=now), 50.0)):
+        plans.power_kw(view, {node: one}, state, now)
+        assert await plans.answer()
+        assert np.nansum(plans.power_kw(view, {node: one}, state, now)) == pytest.approx(total_kw)
+    plans.power_kw(view, {node: replace(one, id="site-1:next-day")}, state, now)
+    await plans.answer()
+    assert np.isnan(plans.power_kw(view, {node: one}, state, now)).all()
+    assert plans.is_asked
+
+
 async def test_a_reduction_leaves_while_a_plan_is_worked_out(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = Scene()
     platform = await scene.start()

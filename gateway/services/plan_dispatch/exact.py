@@ -72,9 +72,10 @@ class _Plan:
     power_kw: FloatArray
 
     def answers(self, question: _Question) -> bool:
-        """Tell whether it is of this slot and tree, and of these cars or so young that new ones can wait."""
+        """Tell whether it is of this slot, tree and revision, and of these cars or so young that new ones can wait."""
         of = self.of
-        is_of = of.slot == question.slot and of.tree is question.tree
+        is_revised = of.schedule.made_at != question.schedule.made_at
+        is_of = of.slot == question.slot and of.tree is question.tree and not is_revised
         is_young = question.asked_at - of.asked_at < _PLAN_AGAIN_S
         return is_of and (is_young or np.array_equal(of.arrival, question.arrival, equal_nan=True))
 
@@ -108,6 +109,8 @@ class ExactPlans:
         """
         planned = np.full(len(cars.needed_kwh), np.nan)
         self._asked.clear()
+        followed = {schedule.id for schedule in schedules.values()}
+        self._plans = {name: plan for name, plan in self._plans.items() if name in followed}
         for node, schedule in schedules.items():
             marked = np.zeros(len(view.tree.node_ids), dtype=bool)
             marked[node] = True
