@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 
 import numpy as np
 
@@ -28,6 +29,7 @@ EARLY_DEPARTURE_QUANTILE = 0.1
 """Cars whose drivers said nothing are planned, and served, as if they left when one in ten like them had left."""
 MIN_SAMPLES = 20
 ARRIVAL_BLOCK_HOURS = 3
+_QUARTER_S = 900
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -228,7 +230,8 @@ def moved_sessions(
 class _Sample:
     """Stays and energies that were seen under one condition."""
 
-    stay_s: IntArray
+    stay_s: FloatArray
+    """In order."""
     energy_kwh: FloatArray
 
 
@@ -290,10 +293,10 @@ class LearnedStays:
         """
         stays = self._sample_of(site_class, arrival).stay_s
         if still_there_at is not None:
-            stays = stays[stays > (still_there_at - arrival).total_seconds()]
+            stays = stays[np.searchsorted(stays, (still_there_at - arrival).total_seconds(), side="right") :]
             if not stays.size:
                 return still_there_at
-        return arrival + timedelta(seconds=float(_quantile(stays.astype(np.float64), quantile)))
+        return arrival + timedelta(seconds=_quantile_of_ordered(stays, quantile))
 
     def believe_energy(
         self, site_class: str, arrival: datetime, quantile: float, *, delivered_kwh: float = 0.0
@@ -322,7 +325,7 @@ class LearnedStays:
         for row, condition in enumerate(_conditions(history.arrival_s, history.site_index, site_classes, self._zone)):
             if condition not in believed:
                 stays = self._sample_under(condition).stay_s
-                believed[condition] = _quantile(stays.astype(np.float64), quantile)
+                believed[condition] = _quantile_of_ordered(stays, quantile)
             early_s[row] = believed[condition]
         charge_s = history.energy_kwh / history.power_kw * HOUR_S
         stay_s = (history.departure_s - history.arrival_s).astype(np.float64)
@@ -331,9 +334,8 @@ class LearnedStays:
         return replace(history, departure_s=departure_s)
 
     def _sample_of(self, site_class: str, arrival: datetime) -> _Sample:
-        arrival_s = np.array([int(require_utc("arrival", arrival).timestamp())])
-        (condition,) = _conditions(arrival_s, np.zeros(1, dtype=np.int64), (site_class,), self._zone)
-        return self._sample_under(condition)
+        quarter = int(require_utc("arrival", arrival).timestamp()) // _QUARTER_S
+        return self._sample_under(_condition(site_class, quarter, self._zone))
 
     def _sample_under(self, condition: Condition) -> _Sample:
         for known in (condition, condition[:1]):
@@ -341,6 +343,14 @@ class LearnedStays:
             if sample is not None and len(sample.stay_s) >= MIN_SAMPLES:
                 return sample
         return self._samples[()]
+
+
+@lru_cache(maxsize=4_096)
+def _condition(site_class: str, quarter: int, zone: str) -> Condition:
+    """Return the condition of an arrival within a quarter-hour, counted from 1970-01-01 UTC; clocks change between two of them."""
+    arrival_s = np.array([quarter * _QUARTER_S])
+    (condition,) = _conditions(arrival_s, np.zeros(1, dtype=np.int64), (site_class,), zone)
+    return condition
 
 
 def _conditions(
@@ -354,7 +364,18 @@ def _conditions(
 
 
 def _sample(history: SessionHistory, rows: IntArray) -> _Sample:
-    return _Sample(stay_s=(history.departure_s - history.arrival_s)[rows], energy_kwh=history.energy_kwh[rows])
+    stay_s = np.sort((history.departure_s - history.arrival_s)[rows]).astype(np.float64)
+    return _Sample(stay_s=stay_s, energy_kwh=history.energy_kwh[rows])
+
+
+def _quantile_of_ordered(values: FloatArray, quantile: float) -> float:
+    """Return what `_quantile` does of values in order, without looking at all of them: cars by the thousand ask at once."""
+    if not 0.0 <= quantile <= 1.0:
+        raise InvalidInput("quantile", "must be 0 to 1")
+    place = quantile * (len(values) - 1)
+    below = int(place)
+    low, high = float(values[below]), float(values[min(below + 1, len(values) - 1)])
+    return low + (high - low) * (place - below)
 
 
 def _quantile(values: FloatArray, quantile: float) -> float:

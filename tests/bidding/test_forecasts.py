@@ -327,6 +327,21 @@ class TestLearnedStays:
         assert learned.believe_energy("home", arrival, 0.0, delivered_kwh=15.0) == pytest.approx(20)
         assert learned.believe_energy("home", arrival, 0.0, delivered_kwh=99.0) == 99.0
 
+    @pytest.mark.parametrize("quantile", [0.0, 0.1, 1 / 3, 0.5, 0.97, 1.0])
+    @pytest.mark.parametrize("seen_after_h", [None, 0.5, 5.0, 9.7])
+    def test_what_is_believed_is_the_quantile_of_the_longer_stays(
+        self, quantile: float, seen_after_h: float | None
+    ) -> None:
+        random = np.random.default_rng(4)
+        stays_h = np.round(random.uniform(0.1, 10.0, 60), 3)
+        evening = at(date(2026, 4, 7), 18)
+        rows = [(evening, float(stay_h), 11.0, 20.0, 0) for stay_h in stays_h]
+        learned = LearnedStays.learn(history(*rows), ["home"], zone=ZONE, known_until=self.NOW)
+        seen = None if seen_after_h is None else evening + timedelta(hours=seen_after_h)
+        found = learned.believe_departure("home", evening, quantile, still_there_at=seen)
+        longer_s = np.round(3600.0 * stays_h[stays_h > (seen_after_h or 0.0)])
+        assert (found - evening).total_seconds() == pytest.approx(np.quantile(longer_s, quantile), abs=1e-3)
+
     def test_nobody_counts_on_a_silent_car_to_stay_longer_than_believed(self) -> None:
         learned = self.learned()
         evening = at(date(2026, 5, 4), 18)
