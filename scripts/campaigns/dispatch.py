@@ -241,6 +241,7 @@ class Life:
             before = self.hands.power_kw(self.clock.elapsed_s)
             await self.settle()
             await self.follower.flush()
+            await self.dispatcher.save()
             self.count_blame()
             self.watch.check_rises(before)
         self.watch.check("after")

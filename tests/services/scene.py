@@ -300,6 +300,7 @@ class Scene:
         if self.platform is not None:
             await self.platform.read()
         await self.services.follower.flush()
+        await self.services.dispatcher.save()
 
     async def restart(self, *, keeps_stream: bool = True) -> None:
         """Forget everything in memory and go on from rows, with a platform that comes back with its resume token."""

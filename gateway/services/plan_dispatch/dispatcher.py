@@ -114,6 +114,7 @@ class Dispatcher:
             tasks.create_task(self._step_for_ever())
             tasks.create_task(self._plan_for_ever())
             tasks.create_task(self._listen_for_ever())
+            tasks.create_task(self._save_for_ever())
 
     async def step(self, tenant: str) -> None:
         """Bring one tenant's set points where they should be now."""
@@ -137,6 +138,19 @@ class Dispatcher:
             for tenant in self._controls:
                 if await self.plan(tenant):
                     self.wake(tenant)
+
+    async def save(self) -> bool:
+        """Write the commands that went out from memory.
+
+        Returns:
+            True when everything is on disk; False when the store was unavailable: call again.
+        """
+        return all([await control.sender.backlog.save() for control in self._controls.values()])
+
+    async def _save_for_ever(self) -> None:
+        while True:
+            await self._clock.sleep(self._settings.tick)
+            await self.save()
 
     async def _step_for_ever(self) -> None:
         while True:

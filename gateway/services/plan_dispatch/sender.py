@@ -15,6 +15,7 @@ from gateway.domain.evidence import AuditEntry
 from gateway.domain.rosters import Rosters
 from gateway.observe import SETPOINT_CHANGES, SETPOINT_CHANGES_PER_HOUR, logger
 from gateway.ports import AtLeast, Batch, Put
+from gateway.services.plan_dispatch.backlog import Backlog
 from gateway.services.plan_dispatch.link import DispatchLink
 from gateway.services.plan_dispatch.picture import ControlPorts, Picture
 from gateway.services.plan_dispatch.settings import DispatchSettings
@@ -25,7 +26,6 @@ IndexArray = npt.NDArray[np.int64]
 
 _log = logger("dispatch")
 _SAME_KW = 1e-6
-_MOST_UNSAVED = 1_000
 _MOST_CAUSES = 50
 _MOST_ROWS = 100_000
 _PATIENCE_PER_ROW_S = 0.001
@@ -64,7 +64,8 @@ class Sender:
         self._sequences: dict[str, int] = {}
         self._rosters = Rosters(tenant)
         self._churn = Churn()
-        self._unsaved: deque[tuple[DispatchBatch, CommandRoster]] = deque(maxlen=_MOST_UNSAVED)
+        self.backlog = Backlog(tenant=tenant, store=ports.store, rosters=self._rosters)
+        """Commands that went out from memory."""
 
     async def load(self) -> None:
         """Go on from the newest sequence number of every platform."""
@@ -104,7 +105,8 @@ class Sender:
     ) -> None:
         """Write what changed or must be renewed, then lay it into the mailboxes.
 
-        When the store fails, increases are left out and the rest goes out from memory; it is written once the store is back.
+        When the store fails, increases are left out and the rest goes out from memory; the `backlog` is written by another task, so
+        that no reduction waits for it.
 
         Args:
             picture: What is the case.
@@ -113,14 +115,14 @@ class Sender:
             is_tighter: Tells whether less is allowed than in the picture by now: then no increase leaves, whatever was written.
         """
         outgoing = self._outgoing(picture, setpoints_kw, links)
-        if not outgoing and not self._unsaved:
+        if not outgoing:
             return
         try:
             await self._write(picture, outgoing)
         except StorageUnavailable as error:
             _log.warning("commands go out from memory", tenant=self._tenant, reason=str(error))
             outgoing = self._outgoing(picture, np.minimum(setpoints_kw, picture.in_force_kw), links)
-            self._unsaved.extend((out.row, out.roster) for out in outgoing)
+            self.backlog.keep((out.row, out.roster) for out in outgoing)
         if self._is_of_another_tree(picture):
             return  # it changed meanwhile: the next look starts from it
         kept = [_without_rises(picture, out) for out in outgoing]
@@ -185,9 +187,8 @@ class Sender:
         )
 
     async def _write(self, picture: Picture, outgoing: list[_Outgoing]) -> None:
-        commands = [*self._unsaved, *((out.row, out.roster) for out in outgoing)]
-        rosters = self._rosters.unsaved([roster for _, roster in commands])
-        puts = (*(Put(record=roster) for roster in rosters), *(Put(record=row) for row, _ in commands))
+        rosters = self._rosters.unsaved([out.roster for out in outgoing])
+        puts = (*(Put(record=roster) for roster in rosters), *(Put(record=out.row) for out in outgoing))
         audit = tuple(entry for out in outgoing for entry in self._entries(picture, out))
         try:
             # When thousands of platforms come back at once, their rows take their time: written twice they take twice as long.
@@ -195,7 +196,6 @@ class Sender:
                 await self._ports.store.apply(Batch(tenant=self._tenant, puts=puts, audit=audit))
         except TimeoutError as error:
             raise StorageUnavailable("the store does not answer") from error
-        self._unsaved.clear()
         self._rosters.saved(rosters)
 
     def _entries(self, picture: Picture, out: _Outgoing) -> list[AuditEntry]:
