@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.allocation import (
@@ -112,6 +112,15 @@ def fill_progressively(case: Case, active: npt.NDArray[np.bool_]) -> FloatArray:
 @given(seed=st.integers(0, 10**6))
 def test_powers_under_bounds_per_phase_are_those_of_progressive_filling(seed: int) -> None:
     case = make_case(seed, chargers=14)
+    setpoints = allocate(case.levels, case.caps, case.demand, case.phases)
+    assert setpoints == pytest.approx(fill_progressively(case, setpoints > 0.0), abs=1e-7)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 10**6))
+def test_a_dozen_turns_are_enough_for_many_chargers(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.domain.allocation.filling._MOST_TURNS", 12)
+    case = make_case(seed, chargers=60)
     setpoints = allocate(case.levels, case.caps, case.demand, case.phases)
     assert setpoints == pytest.approx(fill_progressively(case, setpoints > 0.0), abs=1e-7)
 
@@ -306,7 +315,7 @@ def test_an_unknown_phase_counts_on_every_phase() -> None:
 
 
 def test_rows_that_are_alike_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.domain.allocation.filling._MOST_ROUNDS", 3)
+    monkeypatch.setattr("gateway.domain.allocation.filling._MOST_TURNS", 3)
     phases = PhaseBounds(share=np.ones((4, 3)), caps_kw=np.full((1, 3), 10.0))
     demand = replace(alike(4, min_kw=SIX_A), wanted_kw=np.array([2.0, 7.4, 7.4, 7.4]))
     power = allocate(one_node(4), np.array([1e9]), demand, phases)

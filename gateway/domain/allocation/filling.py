@@ -2,24 +2,33 @@
 
 A charger's level is its power above the minimum over its weight. Progressive filling raises all levels together; whoever meets a
 full row (a node, or one phase of a node) or its own wish stops (Bertsekas and Gallager, Data Networks, 6.5.2). Here without its
-steps: the rows of one bound form a tree, and one pass bottom-up solves a tree exactly where it is known at which level everybody
-stops by what the other trees say. A car on several phases stands in several trees. The trees are therefore solved in turn, each
-with what the others said last, until none of them changes. That ends: once the smallest levels are final, every row that is full at
-the next one is solved with levels of at least that one elsewhere, which makes it final too. After the first turn only the rows above
-somebody whose level has moved are solved again. Totals alone need one turn.
+steps: every row has a level of its own, at which it holds those who would go beyond, and a charger is at the least of its wish and
+the levels of its rows. All rows move at once, turn by turn, until none is over its room and none that holds somebody below it:
+
+- a row over its room comes down to the level at which it is just full, the others where they are;
+- a row below its room that holds somebody rises as if nobody else stopped (Newton's step: the sum is concave, so it never goes
+  beyond that level);
+- a row below its room that holds nobody is open: its level is infinite.
+
+That is max-min fair, for everybody stops by its wish or is, in a full row, at the highest level there. And it ends: no row comes
+down below the level at which it would be full if others stopped by their wishes alone; the least of these is therefore reached by
+all after finitely many steps, from where on the row it belongs to is full and final, and so on with those that remain.
 """
+
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from gateway.domain.allocation.frames import Bounds, Frame, ValueT, raise_up
+from gateway.domain.allocation.frames import Bounds, Frame, ValueT, below
 from gateway.domain.allocation.levels import BoolArray, FloatArray, IntArray, summed
 
-_MOST_ROUNDS = 100
-"""Turns end by themselves; this bounds them should rounding errors keep two trees apart."""
-_TINY = float(np.finfo(np.float64).tiny)
-_SAME_LEVEL = 1e-13
-"""Levels closer than this, relative to their size, are the same."""
+_MOST_TURNS = 1_000
+"""Turns end by themselves, after some dozen; this bounds them should rounding errors go on moving a row."""
+_MARGIN = 1e-13
+"""A row that is off its room by less, relative to it, is full: sums have rounding errors."""
+_ROUNDING = 1e-15
+"""A step that is shorter, relative to the level, is a rounding error."""
 
 
 def fill(frame: Frame, bounds: Bounds, weight: FloatArray, most: FloatArray) -> FloatArray:
@@ -42,141 +51,132 @@ def fill(frame: Frame, bounds: Bounds, weight: FloatArray, most: FloatArray) -> 
     meets &= most > 0.0
     part = frame.part(meets)
     weights = part.of(weight)
-    slope = np.empty((len(rows), *weights.shape))
-    for own, row in zip(slope, rows, strict=True):
-        np.multiply(part.of(bounds.share[row]) if part.at is not None else bounds.share[row], weights, out=own)
-    trees = _Trees(part.frame, slope, bounds.room_kw[rows], part.of(most / weight))
-    for _ in range(_MOST_ROUNDS):
-        moves = [trees.settle(row) for row in range(len(rows))]
-        if len(rows) == 1 or not any(moves):
-            break
-    stops = part.back(trees.stops())
+    slope = np.empty((len(weights), len(rows), weights.shape[1]))
+    for number, row in enumerate(rows):
+        share = bounds.share[row]
+        np.multiply(share if part.at is None else part.of(share), weights, out=slope[:, number])
+    stops = part.back(_Rows(part.frame, slope, bounds.room_kw[rows], part.of(most / weight)).levels())
     return np.where(meets, np.minimum(most, stops * weight), most)
 
 
-class _Trees:
-    """The rows of all bounds, who stands in them, and the level at which each row holds them.
+class _Rows:
+    """The rows of all bounds and their levels, infinite where a row holds nobody.
 
-    Rows hold all places of a column alike, so levels are kept per bound and column. Those who stand there are of few kinds: a kind
-    counts in the same bounds.
+    Rows hold all places of a column alike, so what holds a place is said per bound and column. Those who stand there are of few
+    kinds: a kind counts in the same bounds. The `M` nodes with anybody below are numbered anew, level by level from the deepest;
+    one more stands above them all.
     """
 
     def __init__(self, frame: Frame, slope: FloatArray, room: FloatArray, ends: FloatArray) -> None:
-        """Begin with rows that hold nobody.
+        """Begin with low levels of the deepest rows: those above come down where they turn out to be full.
 
         Args:
             frame: Who charges.
-            slope: What counts of each per level, 0 for nobody, shape (B, H, R).
+            slope: What counts of each per level, 0 for nobody, shape (H, B, R).
             room: Room of each node, shape (B, N).
             ends: Level at which each stops by itself, 0 for nobody, shape (H, R).
         """
-        self._frame, self._slope, self._room, self._ends = frame, slope, room, ends
-        self._nodes = [nodes.compress(frame.count.take(nodes) > 0) for nodes in frame.levels.nodes_at]
-        self._above = [above.take(frame.node) for above in frame.levels.above]
+        height, bounds, columns = slope.shape
+        used = [nodes.compress(frame.count.take(nodes) > 0) for nodes in frame.levels.nodes_at]
+        order = np.concatenate(used)
+        number = np.full(room.shape[1] + 1, len(order))
+        number[order] = np.arange(len(order))
+        tree = (np.arange(bounds) * (len(order) + 1))[:, None]
+        self._first, self._count = frame.first.take(order), frame.count.take(order)
+        self._parts = [slice(*each) for each in pairwise(np.cumsum([0, *map(len, used)]).tolist())]
+        self._up = [number.take(frame.levels.up.take(nodes)) for nodes in used]
+        self._up_flat = [(up + tree).ravel() for up in self._up]
+        self._node = number.take(frame.node)
+        self._node_flat = (self._node + tree).ravel()
+        self._room = np.full((bounds, len(order) + 1), np.inf)
+        self._room[:, :-1] = room.take(order, axis=1)
+        self._ends, self._slope = ends, slope.reshape(height, -1)
         self._rows_of, self._cell = _kinds(slope)
-        self._stop = np.zeros(slope.shape)
-        self._load, self._theta = np.zeros(room.shape), np.full((len(room), room.shape[1] + 1), np.inf)
-        self._direct = np.zeros((len(room), len(frame.node)))
-        self._met = np.full(self._direct.shape, np.inf)
-        self._heard: list[FloatArray | None] = [None] * len(room)
+        self._level, self._met = ends, np.full((bounds, columns), -1.0)
+        self._load, self._rise = np.einsum("hbr,hr->br", slope, ends), np.add.reduce(slope, axis=0)
+        self._theta = np.full(self._room.shape, np.inf)
+        load, rise = self._lifted(self._theta)
+        deepest = next(part for part in self._parts if part.stop)
+        own = self._room[:, deepest]
+        np.divide(own, rise[:, deepest], out=self._theta[:, deepest], where=load[:, deepest] > own)
 
-    def stops(self) -> FloatArray:
-        """Return the least level at which everybody stops by itself or by any row, shape (H, R)."""
-        return np.minimum(self._ends, self._least(-1).ravel().take(self._cell))
+    def levels(self) -> FloatArray:
+        """Return the level of each when no row moves any more, shape (H, R)."""
+        for _ in range(_MOST_TURNS):
+            if not self._turn():
+                break
+        return self._level
 
-    def _least(self, but: int) -> FloatArray:
-        """Return the least level at which the rows hold each kind in each column, but those of one bound; shape (kinds, R).
+    def _turn(self) -> bool:
+        """Let every row over its room come down and every row below it that holds somebody rise; return whether any moved."""
+        best = self._theta.copy()
+        for part, up in zip(reversed(self._parts), reversed(self._up), strict=True):
+            np.minimum(best[:, part], best.take(up, axis=1), out=best[:, part])
+        self._hold(best.take(self._node, axis=1))
+        load, rise = self._lifted(best)
+        slack, margin = self._room - load, self._room * _MARGIN
+        holds, is_over = (rise > 0.0) & (self._theta == best), slack < -margin
+        theta = self._theta.reshape(-1)
+        theta[np.flatnonzero((self._theta < np.inf) & ~holds & ~is_over)] = np.inf
+        rises, over = np.flatnonzero(holds & (slack > margin)), np.flatnonzero(is_over)
+        theta[rises] += slack.take(rises) / rise.take(rises)
+        if len(over):
+            theta[over] = self._lowered(over)
+        return bool(len(rises) or len(over))
 
-        What is said of kinds that do not count in that bound is of no use.
-        """
-        least = np.full((len(self._rows_of), len(self._frame.node)), np.inf)
+    def _hold(self, met: FloatArray) -> None:
+        """Say at which level everybody is, and what that counts, when rows hold the columns at levels, shape (B, R)."""
+        at = np.flatnonzero(np.logical_or.reduce(met != self._met, axis=0))
+        self._met = met
+        least = self._least()
+        if 2 * len(at) > met.shape[1]:
+            self._level = level = np.minimum(self._ends, least.take(self._cell))
+            for row, slope in enumerate(np.split(self._slope, len(met), axis=1)):
+                self._load[row] = np.einsum("hn,hn->n", slope, level)
+                self._rise[row] = np.einsum("hn,hn->n", slope, (level == met[row]).astype(np.float64))
+            return
+        level = np.minimum(self._ends.take(at, axis=1), least.take(self._cell.take(at, axis=1)))
+        self._level[:, at] = level
+        for row, held in enumerate(met.take(at, axis=1)):
+            slope = self._slope.take(at + row * met.shape[1], axis=1)
+            self._load[row, at] = np.einsum("hn,hn->n", slope, level)
+            self._rise[row, at] = np.einsum("hn,hn->n", slope, (level == held).astype(np.float64))
+
+    def _least(self) -> FloatArray:
+        """Return the least level at which the rows hold each kind in each column, one kind after the other."""
+        least = np.zeros((len(self._rows_of), self._met.shape[1]))
         for held, rows in zip(least, self._rows_of, strict=True):
-            for other in rows if but < 0 or but in rows else ():
-                if other != but:
-                    np.minimum(held, self._met[other], out=held)
-        return least
+            if rows:
+                np.minimum.reduce(self._met[rows], out=held)
+        return least.ravel()
 
-    def settle(self, row: int) -> bool:
-        """Solve the rows of one bound above everybody who stops elsewhere now by what the others say; return whether any are."""
-        least = self._least(row)
-        heard, self._heard[row] = self._heard[row], least
-        columns = None if heard is None else np.flatnonzero(np.logical_or.reduce(least != heard, axis=0))
-        if columns is not None:
-            if not len(columns):
-                return False
-            if 2 * len(columns) > len(self._frame.node):
-                columns = None
-        columns, load = self._restop(row, least, columns)
-        if not len(columns):
-            return False
-        count = self._theta.shape[1]
-        node = self._frame.node.take(columns)
-        is_due = np.zeros(count, dtype=bool)
-        is_due[node] = True
-        rise = summed(node, load - self._direct[row].take(columns), count)
-        self._direct[row, columns] = load
-        met, before = self._solve(row, is_due, rise), self._met[row]
-        differs = (met < before * (1.0 - _SAME_LEVEL)) | (met > before * (1.0 + _SAME_LEVEL))
-        np.copyto(before, met, where=differs)
-        return True
-
-    def _restop(self, row: int, least: FloatArray, columns: IntArray | None) -> tuple[IntArray, FloatArray]:
-        """Say anew where those in some columns stop; return the columns in which anybody's stop has moved, and what they count.
+    def _lifted(self, best: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return what counts at each node, and how much more per level of those no row below holds, shape (B, M + 1) each.
 
         Args:
-            row: The bound.
-            least: What the others say, shape (kinds, R).
-            columns: Columns for which they say something else than before; None for all.
+            best: The least level of each node and those above it, shape (B, M + 1).
         """
-        ends, cell, stops, slope = self._ends, self._cell, self._stop[row], self._slope[row]
-        if columns is not None:
-            ends, stops, slope = (each.take(columns, axis=1) for each in (ends, stops, slope))
-            cell = cell.take(columns, axis=1)
-        stop = least.ravel().take(cell)
-        np.minimum(ends, stop, out=stop)
-        moved = stop != stops
-        moved &= slope > 0.0
-        at = np.flatnonzero(np.logical_or.reduce(moved, axis=0))
-        if columns is None:
-            self._stop[row] = stop
-        else:
-            self._stop[row][:, columns] = stop
-        stop *= slope
-        return at if columns is None else columns.take(at), np.add.reduce(stop, axis=0).take(at)
+        loads, rises = np.zeros(best.shape), np.zeros(best.shape)
+        load, rise = loads.reshape(-1), rises.reshape(-1)
+        np.add.at(load, self._node_flat, self._load.ravel())
+        np.add.at(rise, self._node_flat, self._rise.ravel())
+        for part, up, flat in zip(self._parts, self._up, self._up_flat, strict=True):
+            np.add.at(load, flat, loads[:, part].ravel())
+            np.add.at(rise, flat, (rises[:, part] * (best[:, part] == best.take(up, axis=1))).ravel())
+        return loads, rises
 
-    def _solve(self, row: int, is_due: BoolArray, rise: FloatArray) -> FloatArray:
-        """Solve the rows of one bound at nodes that are due and above them, bottom-up; return what holds each column, shape (R,).
+    def _lowered(self, nodes: IntArray) -> FloatArray:
+        """Return the levels at which rows that are over their room are just full, the others where they are.
 
         Args:
-            row: The bound.
-            is_due: Nodes on which somebody hangs whose stop has moved, shape (N + 1,); those above them are added.
-            rise: By how much more counts at each of them than before, shape (N + 1,); what they pass on is added.
+            nodes: The nodes, those of all bounds counted through.
         """
-        theta, load = self._theta[row], self._load[row]
-        met = np.full(len(self._frame.node), np.inf)
-        for level, above in zip(self._nodes, self._above, strict=True):
-            nodes = level.compress(is_due.take(level))
-            if len(nodes):
-                size, before = self._room[row].take(nodes), load.take(nodes)
-                here = before + rise.take(nodes)
-                last = theta.take(nodes)
-                load[nodes], theta[nodes] = here, np.inf
-                over = here > size
-                if np.count_nonzero(over):
-                    full = nodes.compress(over)
-                    theta[full] = self._water_levels(row, full, size.compress(over), met, last.compress(over))
-                up = self._frame.levels.up.take(nodes)
-                is_due[up] = True
-                raise_up(rise, up, np.minimum(here, size) - np.minimum(before, size))
-            np.minimum(met, theta.take(above), out=met)
-        return met
-
-    def _water_levels(
-        self, row: int, nodes: IntArray, room: FloatArray, met: FloatArray, start: FloatArray
-    ) -> FloatArray:
-        columns, counts = self._frame.below(nodes)
-        ends = np.minimum(self._stop[row].take(columns, axis=1), met.take(columns))
-        return water_levels(self._slope[row].take(columns, axis=1), ends, counts, room, start)
+        row, number = np.divmod(nodes, self._room.shape[1])
+        columns, counts = below(self._first.take(number), self._count.take(number))
+        level = self._level.take(columns, axis=1)
+        columns += np.repeat(row * len(self._node), counts)
+        slope = self._slope.take(columns, axis=1)
+        return water_levels(slope, level, counts, self._room.take(nodes), self._theta.take(nodes))
 
 
 def _kinds(slope: FloatArray) -> tuple[list[list[int]], IntArray]:
@@ -185,14 +185,14 @@ def _kinds(slope: FloatArray) -> tuple[list[list[int]], IntArray]:
     Args:
         slope: What counts of each per level, 0 for nobody, shape (B, H, R).
     """
-    kind_of = np.zeros(slope.shape[1:], dtype=np.int64)
-    for bound, own in enumerate(slope):
-        kind_of += (own > 0.0).astype(np.int64) << bound
-    kinds = np.flatnonzero(np.bincount(kind_of.ravel(), minlength=1 << len(slope)))
-    number = np.zeros(1 << len(slope), dtype=np.int64)
+    _height, bounds, columns = slope.shape
+    kind_of = np.zeros((slope.shape[0], columns), dtype=np.int64)
+    for bound in range(bounds):
+        kind_of += (slope[:, bound] > 0.0).astype(np.int64) << bound
+    kinds = np.flatnonzero(np.bincount(kind_of.ravel(), minlength=1 << bounds))
+    number = np.zeros(1 << bounds, dtype=np.int64)
     number[kinds] = np.arange(len(kinds))
-    columns = slope.shape[2]
-    rows_of = [[row for row in range(len(slope)) if kind >> row & 1] for kind in kinds.tolist()]
+    rows_of = [[row for row in range(bounds) if kind >> row & 1] for kind in kinds.tolist()]
     return rows_of, (number * columns).take(kind_of) + np.arange(columns)
 
 
@@ -231,33 +231,30 @@ def water_levels(
         room: Room of each run.
         start: A level that may be near, infinite where none is known.
     """
-    theta = np.zeros(len(counts))
     runs = _Runs(counts)
-    load = slope * ends
-    total = runs.sums(slope)
-    going = np.arange(len(counts))
-    step, scratch = room / total, np.empty(slope.shape)
-    if np.count_nonzero(start < np.inf):
-        has_stopped = ends <= runs.spread(start)
-        rising = total - runs.sums(slope * has_stopped)
-        near = (room - runs.sums(load * has_stopped)) / np.where(rising > 0.0, rising, np.inf)
-        step = np.maximum(step, near)
+    load, total, going = slope * ends, runs.sums(slope), np.arange(len(counts))
+    least = room / total
+    theta = np.where(start < np.inf, np.maximum(start, least), least)
+    is_first = True
     while True:
-        theta[going] = np.maximum(theta[going], step)
-        has_stopped = ends <= runs.spread(theta[going])
-        stopped_slope = runs.sums(np.multiply(slope, has_stopped, out=scratch))
-        rising = np.maximum(total - stopped_slope, _TINY)
-        step = (room - runs.sums(np.multiply(load, has_stopped, out=scratch))) / rising
-        moves = (step > theta[going] * (1.0 + 1e-15)) & (stopped_slope < total)
-        if 2 * int(np.count_nonzero(moves)) > len(going):
-            continue
+        at = theta.take(going)
+        has_stopped = (ends <= runs.spread(at)).astype(np.float64)
+        stopped = runs.sums(slope, has_stopped)
+        rising = total - stopped
+        step = (room - runs.sums(load, has_stopped)) / np.where(rising > 0.0, rising, np.inf)
+        np.maximum(step, least, out=step)
+        moves = (step > at * (1.0 + _ROUNDING)) & (rising > 0.0)
+        if is_first:
+            moves |= step < at * (1.0 - _ROUNDING)
         if not np.count_nonzero(moves):
-            break
-        keeps = np.flatnonzero(runs.spread(moves))
-        slope, ends, load = slope.take(keeps, axis=1), ends.take(keeps, axis=1), load.take(keeps, axis=1)
-        going, room, total, step, counts = (each.compress(moves) for each in (going, room, total, step, counts))
-        runs, scratch = _Runs(counts), np.empty(slope.shape)
-    return theta
+            return theta
+        theta[going.compress(moves)] = step.compress(moves)
+        if 2 * int(np.count_nonzero(moves)) <= len(going):
+            keeps = np.flatnonzero(runs.spread(moves))
+            slope, ends, load = slope.take(keeps, axis=1), ends.take(keeps, axis=1), load.take(keeps, axis=1)
+            going, room, total, least, counts = (each.compress(moves) for each in (going, room, total, least, counts))
+            runs = _Runs(counts)
+        is_first = False
 
 
 class _Runs:
@@ -268,9 +265,9 @@ class _Runs:
         self._is_single = int(counts.sum()) == len(counts)
         self._starts = np.cumsum(counts) - counts
 
-    def sums(self, values: FloatArray) -> FloatArray:
-        """Return the sum of each run, of values of shape (H, n)."""
-        columns = np.add.reduce(values, axis=0)
+    def sums(self, values: FloatArray, where: FloatArray | None = None) -> FloatArray:
+        """Return the sum of each run, of values of shape (H, n), each times 0 or 1 of the same shape."""
+        columns = np.add.reduce(values, axis=0) if where is None else np.einsum("hn,hn->n", values, where)
         return columns if self._is_single else np.asarray(np.add.reduceat(columns, self._starts))
 
     def spread(self, per_run: npt.NDArray[ValueT]) -> npt.NDArray[ValueT]:

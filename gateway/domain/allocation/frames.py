@@ -142,9 +142,7 @@ class Frame:
 
     def below(self, nodes: IntArray) -> tuple[IntArray, IntArray]:
         """Return the columns below each of some nodes, one node after the other, and how many each has."""
-        counts = self.count.take(nodes)
-        shift = self.first.take(nodes) - (np.cumsum(counts) - counts)
-        return np.arange(int(counts.sum())) + np.repeat(shift, counts), counts
+        return below(self.first.take(nodes), self.count.take(nodes))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -181,12 +179,10 @@ def _padded(values: npt.NDArray[ValueT], last: float) -> npt.NDArray[ValueT]:
     return padded
 
 
-def raise_up(total: FloatArray, up: IntArray, values: FloatArray) -> None:
-    """Add values of nodes, shape (n,), at the nodes above them, in place."""
-    if _FEW * len(up) < len(total):
-        np.add.at(total, up, values)
-    else:
-        total += summed(up, values, len(total))
+def below(first: IntArray, counts: IntArray) -> tuple[IntArray, IntArray]:
+    """Return the columns of each of some runs, one after the other, and how many each has."""
+    shift = first - (np.cumsum(counts) - counts)
+    return np.arange(int(counts.sum())) + np.repeat(shift, counts), counts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
