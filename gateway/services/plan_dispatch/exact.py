@@ -7,7 +7,7 @@ followed everybody gets exactly its planned power, and where a limit forces less
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -18,13 +18,14 @@ from bidding.fleet.sessions import SessionArrays, fit_to_horizon
 from bidding.optimum.coupling import Coupling
 from bidding.optimum.optimise import serve_most
 from bidding.optimum.outcome import SolutionRejected
+from gateway.domain.allocation import TreeLevels
 from gateway.domain.bids import Schedule
 from gateway.domain.fleet import FleetView
 from gateway.domain.topology import SiteTree
 from gateway.observe import logger
 
 FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
 
 _log = logger("dispatch")
 _LEAST_KWH = 0.01
@@ -111,10 +112,7 @@ class ExactPlans:
         self._asked.clear()
         followed = {schedule.id for schedule in schedules.values()}
         self._plans = {name: plan for name, plan in self._plans.items() if name in followed}
-        for node, schedule in schedules.items():
-            marked = np.zeros(len(view.tree.node_ids), dtype=bool)
-            marked[node] = True
-            at = np.flatnonzero(view.levels.is_below(marked))
+        for schedule, at in zip(schedules.values(), _below(view.levels, list(schedules)), strict=True):
             if 0 < int((cars.needed_kwh[at] > _LEAST_KWH).sum()) <= _MOST_CARS:
                 question = _question(schedule, view, at, cars, now)
                 plan = self._plans.get(schedule.id)
@@ -139,9 +137,18 @@ class ExactPlans:
         return is_any
 
 
-def _question(
-    schedule: Schedule, view: FleetView, at: npt.NDArray[np.int64], cars: CarsNow, now: datetime
-) -> _Question:
+def _below(levels: TreeLevels, nodes: Sequence[int]) -> list[IntArray]:
+    """Return the chargers below each of some nodes: in one pass, as there may be a schedule at every site."""
+    place = np.full(len(levels.parent) + 1, -1)
+    place[list(nodes)] = np.arange(len(nodes))
+    above = place[levels.above[:, levels.leaf]]
+    depth, charger = np.nonzero(above >= 0)
+    which = above[depth, charger]
+    ends = np.cumsum(np.bincount(which, minlength=len(nodes)))
+    return np.split(charger[np.lexsort((charger, which))], ends)[:-1]
+
+
+def _question(schedule: Schedule, view: FleetView, at: IntArray, cars: CarsNow, now: datetime) -> _Question:
     return _Question(
         schedule=schedule,
         tree=view.tree,
