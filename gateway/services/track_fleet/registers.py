@@ -78,6 +78,7 @@ class RegisterBank:
             old: The same meters there.
         """
         self.closed_until = older.closed_until
+        self._again_until, self._repeated_kwh = older._again_until, older._repeated_kwh
         for name in ("register_kwh", "_read_at", "_base"):
             getattr(self, name)[new] = getattr(older, name)[old]
         for name, blank in (("_borders", np.nan), ("_covered", 0.0)):
