@@ -31,6 +31,10 @@ NOT_FOLLOWING = Gauge("gateway_chargers_not_following", "Chargers that draw more
 OUTCOMES_WAITING = Gauge(
     "gateway_dispatch_outcomes_waiting", "Batches of what became of commands that wait for the store."
 )
+COMMANDS_UNWRITTEN = Counter(
+    "gateway_dispatch_commands_unwritten",
+    "Commands that went out while the store was away, for so long that they were never written.",
+)
 EXCHANGE_CLOCK_SKEW_SECONDS = Gauge(
     "gateway_exchange_clock_skew_seconds",
     "Certain part of this machine's clock minus the exchange's; above 2 or below -2 somebody has to set a clock.",

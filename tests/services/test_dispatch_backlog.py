@@ -1,10 +1,15 @@
 """Commands that went out from memory: nobody waits for them to be written, and nothing about them is lost (G1)."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
-from gateway.domain.dispatch import DispatchBatch
+from structlog.testing import capture_logs
+
+from gateway.domain.dispatch import CommandRoster, DispatchBatch
+from gateway.observe import COMMANDS_UNWRITTEN
 from gateway.ports import Batch
+from gateway.services.plan_dispatch.backlog import Unwritten
 from tests.services.scene import OPERATOR, TENANT, Platform, Scene
 
 
@@ -87,3 +92,46 @@ async def test_g1_a_reduction_leaves_while_the_store_hangs_over_what_waits() -> 
         assert platform.total() <= 28.51
         scene.store.hang.set()
         assert await saving
+
+
+async def test_g1_a_reduction_that_went_out_from_memory_is_in_the_audit_afterwards() -> None:
+    scene = Scene()
+    platform = await scene.start()
+    await tighten(scene, 30.0)
+    scene.store.is_down = True
+    platform.received.clear()
+    await scene.services.dispatcher.step(TENANT)
+    await platform.read()
+    cut = platform.received[0]
+    await scene.pass_time(120)
+    assert not [one for one in scene.store.all(DispatchBatch, TENANT) if one.id == cut.dispatch_id]
+    scene.store.is_down = False
+    assert await scene.services.dispatcher.save()
+    audit = [one.entry for one in await scene.store.audit_of(TENANT, "dispatch", cut.dispatch_id)]
+    assert [one.action for one in audit] == ["dispatch.send"]
+    assert float(audit[0].detail["total_kw"]) <= 28.51
+    renewals = {batch.dispatch_id for batch in platform.received[1:]}
+    assert renewals
+    entries = [one.entry for one in await scene.store.audit_entries()]
+    assert not [one for one in entries if one.object_id in renewals], "renewing decides nothing"
+
+
+async def test_g1_what_is_let_go_unwritten_in_a_very_long_outage_is_counted() -> None:
+    scene = Scene()
+    platform = await scene.start()
+    waiting = await gone_out_from_memory(scene, platform, 2)
+    row = scene.store.all(DispatchBatch, TENANT)[-1]
+    roster = scene.store.all(CommandRoster, TENANT)[-1]
+    backlog = scene.services.dispatcher._controls[TENANT].sender.backlog
+    before = COMMANDS_UNWRITTEN._value.get()
+    with capture_logs() as logs:
+        backlog.keep(Unwritten(row=replace(row, id=f"more-{n}"), roster=roster, audit=()) for n in range(1_000))
+    assert COMMANDS_UNWRITTEN._value.get() - before == len(waiting)
+    assert [(line["event"], line["count"]) for line in logs] == [
+        ("commands that went out will never be written", len(waiting))
+    ]
+    scene.store.is_down = False
+    assert await scene.services.dispatcher.save()
+    rows = scene.store.all(DispatchBatch, TENANT)
+    assert {f"more-{n}" for n in range(1_000)} <= {one.id for one in rows}, "the newest are kept"
+    assert not waiting & {one.sequence for one in rows}

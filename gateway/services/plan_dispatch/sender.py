@@ -15,7 +15,7 @@ from gateway.domain.evidence import AuditEntry
 from gateway.domain.rosters import Rosters
 from gateway.observe import SETPOINT_CHANGES, SETPOINT_CHANGES_PER_HOUR, logger
 from gateway.ports import AtLeast, Batch, Put
-from gateway.services.plan_dispatch.backlog import Backlog
+from gateway.services.plan_dispatch.backlog import Backlog, Unwritten
 from gateway.services.plan_dispatch.link import DispatchLink
 from gateway.services.plan_dispatch.picture import ControlPorts, Picture
 from gateway.services.plan_dispatch.settings import DispatchSettings
@@ -122,7 +122,9 @@ class Sender:
         except StorageUnavailable as error:
             _log.warning("commands go out from memory", tenant=self._tenant, reason=str(error))
             outgoing = self._outgoing(picture, np.minimum(setpoints_kw, picture.in_force_kw), links)
-            self.backlog.keep((out.row, out.roster) for out in outgoing)
+            self.backlog.keep(
+                Unwritten(row=out.row, roster=out.roster, audit=tuple(self._entries(picture, out))) for out in outgoing
+            )
         if self._is_of_another_tree(picture):
             return  # it changed meanwhile: the next look starts from it
         kept = [_without_rises(picture, out) for out in outgoing]
