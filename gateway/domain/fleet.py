@@ -40,6 +40,8 @@ class DataFlag(IntFlag):
     """Its power and its currents times voltages disagree."""
     VOLTAGE_IMPLAUSIBLE = 64
     """Its voltage is outside what a public grid delivers; the nominal one is used."""
+    POWER_IMPLAUSIBLE = 128
+    """Its power was far above its rating; it counts as unknown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -99,6 +99,8 @@ class _DataFlagEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DataFlag.Val
     """Its power and its currents times voltages disagree."""
     DATA_FLAG_VOLTAGE_IMPLAUSIBLE: _DataFlag.ValueType  # 7
     """Its voltage is outside what a public grid delivers; the nominal one is used."""
+    DATA_FLAG_POWER_IMPLAUSIBLE: _DataFlag.ValueType  # 8
+    """Its power was more than twice its rating; it counts as unknown. Over a hundred times the rating the message is refused."""
 
 class DataFlag(_DataFlag, metaclass=_DataFlagEnumTypeWrapper):
     """What is wrong with the data of a charger."""
@@ -119,6 +121,8 @@ DATA_FLAG_POWER_CONTRADICTS_CURRENT: DataFlag.ValueType  # 6
 """Its power and its currents times voltages disagree."""
 DATA_FLAG_VOLTAGE_IMPLAUSIBLE: DataFlag.ValueType  # 7
 """Its voltage is outside what a public grid delivers; the nominal one is used."""
+DATA_FLAG_POWER_IMPLAUSIBLE: DataFlag.ValueType  # 8
+"""Its power was more than twice its rating; it counts as unknown. Over a hundred times the rating the message is refused."""
 Global___DataFlag: _TypeAlias = DataFlag  # noqa: Y015
 
 @_typing.final

@@ -24,6 +24,8 @@ _USED_A, _USED_SHARE = 4.0, 0.25
 """Phases are told apart from this current on; one counts as used with this share of the largest."""
 _POWER_KW, _POWER_SHARE = 0.3, 0.1
 """Power may differ from currents times voltages by the larger of both."""
+_MOST_OF_RATING = 2.0
+"""Meters are not that wrong: power over so many times the rating is not believed."""
 _WINDOW_S, _WINDOW_GAP_S = 300.0, 60.0
 """Power is held against the register over this time, if no two readings are further apart."""
 _ENERGY_KWH, _ENERGY_SHARE = 0.2, 0.1
@@ -91,6 +93,19 @@ class Condition:
         self._flags[at] &= ~np.uint8(DataFlag.CHARGE_CONTRADICTS_METER)
 
     # ---------------------------------------------------------------- measurements
+
+    def take_power(self, at: IndexArray, power_kw: FloatArray, rating_kw: FloatArray) -> BoolArray:
+        """Tell which measurements of power can be: what is far above the rating is marked, and nothing is known instead.
+
+        Args:
+            at: Chargers that were measured.
+            power_kw: Their power.
+            rating_kw: Their ratings.
+        """
+        is_wrong = np.abs(power_kw) > _MOST_OF_RATING * rating_kw
+        if is_wrong.any() or (self._flags[at] & np.uint8(DataFlag.POWER_IMPLAUSIBLE)).any():
+            self._mark(at, DataFlag.POWER_IMPLAUSIBLE, is_wrong)
+        return ~is_wrong
 
     def take_energy(
         self,

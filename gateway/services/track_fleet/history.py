@@ -144,13 +144,7 @@ class MeterHistoryKeeper:
 def _require_own(principal: Principal, state: FleetState, point_id: str) -> None:
     """Raise unless the connection point is the tenant's and the platform has a charger at its site."""
     place = state.point_place.get(point_id)
-    if place is None:
-        raise NotFound("connection point", point_id)
-    if principal.csms is None:
-        return
-    site = state.points[place].site
-    at_site = np.flatnonzero(state.site_index == state.tree.node_index(site)).tolist()
-    if not any(state.csms_of(i) == principal.csms for i in at_site):
+    if place is None or place not in state.points_of(principal.csms):
         raise NotFound("connection point", point_id)
 
 

@@ -142,6 +142,18 @@ class FleetState:
         """Return the platform of a charger."""
         return self.csms_ids[int(self.csms_index[place])]
 
+    def points_of(self, csms: str | None) -> frozenset[int]:
+        """Return the connection points, as positions in `points`, of sites with a charger of a platform; None for all."""
+        if csms is None:
+            return frozenset(range(len(self.points)))
+        is_own = self.csms_index == self.csms_ids.index(csms) if csms in self.csms_ids else np.zeros(0, dtype=np.bool_)
+        sites = {self.tree.node_ids[site] for site in np.unique(self.site_index[is_own]).tolist() if site >= 0}
+        return frozenset(i for i, point in enumerate(self.points) if point.site in sites)
+
+    def known_power_kw(self, now: float, stale_after_s: float) -> FloatArray:
+        """Return the last measured power of each charger, shape (C,); NaN when never measured or too old."""
+        return np.where(now - self.power_at <= stale_after_s, self.power_kw, np.nan)
+
     def charger_as_node(self, tenant: str, place: int) -> Node:
         """Return a charger as the node that limits of its own bind at; its fail-safe is its fallback."""
         charger_id = self.tree.charger_ids[place]
@@ -224,7 +236,8 @@ class FleetState:
             power_kw, energy_kwh = power_kw[is_newer], energy_kwh[is_newer]
         before = self._register_now[index]
         self.condition.take_energy(index, power_kw, energy_kwh, (before, last_at), at)
-        self.power_kw[index] = power_kw
+        is_believed = self.condition.take_power(index, power_kw, self.max_kw[index])
+        self.power_kw[index] = np.where(is_believed, power_kw, np.nan)
         self.power_at[index] = at
         self.charger_bank.take(index, energy_kwh, at)
         self._register_now[index] = energy_kwh
@@ -303,7 +316,6 @@ class FleetState:
 
     def _look(self, now: float, stale_after_s: float) -> FleetView:
         self._given_out.update(_OF_SESSIONS, ("power_at",))
-        is_stale = ~(now - self.power_at <= stale_after_s)
         has_session = self.session_max_kw > 0.0
         since_report = np.nan_to_num(self._register_now - self._register_then)
         delivered_kwh = np.where(has_session, self._delivered_kwh + since_report, 0.0)
@@ -315,7 +327,7 @@ class FleetState:
             tree=self.tree,
             nodes=self.node_of,
             levels=self.levels,
-            power_kw=_frozen(np.where(is_stale, np.nan, self.power_kw)),
+            power_kw=_frozen(self.known_power_kw(now, stale_after_s)),
             power_at=_frozen(self.power_at),
             max_kw=_frozen(self.max_kw),
             min_kw=_frozen(np.minimum(min_kw, self.max_kw)),

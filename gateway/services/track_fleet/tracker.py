@@ -26,6 +26,7 @@ from gateway.domain.topology import (
     in_tree_order,
 )
 from gateway.ports import Batch, Clock, Ids, Put, Store
+from gateway.services.track_fleet.admission import StreamMap, check_power, check_sessions
 from gateway.services.track_fleet.closing import metered_periods, register_readings
 from gateway.services.track_fleet.history import MeterHistory, MeterHistoryKeeper
 from gateway.services.track_fleet.state import STEP_S, FleetRows, FleetState, instant
@@ -87,7 +88,7 @@ class FleetTracker:
         self._settings = TrackSettings() if settings is None else settings
         self._histories = MeterHistoryKeeper(store, clock, ids)
         self._states: dict[str, FleetState] = {}
-        self._maps: dict[tuple[str, str | None, int, int], _StreamMap] = {}
+        self._maps: dict[tuple[str, str | None, int, int], StreamMap] = {}
         self._pending: deque[Batch] = deque(maxlen=_MOST_PENDING)
         self._late: list[tuple[str, list[Session]]] = []
         """By reload under way: reports of sessions that came while rows were read."""
@@ -185,6 +186,16 @@ class FleetTracker:
         self._follow_clock()
         return self._state(tenant).view(self._clock.now().timestamp(), stale_after_s)
 
+    def power(self, tenant: str) -> tuple[FloatArray, FloatArray]:
+        """Return what a tenant's chargers were last measured to draw, as a view has it, and when, shape (C,) each; to be read at once.
+
+        Raises:
+            NotFound: The tenant is not tracked.
+        """
+        state, stale_after_s = self._state(tenant), self._settings.stale_after.total_seconds()
+        self._follow_clock()
+        return state.known_power_kw(self._clock.now().timestamp(), stale_after_s), state.power_at
+
     def charger_ids(self, tenant: str) -> Sequence[str]:
         """Return the chargers of a tenant's tree as it is now, in the order of every array.
 
@@ -239,7 +250,7 @@ class FleetTracker:
             request_id: Idempotency key.
 
         Raises:
-            InvalidInput: A session names a charger that is not the platform's.
+            InvalidInput: A session names a charger that is not the platform's, or cannot be.
             RequestReused: The request id was used with other content.
             StorageUnavailable: Nothing was kept.
         """
@@ -247,7 +258,8 @@ class FleetTracker:
         if not request_id:
             raise InvalidInput("request_id", "is required")
         state = self._state(principal.tenant)
-        _check_sessions(principal, sessions, state, is_history=is_history)
+        latest = self._clock.now() + self._settings.most_future
+        check_sessions(principal, sessions, state, latest=latest, is_history=is_history)
         request_hash = await beside(len(sessions), partial(content_hash, [is_history, tuple(sessions)]))
         known = await self._store.replay(principal.tenant, request_id, request_hash)
         if known is not None:
@@ -316,7 +328,7 @@ class FleetTracker:
         """Take measurements in; arrays only, nothing is stored until the delivery period closes.
 
         Raises:
-            InvalidInput: A charger or connection point is not the caller's, or the instant lies ahead of our clock.
+            InvalidInput: A charger or connection point is not the caller's, the instant lies ahead of our clock, or power is not in kW.
         """
         principal.require(Permission.TELEMETRY_WRITE)
         state = self._state(principal.tenant)
@@ -325,6 +337,7 @@ class FleetTracker:
             raise InvalidInput("measure_time", "lies in the future")
         at = batch.measure_time.timestamp()
         where = self._stream_map(principal, batch, state)
+        check_power(batch, state.max_kw[where.chargers[batch.charger_index]])
         state.measure(where.chargers[batch.charger_index], batch, at)
         if batch.meter_register_kwh.size:
             state.meter_bank.take(where.points, batch.meter_register_kwh, at, may_fall=True)
@@ -345,12 +358,12 @@ class FleetTracker:
             for state in self._states.values():
                 state.shift(step_s)
 
-    def _stream_map(self, principal: Principal, batch: TelemetryBatch, state: FleetState) -> "_StreamMap":
+    def _stream_map(self, principal: Principal, batch: TelemetryBatch, state: FleetState) -> StreamMap:
         # The map keeps the tuples alive, so that their ids stay theirs.
         key = (principal.tenant, principal.csms, id(batch.charger_ids), id(batch.connection_point_ids))
         known = self._maps.get(key)
         if known is None:
-            known = _StreamMap.build(principal, batch, state)
+            known = StreamMap.build(principal, batch, state)
             if len(self._maps) >= _MOST_MAPS:
                 del self._maps[next(iter(self._maps))]
             self._maps[key] = known
@@ -446,44 +459,3 @@ class FleetTracker:
             return self._states[tenant]
         except KeyError as error:
             raise NotFound("fleet", tenant) from error
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _StreamMap:
-    """Where the columns of a telemetry stream go."""
-
-    charger_ids: tuple[str, ...]
-    point_ids: tuple[str, ...]
-    chargers: npt.NDArray[np.int64]
-    points: npt.NDArray[np.int64]
-
-    @classmethod
-    def build(cls, principal: Principal, batch: TelemetryBatch, state: FleetState) -> "_StreamMap":
-        chargers = np.empty(len(batch.charger_ids), dtype=np.int64)
-        for i, charger_id in enumerate(batch.charger_ids):
-            chargers[i] = _own_charger(principal, state, charger_id, f"charger_ids[{i}]")
-        points = np.empty(len(batch.connection_point_ids), dtype=np.int64)
-        for i, point_id in enumerate(batch.connection_point_ids):
-            if point_id not in state.point_place:
-                raise InvalidInput(f"connection_point_ids[{i}]", "is not a connection point of the tenant")
-            points[i] = state.point_place[point_id]
-        for name, places in (("charger_ids", chargers), ("connection_point_ids", points)):
-            if len(np.unique(places)) != len(places):
-                raise InvalidInput(name, "must not repeat an id")
-        return cls(batch.charger_ids, batch.connection_point_ids, chargers, points)
-
-
-def _own_charger(principal: Principal, state: FleetState, charger_id: str, field: str) -> int:
-    place = state.chargers.find(charger_id)
-    if place is None or (principal.csms is not None and state.csms_of(place) != principal.csms):
-        raise InvalidInput(field, "is not a charger of this platform")
-    return place
-
-
-def _check_sessions(principal: Principal, sessions: Sequence[Session], state: FleetState, *, is_history: bool) -> None:
-    for i, session in enumerate(sessions):
-        _own_charger(principal, state, session.charger, f"sessions[{i}].charger_id")
-        if session.tenant != principal.tenant:
-            raise InvalidInput(f"sessions[{i}].tenant", "is not the caller's")
-        if is_history and session.state is not SessionState.ENDED:
-            raise InvalidInput(f"sessions[{i}].departure_time", "is required for a session of the past")
