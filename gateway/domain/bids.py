@@ -106,6 +106,24 @@ class BidPeriod:
                 return point.volume_mw
         return Decimal(0)
 
+    def with_volume(self, volume_mw: Decimal) -> "BidPeriod":
+        """Return the period with another largest volume; with its own it is the same period.
+
+        A smaller volume cuts the curve from above, a larger one raises its first point; prices stay. Start from what was planned:
+        what a curve was cut to before cannot be read back from it.
+        """
+        first, *rest = self.curve
+        if volume_mw == first.volume_mw:
+            return self
+        if volume_mw > first.volume_mw:
+            points = [CurvePoint(price_per_mwh=first.price_per_mwh, volume_mw=volume_mw), *rest]
+        else:
+            points = [
+                CurvePoint(price_per_mwh=point.price_per_mwh, volume_mw=min(point.volume_mw, volume_mw))
+                for point in self.curve
+            ]
+        return BidPeriod(start=self.start, end=self.end, curve=tuple(points))
+
 
 class CheckOutcome(StrEnum):
     """Result of one pre-trade check."""

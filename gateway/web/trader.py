@@ -107,7 +107,7 @@ async def revise(request: Request, rooms: Rooms, session: Login, day: str) -> Re
     await rooms.reviewer.revise(
         session.principal,
         bid_id=bid.id,
-        periods=trader_view.revised_periods(bid, volumes),
+        periods=trader_view.revised_periods(bid, await rooms.reviewer.planned(session.principal, bid), volumes),
         request_id=str(form.get("request_id", "")),
     )
     return go_to(request, f"/trader/{_iso(day)}")

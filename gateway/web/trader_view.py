@@ -13,7 +13,6 @@ from gateway.domain.bids import (
     Bid,
     BidPeriod,
     BidState,
-    CurvePoint,
     Nomination,
     NominationState,
     PlanRun,
@@ -207,10 +206,16 @@ def actions(bid: Bid, principal: Principal, now: datetime) -> Actions:
     )
 
 
-def revised_periods(bid: Bid, volumes: Sequence[str]) -> tuple[BidPeriod, ...]:
-    """Return the bid's periods with the volumes a trader typed; an unchanged volume keeps its curve.
+def revised_periods(bid: Bid, planned: Sequence[BidPeriod], volumes: Sequence[str]) -> tuple[BidPeriod, ...]:
+    """Return the bid's periods with the volumes a trader typed, each made from the plan's own curve of the period.
 
-    A smaller volume cuts the curve from above, a larger one raises its first point.
+    A volume that was typed before leaves no trace: the planned volume brings back the planned curve. A period whose volume did not
+    change and is not the planned one keeps its curve.
+
+    Args:
+        bid: The version that is corrected.
+        planned: What its plan drafted.
+        volumes: As typed, one per period.
 
     Raises:
         InvalidInput: A volume is not a decimal number, or there is not one per period; the period is named.
@@ -218,8 +223,13 @@ def revised_periods(bid: Bid, volumes: Sequence[str]) -> tuple[BidPeriod, ...]:
     if len(volumes) != len(bid.periods):
         raise InvalidInput("volume_mw", f"needs {len(bid.periods)} values, one per delivery period")
     zone = ZoneInfo(bid.time_zone)
+    drafted = {(period.start, period.end): period for period in planned}
     return tuple(
-        _revised(period, _volume(f"volume_mw[{local_label(period.start, zone)}]", text))
+        _revised(
+            period,
+            drafted.get((period.start, period.end), period),
+            _volume(f"volume_mw[{local_label(period.start, zone)}]", text),
+        )
         for period, text in zip(bid.periods, volumes, strict=True)
     )
 
@@ -262,18 +272,9 @@ def chart_columns(bid: Bid, plan: PlanRun | None, award: Award | None) -> dict[s
     }
 
 
-def _revised(period: BidPeriod, volume: Decimal) -> BidPeriod:
-    if volume == period.max_volume_mw:
-        return period
-    first, *rest = period.curve
-    if volume > first.volume_mw:
-        points = [CurvePoint(price_per_mwh=first.price_per_mwh, volume_mw=volume), *rest]
-    else:
-        points = [
-            CurvePoint(price_per_mwh=point.price_per_mwh, volume_mw=min(point.volume_mw, volume))
-            for point in period.curve
-        ]
-    return BidPeriod(start=period.start, end=period.end, curve=tuple(points))
+def _revised(period: BidPeriod, planned: BidPeriod, volume: Decimal) -> BidPeriod:
+    is_untouched = volume == period.max_volume_mw and volume != planned.max_volume_mw
+    return period if is_untouched else planned.with_volume(volume)
 
 
 def _volume(field: str, text: str) -> Decimal:

@@ -13,13 +13,15 @@ from pathlib import Path
 import pytest
 import trustme
 
+from gateway.client import connect
 from gateway.domain.bids import Bid, BidState, CurvePoint
 from gateway.domain.clock_skew import ClockSkew
 from gateway.domain.identity import Role
 from gateway.domain.limits import Limit
 from gateway.domain.topology import Node
+from gateway.v1 import bidding_service_pb2
 from gateway.web.armour import LARGEST_BODY_BYTES
-from tests.fakes.wired import OTHER, PASSWORD, PORTFOLIO, TENANT, Wired, account
+from tests.fakes.wired import OTHER, PASSWORD, PORTFOLIO, TENANT, Wired, account, token_of
 from tests.services.scene import event
 from tests.web.conftest import HTML, Browser, browsing, serving
 
@@ -223,6 +225,35 @@ async def test_who_proposed_sees_why_not_to_approve(house: Wired, browser: Brows
     assert "another person must approve" in (await browser.get(day, **HTML)).text
     page = await browser.post(f"{day}/decide", form | {"action": "approve", "request_id": "again"})
     assert (page.status, page.json["title"]) == (409, "SELF_APPROVAL")
+
+
+async def test_a_typo_leaves_nothing_behind_once_it_is_corrected(house: Wired, browser: Browser) -> None:
+    drafted = await house.scene.drafted()
+    index = max(range(len(drafted.periods)), key=lambda i: drafted.periods[i].max_volume_mw)
+    full, lot = drafted.periods[index].max_volume_mw, drafted.lot_mw
+    steps = ((Decimal(100), full), (Decimal(4000), full - lot))
+    curve = tuple(CurvePoint(price_per_mwh=price, volume_mw=volume) for price, volume in steps)
+    periods = list(drafted.periods)
+    periods[index] = replace(periods[index], curve=curve)
+    await house.scene.store.seed(TENANT, replace(drafted, periods=tuple(periods)))
+    await browser.login("tara")
+    day = f"/trader/{drafted.delivery_day}"
+    for volume in (lot, Decimal(-5), full + lot, full):
+        form = await browser.form(day, f"{day}/revise")
+        page = await browser.post(f"{day}/revise", form | {f"volume_{index}": str(volume)})
+        assert page.status == 303, page.text
+    newest = max(house.scene.store.all(Bid, TENANT), key=lambda bid: bid.version)
+    assert (newest.version, newest.periods, newest.state) == (5, tuple(periods), BidState.VALIDATED)
+    async with house.listening() as address, connect(address, token=token_of(TENANT, "tara")) as gateway:
+        request = bidding_service_pb2.ListBidsRequest(delivery_day=drafted.delivery_day)
+        bids = {bid.version: bid for bid in (await gateway.bidding.ListBids(request)).bids}
+    shown = {
+        version: [(Decimal(one.price_per_mwh), Decimal(one.volume_mw)) for one in bid.periods[index].curve]
+        for version, bid in bids.items()
+    }
+    assert shown[5] == list(steps)
+    assert shown[4] == [(Decimal(100), full + lot), (Decimal(4000), full - lot)]
+    assert shown[3] == [(Decimal(100), Decimal(-5)), (Decimal(4000), Decimal(-5))]
 
 
 async def test_the_bid_of_another_tenant_is_not_found(house: Wired) -> None:

@@ -112,7 +112,7 @@ def test_a_day_is_planned_anew_only_while_nobody_has_its_bid(state: BidState | N
 
 def test_a_typed_volume_changes_its_period_only() -> None:
     plain = bid(4)
-    new = trader_view.revised_periods(plain, ["1.2", "2.5", "0.3", " 0 "])
+    new = trader_view.revised_periods(plain, plain.periods, ["1.2", "2.5", "0.3", " 0 "])
     assert new[0] is plain.periods[0]
     assert new[1].curve == points(("50", "2.5"), ("100", "0.4"))
     assert new[2].curve == points(("50", "0.3"), ("100", "0.3"))
@@ -121,20 +121,38 @@ def test_a_typed_volume_changes_its_period_only() -> None:
 
 @given(st.decimals(min_value=0, max_value=1000, places=1))
 def test_a_revised_curve_still_falls_with_the_price_and_starts_at_what_was_typed(volume: Decimal) -> None:
-    [period] = trader_view.revised_periods(bid(1), [str(volume)])
+    [period] = trader_view.revised_periods(bid(1), bid(1).periods, [str(volume)])
     assert period.max_volume_mw == volume
+
+
+@given(st.lists(st.decimals(min_value=-5, max_value=9, places=1), max_size=4))
+def test_whatever_was_typed_before_the_planned_volume_is_the_planned_curve(typed: list[Decimal]) -> None:
+    plain = bid(2)
+    one = plain
+    for volume in typed:
+        one = replace(one, periods=trader_view.revised_periods(one, plain.periods, ["1.2", str(volume)]))
+    assert trader_view.revised_periods(one, plain.periods, ["1.2", "1.2"]) == plain.periods
+    straight = trader_view.revised_periods(plain, plain.periods, ["1.2", "0.7"])
+    assert trader_view.revised_periods(one, plain.periods, ["1.2", "0.7"]) == straight
+
+
+def test_an_untouched_period_of_another_curve_keeps_it() -> None:
+    plain = bid(2)
+    other = replace(plain.periods[0], curve=points(("40", "1.0")))
+    one = replace(plain, periods=(other, plain.periods[1]))
+    assert trader_view.revised_periods(one, plain.periods, ["1.0", "1.2"])[0] is other
 
 
 @pytest.mark.parametrize("text", ["", "a lot", "1,5", "1e3", "NaN", "--1", "1" * 21, "=1+1"])
 def test_what_is_no_number_is_named_by_its_period(text: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        trader_view.revised_periods(bid(2), ["1.2", text])
+        trader_view.revised_periods(bid(2), bid(2).periods, ["1.2", text])
     assert caught.value.field == "volume_mw[00:15 +02:00]"
 
 
 def test_one_value_per_period_is_needed() -> None:
     with pytest.raises(InvalidInput, match="needs 2 values"):
-        trader_view.revised_periods(bid(2), ["1.2"])
+        trader_view.revised_periods(bid(2), bid(2).periods, ["1.2"])
 
 
 @given(st.text(max_size=8))

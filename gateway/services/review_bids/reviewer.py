@@ -89,6 +89,18 @@ class BidReviewer:
         rows = await self._store.find(Bid, principal.tenant, where, newest_first=True)
         return [row.record for row in rows]
 
+    async def planned(self, principal: Principal, bid: Bid) -> tuple[BidPeriod, ...]:
+        """Return the periods as the plan behind a bid drafted them, before anybody corrected one.
+
+        Raises:
+            PermissionRefused: The caller may not read bids.
+        """
+        principal.require(Permission.BID_READ)
+        where = {"portfolio": bid.portfolio, "delivery_day": bid.delivery_day}
+        rows = await self._store.find(Bid, principal.tenant, where)
+        versions = [row.record for row in rows if row.record.plan == bid.plan]
+        return min(versions, key=lambda one: one.version, default=bid).periods
+
     async def propose(self, principal: Principal, *, bid_id: str, content_hash: str, request_id: str) -> Bid:
         """Propose a validated bid for approval.
 
