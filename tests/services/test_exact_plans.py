@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.allocation import Demand, TreeLevels, allocate_within
 from gateway.domain.bids import Schedule
+from gateway.domain.timegrid import TimeGrid
 from gateway.domain.topology import SiteTree
 from gateway.services.plan_dispatch import exact
 from gateway.services.plan_dispatch.exact import CarsNow, ExactPlans, by_plan, planned_power_kw, profile_from
@@ -180,6 +181,20 @@ async def test_a_revised_schedule_is_planned_at_once_and_plans_of_past_days_are_
     await plans.answer()
     assert np.isnan(plans.power_kw(view, {node: one}, state, now)).all()
     assert plans.is_asked
+
+
+async def test_today_is_read_however_many_sites_had_a_schedule_yesterday() -> None:
+    scene = Scene()
+    now = scene.clock.now()
+    old = replace(schedule((5.0,) * 24), start=now - timedelta(hours=25))
+    past = [replace(old, id=f"home-{i}:yesterday", node=f"home-{i}") for i in range(10_000)]
+    today = replace(old, id="site-1:today", start=now - timedelta(hours=2))
+    await scene.store.seed(TENANT, *tree(), *past, today)
+    await scene.load()
+    expected, _ = scene.services.dispatcher.expected_kw(
+        TENANT, "site-1", TimeGrid(start=now, step=timedelta(minutes=15), count=4)
+    )
+    assert expected == pytest.approx(5.0)
 
 
 async def test_a_reduction_leaves_while_a_plan_is_worked_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,11 @@ _SAME_KW = 1e-6
 _IDLE_KW = 0.05
 _ERROR_MARGIN = 1.25
 """So much more than the worst measured excess is left free."""
+_LONGEST_DAY = timedelta(hours=26)
+"""A day whose clocks go back, and what is looked back at its end."""
+_DAYS_AHEAD = timedelta(days=2)
+_ALL_ROWS = 1_000_000
+"""More than a tenant has sites with a schedule on three days."""
 
 
 class Control:
@@ -106,10 +111,10 @@ class Control:
         await self.compliance.load()
 
     async def load_schedules(self) -> None:
-        """Read the schedules of yesterday, today and tomorrow."""
+        """Read the schedules of today and of the next days; yesterday's for as long as it may run."""
         now = self._ports.clock.now()
-        around = timedelta(days=2)
-        rows = await self._ports.store.find(Schedule, self.tenant, since=now - around, until=now + around)
+        since, until = now - _LONGEST_DAY, now + _DAYS_AHEAD
+        rows = await self._ports.store.find(Schedule, self.tenant, since=since, until=until, limit=_ALL_ROWS)
         self.schedules = tuple(row.record for row in rows)
 
     async def load_carbon(self) -> None:
