@@ -197,6 +197,35 @@ async def test_today_is_read_however_many_sites_had_a_schedule_yesterday() -> No
     assert expected == pytest.approx(5.0)
 
 
+async def test_schedules_that_are_written_together_are_read_a_few_times_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene, reads = Scene(), 0
+    await scene.store.seed(TENANT, *tree())
+    await scene.load()
+    find = scene.store.find
+
+    async def counted(kind: Any, *args: Any, **options: Any) -> Any:
+        nonlocal reads
+        reads += kind is Schedule
+        return await find(kind, *args, **options)
+
+    monkeypatch.setattr(scene.store, "find", counted)
+    sold = [replace(schedule((10.0,) * 8), id=f"home-{i}:day", node=f"home-{i}") for i in range(300)]
+    sold.append(schedule((10.0,) * 8))
+    dispatcher = scene.services.dispatcher
+    async with asyncio.timeout(15), asyncio.TaskGroup() as tasks:
+        run = tasks.create_task(dispatcher.run())
+        await asyncio.sleep(0.01)
+        await scene.store.seed(TENANT, *sold)
+        grid = TimeGrid(start=START, step=timedelta(minutes=15), count=1)
+        while np.isnan(dispatcher.expected_kw(TENANT, "site-1", grid)[0]).all():
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        run.cancel()
+    assert 1 <= reads <= 3
+
+
 async def test_a_reduction_leaves_while_a_plan_is_worked_out(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = Scene()
     platform = await scene.start()

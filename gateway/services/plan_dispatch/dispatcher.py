@@ -79,6 +79,8 @@ class Dispatcher:
         self._coming: set[str] = set()
         self._wake = asyncio.Event()
         self._asked = asyncio.Event()
+        self._unread: set[str] = set()
+        self._changed = asyncio.Event()
         self.on_turn: list[Callable[[], None]] = []
         """Called whenever the loop turns, at least every second: who wants to know that it is not wedged."""
 
@@ -114,6 +116,7 @@ class Dispatcher:
             tasks.create_task(self._step_for_ever())
             tasks.create_task(self._plan_for_ever())
             tasks.create_task(self._listen_for_ever())
+            tasks.create_task(self._read_for_ever())
             tasks.create_task(self._save_for_ever())
 
     async def step(self, tenant: str) -> None:
@@ -185,19 +188,24 @@ class Dispatcher:
         async with self._store.changes({Schedule.__name__}) as changes:
             async for change in changes:
                 if change.tenant in self._controls:
-                    await self._read_schedules(change.tenant)
+                    self._unread.add(change.tenant)
+                    self._changed.set()
 
-    async def _read_schedules(self, tenant: str) -> None:
-        """Read schedules until the store answers: limits are kept meanwhile, and the schedules that are known are followed."""
+    async def _read_for_ever(self) -> None:
+        """Read what changed: many rows that are written together are read once, and limits are kept meanwhile."""
         while True:
-            try:
-                await self._controls[tenant].load_schedules()
-            except StorageUnavailable as error:
-                _log.warning("schedules are read again", tenant=tenant, reason=str(error))
-                await self._clock.sleep(self._settings.tick)
-            else:
-                self.wake(tenant)
-                return
+            await self._changed.wait()
+            self._changed.clear()
+            while self._unread:
+                tenant = self._unread.pop()
+                try:
+                    await self._controls[tenant].load_schedules()
+                except StorageUnavailable as error:
+                    _log.warning("schedules are read again", tenant=tenant, reason=str(error))
+                    self._unread.add(tenant)
+                    await self._clock.sleep(self._settings.tick)
+                else:
+                    self.wake(tenant)
 
     async def connect(
         self, principal: Principal, charger_ids: Sequence[str], resume_token: str, *, lease: timedelta | None = None
