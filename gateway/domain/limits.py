@@ -168,7 +168,7 @@ class NodeLimits(Sequence[Limit]):
         return [limit for limit, over_at in known if over_at is None or instant < over_at]
 
     def next_change(self, instant: datetime, direction: Direction) -> datetime | None:
-        """Return the first instant after this one at which a limit begins, ends or is withdrawn; None if none will."""
+        """Return the first instant after this one at which a limit begins to apply or is over; None if none will."""
         borders = self._way(direction).borders
         place = bisect_right(borders, instant)
         return borders[place] if place < len(borders) else None
@@ -192,13 +192,21 @@ class _InTime:
 
 def _in_time(limits: Iterable[Limit]) -> _InTime:
     ordered = sorted(limits, key=lambda limit: limit.interval.start)
-    borders = {b for lim in ordered for b in (lim.interval.start, lim.interval.end, lim.withdrawn_at) if b is not None}
+    borders = {border for limit in ordered for border in _borders(limit)}
     return _InTime(
         limits=tuple(ordered),
         starts=tuple(limit.interval.start for limit in ordered),
         over_at=tuple(limit.over_at for limit in ordered),
         borders=tuple(sorted(borders)),
     )
+
+
+def _borders(limit: Limit) -> tuple[datetime, ...]:
+    """Return when a limit begins and is over: the end of one that was withdrawn changes nothing, nor what never begins."""
+    start, over_at = limit.interval.start, limit.over_at
+    if over_at is None:
+        return (start,)
+    return (start, over_at) if start < over_at else ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -341,17 +349,6 @@ def resolve(  # what a fold depends on
         phase_kw=phase_kw,
         phase_binding=phase_binding,
     )
-
-
-def next_change(limits: Iterable[Limit], now: datetime) -> datetime | None:
-    """Return the first instant after `now` at which any of the limits begins, ends or is withdrawn; None if none will."""
-    borders = (
-        border
-        for lim in limits
-        for border in (lim.interval.start, lim.interval.end, lim.withdrawn_at)
-        if border is not None
-    )
-    return min((border for border in borders if border > now), default=None)
 
 
 def _in_force(covering: Iterable[Limit], authority: str, *, falls_back: bool) -> list[Limit]:

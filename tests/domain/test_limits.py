@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.errors import InvalidInput
-from gateway.domain.limits import Binding, Direction, Limit, LimitKind, NodeLimits, next_change, resolve
+from gateway.domain.limits import Binding, Direction, Limit, LimitKind, NodeLimits, resolve
 from gateway.domain.timegrid import Interval
 from gateway.domain.topology import Node, NodeKind
 
@@ -105,7 +105,10 @@ def test_a_wish_is_shown_inside_the_value_in_force_and_never_binds() -> None:
 def test_a_withdrawn_limit_ends_at_its_withdrawal() -> None:
     block = limit(50.0, withdrawn_at=minutes(5))
     assert [resolve(NODE, [block], minutes(m)).kw for m in (4, 5)] == [50.0, 100.0]
-    assert next_change([block], T0) == minutes(5)
+    assert resolve(NODE, [block], T0).until == minutes(5)
+    assert resolve(NODE, [block], minutes(5)).until is None, "its end, ten minutes later, changes nothing"
+    never = limit(50.0, 20, 30, withdrawn_at=minutes(5))
+    assert resolve(NODE, [never], T0).until is None, "withdrawn before it began"
 
 
 @pytest.mark.parametrize("kw", [-1.0, float("nan"), float("inf")])
@@ -169,7 +172,9 @@ def test_what_is_found_by_the_instant_is_what_applies_of_all(found: list[Limit],
     known = NodeLimits([*found, limit(7.0, direction=Direction.EXPORT)])
     covering = known.covering(minutes(at), Direction.IMPORT)
     assert sorted(map(id, covering)) == sorted(id(x) for x in found if x.covers(minutes(at)))
-    assert known.next_change(minutes(at), Direction.IMPORT) == next_change(found, minutes(at))
+    applying = {m: {id(x) for x in found if x.covers(minutes(m))} for m in range(-61, 130)}
+    changes = (minutes(m) for m in range(at + 1, 130) if applying[m] != applying[m - 1])
+    assert known.next_change(minutes(at), Direction.IMPORT) == next(changes, None)
     assert resolve(NODE, known, minutes(at)) == resolve(NODE, found, minutes(at))
     assert list(known[:-1]) == found, "as it was given"
 
