@@ -1,5 +1,6 @@
 """Cars whose driver asked for low carbon: they wait for cleaner quarter-hours where no schedule decides, and never past a promise."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -119,3 +120,19 @@ async def test_another_kind_of_carbon_takes_over_whole_and_a_gap_ends_what_is_kn
     await scene.services.dispatcher.load()
     await scene.pass_time(960)
     assert platform.power(GREEN) == 0.0
+
+
+async def test_a_newer_forecast_is_followed_when_the_first_has_run_out() -> None:
+    scene, platform = await plugged(CLEAN)
+    dispatcher = scene.services.dispatcher
+    assert platform.power(GREEN) == 11.0
+    scene.clock.move(hours=1)
+    newer = replace(carbon(scene, *[DIRTY] * 12, *[CLEAN] * 24, name="c2"), fetched_at=scene.clock.now())
+    async with asyncio.timeout(15), asyncio.TaskGroup() as tasks:
+        run = tasks.create_task(dispatcher.run())
+        await asyncio.sleep(0.01)
+        await scene.store.seed(TENANT, newer)
+        await asyncio.sleep(0.05)
+        run.cancel()
+    await scene.pass_time(1_800, step=60)
+    assert (platform.power(GREEN), platform.power(PLAIN)) == (0.0, 11.0)

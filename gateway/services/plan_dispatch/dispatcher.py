@@ -12,6 +12,7 @@ from gateway.domain.dispatch import DispatchState
 from gateway.domain.errors import InvalidInput, NotFound, PermissionRefused, StorageUnavailable
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.limits import Limit, resolve
+from gateway.domain.series import CarbonSeries
 from gateway.domain.signals import ResourceStatus
 from gateway.domain.simulation import SimulatedLimit
 from gateway.domain.timegrid import Interval, TimeGrid
@@ -36,6 +37,8 @@ _GATHER_S, _LONGEST_GATHER_S = 0.001, 0.5
 """Real seconds per open stream, and at most, that a new stream waits for others before its commands are worked out."""
 _BEAT_REAL_SECONDS = 1.0
 """While nothing is to be done, the loop turns at least so often."""
+_READ = (Schedule, CarbonSeries)
+"""Rows by which set points are worked out, read again whenever one changes."""
 _TROUBLED = (DispatchState.REJECTED, DispatchState.TIMED_OUT, DispatchState.NOT_FOLLOWING)
 
 
@@ -79,7 +82,8 @@ class Dispatcher:
         self._coming: set[str] = set()
         self._wake = asyncio.Event()
         self._asked = asyncio.Event()
-        self._unread: set[str] = set()
+        self._unread: set[tuple[str, str]] = set()
+        """Tenants and kinds of rows that changed since they were read."""
         self._changed = asyncio.Event()
         self.on_turn: list[Callable[[], None]] = []
         """Called whenever the loop turns, at least every second: who wants to know that it is not wedged."""
@@ -185,10 +189,10 @@ class Dispatcher:
         self._wake.set()
 
     async def _listen_for_ever(self) -> None:
-        async with self._store.changes({Schedule.__name__}) as changes:
+        async with self._store.changes({kind.__name__ for kind in _READ}) as changes:
             async for change in changes:
                 if change.tenant in self._controls:
-                    self._unread.add(change.tenant)
+                    self._unread.add((change.tenant, change.kind))
                     self._changed.set()
 
     async def _read_for_ever(self) -> None:
@@ -197,12 +201,13 @@ class Dispatcher:
             await self._changed.wait()
             self._changed.clear()
             while self._unread:
-                tenant = self._unread.pop()
+                tenant, kind = self._unread.pop()
+                control = self._controls[tenant]
                 try:
-                    await self._controls[tenant].load_schedules()
+                    await (control.load_schedules() if kind == Schedule.__name__ else control.load_carbon())
                 except StorageUnavailable as error:
-                    _log.warning("schedules are read again", tenant=tenant, reason=str(error))
-                    self._unread.add(tenant)
+                    _log.warning("what changed is read again", tenant=tenant, kind=kind, reason=str(error))
+                    self._unread.add((tenant, kind))
                     await self._clock.sleep(self._settings.tick)
                 else:
                     self.wake(tenant)
