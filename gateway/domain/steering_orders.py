@@ -124,18 +124,21 @@ class ExecutionProof:
     samples: tuple[PowerSample, ...] = ()
     """Measurements while it held: all of the first quarter of an hour, then one per quarter of an hour."""
     reached_at: datetime | None = None
-    """First measurement within the limit; None while there is none."""
+    """First measurement within the limit; None while there is none, and for a limit on what is fed in."""
     looked_until: datetime
     """Commands and measurements up to here are in it."""
     is_complete: bool = False
     """True once the order has ended and what followed was looked at."""
 
 
-def reached(samples: Iterable[PowerSample], limit_kw: float | None) -> datetime | None:
-    """Return when power was first measured within a limit; None if never or without one."""
-    if limit_kw is None:
+def reached(samples: Iterable[PowerSample], order: SteeringOrder) -> datetime | None:
+    """Return when power was first measured within the limit of an order; None if never or without one.
+
+    What chargers draw proves nothing about a limit on what is fed in.
+    """
+    if order.applied_kw is None or order.direction is Direction.EXPORT:
         return None
-    highest_kw = limit_kw * (1.0 + REACHED_TOLERANCE)
+    highest_kw = order.applied_kw * (1.0 + REACHED_TOLERANCE)
     return min((sample.at for sample in samples if sample.power_kw <= highest_kw), default=None)
 
 

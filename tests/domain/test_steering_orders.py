@@ -114,9 +114,11 @@ def test_the_export_has_a_line_per_set_point_and_no_formulas() -> None:
 
 def test_reached_is_the_first_measurement_within_the_limit() -> None:
     samples = [PowerSample(at=T + timedelta(seconds=s), power_kw=kw) for s, kw in ((0, 9.0), (30, 4.4), (60, 4.0))]
-    assert reached(samples, 4.2) == T + timedelta(seconds=30)
-    assert reached(samples, 1.0) is None
-    assert reached(samples, None) is None
+    assert reached(samples, order(applied_kw=4.2)) == T + timedelta(seconds=30)
+    assert reached(samples, order(applied_kw=1.0)) is None
+    assert reached(samples, order(applied_kw=None)) is None
+    fed_in = order(applied_kw=4.2, direction=Direction.EXPORT)
+    assert reached(samples, fed_in) is None, "what chargers draw says nothing about what is fed in"
 
 
 def test_a_power_that_is_none_is_refused() -> None:

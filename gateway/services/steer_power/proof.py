@@ -133,7 +133,7 @@ class ProofKeeper:
         is_over = order.ended_at is not None and now >= order.ended_at + self._settings.proof_lingers
         looked_until = max(proof.looked_until, min(now, end))
         found = replace(
-            proof, steps=steps, samples=samples, reached_at=reached(samples, order.applied_kw), is_complete=is_over
+            proof, steps=steps, samples=samples, reached_at=reached(samples, order), is_complete=is_over
         )
         return found if found == proof and known is not None else replace(found, looked_until=looked_until)
 
