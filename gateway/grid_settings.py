@@ -75,6 +75,8 @@ class Vtn3Settings(Section):
     """How far ahead an event that repeats without end is unrolled."""
     control_setpoint: Literal["information", "target-kw", "target-delta-kw"] = "information"
     """What CONTROL_SETPOINT in a unit of power means in its programs."""
+    unasked_errors: bool = False
+    """Report that chargers cannot keep an event (OPERATING_STATE, ERROR) also where the event asks for no such report."""
     private_payloads: dict[str, str] = Field(default_factory=dict)
     """Instruction by payload type that only its programs know."""
     profile: str = ""
@@ -162,7 +164,7 @@ class VtnSettings(Section):
     """How a 2.0b VTN is told that a person has changed our answer: by another oadrCreatedEvent, or by EiOpt."""
     on_shortfall: Literal["status", "opt-out"] = "status"
     """How a 2.0b VTN is told that chargers cannot keep what an event asks for: by the status reports that it asks for, or beside them
-    by EiOpt (optOut, notParticipating) for the event. The first leaves the event agreed; a 3.x VTN reads ERROR in its reports."""
+    by EiOpt (optOut, notParticipating) for the event. The first leaves the event agreed; for 3.x see `unasked_errors`."""
     cancel_at_stop: bool = False
     """Cancel our registration when the gateway stops; otherwise it is taken up at the next start."""
     lost_after: Seconds = 14_400.0

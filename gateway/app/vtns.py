@@ -121,6 +121,7 @@ def ven3_settings(settings: VtnSettings) -> VenSettings:
         registers=own.registers,
         credentials=_credentials(settings),
         control_setpoint=Instruction(own.control_setpoint),
+        unasked_errors=own.unasked_errors,
         private_payloads={
             **_only_informing(settings),
             **{name: _instruction(name, said) for name, said in own.private_payloads.items()},

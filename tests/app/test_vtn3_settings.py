@@ -64,6 +64,7 @@ registers = false
 survey = 60.0
 horizon = 86400.0
 control_setpoint = "target-kw"
+unasked_errors = true
 private_payloads = {{ X_LIMIT = "import-limit-kw" }}
 """
     told = ven3_settings(vtn_of(tmp_path, more))
@@ -75,6 +76,7 @@ private_payloads = {{ X_LIMIT = "import-limit-kw" }}
     assert "s3cret" not in repr(told)
     assert (told.registers, told.horizon, told.survey_interval) == (False, timedelta(days=1), timedelta(minutes=1))
     assert told.control_setpoint is Instruction.TARGET_KW
+    assert told.unasked_errors
     assert told.private_payloads["X_LIMIT"] is Instruction.IMPORT_LIMIT_KW
 
 

@@ -9,7 +9,7 @@ from gateway.domain.programs import ReportDuty
 from gateway.openadr.profiles.pack import ReportDemand
 from gateway.openadr.v3.companion import KnownEvent
 from gateway.openadr.v3.report_content import Entry
-from gateway.openadr.v3.report_descriptors import FOR_EVER, problem_of, timing_of, write_descriptor
+from gateway.openadr.v3.report_descriptors import AD_HOC, FOR_EVER, problem_of, timing_of, write_descriptor
 from gateway.openadr.v3.report_schedule import Course, course_of, first_number, is_ad_hoc, report_due, resumed_number
 from gateway.openadr.v3.report_sources import Answer, Source, answer_to
 from gateway.openadr.v3.settings import VenSettings
@@ -17,6 +17,9 @@ from gateway.openadr.v3.standing import Standing
 from gateway.openadr.v3.targeting import nodes_of
 from gateway.openadr.v3.wire import AGGREGATED, ReportDescriptor
 
+_UNASKED = ReportDescriptor(payload_type="OPERATING_STATE", frequency=AD_HOC, repeat=FOR_EVER)
+"""What is told where nobody asked, see `VenSettings.unasked_errors`."""
+_STATES = frozenset({Source.STATE, Source.OPERATION})
 Demands = Mapping[str, ReportDemand]
 """What a program's profile says about its reports, by payload type."""
 
@@ -53,6 +56,11 @@ class Group:
     def is_ad_hoc(self) -> bool:
         """Whether the moments are ours to choose."""
         return not self.is_on_receipt and is_ad_hoc(self.descriptor, self.course)
+
+    @property
+    def is_unasked(self) -> bool:
+        """Whether the event does not ask for it: an error of an event under way is told all the same."""
+        return self.duties[0].index >= len(self.known.event.report_descriptors)
 
     def is_over(self, number: int) -> bool:
         """Tell whether there is no report of a number."""
@@ -117,13 +125,21 @@ class DutyBook:
         grouped = {duty.id: duty for group in groups for duty in group.duties}
         duties = [
             grouped.get(self._id(known, index)) or self._unanswered(known, index, descriptor)
-            for index, descriptor in enumerate(known.event.report_descriptors)
+            for index, descriptor in enumerate(self.descriptors(known))
         ]
         return [group for group in groups if not group.duties[0].is_finished], duties
 
     def ids(self, known: KnownEvent) -> list[str]:
         """Return the ids of an event's duties."""
-        return [self._id(known, index) for index in range(len(known.event.report_descriptors))]
+        return [self._id(known, index) for index in range(len(self.descriptors(known)))]
+
+    def descriptors(self, known: KnownEvent) -> tuple[ReportDescriptor, ...]:
+        """Return what an event asks for, and after that what is told of it unasked."""
+        asked = known.event.report_descriptors
+        if not (self._settings.unasked_errors and known.nodes):
+            return asked
+        demands = self._demands_of(known)
+        return asked if any(_tells_state(one, demands) for one in asked) else (*asked, _UNASKED)
 
     def _id(self, known: KnownEvent, index: int) -> str:
         return f"{self._settings.authority}:{known.event.meta.id}:{index}"
@@ -132,7 +148,8 @@ class DutyBook:
         course = course_of(known.event, known.schedule)
         demands = self._demands_of(known)
         members: dict[object, list[tuple[int, ReportDescriptor, Answer]]] = {}
-        for index, descriptor in enumerate(known.event.report_descriptors):
+        asked_count = len(known.event.report_descriptors)
+        for index, descriptor in enumerate(self.descriptors(known)):
             if problem_of(descriptor) is not None:
                 continue
             try:
@@ -140,7 +157,8 @@ class DutyBook:
             except InvalidInput:
                 continue
             if self._entries(known, descriptor, answer):
-                members.setdefault(_shared(descriptor, answer), []).append((index, descriptor, answer))
+                key = (index >= asked_count, *_shared(descriptor, answer))
+                members.setdefault(key, []).append((index, descriptor, answer))
         return [self._group(known, course, found, held, now) for found in members.values()]
 
     def _group(
@@ -191,6 +209,13 @@ class DutyBook:
             nodes = nodes_of(descriptor.targets, self._settings, self._standing())
         is_sum = descriptor.aggregate or answer.source is Source.RECEIPT or answer.step is not None
         return entries_of(self._settings, nodes, is_sum=is_sum)
+
+
+def _tells_state(descriptor: ReportDescriptor, demands: Demands) -> bool:
+    try:
+        return problem_of(descriptor) is None and answer_to(descriptor, demands).source in _STATES
+    except InvalidInput:
+        return False
 
 
 def _shared(descriptor: ReportDescriptor, answer: Answer) -> tuple[object, ...]:

@@ -159,7 +159,7 @@ class ReportEngine:
         groups: dict[str, Group] = {}
         duties: dict[str, ReportDuty] = {}
         for known in events:
-            if known.event.report_descriptors:
+            if self._book.descriptors(known):
                 found, kept = self._book.of(known, await self._held(known), now)
                 groups |= {group.key: group for group in found}
                 duties |= {duty.id: duty for duty in kept}
@@ -298,7 +298,9 @@ class ReportEngine:
         self._look_at[group.key] = now + pause
         if content.report is None:
             return
-        told = _digest(content, group.answers)
+        told = _error(content) if group.is_unasked else _digest(content, group.answers)
+        if group.is_unasked and not _is_under_way(group.known, now):
+            return
         if Source.OPERATION in sources:
             told = json.dumps({**_told(group.duties[0]), **content.told}, sort_keys=True)
         if is_by_change and told == group.duties[0].last_content:
@@ -335,6 +337,18 @@ class ReportEngine:
         group = self._groups.get(key)
         if group is not None:
             self._groups[key] = replace(group, duties=(noted, *group.duties[1:]))
+
+
+def _is_under_way(known: KnownEvent, now: datetime) -> bool:
+    schedule = known.schedule
+    return schedule is not None and schedule.start <= now and (schedule.end is None or now < schedule.end)
+
+
+def _error(content: Content) -> str:
+    """Return what is worth a report that nobody asked for: an error; empty when there is none, which is how each event begins."""
+    said = () if content.report is None else content.report.resources
+    values = (v for one in said for interval in one.intervals for payload in interval.payloads for v in payload.values)
+    return "ERROR" if "ERROR" in values else ""
 
 
 def _told(duty: ReportDuty) -> dict[str, str]:

@@ -66,6 +66,8 @@ class VenSettings:
     """None asks anonymously."""
     control_setpoint: Instruction = Instruction.INFORMATION
     """What CONTROL_SETPOINT in a unit of power means; the specification leaves it to the program."""
+    unasked_errors: bool = False
+    """Report OPERATING_STATE of an event under way when it becomes ERROR, and when it no longer is, although nobody asked."""
     private_payloads: Mapping[str, Instruction] = field(default_factory=dict)
     """Meaning of payload types that only the program knows; power in the unit of their descriptor."""
     poll_interval: timedelta = timedelta(minutes=1)
