@@ -15,7 +15,6 @@ from gateway.web.operator_folds import Ordered
 from gateway.web.rooms import Login, Rooms, WebRooms
 
 router = APIRouter(prefix="/operator/tree")
-MANUAL = "manual:"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +39,7 @@ class NodeLine:
             return "rating" if self.resolution.authority == RATING else "fail-safe"
         if binding.kind is LimitKind.FALLBACK:
             return "fallback"
-        return "manual" if binding.authority.startswith(MANUAL) else "order"
+        return "manual" if binding.is_manual else "order"
 
 
 async def node_lines(

@@ -1,6 +1,7 @@
 """What the pages need of the rest of the gateway, and how a request reaches it."""
 
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -8,7 +9,7 @@ from fastapi import Depends, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
 
-from gateway.domain.errors import PermissionRefused
+from gateway.domain.errors import InvalidInput, PermissionRefused
 from gateway.ports import Clock, DoorHealth, Ids, PartnerHealth, PartnerJournal, SignalRereader, Store
 from gateway.services.admit import Admission
 from gateway.services.decide_opt import OptDecider
@@ -113,6 +114,18 @@ def require_same_origin(request: Request) -> None:
     origin = request.headers.get("origin")
     if origin is not None and origin != f"{request.url.scheme}://{request.headers.get('host', '')}":
         raise PermissionRefused("same-origin")
+
+
+def iso_day(day: str) -> date:
+    """Return the delivery day that an address names.
+
+    Raises:
+        InvalidInput: It is no ISO date.
+    """
+    try:
+        return date.fromisoformat(day)
+    except ValueError as error:
+        raise InvalidInput("day", "must be an ISO date such as 2025-10-15") from error
 
 
 def go_to(request: Request, path: str) -> Response:

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from gateway.domain import errors
 from gateway.web import (
     availability,
+    delivery,
     live,
     login,
     market,
@@ -54,6 +55,7 @@ def create_site(rooms: WebRooms) -> FastAPI:
     site.add_exception_handler(HTTPException, _no_such_page)
     site.include_router(login.router)
     site.include_router(trader.router)
+    site.include_router(delivery.router)
     site.include_router(market.router)
     for part in (operator, operator_release, operator_time, operator_tree):
         site.include_router(part.router)

@@ -1,8 +1,5 @@
 """The trader's pages: tomorrow's order as chart and table, checks, and the two people's decisions."""
 
-import csv
-import io
-from datetime import date
 from decimal import Decimal
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -15,8 +12,9 @@ from gateway.domain.errors import InvalidInput, NotFound
 from gateway.domain.identity import Principal
 from gateway.domain.timegrid import DeliveryDay
 from gateway.web import trader_view
-from gateway.web.rooms import TEMPLATES, Login, Rooms, SameOrigin, WebRooms, go_to
+from gateway.web.rooms import TEMPLATES, Login, Rooms, SameOrigin, WebRooms, go_to, iso_day
 from gateway.web.sessions import require_csrf
+from gateway.web.spreadsheet import csv_answer
 
 router = APIRouter(prefix="/trader")
 
@@ -74,10 +72,8 @@ async def bid_csv(rooms: Rooms, session: Login, day: str) -> Response:
     award = await _award(rooms, session.principal, bid)
     plan = await _plan(rooms, session.principal, bid)
     rows = trader_view.period_rows(bid, plan, award)
-    out = io.StringIO()
-    csv.writer(out).writerows(trader_view.csv_lines(bid, rows, () if plan is None else plan.inputs))
-    headers = {"Content-Disposition": f'attachment; filename="bid-{bid.delivery_day}-v{bid.version}.csv"'}
-    return Response(out.getvalue(), media_type="text/csv", headers=headers)
+    lines = trader_view.csv_lines(bid, rows, () if plan is None else plan.inputs)
+    return csv_answer(lines, f"bid-{bid.delivery_day}-v{bid.version}.csv")
 
 
 @router.post("/{day}/plan", dependencies=[SameOrigin])
@@ -200,7 +196,4 @@ def _market_time(rooms: WebRooms) -> str:
 
 
 def _iso(day: str) -> str:
-    try:
-        return date.fromisoformat(day).isoformat()
-    except ValueError as error:
-        raise InvalidInput("day", "must be an ISO date such as 2025-10-15") from error
+    return iso_day(day).isoformat()

@@ -22,13 +22,13 @@ from gateway.domain.errors import InvalidInput
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.settlement import Settlement
 from gateway.domain.used_inputs import InputKind, UsedInput, provenance, qualities
+from gateway.web.spreadsheet import text_cell
 
 EDITABLE = OPEN_STATES
 """States from which a trader may make a new version; what two people agreed on must be withdrawn first."""
 WITHDRAWABLE = OPEN_STATES | {BidState.APPROVED}
 _URGENT = timedelta(minutes=10)
 _SOON = timedelta(minutes=30)
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _CSV_HEAD = (
     "bid",
     "content_hash",
@@ -170,24 +170,20 @@ def csv_lines(bid: Bid, rows: Sequence[PeriodRow], inputs: Sequence[UsedInput] =
     for row, period in zip(rows, bid.periods, strict=True):
         lines.append(
             (
-                _text_cell(bid.id),
-                _text_cell(bid.content_hash),
+                text_cell(bid.id),
+                text_cell(bid.content_hash),
                 bid.state.value,
                 period.start.isoformat(),
                 row.label,
                 str(row.volume_mw),
-                _text_cell(row.curve),
+                text_cell(row.curve),
                 "" if row.price_per_mwh is None else f"{row.price_per_mwh:.2f}",
                 "" if row.awarded_mw is None else str(row.awarded_mw),
                 "" if row.awarded_price is None else str(row.awarded_price),
-                *(_text_cell(text) for text in told),
+                *(text_cell(text) for text in told),
             )
         )
     return lines
-
-
-def _text_cell(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
 def actions(bid: Bid, principal: Principal, now: datetime) -> Actions:

@@ -1,6 +1,6 @@
 """The reporter: the desk that grid-protocol rooms and people ask what was delivered and why."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -14,10 +14,11 @@ from gateway.domain.identity import Permission, Principal, system_principal
 from gateway.domain.limits import Limit
 from gateway.domain.settlement import EventPerformance, MeteredPeriod
 from gateway.domain.signals import GridEvent, UsageReading
-from gateway.domain.timegrid import DeliveryDay, Interval, TimeGrid
+from gateway.domain.timegrid import DeliveryDay, Interval, TimeGrid, zone_of
 from gateway.domain.topology import ConnectionPoint, Node
 from gateway.observe import logger
 from gateway.ports import Batch, Clock, Ids, Put, Store
+from gateway.services.report_delivery.cause_words import CauseTeller
 from gateway.services.report_delivery.performance import (
     asked_kw,
     baseline_of,
@@ -69,6 +70,7 @@ class DeliveryReporter:
         self._node_power = node_power
         self._settings = settings
         self._tracer = Tracer(store)
+        self._teller = CauseTeller(store)
 
     async def usage(self, principal: Principal, node: str, grid: TimeGrid) -> list[UsageReading]:
         """Return the mean power in kW that the chargers below a node drew, one reading per slot.
@@ -129,6 +131,20 @@ class DeliveryReporter:
         """
         principal.require(Permission.EVIDENCE_READ)
         return await self._tracer.trace(principal.tenant, kind, record_id)
+
+    async def cause_words(self, principal: Principal, causes: Iterable[str], time_zone: str) -> dict[str, str]:
+        """Return the causes of settled periods in words, for example `limit of utility, event ev-4`.
+
+        Args:
+            principal: Who asks.
+            causes: As `SettledPeriod.cause` says them.
+            time_zone: IANA name; its clock tells when a command was given.
+
+        Raises:
+            PermissionRefused: The caller may not read bids.
+        """
+        principal.require(Permission.BID_READ)
+        return await self._teller.words(principal.tenant, causes, zone_of(time_zone))
 
     # ------------------------------------------------------------ performance
 
