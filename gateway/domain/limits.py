@@ -30,6 +30,10 @@ from gateway.domain.timegrid import Interval
 from gateway.domain.topology import Node
 from gateway.domain.units import ac_power_kw
 
+MANUAL = "manual:"
+"""Before the name of the person in the authority of a limit that somebody ordered."""
+OF_EVENT = "event:"
+"""Before the id of the event in the cause of a limit."""
 NOTHING_AGREED: Mapping[str, float] = {}
 PHASE_NAMES = ("L1", "L2", "L3")
 PhasePowers = tuple[float | None, float | None, float | None]
@@ -99,7 +103,7 @@ class Limit:
         for phase_kw in self.phase_max_kw or ():
             if phase_kw is not None and (not math.isfinite(phase_kw) or phase_kw < 0.0):
                 raise InvalidInput("limit.phase_max_kw", "must be finite numbers of at least 0")
-        if self.interval.end is None and self.authority.startswith("manual:"):
+        if self.interval.end is None and self.is_manual:
             raise InvalidInput("limit.interval.end", "a manual limit must expire")
 
     @property
@@ -117,6 +121,15 @@ class Limit:
         """
         free_kw = self.bound_kw * (1.0 - headroom) - (other_kw if self.is_at_grid else 0.0)
         return max(free_kw, self.guaranteed_kw, min(self.bound_kw, agreed_kw), 0.0)
+
+    @property
+    def is_manual(self) -> bool:
+        """Whether a person ordered it."""
+        return self.authority.startswith(MANUAL)
+
+    def is_over(self, instant: datetime) -> bool:
+        """Tell whether it never applies again from an instant on."""
+        return self.over_at is not None and self.over_at <= instant
 
     @property
     def over_at(self) -> datetime | None:

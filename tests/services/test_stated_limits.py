@@ -416,3 +416,26 @@ async def test_g2_a_reduction_acts_while_a_storm_of_events_of_somebody_else_is_t
         else:
             await stating
             assert [x.id for x in scene.store.all(Limit, TENANT) if x.node == "site-1"] == ["less-0.0"]
+
+
+async def test_an_order_that_acts_from_memory_is_listed_and_can_be_withdrawn() -> None:
+    scene = Scene()
+    platform = await scene.start()
+    signals, end = scene.services.signals, scene.clock.now() + timedelta(days=6)
+    scene.store.is_down = True
+    for name, kw in (("first", 0.0), ("second", 40.0)):
+        with pytest.raises(StorageUnavailable):
+            await signals.set_manual_limit(
+                OPERATOR, node_id="vpp", max_kw=kw, start=None, end=end, reason=name, request_id=name
+            )
+    scene.store.is_down = False
+    await scene.pass_time(60)
+    assert platform.total() == 0.0
+    first, second = sorted(signals.manual_limits(OPERATOR), key=lambda one: one.max_kw)
+    assert (first.reason, first.authority) == ("first", f"manual:{OPERATOR.actor}")
+    withdrawn = await signals.withdraw_manual_limit(OPERATOR, limit_id=first.id, reason="wrong", request_id="w")
+    assert withdrawn.withdrawn_at == scene.clock.now()
+    assert signals.manual_limits(OPERATOR) == [second], "one order of a person says nothing about another"
+    assert (await signals.resolve(OPERATOR, "vpp", None)).kw == 40.0
+    await scene.restart()
+    assert (await signals.resolve(OPERATOR, "vpp", None)).kw > 0.0

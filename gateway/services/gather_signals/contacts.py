@@ -14,7 +14,6 @@ from gateway.domain.topology import CapacityGroup
 from gateway.ports import Batch, Put
 from gateway.services.gather_signals.scribe import MOST_ROWS, Scribe
 
-_EVENT = "event:"
 _DEFAULT = StatedRules()
 
 

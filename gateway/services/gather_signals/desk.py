@@ -8,7 +8,7 @@ from gateway.domain.alerts import Alert, alerts_of
 from gateway.domain.authorities import AuthorityStanding
 from gateway.domain.errors import Conflict, NotFound, PreconditionFailed, Unavailable
 from gateway.domain.identity import Permission, Principal, system_principal
-from gateway.domain.limits import Direction, Limit, Resolution, resolve
+from gateway.domain.limits import MANUAL, Direction, Limit, Resolution, resolve
 from gateway.domain.release import SimulatedRelease
 from gateway.domain.signals import EventAnswer, EventStatus, GridEvent, OptType
 from gateway.domain.topology import Node
@@ -18,11 +18,11 @@ from gateway.services.gather_signals.appraisal import BY_POLICY, Appraiser
 from gateway.services.gather_signals.contacts import Contacts
 from gateway.services.gather_signals.intake import Decided, Intake
 from gateway.services.gather_signals.ledger import LimitLedger
-from gateway.services.gather_signals.manual import MANUAL, ManualOrders, request_hash, require_finite
+from gateway.services.gather_signals.manual import ManualOrders, request_hash, require_finite
 from gateway.services.gather_signals.outbox import changed_answer
 from gateway.services.gather_signals.publishing import TariffPublisher
 from gateway.services.gather_signals.releasing import ReleaseSimulator
-from gateway.services.gather_signals.scribe import MOST_ROWS, Scribe, is_over
+from gateway.services.gather_signals.scribe import MOST_ROWS, Scribe
 from gateway.services.gather_signals.settings import SignalSettings, SignalSources
 from gateway.services.gather_signals.stated import StatedWords
 from gateway.services.gather_signals.watching import BindingWatch
@@ -227,7 +227,7 @@ class SignalGatherer:
         principal.require(Permission.SIGNAL_READ)
         self._node(principal.tenant, node_id)
         found = self._ledger(principal.tenant).at_node(node_id)
-        return sorted((x for x in found if not is_over(x, now)), key=lambda x: (x.interval.start, x.id))
+        return sorted((x for x in found if not x.is_over(now)), key=lambda x: (x.interval.start, x.id))
 
     async def resolve(
         self,
@@ -254,11 +254,12 @@ class SignalGatherer:
         return resolve(node, limits, now if at is None else at, direction=direction, lost=lost, steady=steady)
 
     def manual_limits(self, principal: Principal) -> list[Limit]:
-        """Return the orders of people that apply now or later, by their end."""
+        """Return the orders of people that apply now or later, by their end; also those that act from memory."""
         principal.require(Permission.SIGNAL_READ)
         now = self._clock.now()
-        found = self._ledger(principal.tenant).of_protocol(MANUAL)
-        return sorted((x for x in found if not is_over(x, now)), key=lambda x: (x.interval.end or now, x.id))
+        ledger = self._ledger(principal.tenant)
+        found = [*ledger.of_protocol(MANUAL), *ledger.held(MANUAL)]
+        return sorted((x for x in found if not x.is_over(now)), key=lambda x: (x.interval.end or now, x.id))
 
     async def set_manual_limit(  # noqa: PLR0913  # what a person must say is six things
         self,

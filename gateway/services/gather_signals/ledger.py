@@ -4,15 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from gateway.domain.limits import Limit, LimitKind, NodeLimits
+from gateway.domain.limits import OF_EVENT, Limit, LimitKind, NodeLimits
 from gateway.domain.signals import GridEvent
 
 KEPT_AFTER_END = timedelta(days=1)
 """What is over is remembered so long: as far as people look back."""
 _PRUNED_EVERY = timedelta(minutes=15)
 _NEVER = datetime.min.replace(tzinfo=UTC)
-OF_EVENT = "event:"
-"""Before the id of the event in the cause of a limit."""
 UNSAVED = " (not on disk yet)"
 """Behind the name of an authority: its unsaved limits bind beside its others and never in their place."""
 
@@ -54,28 +52,31 @@ class LimitLedger:
 
     def prune(self, now: datetime) -> None:
         """Forget what ended more than a day ago; looked at now and then only."""
-        self._let_go(limit for limit in self._unsaved.values() if _is_over(limit, now))
+        self._let_go(limit for limit in self._unsaved.values() if limit.is_over(now))
         if now < self._pruned_at + _PRUNED_EVERY and now >= self._pruned_at:
             return
         self._pruned_at = now
         horizon = now - KEPT_AFTER_END
         self.events = {key: event for key, event in self.events.items() if not _has_ended(event.active.end, horizon)}
-        for limit in [limit for limit in self._limits.values() if _is_over(limit, horizon)]:
+        for limit in [limit for limit in self._limits.values() if limit.is_over(horizon)]:
             self._drop(limit)
 
     def commit(self, events: Iterable[GridEvent], limits: Iterable[Limit]) -> None:
         """Take over what is on disk now.
 
-        It supersedes what was held of the same events, and what was held at the same nodes of an authority that states limits: a
-        word about one event or node says nothing about another.
+        It supersedes what was held of the same limits and events, and what was held at the same nodes of an authority that states
+        limits: a word about one event or node says nothing about another, nor does one order of a person about the next.
         """
         events, limits = list(events), list(limits)
         self.events |= {event.id: event for event in events}
         for limit in limits:
             self._keep(limit)
         spoken = {f"{OF_EVENT}{event.id}" for event in events}
-        places = {(f"{x.authority}{UNSAVED}", x.node) for x in limits if not x.cause.startswith(OF_EVENT)}
-        self._let_go(x for x in self._unsaved.values() if x.cause in spoken or (x.authority, x.node) in places)
+        anew = (x for x in limits if not (x.cause.startswith(OF_EVENT) or x.is_manual))
+        places = {(f"{x.authority}{UNSAVED}", x.node) for x in anew}
+        written = {x.id for x in limits}
+        held = self._unsaved.values()
+        self._let_go(x for x in held if x.id in written or x.cause in spoken or (x.authority, x.node) in places)
 
     def release(self, authority: str) -> None:
         """Let go of what could not be written of an authority that has no say any more, or has just said everything anew."""
@@ -99,6 +100,14 @@ class LimitLedger:
                 self._changed_nodes.add(before.node)
                 self._unsaved[limit.id] = replace(limit, authority=f"{limit.authority}{UNSAVED}")
                 self._changed_nodes.add(limit.node)
+
+    def held(self, prefix: str) -> list[Limit]:
+        """Return what is not on disk of all authorities whose names begin so, under their own names."""
+        return [
+            replace(x, authority=x.authority.removesuffix(UNSAVED))
+            for x in self._unsaved.values()
+            if x.authority.startswith(prefix)
+        ]
 
     def of_authority(self, authority: str) -> tuple[list[GridEvent], list[Limit]]:
         """Return what one authority said."""
@@ -167,10 +176,6 @@ class LimitLedger:
         if count_at[limit.node] == 0:
             del count_at[limit.node]
         self._changed_nodes.add(limit.node)
-
-
-def _is_over(limit: Limit, instant: datetime) -> bool:
-    return _has_ended(limit.over_at, instant)
 
 
 def _has_ended(end: datetime | None, instant: datetime) -> bool:

@@ -7,14 +7,11 @@ from datetime import datetime
 from gateway.domain.errors import InvalidInput, NotFound, PreconditionFailed
 from gateway.domain.evidence import content_hash, require_request_id
 from gateway.domain.identity import Permission, Principal
-from gateway.domain.limits import Binding, Direction, Limit, LimitKind
+from gateway.domain.limits import MANUAL, Binding, Direction, Limit, LimitKind
 from gateway.domain.timegrid import Interval
 from gateway.domain.topology import Node
 from gateway.ports import Batch, Put
-from gateway.services.gather_signals.scribe import Scribe, is_over
-
-MANUAL = "manual:"
-"""Before the name of who ordered it."""
+from gateway.services.gather_signals.scribe import Scribe
 
 
 def request_hash(request_id: str, content: list[object]) -> str:
@@ -91,15 +88,22 @@ class ManualOrders:
         known = await self._replayed(principal, request_id, content_id)
         if known is not None:
             return known
-        row = await self._scribe.store.get(Limit, principal.tenant, limit_id)
-        if row is None or not row.record.authority.startswith(MANUAL):
+        limit = await self._known(principal.tenant, limit_id)
+        if limit is None or not limit.is_manual:
             raise NotFound("limit", limit_id)
         now = self._scribe.clock.now()
-        if is_over(row.record, now):
+        if limit.is_over(now):
             raise PreconditionFailed("the limit is over")
-        withdrawn = replace(row.record, withdrawn_at=now)
+        withdrawn = replace(limit, withdrawn_at=now)
         await self._write(principal, withdrawn, request_id, content_id, reason)
         return withdrawn
+
+    async def _known(self, tenant: str, limit_id: str) -> Limit | None:
+        """Return a limit that is on disk, or that acts from memory because it could not be written."""
+        row = await self._scribe.store.get(Limit, tenant, limit_id)
+        if row is not None:
+            return row.record
+        return next((x for x in self._scribe.ledger(tenant).held(MANUAL) if x.id == limit_id), None)
 
     async def _write(
         self, principal: Principal, limit: Limit, request_id: str, content_id: str, reason: str = ""

@@ -8,7 +8,7 @@ from gateway.domain.limits import Direction, Limit
 from gateway.domain.release import OpenedPlace, SimulatedRelease, opened_place
 from gateway.services.gather_signals.contacts import Contacts
 from gateway.services.gather_signals.ledger import UNSAVED
-from gateway.services.gather_signals.scribe import Scribe, is_over
+from gateway.services.gather_signals.scribe import Scribe
 
 _AT_A_TIME = 10
 """Nodes that are folded at a stretch."""
@@ -39,7 +39,7 @@ class ReleaseSimulator:
             authority=authority,
             is_lost=known.is_lost,
             changed_at=known.changed_at,
-            limit_count=sum(not is_over(limit, now) for limit in limits),
+            limit_count=sum(not limit.is_over(now) for limit in limits),
             places=tuple(sorted(found, key=lambda one: (-one.most_kw, one.before.node))),
         )
 
@@ -64,4 +64,4 @@ class ReleaseSimulator:
 
 
 def _counts(limit: Limit, own: frozenset[str], direction: Direction, now: datetime) -> bool:
-    return limit.authority in own and limit.direction is direction and not is_over(limit, now)
+    return limit.authority in own and limit.direction is direction and not limit.is_over(now)

@@ -97,5 +97,4 @@ def _cut(limit: Limit, span: _Span, left: Sequence[_Span], now: datetime) -> Ite
 
 
 def _end(limit: Limit) -> datetime:
-    ends = (end for end in (limit.interval.end, limit.withdrawn_at) if end is not None)
-    return min(ends, default=_FOREVER)
+    return _FOREVER if limit.over_at is None else limit.over_at

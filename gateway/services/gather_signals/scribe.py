@@ -8,7 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from gateway.domain.errors import NotFound, StorageUnavailable
-from gateway.domain.limits import Limit
+from gateway.domain.limits import OF_EVENT, Limit
 from gateway.domain.programs import Enrolment, ProgramState
 from gateway.domain.signals import GridEvent
 from gateway.ports import Batch, Clock, Ids, NotBefore, Store
@@ -114,9 +114,9 @@ class Scribe:
             size = sum(len(event.intervals) for event in current.values())
             found = await beside(size, partial(_fold, tuple(current.values()), around))
             wanted = {limit.id: limit for limit in found}
-            in_force = {x.id: x for x in limits if x.withdrawn_at is None and x.cause.startswith("event:")}
+            in_force = {x.id: x for x in limits if x.withdrawn_at is None and x.cause.startswith(OF_EVENT)}
             rows += [limit for key, limit in wanted.items() if key not in in_force]
-            gone = (x for key, x in in_force.items() if key not in wanted and not is_over(x, now))
+            gone = (x for key, x in in_force.items() if key not in wanted and not x.is_over(now))
             rows += [replace(limit, withdrawn_at=now) for limit in gone]
         return rows
 
@@ -156,7 +156,7 @@ class Scribe:
         """Let a limit act that is on disk although nobody waited for it to get there."""
         ledger, now = self.ledger(limit.tenant), self.clock.now()
         held = ledger.limits.get(limit.id)
-        is_news = not is_over(limit, now) if held is None else is_over(limit, now) and not is_over(held, now)
+        is_news = not limit.is_over(now) if held is None else limit.is_over(now) and not held.is_over(now)
         if is_news:
             ledger.commit([], [limit])
             self.notify(limit.tenant)
@@ -178,12 +178,6 @@ class Scribe:
         """Tell whoever listens that limits or contacts changed."""
         for callback in self.on_change:
             callback(tenant)
-
-
-def is_over(limit: Limit, now: datetime) -> bool:
-    """Tell whether a limit will never apply again."""
-    is_withdrawn = limit.withdrawn_at is not None and limit.withdrawn_at <= now
-    return is_withdrawn or (limit.interval.end is not None and limit.interval.end <= now)
 
 
 def _fold(events: Sequence[GridEvent], around: Circumstances) -> list[Limit]:

@@ -14,7 +14,7 @@ from gateway.ports import Batch, Put, StatedLimits
 from gateway.services.gather_signals.contacts import Contacts
 from gateway.services.gather_signals.manual import request_hash
 from gateway.services.gather_signals.replacing import rows_after
-from gateway.services.gather_signals.scribe import Scribe, is_over
+from gateway.services.gather_signals.scribe import Scribe
 from gateway.turns import EVERY, beside, in_turns
 
 _OTHER_DOORS = frozenset({"manual"})
@@ -33,7 +33,7 @@ class StatedWords:
         """Return the limits of an authority that are in force or to come, by their start."""
         now = self._scribe.clock.now()
         _, limits = self._scribe.ledger(tenant).of_authority(authority)
-        return sorted((x for x in limits if not is_over(x, now)), key=lambda x: (x.interval.start, x.id))
+        return sorted((x for x in limits if not x.is_over(now)), key=lambda x: (x.interval.start, x.id))
 
     async def state(self, principal: Principal, stated: StatedLimits) -> None:
         """Write what an authority says; see `SignalGatherer.state_limits`."""
@@ -88,7 +88,7 @@ class StatedWords:
             if await self._scribe.store.replay(tenant, request_id, content_id) is not None:
                 return standing
             known = self._scribe.ledger(tenant).of_authority(authority)[1]
-            rows = [replace(limit, withdrawn_at=now) for limit in known if not is_over(limit, now)]
+            rows = [replace(limit, withdrawn_at=now) for limit in known if not limit.is_over(now)]
             entry = self._scribe.entries.of(
                 principal, "authority.release", ("authority", authority), detail={"reason": reason}
             )

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from gateway.domain.bids import Schedule
 from gateway.domain.fleet import FleetView
-from gateway.domain.limits import Binding, Direction, Limit, LimitKind, resolve
+from gateway.domain.limits import MANUAL, Binding, Direction, Limit, LimitKind, resolve
 from gateway.domain.random_delay import DelayBook, DelayRules, DelaySeed
 from gateway.domain.timegrid import Interval
 from gateway.domain.topology import Node
@@ -26,7 +26,6 @@ BoolArray = npt.NDArray[np.bool_]
 _SEED_ID = "random-delay"
 _SEED_RANGE = 2.0**53
 _SAME_KW = 1e-6
-_MANUAL = "manual:"
 _JUST_BEFORE = timedelta(microseconds=1)
 _LOOK_BACK = timedelta(minutes=1)
 """Rows may be known so long after the instant that they tell of."""
@@ -184,7 +183,7 @@ class Delays:
 
     def _asks_for_change(self, node: Node, limits: Sequence[Limit], at: datetime) -> bool:
         before, after = resolve(node, limits, at - _JUST_BEFORE), resolve(node, limits, at)
-        if before.authority.startswith(_MANUAL) or before.authority in self._rules.response_authorities:
+        if before.authority.startswith(MANUAL) or before.authority in self._rules.response_authorities:
             return False
         return after.kw > before.kw + _SAME_KW or after.optimum_kw != before.optimum_kw
 

@@ -8,12 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.domain.fleet import FleetView
-from gateway.domain.limits import Limit, Resolution, resolve
+from gateway.domain.limits import MANUAL, Limit, Resolution, resolve
 from gateway.domain.signals import ResourceStatus
 
 BoolArray = npt.NDArray[np.bool_]
 
-_MANUAL = "manual:"
 _NOBODY: frozenset[str] = frozenset()
 
 
@@ -48,7 +47,7 @@ def read_status(facts: StatusFacts, node_id: str, at: datetime) -> ResourceStatu
     return ResourceStatus(
         at=at,
         is_online=_is_online(facts, below),
-        is_overridden=tightest.authority.startswith(_MANUAL),
+        is_overridden=tightest.authority.startswith(MANUAL),
         power_kw=None if np.isnan(power_kw) else power_kw,
         limit_kw=tightest.kw,
         rating_kw=min(view.nodes[name].max_import_kw for name in _with_those_above(view, node_id)),
