@@ -393,7 +393,7 @@ class CommandBook:
     def is_doubted(self, now: float, rules: FollowRules) -> BoolArray:
         """Return who is not believed, shape (C,): long without an acknowledgement, or it showed more than it was sent."""
         is_late = (self.sequence > self.acked_sequence) & (now - self._unanswered_since >= rules.doubt_after_s)
-        return np.asarray(is_late | ~np.isnan(self.shown_kw) | ~np.isnan(self._overdrawn_kw.values))
+        return np.asarray(is_late | self.is_beyond)
 
     def next_doubt(self, now: float, rules: FollowRules) -> float | None:
         """Return when the next unacknowledged command will be doubted; None when none will."""
@@ -417,11 +417,18 @@ class CommandBook:
         is_settled = (self.acked_sequence == self.sequence) & _SETTLED[self.state]
         opened = np.where(self._open_until > now, np.maximum(self._open_kw, newest), newest)
         under_way = np.where(self.state == DispatchState.REJECTED, accepted, np.maximum(accepted, opened))
-        counted = np.fmax(np.where(is_settled, newest, under_way), self.shown_kw)
-        # Who drew too much and is silent now goes on doing so.
-        counted = np.fmax(counted, np.where(np.isnan(power_kw), self._overdrawn_kw.values, np.nan))
+        counted = np.fmax(np.where(is_settled, newest, under_way), self.beyond_kw(power_kw))
         over = power_kw > counted + rules.tolerance(counted)
         return np.where(over, power_kw, counted)
+
+    def beyond_kw(self, power_kw: FloatArray) -> FloatArray:
+        """Return what counts although less was sent, shape (C,): what is shown, and what was drawn by who is silent now; else NaN."""
+        return np.fmax(self.shown_kw, np.where(np.isnan(power_kw), self._overdrawn_kw.values, np.nan))
+
+    @property
+    def is_beyond(self) -> BoolArray:
+        """Chargers that showed or drew more than they were sent and were not measured to follow since, shape (C,)."""
+        return ~np.isnan(self.shown_kw) | ~np.isnan(self._overdrawn_kw.values)
 
     def tracked_kw(self, power_kw: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return measured and commanded powers of the chargers that follow, zero for the others, shape (C,) each.

@@ -398,14 +398,15 @@ class Follower:
         return has_room
 
     def _remind(self, tenant: str, book: CommandBook) -> None:
-        """Write once per lease who still refuses: a restart looks no further back, and must not take a refusal for obedience."""
-        refused = np.flatnonzero(book.state == DispatchState.REJECTED)
+        """Write once per lease who still does not obey: a restart looks no further back, and must not take it for obedience."""
+        refuses = (book.state == DispatchState.REJECTED) | (book.state == DispatchState.NOT_FOLLOWING)
+        disobeys = np.flatnonzero(refuses | book.is_beyond & (book.state != DispatchState.NONE))
         now = self._clock.monotonic()
-        if not refused.size:
+        if not disobeys.size:
             self._reminded_at[tenant] = now
-        elif now - self._reminded_at.get(tenant, -np.inf) >= float(book.lease_s(refused).min()):
+        elif now - self._reminded_at.get(tenant, -np.inf) >= float(book.lease_s(disobeys).min()):
             self._reminded_at[tenant] = now
-            self._pending.append(replace(self._outcome_batch(tenant, book, refused), audit=()))
+            self._pending.append(replace(self._outcome_batch(tenant, book, disobeys), audit=()))
 
     def _outcome_batch(self, tenant: str, book: CommandBook, index: IndexArray) -> Batch:
         picture = self._picture(tenant)
@@ -415,23 +416,27 @@ class Follower:
         index = index[order]
         sequence, code = book.sequence[index], book.batch_code[index]
         borders = np.flatnonzero((np.diff(sequence) != 0) | (np.diff(code) != 0)) + 1
-        outcomes = [self._outcome(tenant, picture, rosters, members) for members in np.split(index, borders)]
+        # Who drew too much and is silent is taken to show what it drew; it may hold a newer command since.
+        beyond_kw = book.beyond_kw(picture.view.power_kw)
+        outcomes = [self._outcome(picture, beyond_kw, rosters, members) for members in np.split(index, borders)]
         used = rosters.unsaved([rosters.of(picture.view, picture.platform_of(m)) for m in np.split(index, borders)])
         rosters.saved(used)  # what is pending is written before anything later, or the process ends
         audit = tuple(entry for outcome in outcomes for entry in self._alarms(outcome))
         puts = (*(Put(record=roster) for roster in used), *(Put(record=outcome) for outcome in outcomes))
         return Batch(tenant=tenant, puts=puts, audit=audit)
 
-    def _outcome(self, tenant: str, picture: _Picture, rosters: Rosters, members: IndexArray) -> DispatchOutcome:
+    def _outcome(
+        self, picture: _Picture, beyond_kw: FloatArray, rosters: Rosters, members: IndexArray
+    ) -> DispatchOutcome:
         """Return the row about chargers with commands of one batch: those in trouble by name, the others packed."""
         book, platform, first = picture.book, picture.platform_of(members), int(members[0])
-        is_named = picture.is_trouble[members]
+        is_named = picture.is_trouble[members] | ~np.isnan(beyond_kw[members])
         named, fine = members[is_named].tolist(), members[~is_named]
         roster = rosters.of(picture.view, platform)
         is_of_all = len(fine) == len(roster.charger_ids)
         return DispatchOutcome(
             id=self._ids.new("outcome"),
-            tenant=tenant,
+            tenant=roster.tenant,
             batch=book.batch_of(first),
             csms=picture.view.csms_ids[platform],
             sequence=int(book.sequence[first]),
@@ -439,7 +444,7 @@ class Follower:
             charger_ids=tuple(book.charger_ids[i] for i in named),
             states=tuple(int(book.state[i]) for i in named),
             detail=tuple(picture.likely_cause(i) for i in named),
-            shown_kw=tuple(None if np.isnan(book.shown_kw[i]) else float(book.shown_kw[i]) for i in named),
+            shown_kw=tuple(None if np.isnan(beyond_kw[i]) else float(beyond_kw[i]) for i in named),
             roster=roster.id if fine.size else "",
             packed_places=b"" if is_of_all else pack_places(rosters.places[fine]),
             packed_states=pack_states(book.state[fine]),

@@ -362,13 +362,13 @@ async def test_a_charger_out_of_reach_that_draws_more_than_its_rating_counts_as_
 # ---------------------------------------------------------------- who drew too much and says nothing any more
 
 
-async def overdrawing() -> Scene:
-    """Return a scene in which one car draws 11 kW, whatever it is told, below a circuit of 30 kW."""
+async def overdrawing(max_kw: float = 30.0) -> Scene:
+    """Return a scene in which one car draws 11 kW, whatever it is told, below a circuit of so much."""
     scene = Scene()
     platform = await scene.start()
     end = scene.clock.now() + timedelta(hours=2)
     await scene.services.signals.set_manual_limit(
-        OPERATOR, node_id="c-1", max_kw=30.0, start=None, end=end, reason="fuse", request_id="m1"
+        OPERATOR, node_id="c-1", max_kw=max_kw, start=None, end=end, reason="fuse", request_id="m1"
     )
     platform.disobeys.add("ch-1-0")
     await scene.pass_time(120)
@@ -405,6 +405,28 @@ async def test_after_a_restart_a_charger_that_drew_too_much_counts_at_its_rating
     await scene.pass_time(300)
     assert scene.platform is not None
     assert scene.platform.total("ch-1") <= 30.0
+
+
+@pytest.mark.parametrize("is_told_less", [False, True], ids=["same-limit", "tighter-limit-accepted"])
+async def test_long_after_it_fell_silent_a_restart_still_knows_what_a_charger_drew(is_told_less: bool) -> None:
+    scene = await overdrawing(40.0)
+    if is_told_less:
+        await scene.pass_time(400)
+        end = scene.clock.now() + timedelta(hours=2)
+        await scene.services.signals.set_manual_limit(
+            OPERATOR, node_id="c-1", max_kw=7.0, start=None, end=end, reason="fuse", request_id="m2"
+        )
+        await scene.pass_time(10)
+        assert scene.state("ch-1-0") is DispatchState.ACCEPTED
+    await scene.pass_time(400)
+    assert counted(scene, "ch-1-0") == 11.0
+    await scene.restart()
+    assert counted(scene, "ch-1-0") == 11.0
+    assert scene.platform is not None
+    scene.platform.unmeasured.clear()
+    scene.platform.disobeys.clear()
+    await scene.pass_time(60)
+    assert counted(scene, "ch-1-0") < 11.0
 
 
 async def test_a_lease_in_the_mailbox_is_as_long_as_before_when_the_clock_is_set_back() -> None:
