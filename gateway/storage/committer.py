@@ -11,11 +11,20 @@ from gateway.ports import Batch
 from gateway.storage.engines import Database, create_file, require_durable, unavailable, writer_engine
 from gateway.storage.instance_lock import FileLock, take_advisory_lock
 from gateway.storage.migrate import migrate
-from gateway.storage.transaction import Head, PreparedBatch, prepare, read_head, write
+from gateway.storage.transaction import Breathe, Head, PreparedBatch, prepare, read_head, write
 
 ResultT = TypeVar("ResultT")
 Outcome = Exception | None
 """None: the batch is durable; otherwise why nothing of it was written."""
+
+
+class GaveWay(Exception):
+    """A group was rolled back so that somebody more urgent goes first; it is to be written again."""
+
+
+def pass_on() -> None:
+    """Go on writing whoever waits."""
+
 
 Prepared = PreparedBatch | Exception
 """A batch as rows, or why it cannot be kept."""
@@ -57,10 +66,16 @@ class Committer:
         if self._lock is not None:
             self._lock.release()
 
-    def commit(self, batches: Sequence[Batch | Prepared], now_us: int) -> list[Outcome]:
+    def commit(self, batches: Sequence[Batch | Prepared], now_us: int, breathe: Breathe = pass_on) -> list[Outcome]:
         """Write a group of batches, encoded already or not, and return one outcome per batch.
 
+        Args:
+            batches: What to write.
+            now_us: Instant of writing, microseconds since 1970-01-01 UTC.
+            breathe: Called now and then; may raise `GaveWay`.
+
         Raises:
+            GaveWay: Nothing of the group was written, for somebody else's sake.
             StorageUnavailable: The commit failed: nothing of the group was written. Only when the connection to PostgreSQL
                 breaks during the commit itself is that not certain; a retry with the same `request_id` then tells.
         """
@@ -70,7 +85,7 @@ class Committer:
             head = read_head(connection) if self._head is None else self._head
             outcomes: list[Outcome] = []
             for batch in prepared:
-                outcome, head = _write_alone(connection, batch, head, now_us)
+                outcome, head = _write_alone(connection, batch, head, now_us, breathe)
                 outcomes.append(outcome)
             return outcomes, head
 
@@ -120,14 +135,16 @@ def encoded(batch: Batch) -> Prepared:
         return error
 
 
-def _write_alone(connection: Connection, batch: Prepared, head: Head, now_us: int) -> tuple[Outcome, Head]:
+def _write_alone(
+    connection: Connection, batch: Prepared, head: Head, now_us: int, breathe: Breathe
+) -> tuple[Outcome, Head]:
     """Write one batch of the group so that its failure leaves the others as they are."""
     if isinstance(batch, Exception):
         return batch, head
     connection.exec_driver_sql("SAVEPOINT batch")
     outcome: Outcome = None
     try:
-        head = write(connection, batch, head, now_us)
+        head = write(connection, batch, head, now_us, breathe)
     except VoltbridgeError as error:
         outcome = error
     except IntegrityError:

@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -45,6 +45,10 @@ from gateway.storage.tables import spec_of
 REQUEST_MEMORY = timedelta(hours=24)
 """How long a request id is honoured."""
 
+SLICE_ROWS = 500
+"""Rows between two looks whether somebody more urgent waits."""
+
+Breathe = Callable[[], None]
 Head = tuple[int, str]
 """Sequence number and hash of the last audit entry."""
 
@@ -96,8 +100,15 @@ def prepare(batch: Batch) -> PreparedBatch:
     )
 
 
-def write(connection: Connection, batch: PreparedBatch, head: Head, now_us: int) -> Head:
+def write(connection: Connection, batch: PreparedBatch, head: Head, now_us: int, breathe: Breathe) -> Head:
     """Write a batch and return the new head of the audit chain.
+
+    Args:
+        connection: In the transaction.
+        batch: What to write.
+        head: Of the audit chain as it is now.
+        now_us: Instant of writing, microseconds since 1970-01-01 UTC.
+        breathe: Called after every slice of rows; what it raises goes on.
 
     Raises:
         Conflict: A row has another version than expected, or the request was answered meanwhile.
@@ -106,10 +117,12 @@ def write(connection: Connection, batch: PreparedBatch, head: Head, now_us: int)
     if batch.request is not None:
         _remember(connection, batch.request, now_us)
     for spec, puts in batch.puts:
-        _put(connection, spec, batch.tenant, puts, now_us)
-    if batch.outbox:
-        connection.execute(upsert(OUTBOX, connection.dialect.name), list(batch.outbox))
-    return _append(connection, batch.audit, head)
+        rows = _numbered(connection, spec, batch.tenant, puts, now_us)
+        _execute(connection, upsert(spec.table, connection.dialect.name), rows, breathe)
+    _execute(connection, upsert(OUTBOX, connection.dialect.name), batch.outbox, breathe)
+    entries, head = _linked(batch.audit, head)
+    _execute(connection, insert(AUDIT), entries, breathe)
+    return head
 
 
 def read_head(connection: Connection) -> Head:
@@ -177,7 +190,16 @@ def _remember(connection: Connection, request: Values, now_us: int) -> None:
     connection.execute(upsert(REQUEST, connection.dialect.name), request | {"written_at_us": now_us})
 
 
-def _put(connection: Connection, spec: TableSpec, tenant: str, puts: Sequence[PreparedPut], now_us: int) -> None:
+def _execute(connection: Connection, statement: Insert, rows: Sequence[Values], breathe: Breathe) -> None:
+    for start in range(0, len(rows), SLICE_ROWS):
+        connection.execute(statement, rows[start : start + SLICE_ROWS])
+        breathe()
+
+
+def _numbered(
+    connection: Connection, spec: TableSpec, tenant: str, puts: Sequence[PreparedPut], now_us: int
+) -> list[Values]:
+    """Return the rows of a kind with their next versions."""
     dialect = connection.dialect.name
     known = {"tenant": tenant, "ids": many(dialect, {put.values["id"] for put in puts})}
     rows_now = connection.execute(_versions(spec.table, dialect), known)
@@ -190,14 +212,13 @@ def _put(connection: Connection, spec: TableSpec, tenant: str, puts: Sequence[Pr
             raise Conflict(f"{spec.kind.__name__} {record_id} has version {found}, not {put.expected_version}")
         versions[record_id] = found + 1
         rows.append({"at_us": now_us, **put.values, "version": found + 1, "written_at_us": now_us})
-    connection.execute(upsert(spec.table, dialect), rows)
+    return rows
 
 
-def _append(connection: Connection, entries: Sequence[WrittenEntry], head: Head) -> Head:
+def _linked(entries: Sequence[WrittenEntry], head: Head) -> tuple[list[Values], Head]:
+    """Return the rows of entries in the audit chain, and its new head."""
     rows = []
     for entry in entries:
         row, head = link(entry, head)
         rows.append(row)
-    if rows:
-        connection.execute(insert(AUDIT), rows)
-    return head
+    return rows, head

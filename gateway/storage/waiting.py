@@ -1,4 +1,4 @@
-"""Who waits for the disk, and who goes next: small batches pass a bulk one, which goes alone and soon.
+"""Who waits for the disk, and who goes next: small batches pass a bulk one, which goes alone, soon, and gives way at first.
 
 ```
  queue      BULK(limits a..)  small(x)  small(a)  small(y)
@@ -21,8 +21,8 @@ BULK_ROWS = 200
 """A batch with more rows is encoded in a thread of its own before it has its turn, and is committed alone."""
 MOST_GROUP = 512
 """Batches in one commit: bounds how long the first of them waits for the last."""
-MOST_PASSES = 4
-"""So many commits of small batches go before a bulk one that is ready: what is bulky waits, but never for ever."""
+MOST_PASSES = 6
+"""So often a bulk batch that is ready lets small ones go first or gives way to them while it is being written, and never more."""
 
 
 @dataclass(slots=True, eq=False)
@@ -34,7 +34,12 @@ class Job:
     prepared: Prepared | None = None
     """The batch as rows, or why it cannot be kept; None while it is not encoded."""
     passes: int = field(default=0, init=False)
-    """Commits of small batches that went before it although it was ready and first."""
+    """How often it has let small batches go first or given way to them."""
+
+    @property
+    def gives_way(self) -> bool:
+        """Whether small batches may go before it."""
+        return self.is_bulk and self.passes < MOST_PASSES
 
     @property
     def is_bulk(self) -> bool:
@@ -59,6 +64,12 @@ class Waiting:
         if job.is_bulk:
             self._names[job] = _names_of(job.batch)
 
+    def put_back(self, job: Job) -> None:
+        """Let a bulk batch that gave way wait again, before all others."""
+        job.passes += 1
+        self._jobs.appendleft(job)
+        self._names[job] = _names_of(job.batch)
+
     def take(self) -> list[Job]:
         """Return who goes next, together; nobody when none wait, or only bulk batches that are being encoded.
 
@@ -68,7 +79,7 @@ class Waiting:
             return [self._jobs.popleft() for _ in range(min(len(self._jobs), MOST_GROUP))]
         first = self._jobs[0]
         is_ready = first.is_bulk and first.prepared is not None
-        group = [] if is_ready and first.passes >= MOST_PASSES else self._small()
+        group = [] if is_ready and not first.gives_way else self._small()
         if is_ready and group:
             first.passes += 1
         elif is_ready:

@@ -8,7 +8,8 @@
 ```
 
 A commit that fails fails the whole group: nothing of it is on disk and nobody is told otherwise. A batch of very many rows is
-encoded in another thread while small ones are committed, and goes alone (see `waiting`).
+encoded in another thread while small ones are committed, and goes alone (see `waiting`). While it is written it looks after every
+slice of rows whether a small one has come: then it is rolled back and begins anew once that is on disk, a few times at most.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from sqlalchemy import Connection
 from gateway.domain.errors import StorageUnavailable
 from gateway.ports import Batch, Clock
 from gateway.storage.codec import micros
-from gateway.storage.committer import Committer, Outcome, Prepared, encoded
+from gateway.storage.committer import Committer, GaveWay, Outcome, Prepared, encoded, pass_on
 from gateway.storage.engines import Database
 from gateway.storage.feed import Feed
 from gateway.storage.waiting import Job, Waiting
@@ -45,6 +46,8 @@ class Writer:
         self._waiting = Waiting()
         self._running: asyncio.Future[list[Outcome]] | None = None
         self._encoding: set[asyncio.Future[Prepared]] = set()
+        self._is_wanted = False
+        """A small batch waits for a bulk one that is being written and may give way; read by the writing thread."""
         self._is_open = False
 
     async def start(self) -> None:
@@ -76,6 +79,8 @@ class Writer:
             encoding = loop.run_in_executor(self._encoder, encoded, batch)
             self._encoding.add(encoding)
             encoding.add_done_callback(partial(self._encoded, job))
+        else:
+            self._is_wanted = True
         self._write_next()
         await job.done
 
@@ -102,13 +107,23 @@ class Writer:
             return
         now_us = micros("now", self._clock.now())
         batches = [job.batch if job.prepared is None else job.prepared for job in group]
-        self._running = self._in_thread(self._committer.commit, batches, now_us)
+        self._is_wanted = False
+        breathe = self._give_way if group[0].gives_way else pass_on
+        self._running = self._in_thread(self._committer.commit, batches, now_us, breathe)
         self._running.add_done_callback(partial(self._settle, group))
+
+    def _give_way(self) -> None:
+        if self._is_wanted:
+            raise GaveWay
 
     def _settle(self, group: list[Job], written: "asyncio.Future[list[Outcome]]") -> None:
         self._running = None
-        self._write_next()
         failure = written.exception()
+        if isinstance(failure, GaveWay):
+            self._waiting.put_back(group[0])
+            self._write_next()
+            return
+        self._write_next()
         outcomes = written.result() if failure is None else [_group_failure(failure) for _ in group]
         for job, outcome in zip(group, outcomes, strict=True):
             if outcome is None:

@@ -209,6 +209,73 @@ async def test_a_commit_that_fails_takes_a_bulk_batch_whole(
     assert len(await limits_of(sqlite_store)) == BULK_ROWS + 1
 
 
+class Slices:
+    """Stops the writing thread after every slice of a bulk batch until the test lets it go on."""
+
+    def __init__(self) -> None:
+        self.written = threading.Semaphore(0)
+        self.may_go_on = threading.Semaphore(0)
+        self.begun = 0
+
+    def __call__(self, connection: Connection, batch: Any, head: Any, now_us: int, breathe: Callable[[], None]) -> Any:
+        is_bulk = len(batch.audit) + sum(len(puts) for _, puts in batch.puts) > BULK_ROWS
+        self.begun += is_bulk
+
+        def stop() -> None:
+            self.written.release()
+            assert self.may_go_on.acquire(timeout=3.0)
+            breathe()
+
+        return transaction.write(connection, batch, head, now_us, stop if is_bulk else breathe)
+
+    async def one(self) -> None:
+        """Wait until a slice is written."""
+        assert await asyncio.to_thread(self.written.acquire, timeout=3.0)
+
+
+@pytest.fixture
+def slices(monkeypatch: pytest.MonkeyPatch) -> Slices:
+    made = Slices()
+    monkeypatch.setattr("gateway.storage.committer.write", made)
+    monkeypatch.setattr(transaction, "SLICE_ROWS", 100)
+    return made
+
+
+async def test_a_small_batch_waits_for_a_slice_of_a_bulk_one_and_not_for_all_of_it(
+    store: SqlStore, slices: Slices
+) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        large = tasks.create_task(store.apply(bulk("b")))
+        await slices.one()
+        urgent = tasks.create_task(
+            store.apply(Batch(tenant=TENANT, puts=small("x").puts, audit=(entry("x", object_id="x"),)))
+        )
+        await asyncio.sleep(0)
+        slices.may_go_on.release()
+        await urgent
+        await slices.one()
+        assert await limits_of(store) == {"x"}
+        assert not large.done()
+        slices.may_go_on.release(10)
+    assert [row.version for row in await store.find(Limit, TENANT)] == [1] * (BULK_ROWS + 2)
+    entries = await store.audit_entries()
+    assert [verify_chain(entries), [one.entry.id for one in entries]] == [2, ["x", "b"]]
+
+
+async def test_a_bulk_batch_goes_whole_however_many_small_ones_come(store: SqlStore, slices: Slices) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        large = tasks.create_task(store.apply(bulk("b")))
+        number = 0
+        while not large.done():
+            if await asyncio.to_thread(slices.written.acquire, timeout=0.02):
+                tasks.create_task(store.apply(small(f"x{number}")))
+                number += 1
+                await asyncio.sleep(0)
+                slices.may_go_on.release()
+    assert 1 < slices.begun <= MOST_PASSES + 1
+    assert len(await limits_of(store)) == BULK_ROWS + 1 + number
+
+
 async def test_closing_writes_a_bulk_batch_that_is_being_encoded(sqlite_url: str, clock: Any, gate: Gate) -> None:
     async with SqlStore.open(sqlite_url, clock) as store:
         large = asyncio.ensure_future(store.apply(bulk("b")))

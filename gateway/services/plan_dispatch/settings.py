@@ -58,7 +58,7 @@ class DispatchSettings:
     """Zone whose carbon forecast says when cars whose driver asked for low carbon wait; empty: they do not."""
     store_patience_s: float = 0.5
     """Real seconds after which a write that hangs counts as failed, so that a reduction can go out from memory."""
-    inline_charger_count: int = 5_000
+    inline_charger_count: int = 1_000
     """Larger fleets are allocated in a thread and looked at in parts, so that the event loop goes on."""
     ack_pause_s: float = 0.05
     """Real seconds that platforms of a larger fleet have to acknowledge a reduction before everything is allocated anew."""
