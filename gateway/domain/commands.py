@@ -214,6 +214,7 @@ class CommandBook:
 
     def forget(self, index: IndexArray) -> None:
         """Let chargers hold nothing of what they were told: they count as they do without us until a command is accepted again."""
+        self.changed[index[self.state[index] != DispatchState.NONE]] = True
         for held_until in (self.lease_until, self.accepted_until, self._before_until, self._open_until):
             held_until[index] = -np.inf
         self._shown_kw.clear(index)
@@ -280,7 +281,13 @@ class CommandBook:
             self._move(at, state, now)
 
     def restore(self, index: IndexArray, states: npt.NDArray[np.int8], at: float) -> None:
-        """Set states as they were written down, after a restart; what was settled had been accepted."""
+        """Set states as they were written down, after a restart; what was settled had been accepted.
+
+        SENT is written of chargers only that had forgotten all they were told before, NONE of those that were not told anew since.
+        """
+        self.forget(index[states == DispatchState.NONE])
+        forgot = index[states == DispatchState.SENT]
+        self.accepted_until[forgot] = self._before_until[forgot] = -np.inf
         self.state[index] = states
         self.state_since[index] = at
         self._shown_kw.clear(index[states == DispatchState.FOLLOWED])
@@ -459,10 +466,11 @@ class CommandBook:
         return self._was_applied
 
     def take_changed(self) -> IndexArray:
-        """Return the chargers whose state changed since the last call."""
+        """Return the chargers of whose change since the last call nothing is known yet: that they were sent a command is."""
         index = np.flatnonzero(self.changed)
         self.changed[index] = False
-        return index
+        has_forgotten = (self.acked_sequence[index] > 0) & (self.accepted_until[index] == -np.inf)
+        return np.asarray(index[(self.state[index] != DispatchState.SENT) | has_forgotten])
 
     def _code_of(self, batch: str) -> int:
         """Return the number of a new command's id; ids that no charger has any more are forgotten from time to time."""

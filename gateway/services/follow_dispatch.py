@@ -369,7 +369,6 @@ class Follower:
     def _collect(self, tenant: str, book: CommandBook) -> None:
         """Make rows of what changed."""
         index = book.take_changed()
-        index = index[book.state[index] != DispatchState.SENT]  # the DispatchBatch row says so itself
         if index.size:
             self._pending.append(self._outcome_batch(tenant, book, index))
         self._remind(tenant, book)

@@ -68,6 +68,39 @@ async def test_a_new_car_is_not_counted_at_what_the_one_before_it_accepted() -> 
     assert counted() < 11.0
 
 
+@pytest.mark.parametrize("is_sent_again", [False, True], ids=["not-sent-yet", "sent-again"])
+@pytest.mark.parametrize("enforcement", [EnforcementClass.B, EnforcementClass.C], ids=["b", "c"])
+async def test_after_a_restart_chargers_that_began_anew_still_hold_nothing(
+    enforcement: EnforcementClass,
+    is_sent_again: bool,
+) -> None:
+    scene = Scene()
+    platform = await scene.start(
+        rows=[replace(r, enforcement=enforcement) if isinstance(r, Charger) else r for r in tree()]
+    )
+    assert platform.link is not None
+    await scene.services.signals.receive(GRID, message(event(start=scene.clock.now(), max_kw=6.0)))
+    await scene.pass_time(120)
+
+    def counted() -> list[float]:
+        picture = scene.services.dispatcher._controls[TENANT].look()
+        powers, rules = np.full(10, np.nan), scene.services.follower.rules
+        return list(picture.book.counted_kw(picture.view.lapsed_kw, powers, picture.now, rules)[:5].round(2))
+
+    held = counted()
+    platform.answers = False
+    platform.link.reach(positions(0, 1, 2, 3, 4), is_reachable=True)
+    if is_sent_again:
+        await scene.services.dispatcher.step(TENANT)
+        await platform.read()
+    assert await scene.services.follower.flush()
+    live = counted()
+    assert min(live) >= 4.14
+    assert sum(held) < sum(live)
+    await scene.restart(keeps_stream=False)
+    assert all(after >= before for after, before in zip(counted(), live, strict=True))
+
+
 async def test_targets_count_as_no_better_than_the_way_to_their_platform() -> None:
     scene = Scene()
     await scene.store.seed(TENANT, *tree())
