@@ -44,7 +44,8 @@ def test_the_indexes_follow_every_change(history: list[tuple[str, list[Limit]]])
             kept |= {x.id: x for x in limits}
             kept = {key: x for key, x in kept.items() if x.withdrawn_at is None or x.withdrawn_at > x.interval.start}
             spoken = {(x.authority, x.node) for x in limits}
-            held = {key: x for key, x in held.items() if (x.authority, x.node) not in spoken}
+            written = {x.id for x in limits}
+            held = {k: x for k, x in held.items() if k not in written and (x.authority, x.node) not in spoken}
         else:
             ledger.hold(limits)
             held |= {x.id: x for x in limits if x.withdrawn_at is None}
