@@ -15,10 +15,11 @@ ROOMS = "gateway.domain.allocation"
 
 
 def as_if_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let small trees take the steps of large ones: columns of two places, sums level by level, chargers moved together."""
+    """Let small trees take the steps of large ones: columns of two places, three at a time, sums by level, chargers together."""
     monkeypatch.setattr(f"{ROOMS}.levels._FEW_NODES", 0)
     monkeypatch.setattr(f"{ROOMS}.levels._MOST_HEIGHT", 2)
     monkeypatch.setattr(f"{ROOMS}.levels._MANY_CHARGERS", 1)
+    monkeypatch.setattr(f"{ROOMS}.filling._BLOCK", 3)
     monkeypatch.setattr(f"{ROOMS}.frames._SMALL", 0)
     monkeypatch.setattr(f"{ROOMS}.frames._SPARSE", 2)
 

@@ -27,6 +27,8 @@ _MOST_TURNS = 1_000
 """Turns end by themselves, after some dozen; this bounds them should rounding errors go on moving a row."""
 _MARGIN = 1e-13
 """A row that is off its room by less, relative to it, is full: sums have rounding errors."""
+_BLOCK = 4096
+"""Columns at a time, so that what is worked out stays in a memory near the processor."""
 _ROUNDING = 1e-15
 """A step that is shorter, relative to the level, is a rounding error."""
 
@@ -51,10 +53,10 @@ def fill(frame: Frame, bounds: Bounds, weight: FloatArray, most: FloatArray) -> 
     meets &= most > 0.0
     part = frame.part(meets)
     weights = part.of(weight)
-    slope = np.empty((len(weights), len(rows), weights.shape[1]))
-    for number, row in enumerate(rows):
+    slope = np.empty((len(rows), *weights.shape))
+    for own, row in zip(slope, rows, strict=True):
         share = bounds.share[row]
-        np.multiply(share if part.at is None else part.of(share), weights, out=slope[:, number])
+        np.multiply(share if part.at is None else part.of(share), weights, out=own)
     stops = part.back(_Rows(part.frame, slope, bounds.room_kw[rows], part.of(most / weight)).levels())
     return np.where(meets, np.minimum(most, stops * weight), most)
 
@@ -72,11 +74,11 @@ class _Rows:
 
         Args:
             frame: Who charges.
-            slope: What counts of each per level, 0 for nobody, shape (H, B, R).
+            slope: What counts of each per level, 0 for nobody, shape (B, H, R).
             room: Room of each node, shape (B, N).
             ends: Level at which each stops by itself, 0 for nobody, shape (H, R).
         """
-        height, bounds, columns = slope.shape
+        bounds, _height, columns = slope.shape
         used = [nodes.compress(frame.count.take(nodes) > 0) for nodes in frame.levels.nodes_at]
         order = np.concatenate(used)
         number = np.full(room.shape[1] + 1, len(order))
@@ -90,10 +92,11 @@ class _Rows:
         self._node_flat = (self._node + tree).ravel()
         self._room = np.full((bounds, len(order) + 1), np.inf)
         self._room[:, :-1] = room.take(order, axis=1)
-        self._ends, self._slope = ends, slope.reshape(height, -1)
+        self._ends, self._slope = ends, slope
+        self._opens = (np.arange(len(ends)) * columns)[:, None]
         self._rows_of, self._cell = _kinds(slope)
-        self._level, self._met = ends, np.full((bounds, columns), -1.0)
-        self._load, self._rise = np.einsum("hbr,hr->br", slope, ends), np.add.reduce(slope, axis=0)
+        self._level, self._met = np.empty(ends.shape), np.full((bounds, columns), -1.0)
+        self._load, self._rise = np.einsum("bhr,hr->br", slope, ends), np.add.reduce(slope, axis=1)
         self._theta = np.full(self._room.shape, np.inf)
         load, rise = self._lifted(self._theta)
         deepest = next(part for part in self._parts if part.stop)
@@ -126,21 +129,18 @@ class _Rows:
 
     def _hold(self, met: FloatArray) -> None:
         """Say at which level everybody is, and what that counts, when rows hold the columns at levels, shape (B, R)."""
-        at = np.flatnonzero(np.logical_or.reduce(met != self._met, axis=0))
+        columns = np.flatnonzero(np.logical_or.reduce(met != self._met, axis=0))
         self._met = met
+        width = met.shape[1]
+        is_most = 2 * len(columns) > width
         least = self._least()
-        if 2 * len(at) > met.shape[1]:
-            self._level = level = np.minimum(self._ends, least.take(self._cell))
-            for row, slope in enumerate(np.split(self._slope, len(met), axis=1)):
-                self._load[row] = np.einsum("hn,hn->n", slope, level)
-                self._rise[row] = np.einsum("hn,hn->n", slope, (level == met[row]).astype(np.float64))
-            return
-        level = np.minimum(self._ends.take(at, axis=1), least.take(self._cell.take(at, axis=1)))
-        self._level[:, at] = level
-        for row, held in enumerate(met.take(at, axis=1)):
-            slope = self._slope.take(at + row * met.shape[1], axis=1)
-            self._load[row, at] = np.einsum("hn,hn->n", slope, level)
-            self._rise[row, at] = np.einsum("hn,hn->n", slope, (level == held).astype(np.float64))
+        for at in _blocks(0, width) if is_most else (columns,):
+            level = np.minimum(_picked(self._ends, at), least.take(_picked(self._cell, at)))
+            self._level[:, at] = level
+            for row, held in enumerate(met):
+                slope = _picked(self._slope[row], at)
+                self._load[row, at] = np.einsum("hn,hn->n", slope, level)
+                self._rise[row, at] = np.einsum("hn,hn->n", slope, (level == held[at]).astype(np.float64))
 
     def _least(self) -> FloatArray:
         """Return the least level at which the rows hold each kind in each column, one kind after the other."""
@@ -172,11 +172,46 @@ class _Rows:
             nodes: The nodes, those of all bounds counted through.
         """
         row, number = np.divmod(nodes, self._room.shape[1])
-        columns, counts = below(self._first.take(number), self._count.take(number))
-        level = self._level.take(columns, axis=1)
-        columns += np.repeat(row * len(self._node), counts)
-        slope = self._slope.take(columns, axis=1)
-        return water_levels(slope, level, counts, self._room.take(nodes), self._theta.take(nodes))
+        first, count = self._first.take(number), self._count.take(number)
+        room, found = self._room.take(nodes), self._theta.take(nodes)
+        near = np.flatnonzero(count <= _BLOCK)
+        if len(near):
+            columns, counts = below(first.take(near), count.take(near))
+            level = self._level.take(columns, axis=1)
+            columns += np.repeat(row.take(near) * self._level.size, counts)
+            slope = self._slope.ravel().take(self._opens + columns)
+            found[near] = water_levels(slope, level, counts, room.take(near), found.take(near))
+        for at in np.flatnonzero(count > _BLOCK).tolist():
+            blocks = _blocks(int(first[at]), int(first[at] + count[at]))
+            found[at] = _wide_level(self._slope[row[at]], self._level, blocks, float(room[at]), float(found[at]))
+        return found
+
+
+def _blocks(start: int, stop: int) -> list[slice]:
+    """Return columns side by side in parts that a memory near the processor holds."""
+    return [slice(at, min(at + _BLOCK, stop)) for at in range(start, stop, _BLOCK)]
+
+
+def _picked(values: npt.NDArray[ValueT], at: slice | IntArray) -> npt.NDArray[ValueT]:
+    """Return some columns of values, shape (H, R)."""
+    return values[:, at] if isinstance(at, slice) else values.take(at, axis=1)
+
+
+def _wide_level(slope: FloatArray, ends: FloatArray, blocks: list[slice], room: float, start: float) -> float:
+    """Return what `water_levels` does for one run of many columns, block by block."""
+    least = room / sum(float(np.add.reduce(slope[:, at], axis=None)) for at in blocks)
+    level, is_first = max(least, start) if start < np.inf else least, True
+    while True:
+        left, rising = room, 0.0
+        for at in blocks:
+            own, end = slope[:, at], ends[:, at]
+            rises = (end > level).astype(np.float64)
+            rising += float(np.einsum("hn,hn->", own, rises))
+            left -= float(np.einsum("hn,hn->", own, end * (1.0 - rises)))
+        step = max(left / rising, least) if rising > 0.0 else least
+        if not step > level * (1.0 + _ROUNDING) and not (is_first and step < level * (1.0 - _ROUNDING)):
+            return level
+        level, is_first = step, False
 
 
 def _kinds(slope: FloatArray) -> tuple[list[list[int]], IntArray]:
@@ -185,14 +220,14 @@ def _kinds(slope: FloatArray) -> tuple[list[list[int]], IntArray]:
     Args:
         slope: What counts of each per level, 0 for nobody, shape (B, H, R).
     """
-    _height, bounds, columns = slope.shape
-    kind_of = np.zeros((slope.shape[0], columns), dtype=np.int64)
-    for bound in range(bounds):
-        kind_of += (slope[:, bound] > 0.0).astype(np.int64) << bound
-    kinds = np.flatnonzero(np.bincount(kind_of.ravel(), minlength=1 << bounds))
-    number = np.zeros(1 << bounds, dtype=np.int64)
+    kind_of = np.zeros(slope.shape[1:], dtype=np.int64)
+    for bound, own in enumerate(slope):
+        kind_of += (own > 0.0).astype(np.int64) << bound
+    kinds = np.flatnonzero(np.bincount(kind_of.ravel(), minlength=1 << len(slope)))
+    number = np.zeros(1 << len(slope), dtype=np.int64)
     number[kinds] = np.arange(len(kinds))
-    rows_of = [[row for row in range(bounds) if kind >> row & 1] for kind in kinds.tolist()]
+    columns = slope.shape[2]
+    rows_of = [[row for row in range(len(slope)) if kind >> row & 1] for kind in kinds.tolist()]
     return rows_of, (number * columns).take(kind_of) + np.arange(columns)
 
 

@@ -108,13 +108,7 @@ class Frame:
 
     def drawn(self, share: FloatArray, power_kw: FloatArray) -> FloatArray:
         """Add what counts of the power of each place, shape (H, R), by its shares, (B, H, R), at the nodes: shape (B, N)."""
-        if power_kw.size <= _SMALL:
-            return self.direct(share * power_kw)
-        # One bound after the other: what a small memory near the processor holds need not come from afar.
-        per_column, product = np.empty((len(share), power_kw.shape[1])), np.empty(power_kw.shape)
-        for own, total in zip(share, per_column, strict=True):
-            np.add.reduce(np.multiply(own, power_kw, out=product), axis=0, out=total)
-        return self.at_nodes(per_column)
+        return self.at_nodes(np.einsum("bhr,hr->br", share, power_kw))
 
     def at_nodes(self, per_column: FloatArray) -> FloatArray:
         """Add values of columns, shape (B, R), at the nodes they hang on: shape (B, N)."""
@@ -132,13 +126,7 @@ class Frame:
 
     def lift(self, direct: FloatArray) -> FloatArray:
         """Add values of nodes up the tree, shape (B, N)."""
-        if self.levels.reach is not None:
-            return np.asarray(direct @ self.levels.reach)
-        total = direct.copy()
-        for nodes, parents, number in self.levels.climb:
-            for row in total:
-                row[parents] += summed(number, row.take(nodes), len(parents))
-        return total
+        return self.levels.lift(direct)
 
     def below(self, nodes: IntArray) -> tuple[IntArray, IntArray]:
         """Return the columns below each of some nodes, one node after the other, and how many each has."""
@@ -207,9 +195,8 @@ class Bounds:
 class Caps:
     """What holds at every node for whoever draws: the bounds before it is said for whom."""
 
-    phases: PhaseBounds | None
-    bounded: tuple[int, ...]
-    """Phases that are bounded anywhere."""
+    share: FloatArray
+    """What counts of the power of each charger on each bounded phase, shape (B - 1, C + 1): of nobody, who comes last, nothing."""
     room_kw: FloatArray
     """Most that may flow through each node, in total and on each bounded phase, shape (B, N)."""
 
@@ -217,19 +204,27 @@ class Caps:
     def of(cls, caps_kw: FloatArray, phases: PhaseBounds | None) -> "Caps":
         """Return the caps of totals and phases."""
         if phases is None:
-            return cls(None, (), caps_kw[None, :].copy())
-        bounded = tuple(p for p in range(PHASE_COUNT) if np.isfinite(phases.caps_kw[:, p]).any())
-        return cls(phases, bounded, np.concatenate([caps_kw[None, :], phases.caps_kw.T[list(bounded)]]))
+            return cls(np.zeros((0, 1)), caps_kw[None, :].copy())
+        bounded = [p for p in range(PHASE_COUNT) if np.isfinite(phases.caps_kw[:, p]).any()]
+        share = np.zeros((len(bounded), len(phases.share) + 1))
+        share[:, :-1] = phases.share.T[bounded]
+        return cls(share, np.concatenate([caps_kw[None, :], phases.caps_kw.T[bounded]]))
 
     def within(self, frame: Frame) -> Bounds:
         """Return the bounds for the chargers of a frame."""
-        share = np.empty((1 + len(self.bounded), *frame.slots.shape))
+        share = np.empty((1 + len(self.share), *frame.slots.shape))
         share[0] = frame.is_in()
-        if self.phases is not None:
-            for row, phase in enumerate(self.bounded, start=1):
-                _padded(self.phases.share[:, phase], 0.0).take(frame.slots, out=share[row], mode="clip")
+        for own, of_phase in zip(share[1:], self.share, strict=True):
+            of_phase.take(frame.slots, out=own, mode="clip")
         return Bounds(share, self.room_kw)
+
+    def drawn(self, levels: TreeLevels, power_kw: FloatArray) -> FloatArray:
+        """Return what the power of the chargers, shape (C,), counts at each node, shape (B, N)."""
+        at = np.flatnonzero(power_kw > 0.0)
+        power, leaf = power_kw.take(at), levels.leaf.take(at)
+        direct = [summed(leaf, power * own.take(at), self.room_kw.shape[1]) for own in self.share]
+        return levels.lift(np.stack([summed(leaf, power, self.room_kw.shape[1]), *direct]))
 
     def less(self, drawn_kw: FloatArray) -> "Caps":
         """Return what remains when so much flows through each node in each bound already, shape (B, N); at least 0."""
-        return Caps(self.phases, self.bounded, np.maximum(self.room_kw - drawn_kw, 0.0))
+        return Caps(self.share, np.maximum(self.room_kw - drawn_kw, 0.0))

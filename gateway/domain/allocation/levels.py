@@ -30,9 +30,11 @@ _FEW_NODES = 64
 class TreeLevels:
     """A site tree by levels, deepest first, for sums and splits.
 
-    Shapes: `N` nodes, `C` chargers. Sums run over the nodes of a level, not over the chargers again.
+    Shapes: `N` nodes, `C` chargers. Row `k` of `node` says which node of that level each charger hangs below; `N` stands for
+    "none at this level". Sums run over the nodes of a level, not over the chargers again.
     """
 
+    node: tuple[IntArray, ...]
     nodes_at: tuple[IntArray, ...]
     """The nodes of each level."""
     parent: IntArray
@@ -53,19 +55,37 @@ class TreeLevels:
     @classmethod
     def of(cls, tree: SiteTree) -> "TreeLevels":
         """Compute the levels once for a tree."""
-        deepest = int(tree.level.max(initial=0))
-        nodes_at = [np.flatnonzero(tree.level == depth) for depth in range(deepest, -1, -1)]
+        count = len(tree.node_ids)
+        at = tree.charger_node.astype(np.int64)
+        rows: list[IntArray] = []
+        nodes_at: list[IntArray] = []
+        for depth in range(int(tree.level.max(initial=0)), -1, -1):
+            is_here = (at < count) & (tree.level[np.minimum(at, count - 1)] == depth)
+            rows.append(np.where(is_here, at, count))
+            nodes_at.append(np.flatnonzero(tree.level == depth))
+            up = tree.parent[np.minimum(at, count - 1)].astype(np.int64)
+            at = np.where(is_here, np.where(up < 0, count, up), at)
         parent, leaf = tree.parent.astype(np.int64), tree.charger_node.astype(np.int64)
         above = _above(nodes_at, parent)
         grid = Grid.of(nodes_at, parent, leaf)
-        up = np.where(parent < 0, len(parent), parent)
-        return cls(tuple(nodes_at), parent, up, _climb(nodes_at, parent), leaf, above, grid, _reach(above))
+        up = np.where(parent < 0, count, parent)
+        return cls(tuple(rows), tuple(nodes_at), parent, up, _climb(nodes_at, parent), leaf, above, grid, _reach(above))
 
     def totals(self, per_charger: FloatArray) -> FloatArray:
         """Add a value per charger up the tree: shape (C,) in, (N,) out."""
         total = np.bincount(self.leaf, weights=per_charger, minlength=len(self.parent)).astype(np.float64)
         for nodes in self.nodes_at[:-1]:
             total += np.bincount(self.parent[nodes], weights=total[nodes], minlength=len(total))
+        return total
+
+    def lift(self, direct: FloatArray) -> FloatArray:
+        """Add values of nodes up the tree, shape (B, N)."""
+        if self.reach is not None:
+            return np.asarray(direct @ self.reach)
+        total = direct.copy()
+        for nodes, parents, number in self.climb:
+            for row in total:
+                row[parents] += summed(number, row.take(nodes), len(parents))
         return total
 
     def is_below(self, marked: BoolArray) -> BoolArray:

@@ -69,7 +69,9 @@ def allocate_within(
         demand: What the chargers want.
         phases: Bounds per phase, reserved power included; None without any.
     """
-    caps = _beside_reserved(levels, Caps.of(caps_kw, phases), demand.reserved_kw)
+    caps = Caps.of(caps_kw, phases)
+    if (demand.reserved_kw > 0.0).any():
+        caps = caps.less(caps.drawn(levels, demand.reserved_kw))
     free = (demand.reserved_kw <= 0.0) & (demand.wanted_kw >= demand.min_kw) & (demand.wanted_kw > 0.0)
     if demand.must_rest is not None:
         free &= ~demand.must_rest
@@ -90,18 +92,6 @@ def allocate_within(
     if phases is not None and phases.max_unbalance_kw is not None:
         return balance(levels, phases, setpoints, demand.reserved_kw, demand.min_kw, demand.priority)
     return setpoints
-
-
-def _beside_reserved(levels: TreeLevels, caps: Caps, reserved_kw: FloatArray) -> Caps:
-    """Return what reserved power leaves."""
-    is_reserved = reserved_kw > 0.0
-    return caps.less(_drawn(levels, caps, is_reserved, reserved_kw)) if is_reserved.any() else caps
-
-
-def _drawn(levels: TreeLevels, caps: Caps, who: BoolArray, power_kw: FloatArray) -> FloatArray:
-    """Return what the power of some chargers, shape (C,), counts at each node, shape (B, N)."""
-    frame = Frame.of(levels, who)
-    return frame.lift(frame.drawn(caps.within(frame).share, frame.values(power_kw)))
 
 
 def _kept_minima(levels: TreeLevels, caps: Caps, aim_kw: FloatArray, demand: Demand, free: BoolArray) -> FloatArray:
@@ -133,7 +123,7 @@ def _serve(
     own = frame.values(kept)
     room = caps.room_kw
     if others.any():
-        room = caps.less(_drawn(frame.levels, caps, others > 0.0, others)).room_kw
+        room = caps.less(caps.drawn(frame.levels, others)).room_kw
     if aim_kw is not None:
         # Must-run chargers may have used what was kept of the target for those that stay on: theirs it remains.
         total = np.minimum(room[0], np.maximum(np.maximum(aim_kw, 0.0), frame.totals(own[None])[0]))
