@@ -4,7 +4,6 @@
 changes is written as `DispatchOutcome` rows, a few times a second and never one by one.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -23,19 +22,18 @@ from gateway.domain.dispatch import (
     pack_places,
     pack_states,
 )
-from gateway.domain.errors import StorageUnavailable
 from gateway.domain.evidence import AuditEntry
 from gateway.domain.fleet import FleetView
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.rosters import Rosters
-from gateway.observe import NOT_FOLLOWING, OUTCOMES_WAITING, logger
+from gateway.observe import NOT_FOLLOWING, OUTCOMES_WAITING
+from gateway.pending import PendingBatches
 from gateway.ports import AtLeast, Batch, Clock, Ids, Put, Store
 
 IndexArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 
-_log = logger("follow_dispatch")
 _MOST_ROWS = 100_000
 _MOST_PENDING = 100
 """While the store is away so many batches wait as they came about; then what changes stays marked in the books, the newest counts."""
@@ -164,9 +162,7 @@ class Follower:
         self._reminded_at: dict[str, float] = {}
         self.on_news: list[Callable[[str], None]] = []
         """Told the tenant when a charger draws too much, measurably takes less than it may, or can be moved again."""
-        self._pending: deque[Batch] = deque()
-        self._behind_since: datetime | None = None
-        """Since when changes are no longer written one by one; None while all of them are."""
+        self._pending = PendingBatches(store)
 
     async def load(self, tenant: str) -> None:
         """Rebuild a tenant's book from the commands whose leases may still run and from what became of them."""
@@ -358,43 +354,22 @@ class Follower:
             however long that takes; of a long outage only that is written, not what was in between.
         """
         while True:
-            if self._has_room():
+            if has_room := self._pending.has_room(_MOST_PENDING):
                 for tenant, book in list(self._books.items()):
                     self._collect(tenant, book)
-            if not await self._write_pending():
+            OUTCOMES_WAITING.set(len(self._pending))
+            if not await self._pending.write():
                 return False
-            if self._behind_since is None:
+            OUTCOMES_WAITING.set(0)
+            if has_room:
                 return True
 
     def _collect(self, tenant: str, book: CommandBook) -> None:
         """Make rows of what changed."""
         index = book.take_changed()
         if index.size:
-            self._pending.append(self._outcome_batch(tenant, book, index))
+            self._pending.add(self._outcome_batch(tenant, book, index))
         self._remind(tenant, book)
-
-    async def _write_pending(self) -> bool:
-        while self._pending:
-            OUTCOMES_WAITING.set(len(self._pending))
-            try:
-                await self._store.apply(self._pending[0])
-            except StorageUnavailable:
-                return False
-            self._pending.popleft()
-        OUTCOMES_WAITING.set(0)
-        return True
-
-    def _has_room(self) -> bool:
-        """Tell whether what changed may wait in rows of its own; otherwise it stays marked in the books, newest state first."""
-        now, is_behind = self._clock.now(), self._behind_since is not None
-        has_room = len(self._pending) < _MOST_PENDING
-        if has_room and is_behind:
-            _log.info("outcomes are written one by one again", folded_since=str(self._behind_since))
-            self._behind_since = None
-        elif not has_room and not is_behind:
-            _log.warning("the store is away: of what changes from now on the newest state per charger is kept")
-            self._behind_since = now
-        return has_room
 
     def _remind(self, tenant: str, book: CommandBook) -> None:
         """Write once per lease who still does not obey: a restart looks no further back, and must not take it for obedience."""
@@ -405,7 +380,7 @@ class Follower:
             self._reminded_at[tenant] = now
         elif now - self._reminded_at.get(tenant, -np.inf) >= float(book.lease_s(disobeys).min()):
             self._reminded_at[tenant] = now
-            self._pending.append(replace(self._outcome_batch(tenant, book, disobeys), audit=()))
+            self._pending.add(replace(self._outcome_batch(tenant, book, disobeys), audit=()))
 
     def _outcome_batch(self, tenant: str, book: CommandBook, index: IndexArray) -> Batch:
         picture = self._picture(tenant)

@@ -1,7 +1,6 @@
 """Keeps the fleet of every tenant: loads it from rows, takes sessions and measurements in, closes delivery periods."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -25,6 +24,7 @@ from gateway.domain.topology import (
     Node,
     in_tree_order,
 )
+from gateway.pending import PendingBatches
 from gateway.ports import Batch, Clock, Ids, Put, Store
 from gateway.services.track_fleet.admission import StreamMap, check_power, check_sessions
 from gateway.services.track_fleet.closing import metered_periods, register_readings
@@ -36,7 +36,6 @@ FloatArray = npt.NDArray[np.float64]
 
 _MOST_ROWS = 1_000_000
 _CHARGERS_AT_ONCE, _NODES_AT_ONCE = 5_000, 500
-_MOST_PENDING = 10_000
 _MOST_MAPS = 10_000
 """Streams of telemetry that are remembered; the oldest is worked out again when it comes back."""
 _REMEMBERED = timedelta(days=1)
@@ -89,7 +88,7 @@ class FleetTracker:
         self._histories = MeterHistoryKeeper(store, clock, ids)
         self._states: dict[str, FleetState] = {}
         self._maps: dict[tuple[str, str | None, int, int], StreamMap] = {}
-        self._pending: deque[Batch] = deque(maxlen=_MOST_PENDING)
+        self._pending = PendingBatches(store)
         self._late: list[tuple[str, list[Session]]] = []
         """By reload under way: reports of sessions that came while rows were read."""
         self._clock_steps = ClockSteps()
@@ -392,18 +391,9 @@ class FleetTracker:
         """
         for tenant in list(self._states):
             while self._is_over(self._states[tenant]):
-                self._pending.append(await self._closing_batch(tenant, self._states[tenant]))
-                await self._write_pending()
-        return await self._write_pending()
-
-    async def _write_pending(self) -> bool:
-        while self._pending:
-            try:
-                await self._store.apply(self._pending[0])
-            except StorageUnavailable:
-                return False
-            self._pending.popleft()
-        return True
+                self._pending.add(await self._closing_batch(tenant, self._states[tenant]))
+                await self._pending.write()
+        return await self._pending.write()
 
     def _is_over(self, state: FleetState) -> bool:
         """Tell whether the oldest open period can be accounted for: its readings are in, or nobody will bring them."""
