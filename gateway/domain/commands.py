@@ -21,7 +21,7 @@ IndexArray = npt.NDArray[np.int64]
 
 _MOST_COUNTED = 100
 _MOST_NAMES = 4_096
-"""More remembered ids of commands than this are looked through for those that nobody has any more."""
+"""More remembered ids of commands than this, and than twice those in use last time, are looked through for unused ones."""
 
 
 def _table(*states: DispatchState) -> BoolArray:
@@ -91,6 +91,7 @@ class CommandBook:
         self.charger_ids = IdList.of(charger_ids)
         self.batch_code = np.zeros(count, dtype=np.int32)
         self._batch_names = [""]
+        self._most_names = _MOST_NAMES
         self.sequence = np.zeros(count, dtype=np.int64)
         self.limit_kw = np.zeros(count)
         self.issued_at = np.full(count, -np.inf)
@@ -474,10 +475,11 @@ class CommandBook:
 
     def _code_of(self, batch: str) -> int:
         """Return the number of a new command's id; ids that no charger has any more are forgotten from time to time."""
-        if len(self._batch_names) > _MOST_NAMES:
+        if len(self._batch_names) > self._most_names:
             kept, codes = np.unique(np.r_[0, self.batch_code], return_inverse=True)
             self._batch_names = [self._batch_names[code] for code in kept.tolist()]
             self.batch_code[:] = codes[1:]
+            self._most_names = max(_MOST_NAMES, 2 * len(kept))
         self._batch_names.append(batch)
         return len(self._batch_names) - 1
 

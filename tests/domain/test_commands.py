@@ -1,5 +1,7 @@
 """States of commands from acknowledgements, outcomes and measurements."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -215,6 +217,20 @@ def test_changes_are_told_once() -> None:
     book = book_with(8.0)
     assert book.take_changed().tolist() == [0, 1]
     assert book.take_changed().tolist() == []
+
+
+def test_ids_of_more_platforms_than_are_remembered_without_looking_through_them_are_seldom_looked_through() -> None:
+    platform_count, rounds = 5_000, 3
+    book = CommandBook(tuple(f"c{i}" for i in range(platform_count)))
+    counts = []
+    for k in range(rounds * platform_count):
+        i = np.array([k % platform_count])
+        book.send(replace(sent(8.0, k + 1), index=i, limit_kw=np.array([8.0]), fallback_kw=np.array([4.0])))
+        counts.append(len(book._batch_names))
+    newest = range((rounds - 1) * platform_count + 1, rounds * platform_count + 1)
+    assert [book.batch_of(i) for i in range(platform_count)] == [f"dispatch-{k}" for k in newest]
+    assert np.count_nonzero(np.diff(counts) < 0) <= rounds
+    assert max(counts) <= 2 * (platform_count + 1) + 1
 
 
 # ---------------------------------------------------------------- several commands without an answer
