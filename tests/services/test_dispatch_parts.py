@@ -14,7 +14,6 @@ from gateway.domain.limits import Binding, Direction, Limit, LimitKind, resolve
 from gateway.domain.timegrid import Interval
 from gateway.domain.topology import Charger, EnforcementClass, Node
 from gateway.services.plan_dispatch import DispatchSettings
-from gateway.services.plan_dispatch.caps import Margins
 from gateway.services.plan_dispatch.wants import (
     Departures,
     IdleCars,
@@ -143,8 +142,7 @@ def test_headroom_never_goes_under_what_an_authority_guarantees(kw: float, autho
         cause="signal:1",
         known_at=START,
     )
-    margins = Margins(headroom=np.array([0.05]), guaranteed_min_kw={"dso": 4.2}, lead=timedelta(0))
-    assert margins.usable_kw(0, resolve(node, [limit], START), 0.0) == pytest.approx(left)
+    assert resolve(node, [limit], START).usable_kw(0.05, 0.0, {"dso": 4.2}) == pytest.approx(left)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from gateway.domain.errors import InvalidInput
 from gateway.domain.fleet import ChargerData, DataFlag, FleetView, TelemetryBatch
 from gateway.domain.sessions import DriverGoal, Session, SessionState
 from gateway.domain.topology import Charger, Node
-from gateway.services.plan_dispatch.caps import Margins, Orders, read_caps
+from gateway.services.plan_dispatch.caps import Margins, read_caps
+from gateway.services.plan_dispatch.folds import Folds, Orders
 from gateway.services.plan_dispatch.phases import phase_bounds, phases_beside, pilots_of
 from gateway.services.plan_dispatch.wants import read_wants
 from tests.fakes.clock import START
@@ -259,7 +260,7 @@ async def test_boost_and_guarantee_run_now_and_the_others_wait_for_their_slack()
     )
     view, data, _i = seen(scene)
     wants = read_wants(view, np.where(view.has_session, START.timestamp() + 8 * 3600, np.inf), 15.0, START.timestamp())
-    names = [view.tree.charger_ids[i] for i in np.flatnonzero(wants.must_run)]
+    names = [view.tree.charger_ids[i] for i in np.flatnonzero(wants.must_run).tolist()]
     assert names == ["ch-1-0", "ch-1-1"]
     assert data.is_greenest[view.tree.charger_ids.index("ch-1-2")]
 
@@ -268,17 +269,16 @@ async def test_fuses_unbalance_and_steps_reach_the_allocation_at_the_measured_vo
     scene = await a_scene(phase_map="123", pilots_a=(6.0, 16.0))
     take(scene, readings(START, phase_voltage_v=np.array([[207.0, 230.0, 230.0]])))
     view, _data, i = seen(scene)
-    margins = Margins(headroom=np.full(len(view.tree.node_ids), 0.05), guaranteed_min_kw={}, lead=timedelta(0))
+    margins = Margins(headroom=np.full(len(view.tree.node_ids), 0.05), guaranteed_min_kw={})
     orders = Orders(limits={}, lost={}, schedules=(), find_charger=lambda _name: None)
-    place = {node_id: n for n, node_id in enumerate(view.tree.node_ids)}
-    caps = read_caps(view, orders, margins, place, START)
+    caps = read_caps(view, orders, margins, Folds(timedelta(0)), START)
     bounds = phase_bounds(view, caps.phase_cap_kw)
     assert bounds is not None
     assert bounds.max_unbalance_kw is not None
-    circuit = place["c-1"]
+    circuit = view.tree.node_index("c-1")
     assert bounds.caps_kw[circuit] == pytest.approx([32 * 0.207 * 0.95] * 3)
     assert bounds.max_unbalance_kw[circuit] == pytest.approx(10 * 0.207)
-    assert np.isinf(bounds.caps_kw[place["c-2"]]).all()
+    assert np.isinf(bounds.caps_kw[view.tree.node_index("c-2")]).all()
     taken = np.zeros(len(view.max_kw))
     taken[i] = 3.0
     beside = phases_beside(view, caps.phase_cap_kw, taken)

@@ -15,11 +15,12 @@ from gateway.domain.commands import CommandBook
 from gateway.domain.fleet import FleetView
 from gateway.domain.limits import Limit
 from gateway.observe import logger
-from gateway.services.plan_dispatch.caps import Margins, Orders, changing_by, read_caps, with_limit
+from gateway.services.plan_dispatch.caps import Margins, changing_by, read_caps, with_limit
 from gateway.services.plan_dispatch.charger_limits import within_charger_limits
 from gateway.services.plan_dispatch.compliance import ComplianceWatch
 from gateway.services.plan_dispatch.delays import Delays
 from gateway.services.plan_dispatch.exact import CarsNow, ExactPlans, by_plan
+from gateway.services.plan_dispatch.folds import Folds, Orders
 from gateway.services.plan_dispatch.greener import CarbonForecast, GreenWaits
 from gateway.services.plan_dispatch.link import DispatchLink
 from gateway.services.plan_dispatch.loop_turns import LoopTurns
@@ -82,7 +83,7 @@ class Control:
         self._calm = CalmState(0, np.zeros(0))
         self._platforms: Platforms | None = None
         self._charger_ids: Sequence[str] = ()
-        self._node_place: dict[str, int] = {}
+        self._folds = Folds(settings.lead)
         self._clock_steps = ClockSteps()
         self._tracking = TrackingError(settings.headroom_window.total_seconds())
         self._headroom_then = (np.zeros(0), -np.inf)
@@ -157,7 +158,7 @@ class Control:
         view = sources.fleet(self.tenant)
         self.follow_tree()
         if self._charger_ids is not view.tree.charger_ids:
-            self._begin_anew(view.tree.charger_ids, view.tree.node_ids)
+            self._begin_anew(view.tree.charger_ids)
         self._follow_clock(now)
         desk.measured(self.tenant)
         book, seconds = desk.book(self.tenant), now.timestamp()
@@ -168,8 +169,8 @@ class Control:
             read_wants(view, self._departures.of(view, now), settings.believed_energy_kwh, seconds),
             view,
             orders,
+            self._folds,
             now,
-            settings.lead,
         )
         is_connected = self.is_connected(len(view.max_kw))
         in_force = np.where(is_connected, book.in_force_kw(view.lapsed_kw, seconds), 0.0)
@@ -190,7 +191,7 @@ class Control:
             at=now,
             view=view,
             book=book,
-            caps=changing_by(read_caps(view, orders, margins, self._node_place, now), own_changes),
+            caps=changing_by(read_caps(view, orders, margins, self._folds, now), own_changes),
             wants=wants,
             is_connected=is_connected,
             is_loose=is_loose,
@@ -213,8 +214,7 @@ class Control:
         )
 
     def _margins(self, headroom: FloatArray) -> Margins:
-        settings = self._settings
-        return Margins(headroom=headroom, guaranteed_min_kw=settings.guaranteed_min_kw, lead=settings.lead)
+        return Margins(headroom=headroom, guaranteed_min_kw=self._settings.guaranteed_min_kw)
 
     def _is_tighter(self, picture: Picture) -> bool:
         """Tell whether less may flow anywhere than a picture says: what was ordered while its set points were worked out."""
@@ -222,8 +222,8 @@ class Control:
         if self._ports.sources.fleet(self.tenant).tree is not view.tree:
             return True
         orders, now, then = self._orders(), self._ports.clock.now(), picture.caps
-        wants, _ = within_charger_limits(picture.wants, view, orders, now, self._settings.lead)
-        caps = read_caps(view, orders, self._margins(headroom), self._node_place, now)
+        wants, _ = within_charger_limits(picture.wants, view, orders, self._folds, now)
+        caps = read_caps(view, orders, self._margins(headroom), self._folds, now)
         return any(
             bool((less < before - _SAME_KW).any())
             for less, before in (
@@ -282,10 +282,9 @@ class Control:
             link.bind(platforms.own_places(link.csms, link.charger_ids))
         return platforms
 
-    def _begin_anew(self, charger_ids: Sequence[str], node_ids: Sequence[str]) -> None:
+    def _begin_anew(self, charger_ids: Sequence[str]) -> None:
         """Let what the loop remembers of chargers begin anew with another tree."""
         self._charger_ids, count = charger_ids, len(charger_ids)
-        self._node_place = {node_id: i for i, node_id in enumerate(node_ids)}
         self._calm = CalmState(count, self._shares(count))
         self._runs = RunTimes(count)
 
