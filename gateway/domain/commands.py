@@ -350,6 +350,7 @@ class CommandBook:
         new = np.flatnonzero(is_new)
         if new.size:
             self._smoothe(new, power_kw[new], power_at[new], rules)
+            self._sampled_at[new] = power_at[new]
             # Who holds no lease any more is at its fallback, and nobody told it otherwise.
             is_held = _SETTLED[self.state[new]] & (power_at[new] < self.accepted_until[new])
             is_fresh = is_held & (power_at[new] >= self.limit_since[new] + rules.settle_s)
@@ -376,7 +377,6 @@ class CommandBook:
         self, index: IndexArray, power_kw: FloatArray, power_at: FloatArray, now: float, rules: FollowRules
     ) -> None:
         """Compare fresh measurements of some chargers with their limits."""
-        self._sampled_at[index] = power_at
         limit = self.limit_kw[index]
         tolerance = rules.tolerance(limit)
         over = power_kw > limit + tolerance

@@ -185,6 +185,16 @@ def test_a_tapering_car_leaves_the_rest_after_a_while() -> None:
     assert book.unused_kw(power, 100.0, RULES).tolist() == [0.0, 0.0]
 
 
+def test_one_measurement_moves_what_is_smoothed_once_however_often_it_is_looked_at() -> None:
+    book = book_with(8.0)
+    see(book, 8.0, 12.0)
+    book.send(sent(7.0, 2, at=13.0))  # measurements right after it say nothing, but they are measurements
+    for look in range(20):
+        book.observe(np.array([0.0, np.nan]), np.array([14.0, np.nan]), 14.0 + look, RULES)
+    smoothed = 8.0 * np.exp(-2.0 / RULES.damping_s)
+    assert book._smooth_kw[0] == pytest.approx(smoothed)
+
+
 def test_a_returning_platform_is_sent_what_it_missed_only() -> None:
     book = book_with(8.0)
     book.send(
