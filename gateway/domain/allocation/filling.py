@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.domain.allocation.frames import Bounds, Frame, ValueT, below
-from gateway.domain.allocation.levels import BoolArray, FloatArray, IntArray, summed
+from gateway.domain.allocation.levels import BoolArray, FloatArray, IntArray
 
 _MOST_TURNS = 1_000
 """Turns end by themselves, after some dozen; this bounds them should rounding errors go on moving a row."""
@@ -121,11 +121,11 @@ class _Rows:
         holds, is_over = (rise > 0.0) & (self._theta == best), slack < -margin
         theta = self._theta.reshape(-1)
         theta[np.flatnonzero((self._theta < np.inf) & ~holds & ~is_over)] = np.inf
-        rises, over = np.flatnonzero(holds & (slack > margin)), np.flatnonzero(is_over)
-        theta[rises] += slack.take(rises) / rise.take(rises)
+        moves, over = np.flatnonzero(holds & (is_over | (slack > margin))), np.flatnonzero(is_over)
+        theta[moves] += slack.take(moves) / rise.take(moves)  # over its room a step too far: where the way down begins
         if len(over):
             theta[over] = self._lowered(over)
-        return bool(len(rises) or len(over))
+        return bool(len(moves) or len(over))
 
     def _hold(self, met: FloatArray) -> None:
         """Say at which level everybody is, and what that counts, when rows hold the columns at levels, shape (B, R)."""
@@ -240,10 +240,10 @@ def _meets_full_rows(frame: Frame, load: FloatArray, room: FloatArray) -> BoolAr
         room: Room of each node, shape (N,).
     """
     is_full = np.zeros(len(room) + 1, dtype=bool)
-    for nodes, parents, number in frame.levels.climb:
+    for nodes, above in frame.levels.climb:
         here, size = load.take(nodes), room.take(nodes)
         is_full[nodes] = here > size
-        load[parents] += summed(number, np.minimum(here, size), len(parents))
+        np.add.at(load, above, np.minimum(here, size))
     roots = frame.levels.nodes_at[-1]
     is_full[roots] = load.take(roots) > room.take(roots)
     for nodes in frame.levels.nodes_at[-2::-1]:

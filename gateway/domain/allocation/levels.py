@@ -41,8 +41,8 @@ class TreeLevels:
     """Node above each node; -1 for a root."""
     up: IntArray
     """Node above each node; `N` for a root."""
-    climb: tuple[tuple[IntArray, IntArray, IntArray], ...]
-    """Of each level but the highest: its nodes, the nodes above them, and which of those each is below."""
+    climb: tuple[tuple[IntArray, IntArray], ...]
+    """Of each level but the highest: its nodes and the node above each."""
     leaf: IntArray
     """Node that each charger hangs on."""
     above: IntArray
@@ -69,7 +69,8 @@ class TreeLevels:
         above = _above(nodes_at, parent)
         grid = Grid.of(nodes_at, parent, leaf)
         up = np.where(parent < 0, count, parent)
-        return cls(tuple(rows), tuple(nodes_at), parent, up, _climb(nodes_at, parent), leaf, above, grid, _reach(above))
+        climb = tuple((nodes, parent.take(nodes)) for nodes in nodes_at[:-1])
+        return cls(tuple(rows), tuple(nodes_at), parent, up, climb, leaf, above, grid, _reach(above))
 
     def totals(self, per_charger: FloatArray) -> FloatArray:
         """Add a value per charger up the tree: shape (C,) in, (N,) out."""
@@ -83,9 +84,9 @@ class TreeLevels:
         if self.reach is not None:
             return np.asarray(direct @ self.reach)
         total = direct.copy()
-        for nodes, parents, number in self.climb:
+        for nodes, above in self.climb:
             for row in total:
-                row[parents] += summed(number, row.take(nodes), len(parents))
+                np.add.at(row, above, row.take(nodes))
         return total
 
     def is_below(self, marked: BoolArray) -> BoolArray:
@@ -175,14 +176,6 @@ def _reach(above: IntArray) -> FloatArray | None:
     for row in above:
         reach[np.arange(count), row] = 1.0
     return np.ascontiguousarray(reach[:, :count])
-
-
-def _climb(nodes_at: list[IntArray], parent: IntArray) -> tuple[tuple[IntArray, IntArray, IntArray], ...]:
-    steps = []
-    for nodes in nodes_at[:-1]:
-        parents, number = np.unique(parent.take(nodes), return_inverse=True)
-        steps.append((nodes, parents, number))
-    return tuple(steps)
 
 
 def _above(nodes_at: list[IntArray], parent: IntArray) -> IntArray:

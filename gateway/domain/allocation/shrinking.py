@@ -5,7 +5,7 @@ from itertools import zip_longest
 import numpy as np
 
 from gateway.domain.allocation.frames import Bounds, Frame
-from gateway.domain.allocation.levels import TOLERANCE_KW, FloatArray, TreeLevels, summed
+from gateway.domain.allocation.levels import TOLERANCE_KW, FloatArray, TreeLevels
 
 _BELOW_SHARES = 2.0**-40
 """Less than any share above 0; a power of two, so that scaling by it is exact."""
@@ -65,8 +65,7 @@ def _factors(levels: TreeLevels, load: FloatArray, room: FloatArray) -> FloatArr
             is_over = True
             factor[nodes.take(full)] = size.take(full) / here.take(full)
         if climb is not None:
-            _nodes, parents, number = climb
-            load[parents] += summed(number, np.minimum(here, size), len(parents))
+            np.add.at(load, climb[1], np.minimum(here, size))
     if not is_over:
         return None
     for nodes in levels.nodes_at[-2::-1]:
