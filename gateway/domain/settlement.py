@@ -34,6 +34,8 @@ class MeteredPeriod:
     """Of it, what the chargers drew by their own meters."""
     coverage: float
     """Share of the period covered by readings, 0 to 1."""
+    is_modelled: bool = False
+    """True when it was reported as the outcome of a model, not of a meter."""
 
     def __post_init__(self) -> None:
         """Reject a coverage outside [0, 1]."""

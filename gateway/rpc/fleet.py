@@ -160,6 +160,7 @@ class FleetServicer(pb_grpc.FleetServiceServicer):
             resolution=timedelta(minutes=request.resolution_minutes),
             energy_kwh=np.asarray(request.energy_kwh, dtype=np.float64),
             chargers_kwh=np.asarray(request.charger_energy_kwh, dtype=np.float64),
+            is_modelled=request.is_modelled,
         )
         count = await self._fleet.report_meter_history(
             caller(), history, request_id=convert.required_text("request_id", request.request_id)

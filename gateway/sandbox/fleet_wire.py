@@ -68,6 +68,7 @@ def meter_history_request(past: PastMeters, point: str, place: int) -> fleet_pb.
         resolution_minutes=15,
         energy_kwh=np.round(past.energy_kwh[place], 4).tolist(),
         charger_energy_kwh=np.round(past.charger_energy_kwh[place], 4).tolist(),
+        is_modelled=True,
     )
     digest = hashlib.blake2b(request.SerializeToString(deterministic=True), digest_size=16).hexdigest()
     request.request_id = f"meter-history-{digest}"

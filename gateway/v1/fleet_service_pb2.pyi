@@ -593,12 +593,15 @@ class ReportMeterHistoryRequest(_message.Message):
     RESOLUTION_MINUTES_FIELD_NUMBER: _builtins.int
     ENERGY_KWH_FIELD_NUMBER: _builtins.int
     CHARGER_ENERGY_KWH_FIELD_NUMBER: _builtins.int
+    IS_MODELLED_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency key, required."""
     connection_point_id: _builtins.str
     """Connection point at a site where the caller's platform has chargers."""
     resolution_minutes: _builtins.int
     """Length of a period in minutes: 15, that of a delivery period."""
+    is_modelled: _builtins.bool
+    """True when the values come from a model and not from a meter; whatever is made from them says so."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Begin of the first period, on the border of a delivery period; the last period must be over."""
@@ -620,10 +623,11 @@ class ReportMeterHistoryRequest(_message.Message):
         resolution_minutes: _builtins.int = ...,
         energy_kwh: _abc.Iterable[_builtins.float] | None = ...,
         charger_energy_kwh: _abc.Iterable[_builtins.float] | None = ...,
+        is_modelled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charger_energy_kwh", b"charger_energy_kwh", "connection_point_id", b"connection_point_id", "energy_kwh", b"energy_kwh", "request_id", b"request_id", "resolution_minutes", b"resolution_minutes", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charger_energy_kwh", b"charger_energy_kwh", "connection_point_id", b"connection_point_id", "energy_kwh", b"energy_kwh", "is_modelled", b"is_modelled", "request_id", b"request_id", "resolution_minutes", b"resolution_minutes", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

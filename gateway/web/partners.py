@@ -16,10 +16,12 @@ from gateway.domain.limits import Limit
 from gateway.domain.programs import NonCompliance, PendingReport, ReportDuty
 from gateway.domain.settlement import EventPerformance
 from gateway.domain.signals import EventStatus, GridEvent, OptType, RawSignal, ReportRequest
+from gateway.web import event_csv
 from gateway.web import partners_view as view
 from gateway.web.availability import availability_context
 from gateway.web.rooms import TEMPLATES, Login, Rooms, SameOrigin, WebRooms, go_to
 from gateway.web.sessions import require_csrf
+from gateway.web.spreadsheet import csv_answer
 from gateway.web.steering_view import box_lines
 
 router = APIRouter(prefix="/utility")
@@ -57,6 +59,14 @@ async def event_fragment(request: Request, rooms: Rooms, session: Login, id: str
     """Return the part of an event's page that changes, for htmx."""
     context = await _event_context(rooms, session.principal, id)
     return TEMPLATES.TemplateResponse(request, "_utility_event.html", {**context, "session": session})
+
+
+@router.get("/event/measurement.csv")
+async def measurement_csv(rooms: Rooms, session: Login, id: str) -> Response:  # noqa: A002  # as above
+    """Export the meter rows behind what an event's page says, with its baseline's method."""
+    session.principal.require(Permission.SIGNAL_READ)
+    found = await rooms.reporter.event_measurement(session.principal, id)
+    return csv_answer(event_csv.measurement_csv(found), "event-measurement.csv")
 
 
 @router.get("/message")
@@ -183,14 +193,15 @@ async def _event_context(rooms: WebRooms, principal: Principal, event_id: str) -
         NonCompliance, tenant, {"authority": event.authority, "object_id": event.event_id}, limit=_MOST_ROWS
     )
     live = sorted((one.record for one in limits), key=lambda one: (one.withdrawn_at is not None, one.interval.start))
-    responses = await _responses(rooms, principal, [event])
+    performance = await _performance(rooms, principal, event)
     return {
         "line": view.event_line(event, now, zone),
         "event": event,
         "intervals": view.interval_lines(event, now, zone, _MOST_INTERVALS),
         "interval_count": len(event.intervals),
         "limits": [(one, view.span_text(one.interval.start, one.interval.end, zone)) for one in live],
-        "response": responses[event.id],
+        "response": view.response_text(performance),
+        "baseline": view.baseline_text(performance),
         "broken": [one.record for one in broken],
         "can_decide": principal.may(Permission.OPT_DECIDE) and view.may_decide(event, now),
         "choices": view.other_opt(event),
@@ -201,17 +212,12 @@ async def _event_context(rooms: WebRooms, principal: Principal, event_id: str) -
 
 async def _responses(rooms: WebRooms, principal: Principal, events: Sequence[GridEvent]) -> dict[str, str]:
     """Return how far each event was followed, in words; empty for events that have not begun or asked for nothing."""
-    now = rooms.clock.now()
-    return {
-        event.id: view.response_text(await _performance(rooms, principal, event))
-        if event.status(now) in {EventStatus.ACTIVE, EventStatus.COMPLETED}
-        else ""
-        for event in events
-    }
+    return {event.id: view.response_text(await _performance(rooms, principal, event)) for event in events}
 
 
 async def _performance(rooms: WebRooms, principal: Principal, event: GridEvent) -> EventPerformance | None:
-    if not principal.may(Permission.EVIDENCE_READ):
+    has_begun = event.status(rooms.clock.now()) in {EventStatus.ACTIVE, EventStatus.COMPLETED}
+    if not has_begun or not principal.may(Permission.EVIDENCE_READ):
         return None
     try:
         return await rooms.reporter.event_performance(principal, event.id)

@@ -233,10 +233,19 @@ def response_text(performance: EventPerformance | None) -> str:
     """Return how far an event was followed, so far or in the end."""
     if performance is None:
         return ""
-    said = f"{performance.mean_power_kw:.1f} kW drawn, {performance.requested_kw:.1f} kW asked"
+    said = f"{performance.mean_power_kw:.1f} kW drawn by the chargers only, {performance.requested_kw:.1f} kW asked"
     if performance.baseline_kw is not None:
         said += f", {performance.mean_power_kw - performance.baseline_kw:+.1f} kW to the baseline"
     return f"{said}, kept {performance.compliance:.0%} of the time"
+
+
+def baseline_text(performance: EventPerformance | None) -> str:
+    """Return what would have been drawn without the event, by which method and from which days."""
+    if performance is None:
+        return ""
+    if performance.baseline_kw is None:
+        return performance.baseline_method
+    return f"{performance.baseline_kw:.1f} kW by the chargers only: {performance.baseline_method}"
 
 
 def report_lines(

@@ -221,3 +221,11 @@ async def test_a_period_that_is_metered_in_this_moment_wins(monkeypatch: pytest.
         await report(scene, past())
     assert rows(scene) == [measured]
     assert await report(scene, past()) == 7
+
+
+async def test_what_a_model_made_is_kept_as_modelled() -> None:
+    scene = await a_scene()
+    assert await report(scene, past(is_modelled=True)) == 8
+    assert all(row.is_modelled for row in rows(scene))
+    with pytest.raises(RequestReused):
+        await report(scene, past())

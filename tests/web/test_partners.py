@@ -44,7 +44,7 @@ async def test_the_page_tells_what_there_is_between_us_and_partners(place: tuple
         "12 min left",
         "draw at most 40 kW",
         "-12.5 kW",
-        "36.5 kW drawn, 40.0 kW asked, -15.5 kW to the baseline, kept 97% of the time",
+        "36.5 kW drawn by the chargers only, 40.0 kW asked, -15.5 kW to the baseline, kept 97% of the time",
         "optIn by policy: within the agreement",
         "usage telemetry-usage running every 2 min",
         "USAGE of done",

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bidding.civil_day import day_type
-from bidding.delivery.baselines import BaselineRule, MeteredDay, high_days_baseline
+from bidding.delivery.baselines import Baseline, BaselineRule, MeteredDay, high_days_baseline
 from gateway.domain.capacity import limit_profile_kw
 from gateway.domain.limits import Direction, Limit, LimitKind
 from gateway.domain.residuals import in_force
@@ -113,11 +113,12 @@ def is_like_day(day: DeliveryDay, event_day: DeliveryDay, busy: Sequence[Interva
     return day_type(day.day) is day_type(event_day.day) and not any(span.overlaps(day.interval) for span in busy)
 
 
-def baseline_of(days: Sequence[MeteredDay], slot_count: int, rule: BaselineRule) -> tuple[float | None, str]:
-    """Return the mean baseline in kW and the name of its method; None with the reason when there is too little past."""
+def baseline_of(days: Sequence[MeteredDay], slot_count: int, rule: BaselineRule) -> Baseline | None:
+    """Return the baseline of slots; None when there is too little past."""
     usable = sum(day.is_comparable for day in days)
-    if usable < rule.counted:
-        return None, f"{rule.name}: only {usable} comparable days with meter readings"
-    baseline = high_days_baseline(days, slice(0, slot_count), rule)
-    days_used = ", ".join(day.isoformat() for day in baseline.days)
-    return float(baseline.power_kw.mean()), f"{baseline.method} ({days_used})"
+    return None if usable < rule.counted else high_days_baseline(days, slice(0, slot_count), rule)
+
+
+def why_no_baseline(days: Sequence[MeteredDay], rule: BaselineRule) -> str:
+    """Return in words that there is too little past for a baseline."""
+    return f"{rule.name}: only {sum(day.is_comparable for day in days)} comparable days with meter readings"

@@ -12,24 +12,21 @@ from gateway.domain.errors import Conflict, InvalidInput, NotFound, Precondition
 from gateway.domain.evidence import AuditEntry, TraceStep
 from gateway.domain.identity import Permission, Principal, system_principal
 from gateway.domain.limits import Limit
-from gateway.domain.settlement import EventPerformance, MeteredPeriod
+from gateway.domain.settlement import EventPerformance
 from gateway.domain.signals import GridEvent, UsageReading
-from gateway.domain.timegrid import DeliveryDay, Interval, TimeGrid, zone_of
+from gateway.domain.timegrid import Interval, TimeGrid, zone_of
 from gateway.domain.topology import ConnectionPoint, Node
 from gateway.observe import logger
 from gateway.ports import Batch, Clock, Ids, Put, Store
 from gateway.services.report_delivery.cause_words import CauseTeller
+from gateway.services.report_delivery.measurement import BaselineEvidence, BaselineFinder, EventMeasurement
 from gateway.services.report_delivery.performance import (
     asked_kw,
-    baseline_of,
     delivered_under,
     event_minutes,
     event_quarters,
     is_asking,
-    is_like_day,
     moved_load,
-    past_day,
-    same_slots,
 )
 from gateway.services.report_delivery.tracing import Tracer
 from gateway.services.report_delivery.usage import fuller, readings_from_meters, readings_from_samples
@@ -37,7 +34,8 @@ from gateway.services.report_delivery.usage import fuller, readings_from_meters,
 _LOG = logger("report_delivery")
 _ALL = 1_000_000
 _MOST_SLOTS = 3_000
-_LONGEST_PAST = timedelta(days=60)
+_BETWEEN_NODES = ", "
+_NO_POINT = "no connection point is below the event's nodes"
 
 NodePower = Callable[[str, str, datetime], tuple[Sequence[datetime], npt.NDArray[np.float64]]]
 """Recent samples of a node: tenant, node and since when in; instants and power in kW out (`FleetTracker.node_power`)."""
@@ -71,6 +69,7 @@ class DeliveryReporter:
         self._settings = settings
         self._tracer = Tracer(store)
         self._teller = CauseTeller(store)
+        self._baselines = BaselineFinder(store, settings.rule)
 
     async def usage(self, principal: Principal, node: str, grid: TimeGrid) -> list[UsageReading]:
         """Return the mean power in kW that the chargers below a node drew, one reading per slot.
@@ -90,8 +89,8 @@ class DeliveryReporter:
 
     async def _usage(self, tenant: str, node: str, grid: TimeGrid) -> list[UsageReading]:
         points = await self._points_under(tenant, node)
-        meters = [await self._meters(tenant, point.id, grid.start, grid.end) for point in points]
-        stored = readings_from_meters([list(one.values()) for one in meters], grid)
+        meters = await self._baselines.meters(tenant, [point.id for point in points], grid.start, grid.end)
+        stored = readings_from_meters([list(one.values()) for one in meters.values()], grid)
         try:
             times, power_kw = self._node_power(tenant, node, grid.start - self._settings.longest_hold)
         except NotFound:
@@ -115,6 +114,30 @@ class DeliveryReporter:
         if row is None:
             raise NotFound("event", event_id)
         return await self._judge(row.record)
+
+    async def event_measurement(self, principal: Principal, event_id: str) -> EventMeasurement:
+        """Return how far an event was followed with the meter rows of its delivery periods and of its baseline's days.
+
+        Raises:
+            PermissionRefused: The caller may not read evidence.
+            NotFound: This tenant has no such event.
+            PreconditionFailed: As for `event_performance`.
+        """
+        performance = await self.event_performance(principal, event_id)
+        row = await self._store.get(GridEvent, principal.tenant, event_id)
+        if row is None:
+            raise NotFound("event", event_id)
+        event, nodes = row.record, performance.node.split(_BETWEEN_NODES)
+        points = await self._points_of(principal.tenant, nodes)
+        grid = event_quarters(_judged_span(event), self._clock.now())
+        return EventMeasurement(
+            event=event,
+            performance=performance,
+            points=tuple(points),
+            time_zone=next((point.time_zone for point in points.values()), "UTC"),
+            meters=await self._baselines.meters(principal.tenant, list(points), grid.start, grid.end),
+            evidence=await self._baseline(event, nodes, grid),
+        )
 
     async def trace(self, principal: Principal, kind: str, record_id: str) -> list[TraceStep]:
         """Return a thing and everything it follows from, nearest first, at most 500 steps.
@@ -152,11 +175,7 @@ class DeliveryReporter:
         now = self._clock.now()
         if now <= event.active.start:
             raise PreconditionFailed("the event has not begun")
-        span = event.active
-        if event.cancelled_at is not None and (span.end is None or event.cancelled_at < span.end):
-            if event.cancelled_at <= span.start:
-                raise PreconditionFailed("the event was cancelled before it began")
-            span = Interval(start=span.start, end=event.cancelled_at)
+        span = _judged_span(event)
         limits = await self._store.find(Limit, event.tenant, {"cause": f"event:{event.id}"}, limit=_ALL)
         asked = [row.record for row in limits if is_asking(row.record)]
         if not asked:
@@ -167,41 +186,29 @@ class DeliveryReporter:
         delivered = delivered_under(asked_kw(asked, nodes, minutes), _summed(readings))
         if delivered is None:
             raise PreconditionFailed("nothing was measured while the event was active")
-        baseline_kw, method = await self._baseline(event, nodes, event_quarters(span, now))
+        evidence = await self._baseline(event, nodes, event_quarters(span, now))
         return EventPerformance(
             id=event.id,
             tenant=event.tenant,
             event=event.id,
-            node=", ".join(nodes),
+            node=_BETWEEN_NODES.join(nodes),
             requested_kw=delivered.requested_kw,
             mean_power_kw=delivered.mean_power_kw,
-            baseline_kw=baseline_kw,
-            baseline_method=method,
+            baseline_kw=None if evidence is None else evidence.mean_kw,
+            baseline_method=_NO_POINT if evidence is None else evidence.told,
             compliance=delivered.compliance,
             found_at=now,
         )
 
-    async def _baseline(self, event: GridEvent, nodes: Sequence[str], grid: TimeGrid) -> tuple[float | None, str]:
-        points = {point.id: point for node in nodes for point in await self._points_under(event.tenant, node)}
+    async def _baseline(self, event: GridEvent, nodes: Sequence[str], grid: TimeGrid) -> BaselineEvidence | None:
+        points = await self._points_of(event.tenant, nodes)
         if not points:
-            return None, "no connection point is below the event's nodes"
+            return None
         zone = next(iter(points.values())).time_zone
-        today = DeliveryDay.containing(grid.start, zone)
-        rows = await self._store.find(
-            GridEvent, event.tenant, since=grid.start - _LONGEST_PAST, until=grid.end, limit=_ALL
-        )
-        busy = [row.record.active for row in rows if row.record.id != event.id and moved_load(row.record)]
-        days = []
-        for back in range(1, 7 * self._settings.rule.looked_at):
-            day = today.next(-back)
-            if not is_like_day(day, today, busy):
-                continue
-            starts = same_slots(grid, zone, back)
-            meters = [await self._meters(event.tenant, point, starts[0], starts[-1] + grid.step) for point in points]
-            days.append(past_day(meters, starts, day, is_like=True))
-            if sum(one.is_comparable for one in days) >= self._settings.rule.looked_at or not any(meters):
-                break
-        return baseline_of(days, grid.count, self._settings.rule)
+        return await self._baselines.find(event, list(points), zone, grid)
+
+    async def _points_of(self, tenant: str, nodes: Sequence[str]) -> dict[str, ConnectionPoint]:
+        return {point.id: point for node in nodes for point in await self._points_under(tenant, node)}
 
     async def _points_under(self, tenant: str, node: str) -> list[ConnectionPoint]:
         nodes = {row.record.id: row.record for row in await self._store.find(Node, tenant, limit=_ALL)}
@@ -209,17 +216,6 @@ class DeliveryReporter:
             raise NotFound("node", node)
         points = [row.record for row in await self._store.find(ConnectionPoint, tenant, limit=_ALL)]
         return [point for point in points if node in _chain(point.site, nodes)]
-
-    async def _meters(self, tenant: str, point: str, since: datetime, until: datetime) -> dict[datetime, MeteredPeriod]:
-        rows = await self._store.find(
-            MeteredPeriod,
-            tenant,
-            {"connection_point": point},
-            since=since - timedelta(hours=1),
-            until=until,
-            limit=_ALL,
-        )
-        return {row.record.start: row.record for row in rows}
 
     # ------------------------------------------------------------ the loop
 
@@ -263,6 +259,20 @@ class DeliveryReporter:
         )
         put = Put(record=found, expected_version=0)
         await self._store.apply(Batch(tenant=event.tenant, puts=(put,), audit=(entry,)))
+
+
+def _judged_span(event: GridEvent) -> Interval:
+    """Return when an event was active.
+
+    Raises:
+        PreconditionFailed: It was cancelled before it began.
+    """
+    span = event.active
+    if event.cancelled_at is None or (span.end is not None and event.cancelled_at >= span.end):
+        return span
+    if event.cancelled_at <= span.start:
+        raise PreconditionFailed("the event was cancelled before it began")
+    return Interval(start=span.start, end=event.cancelled_at)
 
 
 def _chain(node: str, nodes: dict[str, Node]) -> list[str]:

@@ -33,6 +33,8 @@ class MeterHistory:
     """Net energy at the meter, positive drawn from the grid."""
     chargers_kwh: FloatArray
     """Of it, what all chargers behind the meter drew."""
+    is_modelled: bool = False
+    """True when a model made it, not a meter."""
 
     def __post_init__(self) -> None:
         """Reject what is not whole delivery periods of finite energy; the columns must be complete."""
@@ -76,6 +78,7 @@ class MeterHistory:
                 energy_kwh=energy_kwh,
                 chargers_kwh=chargers_kwh,
                 coverage=1.0,
+                is_modelled=self.is_modelled,
             )
             for start, energy_kwh, chargers_kwh in columns
         ]
@@ -154,4 +157,5 @@ def _hash_of(history: MeterHistory) -> str:
         np.ascontiguousarray(column, dtype="<f8").tobytes().hex()
         for column in (history.energy_kwh, history.chargers_kwh)
     ]
-    return content_hash(["meter-history", history.connection_point, history.start.isoformat(), *columns])
+    origin = ["modelled"] if history.is_modelled else []
+    return content_hash(["meter-history", history.connection_point, history.start.isoformat(), *columns, *origin])
