@@ -7,7 +7,7 @@ Whom nobody can command may draw more than a limit leaves, and everybody else ma
 | its platform has no stream | at once, at what it was told and at its fallback later |
 | its platform does not read or answer | `DOUBT_S` after the first command that nobody acknowledged |
 | refuses | at once; for a while after it obeys again, until it is asked again |
-| draws what it likes | once it was measured above its limit twice, and from then on also when it falls silent |
+| draws what it likes | once it was measured above its limit twice, and where its platform answered also when it falls silent |
 | draws what it likes and was silent before | never: nobody can know |
 
 Who may draw more waits until there is room for it by what the others draw, whatever they were told.
@@ -125,6 +125,10 @@ class Watch:
         is_asked_soon = now_s < self._refused_s + life.pace.asked_again_s
         return np.asarray(is_gone | is_asked_soon | (now_s >= hands.wild_since_s))
 
+    def _is_quiet(self) -> BoolArray:
+        """Return whose platform does not read or does not answer, shape (C,)."""
+        return self.by_platform([p.is_deaf or p.is_mute for p in self._life.platforms]) > 0
+
     def _is_unknown(self, power: FloatArray) -> BoolArray:
         """Return who draws what it likes without anybody being able to know it yet, shape (C,)."""
         life, now_s, hands = self._life, self._life.clock.elapsed_s, self._life.hands
@@ -136,10 +140,12 @@ class Watch:
         known_s = np.max([hands.over_since_s, hands.car_since_s, seen_s], axis=0) + life.pace.detection_s
         self._seen_s = np.where(is_unseen, self._seen_s, now_s)
         is_wild = now_s >= hands.wild_since_s
-        # Who was known and is not heard of any more goes on drawing too much, until another car comes.
+        is_measured = (now_s >= known_s) & ~is_unseen
+        # Who was known and is not heard of any more goes on drawing too much, until another car comes. Where a platform does not
+        # answer, nobody can tell who draws too much from who was told nothing.
         still_known = self._is_known & (hands.car_since_s <= self._seen_s) & is_over
-        self._is_known = is_wild & (still_known | ((now_s >= known_s) & ~is_unseen))
-        return np.asarray(is_wild & ~self._is_known)
+        self._is_known = is_wild & (still_known | (is_measured & ~self._is_quiet()))
+        return np.asarray(is_wild & ~self._is_known & ~is_measured)
 
     def _is_under_way(self) -> BoolArray:
         """Return whose newest command may not be doubted yet although its platform does not answer, shape (C,)."""
@@ -149,8 +155,7 @@ class Watch:
         came_s = self.by_platform([p.came_s for p in life.platforms])
         since = np.maximum(np.minimum(self._open_since_s, now_s), came_s)
         self._open_since_s = np.where(is_open, since, np.inf)
-        is_quiet = self.by_platform([p.is_deaf or p.is_mute for p in life.platforms]) > 0
-        return np.asarray(is_open & is_quiet & (now_s < self._open_since_s + DOUBT_S + SOON_S))
+        return np.asarray(is_open & self._is_quiet() & (now_s < self._open_since_s + DOUBT_S + SOON_S))
 
     # ---------------------------------------------------------------- leases
 

@@ -25,6 +25,8 @@ AUTHORITIES = ("oscp:dso", "lpc:box", "charger:station")
 GRID = system_principal(TENANT, "soak")
 PHASED_SHARE = 0.25
 """Share of limits that bound phases, too."""
+SQUEEZE_S = 150.0
+"""Within so long after a limit that binds further things go wrong."""
 
 
 def pick(life: Life) -> int:
@@ -177,20 +179,15 @@ async def tell_session(life: Life, i: int, session: Session) -> None:
     """Report a session, if the platform has its stream and the store works; else it is told later, or not at all."""
     life.sessions[i] = session if session.state is SessionState.PLUGGED_IN else None
     platform = life.platforms[int(life.platform_of[i])]
-    if life.is_up and platform.link is not None and not life.store.is_down:
-        await life.tracker.report_sessions(
-            platform.principal, [session], is_history=False, request_id=life.ids.new("session")
-        )
+    await life.report(platform, [session])
 
 
 async def break_stream(life: Life) -> None:
-    """A platform loses its stream or gets it back, sometimes without its resume token."""
+    """A platform loses its stream or gets it back."""
     platform = life.platforms[int(life.rng.integers(len(life.platforms)))]
     if platform.link is not None:
         await platform.disconnect()
         return
-    if life.rng.random() < 0.3:  # noqa: PLR2004  # now and then
-        platform.forget(keeps_count=bool(life.rng.random() < 0.5))  # noqa: PLR2004  # one in two
     if life.is_up:
         await life.connect(platform)
 
@@ -214,21 +211,26 @@ def behave(life: Life) -> None:
 
 
 async def squeeze(life: Life) -> None:
-    """One or two things go wrong at the worst moment: just before a limit that binds where a car charges, or just after it."""
-    power = life.hands.power_kw(life.clock.elapsed_s)
+    """Something goes wrong just before a limit that binds where a car charges, and two more things within minutes of it."""
+    await squeeze_after(life, str(life.rng.choice(list(TROUBLES))))
+
+
+async def squeeze_after(life: Life, before: str) -> None:
+    """Let something go wrong around a charger that charges, bind a node above it, and let two more things go wrong soon."""
+    now_s, rng = life.clock.elapsed_s, life.rng
+    power = life.hands.power_kw(now_s)
     charging = np.flatnonzero(power > 0.0)
     if not charging.size or not life.is_up:
         return
-    i = int(life.rng.choice(charging))
-    node = int(life.rng.choice(life.watch.above(i)))
-    max_kw = float(life.rng.uniform(0.3, 0.95)) * float(life.watch.drawn_kw(power)[node])
-    authority = str(life.rng.choice(AUTHORITIES))
-    limit = draw_limit(life, authority, life.nodes[node], max_kw)
-    before, after = (str(how) for how in life.rng.choice(list(TROUBLES), size=2))
+    i = int(rng.choice(charging))
+    after = [str(how) for how in rng.choice(list(TROUBLES), size=2)]
+    life.later += [(now_s + float(rng.uniform(0.0, SQUEEZE_S)), how, i) for how in after]
     await TROUBLES[before](life, i)
-    await tell(life, limit, takes_back=False)
-    await TROUBLES[after](life, i)
-    if life.rng.random() < 0.3:  # noqa: PLR2004  # now and then
+    node = int(rng.choice(life.watch.above(i)))
+    max_kw = float(rng.uniform(0.3, 0.95)) * float(life.watch.drawn_kw(power)[node])
+    authority = str(rng.choice(AUTHORITIES))
+    await tell(life, draw_limit(life, authority, life.nodes[node], max_kw), takes_back=False)
+    if rng.random() < 0.3:  # noqa: PLR2004  # now and then
         await change_contact(life, authority, is_lost=True)
 
 
@@ -275,9 +277,25 @@ async def be_killed(life: Life, i: int) -> None:
 
 
 async def be_set(life: Life, i: int) -> None:
-    """Somebody sets the gateway's clock."""
+    """Somebody sets the gateway's clock by minutes."""
     del i
-    await set_clock(life)
+    life.clock.ahead_s += float(life.rng.choice([-300.0, 300.0, 3600.0]))
+    life.hot_until_s = life.clock.elapsed_s + SQUEEZE_S
+
+
+async def be_moved(life: Life, i: int) -> None:
+    """It is moved to another circuit, and the inventory is imported anew."""
+    others = sorted({charger.parent for charger in life.chargers} - {life.chargers[i].parent})
+    if others and life.is_up and not life.store.is_down:
+        await life.rewire(i, replace(life.chargers[i], parent=str(life.rng.choice(others))))
+
+
+async def have_neighbours(life: Life, i: int) -> None:
+    """Cars come to the chargers of its circuit."""
+    parent = life.chargers[i].parent
+    for j in range(len(life.chargers)):
+        if life.chargers[j].parent == parent and life.sessions[j] is None:
+            await car_comes(life, j)
 
 
 async def be_well(life: Life, i: int) -> None:
@@ -295,17 +313,16 @@ TROUBLES = {
     "stream": leave,
     "kill": be_killed,
     "clock": be_set,
+    "moved": be_moved,
+    "cars": have_neighbours,
     "nothing": be_well,
 }
 """What may go wrong around one charger."""
 
 
 async def rewire(life: Life) -> None:
-    """A charger is moved to another circuit, and the inventory is imported anew."""
-    i, circuits = pick(life), sorted({charger.parent for charger in life.chargers})
-    parent = str(life.rng.choice(circuits))
-    if life.is_up and not life.store.is_down:
-        await life.rewire(i, replace(life.chargers[i], parent=parent))
+    """A charger is moved to another circuit, where less may be drawn than is drawn with it."""
+    await squeeze_after(life, "moved")
 
 
 async def kill(life: Life) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
+from gateway.domain.dispatch import DispatchBatch
 from gateway.domain.errors import StorageUnavailable
 from gateway.domain.evidence import ChainedEntry
 from gateway.ports import AtLeast, Batch, Change, NotBefore, OutboxItem, RecordT, Stored
@@ -89,11 +90,15 @@ class CampaignStore:
         return []
 
     def forget(self, kind: type, before: datetime) -> None:
-        """Delete old rows, as retention does."""
+        """Delete old rows, as retention does: the last command to each platform is kept for ever."""
         rows = self._rows.get(kind.__name__, {})
         time_of = operator.attrgetter(TIMES[kind.__name__])
-        for record_id in [name for name, row in rows.items() if time_of(row.record) < before]:
-            del rows[record_id]
+        by_number = sorted((row.record for row in rows.values() if kind is DispatchBatch), key=lambda one: one.sequence)
+        last = {one.csms: one.id for one in by_number}
+        old = [name for name, row in rows.items() if time_of(row.record) < before]
+        for record_id in old:
+            if record_id not in last.values():
+                del rows[record_id]
 
     @asynccontextmanager
     async def changes(self, kinds: Collection[str] | None = None) -> AsyncIterator[AsyncIterator[Change]]:

@@ -260,6 +260,7 @@ class Platform:
         """Sequences that did not grow."""
         self._token = ""
         self._applied = 0
+        self._is_written = True
         self._hands = hands
         self._clock = clock
 
@@ -284,18 +285,25 @@ class Platform:
         return link
 
     def forget(self, *, keeps_count: bool) -> None:
-        """Lose the resume token, as a platform that is set up anew; it may still know the last sequence and take no smaller one."""
-        self._token, self._applied = "", self._applied if keeps_count else 0
+        """Lose the resume token, as a platform that is set up anew; it may still know the last sequence and take no smaller one.
 
-    async def read(self) -> bool:
-        """Apply and answer what waits; return whether there was anything."""
+        What went out from memory while the store failed is known by its token only, to a gateway that was killed before it was written.
+        """
+        self._token, self._applied = "", self._applied if keeps_count and self._is_written else 0
+
+    async def read(self, *, is_written: bool) -> bool:
+        """Apply and answer what waits; return whether there was anything.
+
+        Args:
+            is_written: The store works now, so that what is read was written.
+        """
         link, hands = self.link, self._hands
         if link is None or self.is_deaf or not link.has_pending:
             return False
         batch = await link.next()
         if batch.sequence <= self._applied:
             self.disorder.append(f"{self.name} is sent sequence {batch.sequence} after {self._applied}")
-        self._applied, self._token = batch.sequence, batch.resume_token
+        self._applied, self._token, self._is_written = batch.sequence, batch.resume_token, is_written
         at = self.places[batch.charger_index]
         takes = ~hands.refuses[at]
         hands.limit_kw[at[takes]] = batch.limit_kw[takes]

@@ -21,6 +21,7 @@ import numpy as np
 
 from gateway.domain.commands import CommandBook
 from gateway.domain.dispatch import DispatchState
+from gateway.domain.errors import InvalidInput
 from gateway.domain.sessions import Session
 from gateway.domain.topology import Charger, Node
 from gateway.ports import Batch, Put
@@ -29,7 +30,7 @@ from gateway.services.gather_signals import SignalGatherer, SignalSettings, Sign
 from gateway.services.plan_dispatch import Dispatcher, DispatchSources
 from gateway.services.track_fleet import FleetTracker
 from scripts.dispatch_checks import IndexArray, Watch
-from scripts.dispatch_happenings import HAPPENINGS, SHARES
+from scripts.dispatch_happenings import HAPPENINGS, SHARES, TROUBLES
 from scripts.dispatch_pace import PACES
 from scripts.dispatch_pace import SHARES as PACE_SHARES
 from scripts.dispatch_store import CampaignStore
@@ -44,6 +45,8 @@ BURST_SHARE = 0.2
 BURST_S = 120.0
 HOT_S = 120.0
 """Steps are short for so long after something happened."""
+FORGETFUL_SHARE = 0.25
+"""Share of streams that begin without a resume token."""
 RETURN_SHARE = 0.7
 """Share of platforms that come back as soon as the gateway has started again; the others come later, when their stream does."""
 MOST_FAILURES = 5
@@ -109,6 +112,8 @@ class Life:
         self.is_up = True
         self.up_again_s = np.inf
         self.store_back_s = np.inf
+        self.later: list[tuple[float, str, int]] = []
+        """What is to go wrong and when, in elapsed seconds: a trouble and the charger around which it comes."""
         self.session_count = 0
         self.blamed = np.zeros(len(self.chargers), dtype=bool)
         self.words = Words(self.nodes)
@@ -194,17 +199,28 @@ class Life:
         self.watch.rewired()
 
     async def connect(self, platform: Platform) -> None:
-        """Open the stream of a platform and report its cars."""
+        """Open the stream of a platform, sometimes without its resume token, and report its cars."""
+        if self.rng.random() < FORGETFUL_SHARE:
+            platform.forget(keeps_count=bool(self.rng.random() < 0.5))  # noqa: PLR2004  # one in two
         await platform.connect(self.dispatcher)
         await self.tell_sessions(platform)
 
     async def tell_sessions(self, platform: Platform) -> None:
-        """Report the cars at a platform's chargers; while the store fails, it will try again."""
+        """Report the cars at a platform's chargers."""
         mine = [session for i in platform.places.tolist() if (session := self.sessions[i]) is not None]
-        if mine and not self.store.is_down:
+        if mine:
+            await self.report(platform, mine)
+
+    async def report(self, platform: Platform, sessions: list[Session]) -> None:
+        """Report cars, if the gateway runs and hears the platform; while the store fails, the platform will try again."""
+        if not self.is_up or platform.link is None or self.store.is_down:
+            return
+        try:
             await self.tracker.report_sessions(
-                platform.principal, mine, is_history=False, request_id=self.ids.new("sessions")
+                platform.principal, sessions, is_history=False, request_id=self.ids.new("sessions")
             )
+        except InvalidInput:
+            self.history.update(b"refused")  # the clock was set back: to the gateway the car will come later
 
     async def settle(self) -> None:
         """Let the loop and the platforms act until nothing is left to do at this instant."""
@@ -216,7 +232,7 @@ class Life:
                 self.changes += int((self.follower.book(TENANT).limit_kw != before).sum())
                 acted = True
             for platform in self.platforms:
-                acted |= await platform.read()
+                acted |= await platform.read(is_written=not self.store.is_down)
             if not acted:
                 return
 
@@ -227,7 +243,7 @@ class Life:
         now_s = self.clock.elapsed_s
         longest_s = float(self.rng.choice([1.0, 5.0, 30.0])) if now_s < self.hot_until_s else self.pace.tick_s
         borders = [now_s + longest_s, self.happens_at_s, self.up_again_s, self.store_back_s, *self.limit_borders()]
-        borders += self.watch.fail_safe_borders()
+        borders += [*self.watch.fail_safe_borders(), *(at for at, _, _ in self.later)]
         borders += self.hands.lease_end_s[self.hands.lease_end_s > now_s].tolist()
         self.clock.elapsed_s = max(min(b for b in borders if b > now_s + 1e-3), now_s + 1e-3)
         self.steps += 1
@@ -267,6 +283,10 @@ class Life:
             self.store.is_down, self.store_back_s = False, np.inf
             for platform in self.platforms if self.is_up else ():
                 await self.tell_sessions(platform)
+        due, self.later = [x for x in self.later if x[0] <= now_s], [x for x in self.later if x[0] > now_s]
+        for _, trouble, i in due:
+            self.history.update(trouble.encode())
+            await TROUBLES[trouble](self, i)
         if now_s < self.happens_at_s:
             return
         # Now and then one thing comes right after another.

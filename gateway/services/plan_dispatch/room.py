@@ -19,7 +19,8 @@ def within_room(picture: Picture, stepped: FloatArray) -> FloatArray:
     """Return the set points with rises cut to the room that is left while others still come down, shape (C,).
 
     Whoever was told to draw less counts at what it may still draw, until it is measured lower; what then remains below every
-    node is shared by those who rise, the most urgent ones first where not all can start.
+    node is shared by those who rise, the most urgent ones first where not all can start. Below a node where all together may draw
+    too much already nobody rises: not even to less than it may be drawing itself, since others may hold what it would leave.
 
     Args:
         picture: What is the case now.
@@ -27,7 +28,9 @@ def within_room(picture: Picture, stepped: FloatArray) -> FloatArray:
     """
     current, wants = picture.in_force_kw, picture.wants
     stays = np.minimum(stepped, current)
-    by_draw = _granted(picture, stepped, np.maximum(stays, picture.counted_kw))
+    drawn = np.maximum(stays, picture.counted_kw)
+    is_full = picture.view.levels.totals(drawn) > picture.caps.cap_kw + _SAME_KW
+    by_draw = np.where(picture.view.levels.is_below(is_full), current, _granted(picture, stepped, drawn))
     # What is still drawn above a set point that was lowered is no room for others: nor are the set points together.
     by_order = _granted(picture, stepped, np.where(picture.is_loose, np.maximum(stays, picture.counted_kw), stays))
     reached = np.maximum(np.minimum(stepped, np.minimum(by_draw, by_order)), current)
