@@ -192,7 +192,7 @@ class TrackingError:
         """
         self._window_s = window_s
         self._began_at = np.nan
-        self._this = np.zeros(0)
+        self._this = np.full(0, np.nan)
         self._last = np.full(0, np.nan)
 
     def see(self, excess_kw: FloatArray, commanded_kw: FloatArray, now: float) -> None:
@@ -204,16 +204,19 @@ class TrackingError:
             now: Seconds of the clock.
         """
         if self._this.shape != excess_kw.shape or np.isnan(self._began_at):
-            self._this, self._last = np.zeros(excess_kw.shape), np.full(excess_kw.shape, np.nan)
+            self._this, self._last = np.full(excess_kw.shape, np.nan), np.full(excess_kw.shape, np.nan)
             self._began_at = now
         if now - self._began_at >= self._window_s:
-            self._last, self._this = self._this, np.zeros(excess_kw.shape)
+            self._last, self._this = self._this, np.full(excess_kw.shape, np.nan)
             self._began_at = now
-        share = np.divide(excess_kw, commanded_kw, out=np.zeros(excess_kw.shape), where=commanded_kw > 0.0)
-        self._this = np.maximum(self._this, share)
+        share = np.divide(excess_kw, commanded_kw, out=np.full(excess_kw.shape, np.nan), where=commanded_kw > 0.0)
+        self._this = np.fmax(self._this, share)
 
     def share(self, count: int) -> FloatArray:
-        """Return the largest excess as a share of the commands per node, shape (count,); NaN before a whole window."""
+        """Return the largest excess as a share of the commands per node, shape (count,).
+
+        NaN before a whole window, and where nobody was measured in the last whole one: who is not measured is not exact.
+        """
         if self._this.shape != (count,):
             return np.full(count, np.nan)
         return np.where(np.isnan(self._last), np.nan, np.fmax(self._this, self._last))

@@ -155,10 +155,21 @@ def test_relief_is_recent_until_patience_is_over() -> None:
 def test_the_tracking_error_is_the_worst_of_a_whole_window_and_unknown_before() -> None:
     error = TrackingError(100.0)
     assert np.isnan(error.share(2)).all()
-    error.see(np.array([2.0, 0.0]), np.array([20.0, 0.0]), 0.0)
+    error.see(np.array([2.0, 0.0]), np.array([20.0, 20.0]), 0.0)
     assert np.isnan(error.share(2)).all(), "one look is no window"
-    error.see(np.array([1.0, 0.0]), np.array([20.0, 0.0]), 100.0)
+    error.see(np.array([1.0, 0.0]), np.array([20.0, 20.0]), 100.0)
     assert error.share(2).tolist() == [0.1, 0.0]
     error.see(np.zeros(2), np.full(2, 20.0), 200.0)
     assert error.share(2).tolist() == [0.05, 0.0], "the first window is forgotten"
     assert np.isnan(error.share(3)).all(), "another tree begins anew"
+
+
+def test_who_is_not_measured_in_a_whole_window_is_not_exact() -> None:
+    error, nobody, somebody = TrackingError(100.0), np.zeros(2), np.array([10.0, 0.0])
+    for second in range(0, 300, 10):
+        error.see(nobody, somebody, float(second))
+    assert error.share(2)[0] == 0.0
+    assert np.isnan(error.share(2)[1])
+    for second in range(300, 600, 10):
+        error.see(nobody, nobody, float(second))
+    assert np.isnan(error.share(2)).all()
