@@ -19,7 +19,7 @@ RPC_CALLS = Counter("gateway_rpc_calls", "gRPC calls by method and status code."
 RPC_UNEXPECTED = Counter(
     "gateway_rpc_unexpected_errors", "gRPC calls that failed for a reason nobody planned for.", ["method"]
 )
-DISPATCH_SECONDS = Histogram("gateway_dispatch_seconds", "Real seconds from a wake-up to the durable dispatch.")
+DISPATCH_SECONDS = Histogram("gateway_dispatch_seconds", "Real seconds from a wake-up to the first command that left.")
 WATCHDOG_AGE_SECONDS = Gauge("gateway_watchdog_age_seconds", "Real seconds since the control loop last turned.")
 SETPOINT_CHANGES = Counter(
     "gateway_setpoint_changes", "Set points that were changed, renewals left out.", ["direction"]

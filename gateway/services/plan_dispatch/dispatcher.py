@@ -127,11 +127,13 @@ class Dispatcher:
         """Bring one tenant's set points where they should be now."""
         woken_at = self._woken.pop(tenant, None)
         self._looked[tenant] = self._clock.now()
-        self._due[tenant] = await self._controls[tenant].step()
-        if self._controls[tenant].exact.is_asked:
+        control = self._controls[tenant]
+        self._due[tenant] = await control.step()
+        if control.exact.is_asked:
             self._asked.set()
-        if woken_at is not None:
-            DISPATCH_SECONDS.observe(asyncio.get_running_loop().time() - woken_at)
+        left_at = control.sender.take_left_at()
+        if woken_at is not None and left_at is not None:
+            DISPATCH_SECONDS.observe(left_at - woken_at)
 
     async def plan(self, tenant: str) -> bool:
         """Work out the exact set points that a tenant's last step asked for; return whether that was anything: then look again."""

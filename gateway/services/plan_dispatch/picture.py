@@ -1,6 +1,6 @@
 """What one look at a tenant shows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
@@ -10,6 +10,7 @@ from gateway.domain.commands import CommandBook
 from gateway.domain.fleet import FleetView
 from gateway.ports import Clock, Ids, Store
 from gateway.services.plan_dispatch.caps import Caps
+from gateway.services.plan_dispatch.churn import Churn
 from gateway.services.plan_dispatch.settings import CommandDesk, DispatchSources
 from gateway.services.plan_dispatch.wants import Wants
 
@@ -26,6 +27,7 @@ class ControlPorts:
     ids: Ids
     desk: CommandDesk
     sources: DispatchSources
+    churn: Churn = field(default_factory=Churn)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

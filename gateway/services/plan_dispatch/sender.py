@@ -1,7 +1,6 @@
 """From set points to commands: numbered, written, then laid into the mailboxes of the platforms."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -13,7 +12,7 @@ from gateway.domain.dispatch import CommandRoster, DispatchBatch, DispatchState,
 from gateway.domain.errors import StorageUnavailable
 from gateway.domain.evidence import AuditEntry
 from gateway.domain.rosters import Rosters
-from gateway.observe import SETPOINT_CHANGES, SETPOINT_CHANGES_PER_HOUR, logger
+from gateway.observe import logger
 from gateway.ports import AtLeast, Batch, Put
 from gateway.services.plan_dispatch.backlog import Backlog, Unwritten
 from gateway.services.plan_dispatch.link import DispatchLink
@@ -30,8 +29,6 @@ _MOST_CAUSES = 50
 _MOST_ROWS = 100_000
 _PATIENCE_PER_ROW_S = 0.001
 """Real seconds that a write may take longer for each further row."""
-_HOUR_S = 3600.0
-_RISES, _FALLS = (SETPOINT_CHANGES.labels(direction=direction) for direction in ("up", "down"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -63,7 +60,7 @@ class Sender:
         self._settings = settings
         self._sequences: dict[str, int] = {}
         self._rosters = Rosters(tenant)
-        self._churn = Churn()
+        self._left_at: float | None = None
         self.backlog = Backlog(tenant=tenant, store=ports.store, rosters=self._rosters)
         """Commands that went out from memory."""
 
@@ -94,6 +91,11 @@ class Sender:
     def know_sequence(self, csms: str, sequence: int) -> None:
         """Never give out this sequence or a smaller one again."""
         self._sequences[csms] = max(self.sequence_of(csms), sequence)
+
+    def take_left_at(self) -> float | None:
+        """Return when the first command left since the last call, in seconds of the event loop; None when none did."""
+        left_at, self._left_at = self._left_at, None
+        return left_at
 
     async def issue(
         self,
@@ -131,7 +133,7 @@ class Sender:
         if any(len(one.index) < len(out.index) for one, out in zip(kept, outgoing, strict=True)) and is_tighter():
             outgoing = kept
         await self._send_all(picture, outgoing, links)
-        self._churn.tell(picture.now, int(np.count_nonzero(picture.book.sequence)))
+        self._ports.churn.tell(self._tenant, picture.now, int(np.count_nonzero(picture.book.sequence)))
 
     def _outgoing(
         self, picture: Picture, setpoints_kw: FloatArray, links: Mapping[str, DispatchLink]
@@ -256,9 +258,11 @@ class Sender:
         )
         if not sent.index.size:
             return
-        self._churn.count(picture.book.limit_kw[sent.index], sent.limit_kw, picture.now)
+        self._ports.churn.count(picture.book.limit_kw[sent.index], sent.limit_kw, picture.now)
         self._ports.desk.sent(self._tenant, sent)
         link.put(sent, out.row.cause)
+        if self._left_at is None:
+            self._left_at = asyncio.get_running_loop().time()
 
 
 def _without_rises(picture: Picture, out: _Outgoing) -> _Outgoing:
@@ -267,30 +271,6 @@ def _without_rises(picture: Picture, out: _Outgoing) -> _Outgoing:
     if stays.all():
         return out
     return replace(out, index=out.index[stays], limit_kw=out.limit_kw[stays], fallback_kw=out.fallback_kw[stays])
-
-
-class Churn:
-    """How often set points change: what flickers wears relays and contactors."""
-
-    def __init__(self) -> None:
-        """Begin with a quiet hour."""
-        self._changes: deque[tuple[float, int]] = deque()
-        self._sum = 0
-
-    def count(self, before_kw: FloatArray, after_kw: FloatArray, now: float) -> None:
-        """Count the set points of one message that differ from those before."""
-        risen = int(np.count_nonzero(after_kw > before_kw + _SAME_KW))
-        fallen = int(np.count_nonzero(after_kw < before_kw - _SAME_KW))
-        _RISES.inc(risen)
-        _FALLS.inc(fallen)
-        self._changes.append((now, risen + fallen))
-        self._sum += risen + fallen
-
-    def tell(self, now: float, charger_count: int) -> None:
-        """Tell the rate of the last hour per charger."""
-        while self._changes and self._changes[0][0] <= now - _HOUR_S:
-            self._sum -= self._changes.popleft()[1]
-        SETPOINT_CHANGES_PER_HOUR.set(self._sum / max(charger_count, 1))
 
 
 def _causes(picture: Picture, index: IndexArray) -> list[str]:
