@@ -212,6 +212,10 @@ class TrackingError:
         share = np.divide(excess_kw, commanded_kw, out=np.full(excess_kw.shape, np.nan), where=commanded_kw > 0.0)
         self._this = np.fmax(self._this, share)
 
+    def shift(self, seconds: float) -> None:
+        """Move the begin of the window with a clock that was set by so many seconds."""
+        self._began_at += seconds
+
     def share(self, count: int) -> FloatArray:
         """Return the largest excess as a share of the commands per node, shape (count,).
 

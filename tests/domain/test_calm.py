@@ -173,3 +173,13 @@ def test_who_is_not_measured_in_a_whole_window_is_not_exact() -> None:
     for second in range(300, 600, 10):
         error.see(nobody, nobody, float(second))
     assert np.isnan(error.share(2)).all()
+
+
+def test_the_window_moves_with_a_clock_that_is_set() -> None:
+    error, ones = TrackingError(100.0), np.ones(1)
+    for second in range(0, 300, 10):
+        error.see(0.1 * ones, ones, float(second))
+    error.shift(-86_400.0)
+    for second in range(300, 600, 10):
+        error.see(np.zeros(1), ones, second - 86_400.0)
+    assert error.share(1) == 0.0, "two whole exact windows after the clock went back a day"

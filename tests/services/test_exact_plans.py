@@ -226,6 +226,23 @@ async def test_schedules_that_are_written_together_are_read_a_few_times_at_most(
     assert 1 <= reads <= 3
 
 
+async def test_the_age_of_a_plan_moves_with_a_clock_that_is_set() -> None:
+    scene = Scene()
+    await scene.start()
+    view, plans, now = scene.services.tracker.view(TENANT), ExactPlans(), scene.clock.now()
+    node, count = view.tree.node_index("site-1"), len(view.max_kw)
+    sold = replace(schedule((10.0,) * 8, step_minutes=7 * 24 * 60), start=now - timedelta(days=3))
+    needed = np.where(view.has_session, 30.0, 0.0)
+    state = CarsNow(needed_kwh=needed, leaves_at=np.full(count, now.timestamp() + HOUR_S), most_kw=view.max_kw)
+    plans.power_kw(view, {node: sold}, state, now)
+    await plans.answer()
+    plans.shift(-86_400.0)
+    for minutes, is_old in ((0.5, False), (2.0, True)):
+        seen = replace(view, arrival=view.arrival + minutes)
+        plans.power_kw(seen, {node: sold}, state, now + timedelta(days=-1, minutes=minutes))
+        assert plans.is_asked == is_old, "cars came and went"
+
+
 async def test_a_reduction_leaves_while_a_plan_is_worked_out(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = Scene()
     platform = await scene.start()

@@ -264,7 +264,8 @@ class Control:
         step_s = self._clock_steps.seconds(now, self._ports.clock.monotonic())
         if step_s != 0.0:
             _log.warning("the clock was set", tenant=self.tenant, seconds=round(step_s, 3))
-            for keeper in (self._calm, self._relief, self._runs, self._delays, self._idle):
+            keepers = (self._calm, self._relief, self._runs, self._delays, self._idle, self._tracking, self.exact)
+            for keeper in keepers:
                 keeper.shift(step_s)
             for link in self.links.values():
                 link.shift(step_s)

@@ -8,7 +8,7 @@ followed everybody gets exactly its planned power, and where a limit forces less
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -121,6 +121,13 @@ class ExactPlans:
                 if plan is not None and plan.of.tree is view.tree:
                     planned[at] = plan.power_kw
         return planned
+
+    def shift(self, seconds: float) -> None:
+        """Move the age of every plan with a clock that was set by so many seconds."""
+        self._plans = {
+            name: replace(plan, of=replace(plan.of, asked_at=plan.of.asked_at + seconds))
+            for name, plan in self._plans.items()
+        }
 
     async def answer(self) -> bool:
         """Plan in a thread what was asked for, one schedule after the other, and tell whether that was anything."""
