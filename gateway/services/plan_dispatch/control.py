@@ -198,7 +198,6 @@ class Control:
             is_present=is_present,
             in_force_kw=in_force,
             counted_kw=counted,
-            extra_kw=np.where(is_loose, np.maximum(counted - in_force, 0.0), 0.0),
             priority=priority_of(wants.laxity, self._turns(view, in_force, seconds)),
         )
 

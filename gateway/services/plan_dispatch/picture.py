@@ -41,16 +41,15 @@ class Picture:
     wants: Wants
     is_connected: BoolArray
     is_loose: BoolArray
-    """Not to be moved now: not connected, refusing, silent to us or over-drawing."""
+    """Not believed now: not connected, refusing, silent to us or over-drawing; asked to come down, never to rise."""
     is_present: BoolArray
     """With a car, as far as anybody knows."""
     in_force_kw: FloatArray
     """Set points in force at connected chargers, else 0."""
     counted_kw: FloatArray
     """Most that each may be drawing; 0 where nobody is and nobody can come unheard of."""
-    extra_kw: FloatArray
-    """Drawn beside the set points in force: it is taken off the caps."""
     priority: FloatArray
+    """Who comes first when not all can charge: the largest."""
 
     @property
     def charger_count(self) -> int:
@@ -61,8 +60,3 @@ class Picture:
     def now(self) -> float:
         """The instant in seconds since 1970-01-01 UTC."""
         return self.at.timestamp()
-
-    @property
-    def room_kw(self) -> FloatArray:
-        """What the set points may fill, shape (N,)."""
-        return np.asarray(np.maximum(self.caps.cap_kw - self.view.levels.totals(self.extra_kw), 0.0))

@@ -148,9 +148,8 @@ def _tried(control: Control, limit: Limit | None, span: Interval) -> _Trial:
     """Return what a picture comes to under its caps, now and for what drivers were promised within a span."""
     picture = control.look(limit)
     promised = promised_power_kw(picture.view, span, picture.now)
-    none = np.zeros_like(promised)
-    wants = replace(picture.wants, min_kw=none)
-    needs = replace(picture, in_force_kw=promised, extra_kw=none, wants=wants)
+    wants = replace(picture.wants, min_kw=np.zeros_like(promised))
+    needs = replace(picture, in_force_kw=promised, wants=wants)
     return _Trial(picture=picture, lowered_kw=control.within_caps(picture), promised_kw=control.within_caps(needs))
 
 
