@@ -42,6 +42,10 @@ class IdList(Sequence[str]):
         """Return these ids as a list of this kind: the same one where they are."""
         return ids if isinstance(ids, cls) else cls(ids)
 
+    def __reduce__(self) -> tuple[type["IdList"], tuple[tuple[str, ...]]]:  # type: ignore[explicit-override]  # typing.override is 3.12
+        """Return what another process makes the same list of: hashes of names differ from process to process."""
+        return IdList, (self[:],)
+
     @override
     def __len__(self) -> int:
         return len(self._names)

@@ -1,5 +1,10 @@
 """Ids in a fixed order: found by place and by name, like a tuple with a dictionary of places."""
 
+import os
+import pickle
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -43,3 +48,19 @@ def test_an_id_that_is_not_there_has_no_index() -> None:
         with pytest.raises(ValueError, match="not in the list"):
             ids.index(wrong, start)
     assert np.array(ids, dtype=object).tolist() == ["a", "b"]
+
+
+def test_another_process_finds_the_ids_too() -> None:
+    ids = IdList(["ch-1", "ch-2", "ch-3"])
+    program = (
+        "import pickle, sys; ids = pickle.load(sys.stdin.buffer); print([ids.find(f'ch-{i}') for i in range(1, 5)])"
+    )
+    for seed in ("1", "2"):
+        heard = subprocess.run(
+            [sys.executable, "-c", program],
+            input=pickle.dumps(ids),
+            capture_output=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        )
+        assert heard.stdout.decode().strip() == "[0, 1, 2, None]"
