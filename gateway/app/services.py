@@ -200,6 +200,7 @@ def _wire_control(settings: Settings, world: World) -> _Control:
         ids=ids,
         fleet=fleet.view,
         charger_ids=fleet.charger_ids,
+        power=fleet.power,
         rules=_follow_rules(settings),
         flush_every=seconds(settings.dispatch.tick),
     )

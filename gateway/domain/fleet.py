@@ -15,6 +15,7 @@ import numpy.typing as npt
 from gateway.domain.allocation import TreeLevels
 from gateway.domain.errors import InvalidInput
 from gateway.domain.id_list import NameArray
+from gateway.domain.platforms import Platforms
 from gateway.domain.topology import PHASE_COUNT, Node, PhaseShares, SiteTree
 
 FloatArray = npt.NDArray[np.float64]
@@ -102,6 +103,8 @@ class FleetView:
     csms_ids: tuple[str, ...]
     csms_index: IndexArray
     """Position in `csms_ids` of the platform that commands it."""
+    platforms: Platforms
+    """Both of them with the names of the chargers."""
     site_index: IndexArray
     """Node of the site above it; -1 when it hangs above every site."""
     class_of_site: Mapping[int, str]

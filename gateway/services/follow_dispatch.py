@@ -79,11 +79,8 @@ class _Picture:
     now: float
     is_silent: BoolArray
     """Chargers with a car and a command that should have been measured by now."""
-
-    @property
-    def is_trouble(self) -> BoolArray:
-        """Chargers that refused, did not answer, draw too much or are silent."""
-        return self.book.is_troubled | self.is_silent
+    is_trouble: BoolArray
+    """Chargers that refused, did not answer, draw too much or are silent."""
 
     def platform_of(self, members: IndexArray) -> int:
         """Return the position in `csms_ids` of the platform that commands some chargers, all of one."""
@@ -134,6 +131,7 @@ class Follower:
         ids: Ids,
         fleet: Callable[[str], FleetView],
         charger_ids: Callable[[str], Sequence[str]] | None = None,
+        power: Callable[[str], tuple[FloatArray, FloatArray]] | None = None,
         rules: FollowRules | None = None,
         flush_every: timedelta = timedelta(seconds=1),
     ) -> None:
@@ -145,6 +143,7 @@ class Follower:
             ids: Ids of outcomes and audit entries.
             fleet: The fleet of a tenant as it is now.
             charger_ids: Its chargers in the order of the arrays, which is asked for often; None to look at the fleet for them.
+            power: What they were last measured to draw in kW and when, likewise.
             rules: When a charger counts as not following.
             flush_every: How often changed states are written, in market time.
         """
@@ -153,6 +152,7 @@ class Follower:
         self._ids = ids
         self._fleet = fleet
         self._charger_ids = charger_ids
+        self._power = power
         self.rules = FollowRules() if rules is None else rules
         self._flush_every = flush_every
         self._books: dict[str, CommandBook] = {}
@@ -288,12 +288,17 @@ class Follower:
         if 0.0 <= seconds - self._observed_at.get(tenant, -np.inf) < _LOOK_AGAIN_S:
             return
         self._observed_at[tenant] = seconds
-        view, book, now = self._fleet(tenant), self.book(tenant), self._now()
-        has_news = book.observe(view.power_kw, view.power_at, now, self.rules)
+        power_kw, power_at = self._measured(tenant) if self._power is None else self._power(tenant)
+        book, now = self.book(tenant), self._now()
+        has_news = book.observe(power_kw, power_at, now, self.rules)
         book.time_out(now, self.rules)
         for tell in self.on_news if has_news else ():
             tell(tenant)
         NOT_FOLLOWING.set(sum(int((b.state == DispatchState.NOT_FOLLOWING).sum()) for b in self._books.values()))
+
+    def _measured(self, tenant: str) -> tuple[FloatArray, FloatArray]:
+        view = self._fleet(tenant)
+        return view.power_kw, view.power_at
 
     # ---------------------------------------------------------------- what people ask
 
@@ -334,9 +339,9 @@ class Follower:
         last_word = np.fmax(view.power_at, book.state_since)
         is_commanded = book.state != DispatchState.NONE
         is_old = now - last_word >= self.rules.silent_after_s
-        return _Picture(
-            view=view, book=book, now=now, is_silent=view.has_session & np.isnan(view.power_kw) & is_commanded & is_old
-        )
+        is_silent = view.has_session & np.isnan(view.power_kw) & is_commanded & is_old
+        is_trouble = book.is_troubled | is_silent
+        return _Picture(view=view, book=book, now=now, is_silent=is_silent, is_trouble=is_trouble)
 
     # ---------------------------------------------------------------- what is kept
 

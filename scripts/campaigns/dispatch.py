@@ -155,6 +155,7 @@ class Life:
             ids=ids,
             fleet=self.tracker.view,
             charger_ids=self.tracker.charger_ids,
+            power=self.tracker.power,
             rules=self.pace.rules,
         )
         self.dispatcher = Dispatcher(

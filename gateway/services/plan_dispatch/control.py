@@ -1,6 +1,6 @@
 """The control loop of one tenant: look, clip, allocate, be calm, send."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -14,6 +14,7 @@ from gateway.domain.clock_steps import ClockSteps
 from gateway.domain.commands import CommandBook
 from gateway.domain.fleet import FleetView
 from gateway.domain.limits import Limit
+from gateway.domain.platforms import Platforms
 from gateway.observe import logger
 from gateway.services.plan_dispatch.caps import Margins, changing_by, read_caps, with_limit
 from gateway.services.plan_dispatch.charger_limits import within_charger_limits
@@ -23,10 +24,9 @@ from gateway.services.plan_dispatch.exact import CarsNow, ExactPlans, by_plan
 from gateway.services.plan_dispatch.folds import Folds, Orders
 from gateway.services.plan_dispatch.greener import CarbonForecast, GreenWaits
 from gateway.services.plan_dispatch.link import DispatchLink
-from gateway.services.plan_dispatch.loop_turns import LoopTurns
+from gateway.services.plan_dispatch.loop_turns import LoopTurns, at_once
 from gateway.services.plan_dispatch.phases import phase_bounds, phases_beside, pilots_of
 from gateway.services.plan_dispatch.picture import ControlPorts, Picture
-from gateway.services.plan_dispatch.platforms import Platforms
 from gateway.services.plan_dispatch.reach import LastStream
 from gateway.services.plan_dispatch.room import within_room
 from gateway.services.plan_dispatch.sender import Sender
@@ -126,52 +126,44 @@ class Control:
 
     async def step(self) -> datetime:
         """Bring every set point where it should be now and return when to look again at the latest."""
-        picture = await self._look_in_turns()
-        await self._loop.breathe(picture.charger_count)
-        lowered = await self._loop.beside(picture.charger_count, partial(self._clipped, picture))
+        loop, count = self._loop, len(self._ports.desk.book(self.tenant).charger_ids)
+        picture = await loop.in_turns(count, self._looking())
+        await loop.breathe(count)
+        lowered = await loop.beside(count, partial(self._clipped, picture))
         if lowered is not None:
             await self.sender.issue(picture, lowered, self.links)
-            await self._loop.breathe(picture.charger_count, self._settings.ack_pause_s)
-            picture = self.look()
-            await self._loop.breathe(picture.charger_count)
+            await loop.breathe(count, self._settings.ack_pause_s)
+            picture = await loop.in_turns(count, self._looking())
+            await loop.breathe(count)
         target = await self._ahead(picture, await self._allocate(picture))
-        latest = self.look() if self._loop.is_big(picture.charger_count) else picture
+        latest = await loop.in_turns(count, self._looking()) if loop.is_big(count) else picture
         if latest.view.tree is picture.view.tree:
-            calmed = self._calmed(latest, target)
+            await loop.breathe(count)
+            stepped = await loop.in_turns(count, self._stepping(latest, target))
+            await loop.breathe(count)
+            calmed = await loop.beside(count, partial(within_room, latest, stepped))
             await self.sender.issue(latest, calmed, self.links, is_tighter=partial(self._is_tighter, latest))
+            await loop.breathe(count)
             await self.compliance.watch(latest)
         return self._next_look(latest)
 
-    async def _look_in_turns(self) -> Picture:
-        """Return what is the case now; of a large fleet measurements are compared in a turn of the event loop of their own."""
-        desk = self._ports.desk
-        count = len(desk.book(self.tenant).charger_ids)
-        if self._loop.is_big(count):
-            self._follow_clock(self._ports.clock.now())
-            desk.measured(self.tenant)
-            await self._loop.breathe(count)
-        return self.look()
-
     def look(self, supposed: Limit | None = None) -> Picture:
         """Return what is the case now, or would be with one more limit."""
-        sources, desk, now = self._ports.sources, self._ports.desk, self._ports.clock.now()
-        view = sources.fleet(self.tenant)
+        return at_once(self._looking(supposed))
+
+    def _looking(self, supposed: Limit | None = None) -> Generator[None, None, Picture]:
+        """Look as `look` does; where it yields others may go on: what is read of the book is read in one piece."""
+        sources, desk, settings = self._ports.sources, self._ports.desk, self._settings
+        self._follow_clock(self._ports.clock.now())
+        desk.measured(self.tenant)
+        yield
+        now = self._ports.clock.now()
+        view, seconds = sources.fleet(self.tenant), now.timestamp()
         self.follow_tree()
         if self._charger_ids is not view.tree.charger_ids:
             self._begin_anew(view.tree.charger_ids)
         self._follow_clock(now)
-        desk.measured(self.tenant)
-        book, seconds = desk.book(self.tenant), now.timestamp()
-        orders = self._orders(supposed)
-        settings = self._settings
-        margins = self._margins(self._headroom(view, book, seconds))
-        wants, own_changes = within_charger_limits(
-            read_wants(view, self._departures.of(view, now), settings.believed_energy_kwh, seconds),
-            view,
-            orders,
-            self._folds,
-            now,
-        )
+        book, runs = desk.book(self.tenant), self._runs
         is_connected = self.is_connected(len(view.max_kw))
         in_force = np.where(is_connected, book.in_force_kw(view.lapsed_kw, seconds), 0.0)
         is_present = view.has_session | (np.nan_to_num(view.power_kw) > _IDLE_KW)
@@ -187,6 +179,17 @@ class Control:
             loose_kw = np.where(is_counted_on, loose_kw, np.maximum(loose_kw, view.max_kw))
         # A car may come to a charger that nobody hears of: out of reach, an empty one counts as well.
         counted = np.where(is_loose, loose_kw, np.where(is_present, counted, 0.0))
+        yield
+        orders = self._orders(supposed)
+        wants, own_changes = within_charger_limits(
+            read_wants(view, self._departures.of(view, now), settings.believed_energy_kwh, seconds),
+            view,
+            orders,
+            self._folds,
+            now,
+        )
+        yield
+        margins = self._margins(self._headroom(view, book, seconds))
         return Picture(
             at=now,
             view=view,
@@ -198,7 +201,7 @@ class Control:
             is_present=is_present,
             in_force_kw=in_force,
             counted_kw=counted,
-            priority=priority_of(wants.laxity, self._turns(view, in_force, seconds)),
+            priority=priority_of(wants.laxity, self._turns(runs, view, in_force, seconds)),
         )
 
     def _orders(self, supposed: Limit | None = None) -> Orders:
@@ -232,10 +235,10 @@ class Control:
             )
         )
 
-    def _turns(self, view: FleetView, in_force_kw: FloatArray, now: float) -> FloatArray:
+    def _turns(self, runs: RunTimes, view: FleetView, in_force_kw: FloatArray, now: float) -> FloatArray:
         """Return what priority each charger gains by its turn, and by not waking up after a pause, shape (C,)."""
-        self._runs.follow(in_force_kw > 0.0, view.arrival, now)
-        return self._runs.turns(self._run_rules, now) + sleeper_bonus(view, in_force_kw)
+        runs.follow(in_force_kw > 0.0, view.arrival, now)
+        return runs.turns(self._run_rules, now) + sleeper_bonus(view, in_force_kw)
 
     @property
     def _run_rules(self) -> RunRules:
@@ -274,7 +277,7 @@ class Control:
         view, older = self._ports.sources.fleet(self.tenant), self._platforms
         if older is not None and older.charger_ids is view.tree.charger_ids:
             return older
-        platforms = self._platforms = Platforms.of(view)
+        platforms = self._platforms = view.platforms
         moved = np.zeros(0, dtype=np.int64) if older is None else platforms.moved_since(older)
         if moved.size:  # the new platform knows nothing of their commands
             self._ports.desk.moved(self.tenant, moved)
@@ -327,7 +330,8 @@ class Control:
         planned = self._planned_kw(picture)
         weight, priority = by_plan(planned, wants.min_kw, weight_of(wants.laxity), picture.priority)
         is_planned = self._is_planned(picture)
-        waits = self._green.of(view, wants, is_planned, picture.now)
+        waits, runs = self._green.of(view, wants, is_planned, picture.now), self._runs
+        await self._loop.breathe(picture.charger_count)
         demand = Demand(
             wanted_kw=np.where(waits, 0.0, wants.wanted_kw),
             min_kw=wants.min_kw,
@@ -336,8 +340,8 @@ class Control:
             must_run=wants.must_run,
             reserved_kw=np.where(picture.is_loose, picture.counted_kw, 0.0),
             comes_last=self._idle.of(view, self._takes_nothing(picture), wants.must_run, picture.now),
-            must_stay=self._runs.must_stay(self._run_rules, picture.now),
-            must_rest=self._runs.must_rest(self._run_rules, picture.now) & ~is_planned,
+            must_stay=runs.must_stay(self._run_rules, picture.now),
+            must_rest=runs.must_rest(self._run_rules, picture.now) & ~is_planned,
         )
         aim = self._aim(picture)
         target = await self._loop.beside(picture.charger_count, partial(_split, picture, aim, demand))
@@ -374,8 +378,8 @@ class Control:
         unused = np.where(picture.is_connected & picture.view.has_session, unused, 0.0)
         return picture.caps.target_kw + picture.view.levels.totals(unused)
 
-    def _calmed(self, picture: Picture, target: FloatArray) -> FloatArray:
-        """Return the next set points on the way to the target, never above what the caps leave while others come down."""
+    def _stepping(self, picture: Picture, target: FloatArray) -> Generator[None, None, FloatArray]:
+        """Return the next set points on the way to the target; `within_room` says how far they may rise."""
         view, wants, now = picture.view, picture.wants, picture.now
         grace = self._settings.arrival_grace.total_seconds()
         has_just_arrived = view.has_session & (now - np.nan_to_num(view.arrival, nan=-np.inf) <= grace)
@@ -387,13 +391,13 @@ class Control:
             prompt=(has_just_arrived & (picture.in_force_kw <= 0.0)) | (self._is_planned(picture) & ~is_relaxed),
             restoring=is_relaxed & ~wants.must_run,
         )
-        current = picture.in_force_kw
+        current, calm = picture.in_force_kw, self._calm
+        yield
         is_own = (has_just_arrived & (current <= 0.0)) | (wants.wanted_kw <= 0.0) | is_cut
         held = self._delays.held(view, self.schedules, self._ports.sources.limits(self.tenant), picture.at)
         target = np.where(held & ~is_own, current, target)
         rules = self._settings.calm
-        stepped = floor_to_quantum(self._calm.step(current, target, wants.min_kw, marks, rules=rules, now=now))
-        return within_room(picture, stepped)
+        return floor_to_quantum(calm.step(current, target, wants.min_kw, marks, rules=rules, now=now))
 
     def _relaxed(self, picture: Picture) -> BoolArray:
         """Return which chargers hang below a node whose limit was relaxed lately, shape (C,): they are spread at random.

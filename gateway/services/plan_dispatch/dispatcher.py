@@ -12,6 +12,7 @@ from gateway.domain.dispatch import DispatchState
 from gateway.domain.errors import InvalidInput, NotFound, PermissionRefused, StorageUnavailable
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.limits import Limit, resolve
+from gateway.domain.platforms import IndexArray, Platforms
 from gateway.domain.series import CarbonSeries
 from gateway.domain.signals import ResourceStatus
 from gateway.domain.simulation import SimulatedLimit
@@ -21,7 +22,6 @@ from gateway.ports import Clock, Ids, Store
 from gateway.services.plan_dispatch.control import Control
 from gateway.services.plan_dispatch.link import DispatchLink, LinkOrigin, read_resume_token
 from gateway.services.plan_dispatch.picture import ControlPorts
-from gateway.services.plan_dispatch.platforms import IndexArray, Platforms
 from gateway.services.plan_dispatch.reach import LastStream, Reach, read_reach
 from gateway.services.plan_dispatch.settings import CommandDesk, DispatchSettings, DispatchSources, OperatorLine
 from gateway.services.plan_dispatch.simulation import FloatArray, LimitSimulator

@@ -1,7 +1,7 @@
 """Turns of the event loop: what a large fleet takes is split into parts, so that platforms are heard in between."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -27,6 +27,16 @@ class LoopTurns:
         if self.is_big(charger_count):
             await asyncio.sleep(real_seconds)
 
+    async def in_turns(self, charger_count: int, parts: Generator[None, None, _ResultT]) -> _ResultT:
+        """Return what some work gives; where a fleet is large, the event loop turns wherever the work yields."""
+        while True:
+            try:
+                next(parts)
+            except StopIteration as end:
+                result: _ResultT = end.value
+                return result
+            await self.breathe(charger_count)
+
     async def beside(self, charger_count: int, work: Callable[[], _ResultT]) -> _ResultT:
         """Return what some work gives; for a large fleet it is done in a thread.
 
@@ -35,3 +45,13 @@ class LoopTurns:
             work: Reads nothing that changes meanwhile, and changes nothing.
         """
         return await asyncio.to_thread(work) if self.is_big(charger_count) else work()
+
+
+def at_once(parts: Generator[None, None, _ResultT]) -> _ResultT:
+    """Return what some work gives that could be done in turns."""
+    while True:
+        try:
+            next(parts)
+        except StopIteration as end:
+            result: _ResultT = end.value
+            return result

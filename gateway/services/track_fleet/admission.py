@@ -17,6 +17,7 @@ _MOST_TIMES_RATING = 100.0
 """Power over so many times a charger's rating is no measurement but another unit: W instead of kW."""
 _MOST_NEED_KWH = 10_000.0
 """No car, truck or boat needs more in one session."""
+_NOT_OWN = "is not a charger of this platform"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,9 +36,9 @@ class StreamMap:
         Raises:
             InvalidInput: One of them is not the platform's, or is named twice.
         """
-        chargers = np.empty(len(batch.charger_ids), dtype=np.int64)
-        for i, charger_id in enumerate(batch.charger_ids):
-            chargers[i] = own_charger(principal, state, charger_id, f"charger_ids[{i}]")
+        chargers = state.platforms.own_places(principal.csms, batch.charger_ids)
+        if (chargers < 0).any():
+            raise InvalidInput(f"charger_ids[{int(np.argmax(chargers < 0))}]", _NOT_OWN)
         points = np.empty(len(batch.connection_point_ids), dtype=np.int64)
         own = state.points_of(principal.csms)
         for i, point_id in enumerate(batch.connection_point_ids):
@@ -59,7 +60,7 @@ def own_charger(principal: Principal, state: FleetState, charger_id: str, field:
     """
     place = state.chargers.find(charger_id)
     if place is None or (principal.csms is not None and state.csms_of(place) != principal.csms):
-        raise InvalidInput(field, "is not a charger of this platform")
+        raise InvalidInput(field, _NOT_OWN)
     return place
 
 

@@ -12,6 +12,7 @@ from numpy.dtypes import StringDType
 from gateway.domain.allocation import TreeLevels
 from gateway.domain.fleet import FleetView, RegisterReading, TelemetryBatch
 from gateway.domain.id_list import IdList, NameArray
+from gateway.domain.platforms import Platforms
 from gateway.domain.sessions import Session, SessionState
 from gateway.domain.settlement import MeteredPeriod
 from gateway.domain.topology import ChargerTable, ConnectionPoint, EnforcementClass, Node, NodeKind, SiteTree
@@ -95,6 +96,7 @@ class FleetState:
         self.csms_ids = tuple(sorted({charger.csms for charger in chargers.kinds}))
         place = {csms: i for i, csms in enumerate(self.csms_ids)}
         self.csms_index = chargers.column(lambda c: place[c.csms], np.int32)
+        self.platforms = Platforms(charger_ids=self.chargers, csms_ids=self.csms_ids, csms_index=self.csms_index)
 
     def _build_places(self, nodes: Sequence[Node]) -> None:
         sites = {node.id for node in nodes if node.kind is NodeKind.SITE}
@@ -335,6 +337,7 @@ class FleetState:
             lapsed_kw=_frozen(self.lapsed_kw),
             csms_ids=self.csms_ids,
             csms_index=self.csms_index,
+            platforms=self.platforms,
             site_index=self.site_index,
             class_of_site=self.class_of_site,
             session_ids=self.session_ids,

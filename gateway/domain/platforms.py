@@ -1,11 +1,11 @@
 """Which platform commands which charger."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from gateway.domain.fleet import FleetView
 from gateway.domain.id_list import IdList
 
 BoolArray = npt.NDArray[np.bool_]
@@ -21,14 +21,16 @@ class Platforms:
     csms_index: npt.NDArray[np.int32]
     """Position in `csms_ids` of the platform of each charger, shape (C,)."""
 
-    @classmethod
-    def of(cls, view: FleetView) -> "Platforms":
-        """Return the platforms of a view's tree."""
-        return cls(charger_ids=IdList.of(view.tree.charger_ids), csms_ids=view.csms_ids, csms_index=view.csms_index)
+    def own_places(self, csms: str | None, names: Sequence[str]) -> IndexArray:
+        """Return where chargers are in the tree, -1 for those that are not there or belong to another platform.
 
-    def own_places(self, csms: str, names: tuple[str, ...]) -> IndexArray:
-        """Return where chargers are in the tree, -1 for those that are not there or belong to another platform."""
+        Args:
+            csms: The platform; None for any.
+            names: The chargers.
+        """
         places = self.charger_ids.places(names)
+        if csms is None:
+            return places
         if csms not in self.csms_ids:
             return np.full(len(names), -1, dtype=np.int64)
         return np.where(self.csms_index[places] == self.csms_ids.index(csms), places, -1)
