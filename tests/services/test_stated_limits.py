@@ -439,3 +439,17 @@ async def test_an_order_that_acts_from_memory_is_listed_and_can_be_withdrawn() -
     assert (await signals.resolve(OPERATOR, "vpp", None)).kw == 40.0
     await scene.restart()
     assert (await signals.resolve(OPERATOR, "vpp", None)).kw > 0.0
+
+
+async def test_a_contact_that_was_lost_during_an_outage_is_audited_when_it_is_written() -> None:
+    scene = Scene()
+    await scene.start()
+    await scene.services.signals.state_limits(GRID, said(limit("a", 50.0)))
+    scene.store.is_down = True
+    await scene.services.signals.contact(GRID, "oscp:dso-1", is_lost=True)
+    scene.store.is_down = False
+    for _ in range(3):
+        await scene.pass_time(60)
+        await scene.services.signals.keep_up(TENANT)
+    entries = [one.entry for one in await scene.store.audit_entries() if one.entry.action == "signal.lost"]
+    assert [entry.object_id for entry in entries] == ["oscp:dso-1"]

@@ -395,6 +395,7 @@ class SignalGatherer:
             puts = (*stood, *published.records, *standings)
             audit = (*entries, *published.audit, *changes.audit)
             if puts or audit:
+            entries += [self.scribe.entries.of(principal, "signal.lost", ("signal", one.id)) for one in standings]
                 batch = Batch(tenant=tenant, puts=tuple(Put(record=r) for r in puts), audit=audit)
                 await self.scribe.write(batch, stood, [])
             self._publisher.commit(published)
