@@ -1,6 +1,7 @@
 """The signed webhook over real sockets: columnar limits out, acknowledgements in the answer or later, keys that change."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -69,9 +70,9 @@ class Platform:
         return {"sequence": content["sequence"], "rejected": refused, "applied": list(self.applied)}
 
     def limit(self, charger: str) -> float:
-        newest = next(m for m in reversed(self.messages) if charger in m["charger_ids"])
-        kw: float = newest["limit_kw"][newest["charger_ids"].index(charger)]
-        return kw
+        """Return the newest limit of a charger; NaN before the first message that names it."""
+        of_it = [m for m in self.messages if charger in m["charger_ids"]]
+        return float(of_it[-1]["limit_kw"][of_it[-1]["charger_ids"].index(charger)]) if of_it else math.nan
 
 
 @dataclass
