@@ -132,9 +132,7 @@ class ProofKeeper:
         samples = _thinned(proof.samples, times, power_kw, start, end)
         is_over = order.ended_at is not None and now >= order.ended_at + self._settings.proof_lingers
         looked_until = max(proof.looked_until, min(now, end))
-        found = replace(
-            proof, steps=steps, samples=samples, reached_at=reached(samples, order), is_complete=is_over
-        )
+        found = replace(proof, steps=steps, samples=samples, reached_at=reached(samples, order), is_complete=is_over)
         return found if found == proof and known is not None else replace(found, looked_until=looked_until)
 
     def _measured(self, order: SteeringOrder, since: datetime) -> tuple[Sequence[datetime], FloatArray]:
