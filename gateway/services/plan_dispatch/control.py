@@ -396,8 +396,7 @@ class Control:
         is_own = (has_just_arrived & (current <= 0.0)) | (wants.wanted_kw <= 0.0) | is_cut
         held = self._delays.held(view, self.schedules, self._ports.sources.limits(self.tenant), picture.at)
         target = np.where(held & ~is_own, current, target)
-        rules = self._settings.calm
-        return floor_to_quantum(calm.step(current, target, wants.min_kw, marks, rules=rules, now=now))
+        return floor_to_quantum(calm.step(current, target, wants.min_kw, marks, rules=self._settings.calm, now=now))
 
     def _relaxed(self, picture: Picture) -> BoolArray:
         """Return which chargers hang below a node whose limit was relaxed lately, shape (C,): they are spread at random.
