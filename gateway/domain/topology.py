@@ -27,6 +27,8 @@ _NumberT = TypeVar("_NumberT", bound=np.generic)
 
 _PHASE_NAMES = "123"
 PHASE_COUNT = 3
+_HIGHEST_V = 253.0
+"""Line to neutral, the highest of EN 50160: a step may be worth as much."""
 
 
 class NodeKind(StrEnum):
@@ -143,10 +145,15 @@ class Charger:
             raise InvalidInput("charger.phase_map", "must have one digit 1, 2 or 3 for each phase of the charger")
         if len(set(self.phase_map)) != len(self.phase_map):
             raise InvalidInput("charger.phase_map", "must not repeat a phase")
+        self._check_pilots()
+
+    def _check_pilots(self) -> None:
         if any(not np.isfinite(pilot) or pilot <= 0.0 for pilot in self.pilots_a):
             raise InvalidInput("charger.pilots_a", "must be finite numbers above 0")
         if any(low >= high for low, high in pairwise(self.pilots_a)):
             raise InvalidInput("charger.pilots_a", "must ascend")
+        if self.pilots_a and _HIGHEST_V * self.phases * self.pilots_a[0] / 1000.0 < self.min_import_kw:
+            raise InvalidInput("charger.pilots_a", "must begin at min_import_kw: at a lower step no car charges")
 
 
 VOLTAGE_LEVELS = ("low", "medium", "high")

@@ -338,6 +338,7 @@ def test_a_file_says_how_nodes_and_chargers_are_wired_per_phase() -> None:
         ("phase_map", "124"),
         ("pilots_a", [16.0, 6.0]),
         ("pilots_a", [0.0]),
+        ("pilots_a", [1.0, 16.0]),
         ("pilots_a", ["6"]),
         ("pilots_a", 6.0),
         ("is_dc", "no"),
