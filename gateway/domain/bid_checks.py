@@ -12,6 +12,7 @@ from decimal import Decimal
 
 from gateway.domain.bids import Bid, BidCheck, BidPeriod, CheckOutcome, PlanRun, energy_mwh
 from gateway.domain.errors import GateClosed, InvalidInput, NoRoute, PreTradeLimitExceeded
+from gateway.domain.timegrid import zone_of
 from gateway.domain.topology import ConnectionPoint, Portfolio, Route
 
 FAIL_FACTOR = Decimal(10)
@@ -54,6 +55,8 @@ class BidTerms:
     """Connection points whose other load the plan does not know, so that it is not bought."""
     price_doubts: tuple[str, ...] = ()
     """What is doubtful now about the prices that the plan was made from, published ones and the past of forecasts."""
+    time_zone: str = "UTC"
+    """IANA name: on its clock periods and the gate are named."""
 
 
 def terms_of(
@@ -79,6 +82,7 @@ def terms_of(
         points_without_brp=tuple(strangers),
         points_without_other_load=tuple(site.connection_point for site in plan.sites if not site.other_load_kw),
         price_doubts=price_doubts,
+        time_zone=bid.time_zone,
     )
 
 
@@ -110,7 +114,7 @@ def check_bid(periods: tuple[BidPeriod, ...], terms: BidTerms, now: datetime) ->
         _check_periods(periods, terms),
         _check_lot(periods, terms),
         _check_prices(periods, terms),
-        _check_direction(periods),
+        _check_direction(periods, terms),
         _check_order_size(periods, terms),
         _check_day_energy(periods, terms),
         _check_hundredfold(periods, terms),
@@ -173,9 +177,9 @@ def _check_prices(periods: tuple[BidPeriod, ...], terms: BidTerms) -> BidCheck:
     return _verdict("price-limits", problem, f"all prices are within {low} to {high} per MWh")
 
 
-def _check_direction(periods: tuple[BidPeriod, ...]) -> BidCheck:
+def _check_direction(periods: tuple[BidPeriod, ...], terms: BidTerms) -> BidCheck:
     sold = [period.start for period in periods for point in period.curve if point.volume_mw < 0]
-    problem = f"sells in the period of {sold[0]:%Y-%m-%d %H:%M}Z; these chargers only draw" if sold else ""
+    problem = f"sells in the period of {_local(sold[0], terms)}; these chargers only draw" if sold else ""
     return _verdict("direction", problem, "buys only")
 
 
@@ -194,7 +198,11 @@ def _check_day_energy(periods: tuple[BidPeriod, ...], terms: BidTerms) -> BidChe
         problem = f"{energy.normalize():f} MWh is above the portfolio's {terms.max_day_mwh} MWh"
     elif energy > max(planned * ENERGY_FAIL_FACTOR, lots):
         problem = f"{energy.normalize():f} MWh is over {ENERGY_FAIL_FACTOR} times the planned {planned:.3f} MWh"
-    return _verdict("day-energy", problem, f"{energy.normalize():f} MWh, planned {planned:.3f} MWh")
+    fine = (
+        f"at most {energy.normalize():f} MWh, the largest volume of every period; the plan draws {planned:.3f} MWh, which whole "
+        f"lots of {terms.lot_mw} MW round"
+    )
+    return _verdict("day-energy", problem, fine)
 
 
 def _check_hundredfold(periods: tuple[BidPeriod, ...], terms: BidTerms) -> BidCheck:
@@ -208,7 +216,7 @@ def _check_hundredfold(periods: tuple[BidPeriod, ...], terms: BidTerms) -> BidCh
     if at is None or worst <= WARN_FACTOR:
         return _verdict("hundredfold", "", f"no period is over {WARN_FACTOR} times what was planned")
     outcome = CheckOutcome.FAILED if worst > FAIL_FACTOR else CheckOutcome.WARNING
-    seen = f"{_size_mw(at)} MW in the period of {at.start:%Y-%m-%d %H:%M}Z is {worst:.0f} times what was planned"
+    seen = f"{_size_mw(at)} MW in the period of {_local(at.start, terms)} is {worst:.0f} times what was planned"
     return _verdict("hundredfold", seen, "", outcome)
 
 
@@ -249,10 +257,16 @@ def _check_route(terms: BidTerms) -> BidCheck:
 def _check_gate(terms: BidTerms, now: datetime) -> BidCheck:
     left = terms.gate_closure - now
     if left <= timedelta(0):
-        return _verdict(GATE_CHECK, f"the gate closed at {terms.gate_closure:%Y-%m-%d %H:%M}Z", "")
+        return _verdict(GATE_CHECK, f"the gate closed at {_local(terms.gate_closure, terms)}", "")
     minutes = int(left.total_seconds() // 60)
-    seen = f"{minutes} min until the gate closes at {terms.gate_closure:%Y-%m-%d %H:%M}Z"
+    seen = f"the gate closes at {_local(terms.gate_closure, terms)}, {minutes} min after this check at {_local(now, terms)}"
     return _verdict(GATE_CHECK, seen if left < SHORT_BEFORE_GATE else "", seen, CheckOutcome.WARNING)
+
+
+def _local(instant: datetime, terms: BidTerms) -> str:
+    """Return an instant as the table of periods names it, with its day: `2025-10-15 02:00 +02:00`."""
+    local = instant.astimezone(zone_of(terms.time_zone)).isoformat(sep=" ", timespec="minutes")
+    return f"{local[:-6]} {local[-6:]}"
 
 
 def _size_mw(period: BidPeriod) -> Decimal:

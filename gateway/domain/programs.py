@@ -132,6 +132,10 @@ class OptSchedule:
         return replace(self, cancelled_at=now, told_at=None, refusal="")
 
 
+REFUSED_RULE = "refused"
+"""Rule of a `NonCompliance` that says that an event was refused, and why, whichever rule it broke."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NonCompliance:
     """A rule of a program's profile that a partner's object breaks."""

@@ -279,6 +279,10 @@ class GridEvent:
         return EventStatus.NEAR if now >= self.active.start - self.notification else EventStatus.FAR
 
 
+_FIRST_ERROR = 400
+"""Response codes from here on are errors."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EventAnswer:
     """What we tell the grid partner about one event it sent."""
@@ -289,6 +293,11 @@ class EventAnswer:
     code: int
     """OpenADR response code: 200, 4xx."""
     description: str
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the event was not taken, rather than taken and opted out of."""
+        return self.code >= _FIRST_ERROR
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

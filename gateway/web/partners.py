@@ -13,7 +13,7 @@ from fastapi import APIRouter, Form, Request, Response
 from gateway.domain.errors import InvalidInput, NotFound, PreconditionFailed
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.limits import Limit
-from gateway.domain.programs import NonCompliance, PendingReport, ReportDuty
+from gateway.domain.programs import REFUSED_RULE, NonCompliance, PendingReport, ReportDuty
 from gateway.domain.settlement import EventPerformance
 from gateway.domain.signals import EventStatus, GridEvent, OptType, RawSignal, ReportRequest
 from gateway.web import event_csv
@@ -169,7 +169,8 @@ async def _context(rooms: WebRooms, principal: Principal) -> dict[str, object]:
         "responses": responses,
         "alerts": await rooms.signals.alerts(principal),
         "reports": await _reports(rooms, tenant),
-        "broken": [row.record for row in broken],
+        "broken": [row.record for row in broken if row.record.rule != REFUSED_RULE],
+        "refused": [row.record for row in broken if row.record.rule == REFUSED_RULE],
         "messages": [row.record for row in messages],
         "programs": await rooms.programs.programs(principal),
         "enrolments": await rooms.programs.enrolments(principal),

@@ -25,6 +25,7 @@ from gateway.web import (
     trader,
 )
 from gateway.web.armour import Armour
+from gateway.web.field_labels import told
 from gateway.web.rooms import TEMPLATES, WebRooms
 
 STATIC = Path(__file__).parent / "static"
@@ -105,13 +106,13 @@ async def _problem(request: Request, error: Exception) -> Response:
     if "hx-request" in request.headers:
         headers |= {"HX-Retarget": "#problem", "HX-Reswap": "innerHTML"}
         return TEMPLATES.TemplateResponse(
-            request, "_problem.html", {"error": error}, status_code=status, headers=headers
+            request, "_problem.html", {"error": error, "told": told(error)}, status_code=status, headers=headers
         )
     if "text/html" in request.headers.get("accept", ""):
         if isinstance(error, errors.Unauthenticated) and request.method == "GET":
             return RedirectResponse("/login", status_code=303)
         return TEMPLATES.TemplateResponse(
-            request, "problem.html", {"error": error}, status_code=status, headers=headers
+            request, "problem.html", {"error": error, "told": told(error)}, status_code=status, headers=headers
         )
     content: dict[str, object] = {"title": error.reason, "status": status, "detail": str(error)}
     if isinstance(error, errors.InvalidInput):

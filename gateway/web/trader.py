@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 
 from gateway.domain.bids import Award, Bid, PlanRun
 from gateway.domain.errors import InvalidInput, NotFound
-from gateway.domain.identity import Principal
+from gateway.domain.identity import Permission, Principal
 from gateway.domain.timegrid import DeliveryDay
 from gateway.web import trader_view
 from gateway.web.rooms import TEMPLATES, Login, Rooms, SameOrigin, WebRooms, go_to, iso_day
@@ -146,6 +146,7 @@ async def _context(rooms: WebRooms, principal: Principal, day: str) -> dict[str,
     context["clock_alarm"] = rooms.submitter.clock_alarm
     context["request_id"] = rooms.ids.new("page")
     context["can_plan"] = trader_view.may_plan(bid, principal)
+    context["last_plan"] = await _last_plan(rooms, principal, day)
     if bid is None:
         return context
     plan = await _plan(rooms, principal, bid)
@@ -181,6 +182,16 @@ async def _newest_bid(rooms: WebRooms, principal: Principal, day: str) -> Bid | 
 async def _plan(rooms: WebRooms, principal: Principal, bid: Bid) -> PlanRun | None:
     row = await rooms.store.get(PlanRun, principal.tenant, bid.plan)
     return None if row is None else row.record
+
+
+async def _last_plan(rooms: WebRooms, principal: Principal, day: str) -> str:
+    """Return when the day was last planned and how that ended, in words; empty before."""
+    if not principal.may(Permission.BID_READ):
+        return ""
+    where = {"portfolio": rooms.portfolio, "delivery_day": day}
+    rows = await rooms.store.find(PlanRun, principal.tenant, where)
+    newest = max((row.record for row in rows), key=lambda one: one.made_at, default=None)
+    return "" if newest is None else trader_view.plan_text(newest, ZoneInfo(rooms.time_zone))
 
 
 async def _award(rooms: WebRooms, principal: Principal, bid: Bid) -> Award | None:

@@ -157,6 +157,13 @@ def may_plan(bid: Bid | None, principal: Principal) -> bool:
     return is_free and principal.may(Permission.BID_DRAFT)
 
 
+def plan_text(plan: PlanRun, zone: ZoneInfo) -> str:
+    """Return when a plan was made and how that ended, in words."""
+    made = plan.made_at.astimezone(zone)
+    ending = f"{plan.outcome}: {plan.message}" if plan.message else plan.outcome
+    return f"Last planned on {made:%d %b} at {made:%H:%M:%S} {local_label(plan.made_at, zone)[-6:]}, {ending}"
+
+
 def csv_lines(bid: Bid, rows: Sequence[PeriodRow], inputs: Sequence[UsedInput] = ()) -> list[tuple[str, ...]]:
     """Return the table as lines of a CSV file with a header; no text of it is a formula to a spreadsheet.
 

@@ -3,6 +3,7 @@
 import dataclasses
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -158,3 +159,22 @@ def test_slip_by_two_digits_is_always_stopped(index: int, meant: Decimal) -> Non
     terms = dataclasses.replace(TERMS, planned_mw=(meant,) * COUNT, max_order_mw=Decimal(10_000))
     slip = changed(index, ("4000", str(meant * 100)), base=str(meant))
     assert outcome("hundredfold", slip, terms) is CheckOutcome.FAILED
+
+
+def test_checks_name_periods_and_the_gate_on_the_clock_of_the_table() -> None:
+    terms = dataclasses.replace(TERMS, time_zone="Europe/Brussels")
+    zone = ZoneInfo("Europe/Brussels")
+    said = {check.name: check.message for check in check_bid(changed(2, ("4000", "-0.1")), terms, NOW)}
+    start = periods()[2].start.astimezone(zone)
+    assert f"the period of {start:%Y-%m-%d %H:%M} +0{start.utcoffset()}"[:-3] in said["direction"]
+    assert "Z" not in said["direction"] + said["gate"]
+    assert f"{TERMS.gate_closure.astimezone(zone):%H:%M}" in said["gate"]
+    assert f"at {NOW.astimezone(zone):%Y-%m-%d %H:%M}" in said["gate"]
+    many = {check.name: check.message for check in check_bid(changed(0, ("4000", "100")), terms, NOW)}
+    assert f"{periods()[0].start.astimezone(zone):%Y-%m-%d %H:%M}" in many["hundredfold"]
+
+
+def test_the_energy_of_the_day_says_what_it_is_the_sum_of() -> None:
+    [check] = [one for one in check_bid(periods(), TERMS, NOW) if one.name == "day-energy"]
+    assert "the largest volume of every period" in check.message
+    assert "the plan draws" in check.message

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from gateway.domain.bids import Bid, BidState, CheckOutcome
+from gateway.domain.errors import PreconditionFailed
 from gateway.domain.limits import Limit
-from tests.fakes.wired import PASSWORD, TENANT, Wired, wired
-from tests.services.market_scene import DAY
+from tests.fakes.wired import PASSWORD, PORTFOLIO, TENANT, Wired, wired
+from tests.services.market_scene import DAY, SYSTEM
 from tests.web.conftest import AUTUMN, SPRING, serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
@@ -98,6 +99,48 @@ async def test_trader_and_approver_take_an_order_to_approved(desk: Desk) -> None
     await state_of(trader, "approved")
     [bid] = desk.house.scene.store.all(Bid, TENANT)
     assert (bid.state, bid.proposed_by, bid.approved_by) == (BidState.APPROVED, "tara", "ann")
+
+
+async def test_planning_says_at_once_that_it_runs_and_how_it_ended(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = await desk.person("tara")
+    planner, go_on = desk.house.services.planner, asyncio.Event()
+    plan = planner.plan
+
+    async def slow(*args: Any, **more: Any) -> Any:
+        await go_on.wait()
+        return await plan(*args, **more)
+
+    monkeypatch.setattr(planner, "plan", slow)
+    await page.get_by_role("button", name="Plan this day").click()
+    await page.get_by_test_id("planning").get_by_text("it may take a minute").wait_for()
+    go_on.set()
+    await page.get_by_test_id("planning").get_by_text("Last planned on").wait_for()
+
+    async def failing(*_: Any, **__: Any) -> Any:
+        raise PreconditionFailed("there is no past to forecast from")
+
+    monkeypatch.setattr(planner, "plan", failing)
+    await page.get_by_role("button", name="Plan this day anew").click()
+    await page.get_by_test_id("planning").get_by_text("That failed").wait_for()
+    await page.get_by_test_id("problem").get_by_text("no past to forecast from").wait_for()
+
+
+@pytest.mark.parametrize("viewport", [{"width": 1280, "height": 900}, PHONE], ids=["desk", "phone"])
+async def test_a_delivered_day_and_both_of_its_files(desk: Desk, viewport: dict[str, int]) -> None:
+    scene = desk.house.scene
+    await scene.awarded()
+    await scene.deliver(share=0.5)
+    await scene.settler.settle(SYSTEM, PORTFOLIO, scene.iso)
+    page = await desk.person("tara", viewport=viewport)
+    await page.get_by_role("link", name="Delivery", exact=True).click()
+    await page.get_by_role("heading", name=f"Delivery on {scene.iso}").wait_for()
+    assert not await page_is_wider_than_the_screen(page)
+    for name in ("nominations", "deviations"):
+        async with page.expect_download() as coming:
+            await page.get_by_test_id(f"{name}-csv").click()
+        assert (await coming.value).suggested_filename == f"{name}-{scene.iso}.csv"
+    await page.get_by_test_id("nominations").get_by_role("link").first.click()
+    await page.get_by_role("link", name="All connection points").wait_for()
 
 
 @pytest.mark.parametrize(("day", "count"), [(SPRING, 92), (AUTUMN, 100)])

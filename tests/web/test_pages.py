@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import html
 import io
 import re
 import ssl
@@ -166,6 +167,26 @@ async def test_a_missing_or_wrong_field_is_named(browser: Browser) -> None:
     assert (page.status, page.json["field"]) == (400, "node_id")
     assert (await browser.get("/trader/tomorrow")).json["field"] == "day"
     assert (await browser.get("/nowhere")).json["status"] == 404
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"max_kw": "much"}, "At most, kW: must be a number"),
+        ({"max_kw": "100000000"}, "At most, kW: must be 0 to the node"),
+        ({"minutes": "x"}, "For, minutes: must be a number"),
+    ],
+)
+async def test_a_person_reads_the_label_of_a_wrong_field(browser: Browser, changes: dict[str, str], told: str) -> None:
+    await browser.login("olga")
+    form = await browser.form("/operator", "/operator/limits")
+    form |= {"node_id": PORTFOLIO, "max_kw": "1", "minutes": "30", "reason": "works"} | changes
+    for headers in (HTML, {"HX-Request": "true"}):
+        page = await browser.post("/operator/limits", form, **headers)
+        assert page.status == 400
+        assert told in html.unescape(page.text)
+        assert "max_kw:" not in page.text
+        assert "max_power_kw:" not in page.text
 
 
 async def test_every_answer_carries_the_headers(browser: Browser) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pytest
 
 from gateway.domain.limits import Limit
-from gateway.domain.programs import ProgramState
+from gateway.domain.programs import REFUSED_RULE, NonCompliance, ProgramState
 from gateway.domain.signals import GridEvent, OptType
 from gateway.openadr.health import PartnerBook, VenHealth, VenState
 from tests.fakes.wired import OTHER, TENANT, Wired
@@ -253,3 +253,29 @@ async def test_the_page_tells_how_we_stand_with_each_partner() -> None:
         assert f"lost since {now:%d %b %H:%M:%S}Z" in text
         assert "3 failed attempts; last error: no answer to &lt;b&gt; Bearer ***" in text
         assert "s3cr3t" not in text
+
+
+async def test_a_refused_event_is_shown_as_refused_with_its_reason(place: tuple[Wired, Browser]) -> None:
+    house, browser = place
+    now = house.scene.clock.now()
+    row = NonCompliance(
+        id=f"{PARTNER}:event:ev-9:{REFUSED_RULE}",
+        tenant=TENANT,
+        authority=PARTNER,
+        profile="openadr-2.0b",
+        rule=REFUSED_RULE,
+        object_kind="event",
+        object_id="ev-9",
+        problem="has no duration (told as 454)",
+        is_applied=False,
+        raw_signal="raw-1",
+        at=now,
+    )
+    await house.scene.store.seed(TENANT, row)
+    await browser.login("olga")
+    page = (await browser.get("/utility", **HTML)).text
+    [section] = re.findall(r'aria-labelledby="refused-title">.*?</section>', page, re.DOTALL)
+    assert "ev-9 refused" in plain(section)
+    assert "has no duration (told as 454)" in plain(section)
+    assert "live events live" not in plain(page)
+    assert "now or to come" in plain(page)

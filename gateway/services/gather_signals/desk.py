@@ -21,6 +21,7 @@ from gateway.services.gather_signals.ledger import LimitLedger
 from gateway.services.gather_signals.manual import ManualOrders, request_hash, require_finite
 from gateway.services.gather_signals.outbox import changed_answer
 from gateway.services.gather_signals.publishing import TariffPublisher
+from gateway.services.gather_signals.refused import refused_events
 from gateway.services.gather_signals.releasing import ReleaseSimulator
 from gateway.services.gather_signals.scribe import MOST_ROWS, Scribe
 from gateway.services.gather_signals.settings import SignalSettings, SignalSources
@@ -135,7 +136,9 @@ class SignalGatherer:
             limits = await self.scribe.limits_after(tenant, changed, now)
             published = await self._publisher.after(principal, changed, now)
             standing = self._contacts.called(tenant, received.raw.authority, changed, now)
-            puts = (received.raw, *changed, *limits, *published.records, *(() if standing is None else (standing,)))
+            refused = refused_events(received, decided, now)
+            contact = () if standing is None else (standing,)
+            puts = (received.raw, *changed, *limits, *published.records, *refused, *contact)
             audit = [
                 *await in_turns(self.scribe.entries.of_events(principal, decided, received.raw.id)),
                 *self.scribe.entries.of_alerts(principal, decided, now),
@@ -392,10 +395,10 @@ class SignalGatherer:
             changes = await self._watch.look(principal, now)
             standings = self._contacts.unwritten(tenant)
             entries = [self.scribe.entries.of(principal, "event.opt-stands", ("event", one.id)) for one in stood]
+            entries += [self.scribe.entries.of(principal, "signal.lost", ("signal", one.id)) for one in standings]
             puts = (*stood, *published.records, *standings)
             audit = (*entries, *published.audit, *changes.audit)
             if puts or audit:
-            entries += [self.scribe.entries.of(principal, "signal.lost", ("signal", one.id)) for one in standings]
                 batch = Batch(tenant=tenant, puts=tuple(Put(record=r) for r in puts), audit=audit)
                 await self.scribe.write(batch, stood, [])
             self._publisher.commit(published)

@@ -69,3 +69,13 @@ document.addEventListener("htmx:afterSwap", () => {
 document.addEventListener("htmx:afterRequest", (event) => {
   if (event.detail.successful && event.detail.requestConfig.verb === "post") document.getElementById("problem").replaceChildren();
 });
+
+// What takes long says at once that it runs, and when it failed.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const note = event.detail.elt.querySelector("[data-running]");
+  if (note) note.textContent = event.detail.elt.dataset.saysRunning;
+});
+document.addEventListener("htmx:afterRequest", (event) => {
+  const note = event.detail.elt.querySelector("[data-running]");
+  if (note) note.textContent = event.detail.successful ? "Done." : "That failed; what went wrong stands at the top of the page.";
+});
