@@ -5,8 +5,8 @@ Whom nobody can command may draw more than a limit leaves, and everybody else ma
 | out of reach | since when others make room |
 | --- | --- |
 | its platform has no stream | at once, at what it was told and at its fallback later |
-| its platform does not read or answer | `DOUBT_S` after the first command that nobody acknowledged |
-| refuses | at once; for a while after it obeys again, until it is asked again |
+| its platform does not read or answer | `DOUBT_S` after the first command that nobody acknowledged, until it is asked again |
+| refuses | at once, until it is asked again |
 | draws what it likes | once it was measured above its limit twice, and where its platform answered also when it falls silent |
 | draws what it likes and was silent before | never: nobody can know |
 
@@ -43,8 +43,8 @@ class Watch:
     def __init__(self, life: Life) -> None:
         """Begin with the tree as it is; `rewired` when it changes."""
         self._life = life
-        self._refused_s = np.full(len(life.chargers), -np.inf)
-        """When each last refused."""
+        self._trouble_s = np.full(len(life.chargers), -np.inf)
+        """When each last refused, or its platform last did not read or answer."""
         self._open_since_s = np.full(len(life.chargers), np.inf)
         """Since when each has a command that nobody acknowledged; infinite for the others."""
         self._seen_s = np.full(len(life.chargers), -np.inf)
@@ -121,8 +121,8 @@ class Watch:
         """Return which chargers nobody can command now, shape (C,)."""
         life, now_s, hands = self._life, self._life.clock.elapsed_s, self._life.hands
         is_gone = self.by_platform([p.link is None or p.is_deaf or p.is_mute for p in life.platforms]) > 0
-        self._refused_s = np.where(hands.refuses, now_s, self._refused_s)
-        is_asked_soon = now_s < self._refused_s + life.pace.asked_again_s
+        self._trouble_s = np.where(hands.refuses | self._is_quiet(), now_s, self._trouble_s)
+        is_asked_soon = now_s < self._trouble_s + life.pace.asked_again_s
         return np.asarray(is_gone | is_asked_soon | (now_s >= hands.wild_since_s))
 
     def _is_quiet(self) -> BoolArray:
@@ -144,7 +144,8 @@ class Watch:
         # Who was known and is not heard of any more goes on drawing too much, until another car comes. Where a platform does not
         # answer, nobody can tell who draws too much from who was told nothing.
         still_known = self._is_known & (hands.car_since_s <= self._seen_s) & is_over
-        self._is_known = is_wild & (still_known | (is_measured & ~self._is_quiet()))
+        is_answering = now_s >= self._trouble_s + life.pace.detection_s
+        self._is_known = is_wild & (still_known | (is_measured & is_answering))
         return np.asarray(is_wild & ~self._is_known & ~is_measured)
 
     def _is_under_way(self) -> BoolArray:
