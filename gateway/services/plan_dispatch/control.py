@@ -9,9 +9,8 @@ import numpy.typing as npt
 
 from gateway.domain.allocation import Demand, RunRules, RunTimes, allocate_within, clip, quantise
 from gateway.domain.bids import Schedule
-from gateway.domain.calm import CalmState, CapRelief, Marks, TrackingError
+from gateway.domain.calm import CalmState, CapRelief, Marks
 from gateway.domain.clock_steps import ClockSteps
-from gateway.domain.commands import CommandBook
 from gateway.domain.fleet import FleetView
 from gateway.domain.limits import Limit
 from gateway.domain.platforms import Platforms
@@ -23,6 +22,7 @@ from gateway.services.plan_dispatch.delays import Delays
 from gateway.services.plan_dispatch.exact import CarsNow, ExactPlans, by_plan
 from gateway.services.plan_dispatch.folds import Folds, Orders
 from gateway.services.plan_dispatch.greener import CarbonForecast, GreenWaits
+from gateway.services.plan_dispatch.headroom import Headroom
 from gateway.services.plan_dispatch.link import DispatchLink
 from gateway.services.plan_dispatch.loop_turns import LoopTurns, at_once
 from gateway.services.plan_dispatch.phases import phase_bounds, phases_beside, pilots_of
@@ -49,8 +49,6 @@ _log = logger("dispatch")
 
 _SAME_KW = 1e-6
 _IDLE_KW = 0.05
-_ERROR_MARGIN = 1.25
-"""So much more than the worst measured excess is left free."""
 _LONGEST_DAY = timedelta(hours=26)
 """A day whose clocks go back, and what is looked back at its end."""
 _DAYS_AHEAD = timedelta(days=2)
@@ -85,8 +83,7 @@ class Control:
         self._charger_ids: Sequence[str] = ()
         self._folds = Folds(settings.lead)
         self._clock_steps = ClockSteps()
-        self._tracking = TrackingError(settings.headroom_window.total_seconds())
-        self._headroom_then = (np.zeros(0), -np.inf)
+        self._headroom = Headroom(settings)
         self._relief = CapRelief()
         self._delays = Delays(
             tenant=tenant, store=ports.store, clock=ports.clock, ids=ports.ids, rules=settings.random_delay
@@ -189,7 +186,7 @@ class Control:
             now,
         )
         yield
-        margins = self._margins(self._headroom(view, book, seconds))
+        margins = self._margins(self._headroom.of(view, book, seconds))
         return Picture(
             at=now,
             view=view,
@@ -220,12 +217,12 @@ class Control:
 
     def _is_tighter(self, picture: Picture) -> bool:
         """Tell whether less may flow anywhere than a picture says: what was ordered while its set points were worked out."""
-        view, (headroom, _) = picture.view, self._headroom_then
+        view = picture.view
         if self._ports.sources.fleet(self.tenant).tree is not view.tree:
             return True
         orders, now, then = self._orders(), self._ports.clock.now(), picture.caps
         wants, _ = within_charger_limits(picture.wants, view, orders, self._folds, now)
-        caps = read_caps(view, orders, self._margins(headroom), self._folds, now)
+        caps = read_caps(view, orders, self._margins(self._headroom.known), self._folds, now)
         return any(
             bool((less < before - _SAME_KW).any())
             for less, before in (
@@ -245,28 +242,12 @@ class Control:
         calm = self._settings.calm
         return RunRules(min_on_s=calm.min_on_s, min_off_s=calm.min_off_s)
 
-    def _headroom(self, view: FleetView, book: CommandBook, now: float) -> FloatArray:
-        """Return the share to leave free per node, shape (N,): as configured, and what chargers were measured above it lately."""
-        settings, count = self._settings, len(view.tree.node_ids)
-        known, at = self._headroom_then
-        if known.shape == (count,) and 0.0 <= now - at < settings.tick.total_seconds():
-            return known
-        measured_kw, commanded_kw = book.tracked_kw(view.power_kw)
-        totals = view.levels.totals
-        self._tracking.see(totals(np.maximum(measured_kw - commanded_kw, 0.0)), totals(commanded_kw), now)
-        learned = self._tracking.share(count) * _ERROR_MARGIN
-        known = np.where(
-            np.isnan(learned), settings.headroom, np.clip(learned, settings.least_headroom, settings.most_headroom)
-        )
-        self._headroom_then = (known, now)
-        return known
-
     def _follow_clock(self, now: datetime) -> None:
         """Move leases and waits along when the clock was set: they are durations, and the platforms keep them as such."""
         step_s = self._clock_steps.seconds(now, self._ports.clock.monotonic())
         if step_s != 0.0:
             _log.warning("the clock was set", tenant=self.tenant, seconds=round(step_s, 3))
-            keepers = (self._calm, self._relief, self._runs, self._delays, self._idle, self._tracking, self.exact)
+            keepers = (self._calm, self._relief, self._runs, self._delays, self._idle, self._headroom, self.exact)
             for keeper in keepers:
                 keeper.shift(step_s)
             for link in self.links.values():
