@@ -159,7 +159,7 @@ def cause_sums(found: Sequence[Deviation]) -> list[CauseSum]:
             words=words,
             currency=currency,
             period_count=len(group),
-            deviation_mwh=sum((one.deviation_mwh or Decimal(0) for one in group), Decimal(0)),
+            deviation_mwh=sum((one.deviation_mwh for one in group if one.deviation_mwh is not None), Decimal(0)),
             cash=sum((one.cash for one in group), Decimal(0)),
         )
         for (words, currency), group in groups.items()
