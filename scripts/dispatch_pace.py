@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from gateway.domain.calm import CalmRules
-from gateway.domain.commands import FollowRules
+from gateway.domain.follow_rules import FollowRules
 from gateway.services.plan_dispatch import DispatchSettings
 from gateway.services.track_fleet import TrackSettings
 

@@ -11,7 +11,7 @@ from gateway.app.steering import ChargersBelow, steering_settings
 from gateway.csms.standing import DoorBook
 from gateway.domain.authorities import StatedRules
 from gateway.domain.calm import CalmRules
-from gateway.domain.commands import FollowRules
+from gateway.domain.follow_rules import FollowRules
 from gateway.domain.limits import Limit
 from gateway.domain.programs import OptDecision
 from gateway.domain.series import CarbonKind, PriceProduct

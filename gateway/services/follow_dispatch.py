@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from gateway.domain.clock_steps import ClockSteps
 from gateway.domain.command_replay import Places, replay, within_a_lease
-from gateway.domain.commands import CommandBook, FollowRules, Sent
+from gateway.domain.commands import CommandBook, Sent
 from gateway.domain.dispatch import (
     CommandRoster,
     DispatchBatch,
@@ -24,6 +24,7 @@ from gateway.domain.dispatch import (
 )
 from gateway.domain.evidence import AuditEntry
 from gateway.domain.fleet import FleetView
+from gateway.domain.follow_rules import FollowRules
 from gateway.domain.identity import Permission, Principal
 from gateway.domain.rosters import Rosters
 from gateway.observe import NOT_FOLLOWING, OUTCOMES_WAITING

@@ -86,7 +86,8 @@ async def citrine_scene(**settings: Any) -> AsyncIterator[CitrineScene]:
 
     def session_of(charger: str) -> str | None:
         view = scene.services.tracker.view(TENANT)
-        return view.session_ids[view.tree.charger_ids.index(charger)]
+        found: str | None = view.session_ids[view.tree.charger_ids.index(charger)]
+        return found
 
     async with serving(stub.app()) as url:
         callbacks = f"{listen.root_of(CSMS)}/citrineos"

@@ -20,6 +20,7 @@ from gateway.domain.allocation import (
     clip,
     quantise,
 )
+from gateway.domain.allocation.filling import _Rows
 from gateway.domain.topology import SiteTree
 
 FloatArray = npt.NDArray[np.float64]
@@ -123,6 +124,27 @@ def test_a_dozen_turns_are_enough_for_many_chargers(seed: int, monkeypatch: pyte
     case = make_case(seed, chargers=60)
     setpoints = allocate(case.levels, case.caps, case.demand, case.phases)
     assert setpoints == pytest.approx(fill_progressively(case, setpoints > 0.0), abs=1e-7)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 10**6))
+def test_tiny_weights_end_as_soon_as_no_level_moves(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = make_case(seed, chargers=60)
+    tiny = np.where(np.arange(60) % 2 == 0, 1e-6, case.demand.weight)
+    demand = replace(case.demand, weight=tiny)
+    turns = 0
+    turn = _Rows._turn
+
+    def counted(rows: _Rows) -> bool:
+        nonlocal turns
+        turns += 1
+        return turn(rows)
+
+    monkeypatch.setattr(_Rows, "_turn", counted)
+    setpoints = allocate(case.levels, case.caps, demand, case.phases)
+    assert turns <= 40, "the rounding errors of a high level once went on for a thousand turns"
+    rows, room = case.rows()
+    assert (rows @ setpoints <= room + TOLERANCE).all()
 
 
 @settings(max_examples=150, deadline=None)

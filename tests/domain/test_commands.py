@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gateway.domain.commands import CommandBook, FollowRules, Sent
+from gateway.domain.commands import CommandBook, Sent
 from gateway.domain.dispatch import DispatchState
+from gateway.domain.follow_rules import FollowRules
 
 RULES = FollowRules(settle_s=10.0, samples=2, not_following_after_s=60.0, ack_timeout_s=30.0, taper_after_s=100.0)
 ALL = np.array([0, 1])

@@ -303,7 +303,7 @@ def test_the_demo_has_twelve_sites_and_its_fallbacks_leave_room() -> None:
     assert all(2 <= count <= 4 for count in per_site)
     tree = SiteTree.build(inventory.nodes, inventory.chargers)
     for site in sites:
-        below = {tree.charger_ids[index] for index in tree.below(site.id).nonzero()[0]}
+        below = {tree.charger_ids[index] for index in tree.below(site.id).nonzero()[0].tolist()}
         fallback_kw = sum(charger.fallback_kw for charger in inventory.chargers if charger.id in below)
         assert 0.0 < fallback_kw <= 0.8 * site.max_import_kw
         assert site.fail_safe_import_kw >= fallback_kw

@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from gateway.domain.authorities import StatedRules
 from gateway.domain.calm import CalmRules
-from gateway.domain.commands import FollowRules
 from gateway.domain.dispatch import DispatchState
 from gateway.domain.fleet import TelemetryBatch
+from gateway.domain.follow_rules import FollowRules
 from gateway.domain.identity import Principal, Role, system_principal
 from gateway.domain.sessions import Session, SessionState
 from gateway.domain.signals import EventInterval, GridEvent, Instruction, RawSignal

@@ -124,7 +124,7 @@ async def test_a_node_says_its_longest_lease_and_who_is_out_of_reach_since_when(
     clock = house.scene.clock
     principal = replace(system_principal(TENANT, "csms"), csms="csms-demo")
     view = house.services.fleet.view(TENANT)
-    below = [view.tree.charger_ids[i] for i in np.flatnonzero(view.tree.below("site-01"))]
+    below = [view.tree.charger_ids[i] for i in np.flatnonzero(view.tree.below("site-01")).tolist()]
     link = await house.services.dispatcher.connect(principal, below, "", lease=timedelta(seconds=900))
     page = await browser.get("/operator/ahead?node=site-01", **HTML)
     assert "<dd>900 s, csms-demo</dd>" in page.text

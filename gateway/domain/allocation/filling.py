@@ -119,13 +119,14 @@ class _Rows:
         load, rise = self._lifted(best)
         slack, margin = self._room - load, self._room * _MARGIN
         holds, is_over = (rise > 0.0) & (self._theta == best), slack < -margin
-        theta = self._theta.reshape(-1)
+        before, theta = self._theta.copy(), self._theta.reshape(-1)
         theta[np.flatnonzero((self._theta < np.inf) & ~holds & ~is_over)] = np.inf
         moves, over = np.flatnonzero(holds & (is_over | (slack > margin))), np.flatnonzero(is_over)
         theta[moves] += slack.take(moves) / rise.take(moves)  # over its room a step too far: where the way down begins
         if len(over):
             theta[over] = self._lowered(over)
-        return bool(len(moves) or len(over))
+        # A row may be off its room by the rounding errors of a high level, and no step is short enough to mend that.
+        return not np.array_equal(self._theta, before)
 
     def _hold(self, met: FloatArray) -> None:
         """Say at which level everybody is, and what that counts, when rows hold the columns at levels, shape (B, R)."""

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.domain.calm import CalmRules
-from gateway.domain.commands import CommandBook, FollowRules, Sent
+from gateway.domain.commands import CommandBook, Sent
 from gateway.domain.errors import InvalidInput
 from gateway.domain.fleet import FleetView
+from gateway.domain.follow_rules import FollowRules
 from gateway.domain.limits import Limit
 from gateway.domain.random_delay import DelayRules
 from gateway.domain.timegrid import TimeGrid
