@@ -4,8 +4,9 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
+from gateway.domain.dispatch import DispatchState
 from tests.fakes.clock import START
-from tests.services.scene import GRID, OPERATOR, SETTINGS, TENANT, Scene
+from tests.services.scene import GRID, OPERATOR, SETTINGS, TENANT, Scene, event, message
 from tests.services.test_stated_limits import limit, said
 
 BOX = "lpc:box"
@@ -60,3 +61,22 @@ async def test_no_rise_leaves_when_the_charger_has_a_smaller_limit_by_then() -> 
         await platform.read()
         assert platform.limit_kw["ch-1-0"] <= 5.0
         ledger.let_go(["c"])
+
+
+async def test_who_draws_too_much_is_asked_to_keep_its_own_limit_too() -> None:
+    scene = Scene()
+    platform = await scene.start()
+    await scene.services.signals.receive(GRID, message(event(start=scene.clock.now(), max_kw=80.0)))
+    await scene.pass_time(60)
+    platform.disobeys.add("ch-1-0")
+    await scene.services.signals.receive(GRID, message(event(start=scene.clock.now(), max_kw=60.0), raw_id="raw-2"))
+    await scene.pass_time(120)
+    assert scene.state("ch-1-0") is DispatchState.NOT_FOLLOWING
+    assert scene.limits()["ch-1-0"] > 5.0
+    one = limit("l1", 5.0, 0, None, authority=BOX, node="ch-1-0")
+    await scene.services.signals.state_limits(GRID, said(one, authority=BOX))
+    await scene.pass_time(10)
+    assert scene.limits()["ch-1-0"] == 5.0
+    platform.disobeys.clear()
+    await scene.pass_time(60)
+    assert platform.power("ch-1-0") <= 5.0

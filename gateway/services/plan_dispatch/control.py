@@ -326,7 +326,9 @@ class Control:
         )
         aim = self._aim(picture)
         target = await self._loop.beside(picture.charger_count, partial(_split, picture, aim, demand))
-        return np.where(picture.is_loose, picture.in_force_kw, floor_to_quantum(target))
+        # Who is not believed is not asked to rise; what its own car or limit takes it is told all the same.
+        own_kw = np.where(picture.is_present, np.minimum(picture.in_force_kw, wants.wanted_kw), picture.in_force_kw)
+        return np.where(picture.is_loose, own_kw, floor_to_quantum(target))
 
     def _planned_kw(self, picture: Picture) -> FloatArray:
         """Return what each car should draw now by the schedule that it is part of, shape (C,); NaN where there is none."""
