@@ -29,6 +29,7 @@ from gateway.domain.timegrid import Interval
 from gateway.domain.topology import Charger, Node, NodeKind
 from gateway.exchanges.absent import AbsentBrp, AbsentExchange
 from gateway.ids import RandomIds
+from gateway.observe import configure_logs
 from gateway.ports import Batch, Put, StatedLimits
 from gateway.services.follow_dispatch import Follower
 from gateway.settings import RpcSettings, Settings
@@ -171,6 +172,7 @@ async def main() -> None:
     parser.add_argument("streams", type=int)
     parser.add_argument("per_platform", type=int)
     options = parser.parse_args()
+    configure_logs("WARNING", as_json=False)  # to the error output: what is said to the bench goes out by the other
     count = options.streams * options.per_platform
     with tempfile.TemporaryDirectory(prefix="dispatch-bench-") as folder:
         async with SqlStore.open(f"sqlite:///{Path(folder) / 'bench.sqlite'}", SystemClock()) as store:
