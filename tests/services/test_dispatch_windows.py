@@ -7,6 +7,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from gateway.domain.commands import CommandBook
 from gateway.domain.dispatch import DispatchBatch, DispatchOutcome, DispatchState
 from gateway.domain.identity import Principal, Role
 from gateway.domain.topology import Charger, EnforcementClass
@@ -449,3 +450,14 @@ async def test_a_lease_in_the_mailbox_is_as_long_as_before_when_the_clock_is_set
     link.ack(waiting.sequence, NOBODY, [])
     book = scene.services.follower.book(TENANT)
     assert (book.accepted_until - clock.now().timestamp()).max() <= SETTINGS.lease.total_seconds()
+
+
+async def test_a_doubt_within_half_a_microsecond_does_not_make_the_same_instant_due_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = Scene()
+    await scene.start()
+    monkeypatch.setattr(CommandBook, "next_doubt", lambda _book, now, _rules: now + 1e-7)
+    await scene.services.dispatcher.step(TENANT)
+    assert scene.services.dispatcher.next_look(TENANT) > scene.clock.now()
+    assert not scene.services.dispatcher.is_due(TENANT)

@@ -419,7 +419,8 @@ class Control:
         doubt = picture.book.next_doubt(picture.now, self._ports.desk.rules)
         if doubt is not None:
             times.append(picture.at + timedelta(seconds=doubt - picture.now))
-        return min(times)
+        # Less than half a microsecond ahead rounds to this instant, which would then be due for ever.
+        return max(min(times), at + timedelta.resolution)
 
 
 def _split(picture: Picture, aim_kw: FloatArray, demand: Demand) -> FloatArray:
